@@ -1,0 +1,413 @@
+package evnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+)
+
+var (
+	errInvalidIP = errors.New("the resolver's answer is not an IP address")
+	errFamily    = errors.New("family is not 0, 4 or 6")
+)
+
+// Connect makes a socket on DefaultLoop and connects it. onConnect, which may be nil, is called
+// once on Connect. Register further callbacks on the result before Run, or inside a callback. Any
+// failure, of the arguments too, is told by Error and Close. Node: net.connect,
+// net.createConnection.
+func Connect(network, address string, onConnect func()) *Socket {
+	s := NewSocket(nil)
+	if onConnect != nil {
+		s.Once.Connect(onConnect)
+	}
+	s.Connect(network, address)
+	return s
+}
+
+// Connect starts a connection. network is "tcp", "tcp4", "tcp6" or "unix"; address is host:port (no
+// host is localhost) or the path. It returns at once. Then come Lookup for each address if the host
+// is a name, ConnectionAttempt for each address tried, Connect and Ready; or Error and Close, for
+// bad arguments too. Several addresses are tried in the order of RFC 8305: families in turn, each
+// SocketOptions.AttemptDelay after the one before, until one answers.
+//
+// Data may be written already; it is sent once connected. A socket that has closed may be connected
+// again: listeners, encoding, Pause and SetTimeout stay, everything else starts anew. On a socket
+// that is connecting or connected it is a failure, ErrAlreadyConnected. Node: socket.connect.
+func (s *Socket) Connect(network, address string) {
+	s.ConnectContext(context.Background(), network, address)
+}
+
+// ConnectContext is Connect with a context that ends the attempt: if ctx ends before Connect is
+// emitted, the socket fails with an error that is ctx.Err(). Afterwards ctx has no effect. Node:
+// the signal option.
+func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
+	s.mu.Lock()
+	if s.destroyed && !s.closed { // on the way to Close: after it
+		s.again = func() { s.ConnectContext(ctx, network, address) }
+		s.mu.Unlock()
+		return
+	}
+	fail := func(err error) {
+		s.destroyLocked(&net.OpError{Op: "dial", Net: network, Addr: textAddr{network, address}, Err: err}, false)
+	}
+	if s.dial != nil || s.tr != nil {
+		fail(ErrAlreadyConnected)
+		return
+	}
+	if s.destroyed {
+		s.startAnew()
+	}
+	if !s.hold() {
+		fail(ErrLoopStopped)
+		return
+	}
+	if ctx == nil {
+		fail(fmt.Errorf("context: %w", ErrNilArgument))
+		return
+	}
+	d := &dialing{s: s, network: network, address: address}
+	host, err := d.parse()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		fail(err)
+		return
+	}
+	s.opened = true
+	s.dial = d
+	d.ctx, d.cancelAll = context.WithCancel(ctx)
+	d.unwatch = context.AfterFunc(ctx, func() { d.fail(ctx.Err()) })
+	s.touch()
+	s.mu.Unlock()
+	if host == "" {
+		s.loop.tick(func() { d.next(nil) })
+		return
+	}
+	s.loop.spawn(func() { d.lookup(host) })
+}
+
+// startAnew makes a closed socket as good as a new one; what stays is said at Connect. s.mu is held.
+func (s *Socket) startAnew() {
+	waiting := s.out.waiting
+	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
+	s.conn, s.local, s.remote, s.closeTimer = nil, nil, nil, nil
+	in := inbound{mode: s.in.mode, onRead: s.in.onRead, pipes: s.in.pipes, encoding: s.in.encoding}
+	if in.encoding != "" {
+		in.decoder, _ = newDecoder(in.encoding)
+	}
+	s.in, s.out = in, outbound{waiting: waiting}
+	if s.notify.after > 0 {
+		s.active = time.Now()
+		s.startTimer(&s.notify, s.notify.after)
+	}
+}
+
+// dialing is the making of one connection. Its methods run on the loop, but for those that say
+// otherwise; it is over once the socket's dial is another.
+type dialing struct {
+	s       *Socket
+	network string
+	address string
+	port    uint16
+
+	ctx       context.Context
+	cancelAll context.CancelFunc
+	unwatch   func() bool
+
+	host    string // looked up, "" for an IP address or a path
+	todo    []Attempt
+	pending int         // attempts under way
+	timer   *time.Timer // for the next attempt; guarded by s.mu
+	errs    []error
+}
+
+// textAddr is an address that could not be made anything else of.
+type textAddr struct{ network, address string }
+
+func (a textAddr) Network() string { return a.network }
+func (a textAddr) String() string  { return a.address }
+
+// parse sets the attempt, or returns the host to look up. It runs in Connect, with s.mu held.
+func (d *dialing) parse() (host string, err error) {
+	family := d.s.set.Family
+	switch d.network {
+	case "unix":
+		if d.address == "" {
+			return "", &net.AddrError{Err: "missing path", Addr: d.address}
+		}
+		d.todo = []Attempt{{Network: d.network, Address: d.address}}
+		return "", nil
+	case "tcp":
+	case "tcp4":
+		family = 4
+	case "tcp6":
+		family = 6
+	default:
+		return "", net.UnknownNetworkError(d.network)
+	}
+	if family != 0 && family != 4 && family != 6 {
+		return "", errFamily
+	}
+	host, d.port, err = splitHostPort(d.network, d.address)
+	if err != nil {
+		return "", err
+	}
+	if host == "" {
+		host = "localhost"
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if f := familyOf(ip); family != 0 && f != family {
+			return "", &net.AddrError{Err: "no suitable address", Addr: host}
+		}
+		d.todo = []Attempt{d.attempt(ip)}
+		return "", nil
+	}
+	d.host = host
+	return host, nil
+}
+
+// splitHostPort also knows services by name, as net.Dial does.
+func splitHostPort(network, address string) (host string, port uint16, err error) {
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := net.LookupPort(network, service)
+	if err != nil {
+		return "", 0, err
+	}
+	return host, uint16(n), nil
+}
+
+func familyOf(ip netip.Addr) int {
+	if ip.Is4() || ip.Is4In6() {
+		return 4
+	}
+	return 6
+}
+
+func (d *dialing) attempt(ip netip.Addr) Attempt {
+	family := familyOf(ip)
+	return Attempt{
+		Network: "tcp" + strconv.Itoa(family),
+		Address: netip.AddrPortFrom(ip.Unmap(), d.port).String(),
+		Family:  family,
+	}
+}
+
+// lookup runs on a goroutine of its own.
+func (d *dialing) lookup(host string) {
+	network := "ip"
+	switch {
+	case d.network == "tcp4" || d.s.set.Family == 4:
+		network = "ip4"
+	case d.network == "tcp6" || d.s.set.Family == 6:
+		network = "ip6"
+	}
+	ips, err := d.s.set.Resolver.LookupNetIP(d.ctx, network, host)
+	if err == nil && len(ips) == 0 {
+		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	d.s.loop.event(func() { d.resolved(ips, err) })
+}
+
+// over reports whether the socket was connected, destroyed or connected anew meanwhile.
+func (d *dialing) over() bool {
+	d.s.mu.Lock()
+	defer d.s.mu.Unlock()
+	return d.s.dial != d
+}
+
+func (d *dialing) resolved(ips []netip.Addr, err error) {
+	d.s.mu.Lock()
+	if d.s.dial != d {
+		d.s.mu.Unlock()
+		return
+	}
+	d.s.touch()
+	d.s.mu.Unlock()
+	if err != nil {
+		d.s.emitLookup(Lookup{Err: err, Host: d.host})
+		d.fail(err)
+		return
+	}
+	for _, ip := range ips {
+		l := Lookup{Host: d.host}
+		if ip.IsValid() {
+			l.Address, l.Family = ip.Unmap().String(), familyOf(ip)
+		}
+		if d.s.emitLookup(l); d.over() {
+			return
+		}
+	}
+	if d.todo = d.candidates(ips); len(d.todo) == 0 {
+		d.fail(fmt.Errorf("host %q: %w", d.host, errInvalidIP))
+		return
+	}
+	d.next(nil)
+}
+
+// candidates are the addresses to try, in order: families in turn, beginning with that of the first
+// answer, each address once.
+func (d *dialing) candidates(ips []netip.Addr) []Attempt {
+	byFamily := map[int][]Attempt{}
+	first := 0
+	for _, ip := range ips {
+		if !ip.IsValid() {
+			continue
+		}
+		a := d.attempt(ip)
+		if first == 0 {
+			first = a.Family
+		}
+		if !slices.Contains(byFamily[a.Family], a) {
+			byFamily[a.Family] = append(byFamily[a.Family], a)
+		}
+	}
+	var all []Attempt
+	mine, other := byFamily[first], byFamily[10-first]
+	for len(mine)+len(other) > 0 {
+		if len(mine) > 0 {
+			all, mine = append(all, mine[0]), mine[1:]
+		}
+		mine, other = other, mine
+	}
+	if d.s.set.NoAutoSelectFamily && len(all) > 0 {
+		all = all[:1]
+	}
+	return all
+}
+
+// next starts the next attempt, because of the time the last one takes or because it has failed.
+func (d *dialing) next(slow *Attempt) {
+	if d.over() {
+		return
+	}
+	if slow != nil {
+		if d.s.emitAttemptTimeout(*slow); d.over() {
+			return
+		}
+	}
+	a := d.todo[0]
+	d.todo = d.todo[1:]
+	if d.s.emitAttempt(a); d.over() {
+		return
+	}
+	d.pending++
+	if len(d.todo) > 0 && d.s.set.AttemptDelay > 0 {
+		left := len(d.todo)
+		timer := time.AfterFunc(d.s.set.AttemptDelay, func() {
+			d.s.loop.event(func() {
+				if len(d.todo) == left {
+					d.next(&a)
+				}
+			})
+		})
+		d.s.mu.Lock()
+		d.timer = timer
+		d.s.mu.Unlock()
+	}
+	d.s.loop.spawn(func() {
+		conn, err := d.s.set.Dialer.DialContext(d.ctx, a.Network, a.Address)
+		d.s.loop.event(func() { d.tried(a, conn, err) })
+	})
+}
+
+// tried takes the outcome of one attempt.
+func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
+	d.pending--
+	if d.over() {
+		if conn != nil {
+			_ = conn.Close() // a loser, or cancelled too late
+		}
+		return
+	}
+	if err == nil {
+		d.connected(conn)
+		return
+	}
+	if d.s.emitAttemptFailed(a, err); d.over() {
+		return
+	}
+	d.errs = append(d.errs, err)
+	switch {
+	case len(d.todo) > 0:
+		d.stopTimer()
+		d.next(nil)
+	case d.pending == 0 && len(d.errs) == 1:
+		d.fail(err)
+	case d.pending == 0:
+		d.fail(&ConnectError{Host: d.host, Errs: d.errs})
+	}
+}
+
+func (d *dialing) connected(conn net.Conn) {
+	s := d.s
+	s.mu.Lock()
+	if s.dial != d {
+		s.mu.Unlock()
+		_ = conn.Close()
+		return
+	}
+	s.dial = nil
+	s.adopt(conn)
+	reset := s.resetLater
+	s.mu.Unlock()
+	d.cancel()
+
+	s.emitConnect()
+	s.flush()
+	s.deliverWrites(1) // the others come after Ready, as in Node
+	s.mu.Lock()
+	if s.out.waiting.len() > 0 {
+		s.reserveDelivery()
+	}
+	destroyed := s.destroyed
+	s.mu.Unlock()
+	if destroyed {
+		return
+	}
+	s.emitReady()
+	if reset {
+		s.Reset()
+		return
+	}
+	s.begin()
+}
+
+// fail ends the socket. Any goroutine may call it.
+func (d *dialing) fail(err error) {
+	d.s.mu.Lock()
+	if d.s.dial != d {
+		d.s.mu.Unlock()
+		return
+	}
+	var op *net.OpError
+	var all *ConnectError
+	if !errors.As(err, &op) && !errors.As(err, &all) {
+		err = &net.OpError{Op: "dial", Net: d.network, Addr: textAddr{d.network, d.address}, Err: err}
+	}
+	d.s.destroyLocked(err, false)
+}
+
+// cancel stops whatever is still under way. Any goroutine may call it, once the socket's dial is
+// another.
+func (d *dialing) cancel() {
+	d.unwatch()
+	d.cancelAll()
+	d.stopTimer()
+}
+
+func (d *dialing) stopTimer() {
+	d.s.mu.Lock()
+	defer d.s.mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}

@@ -1,0 +1,190 @@
+package evnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+)
+
+// The errors evnet makes itself. System errors are never replaced: they are wrapped, so that
+// errors.Is(err, syscall.ECONNREFUSED) and errors.As(err, *net.OpError) work on what an Error
+// event or a method hands over. Code gives the Node spelling of any of them.
+var (
+	// ErrWriteAfterEnd is returned by Write once End, Close or the automatic end after the
+	// peer's end has closed this side. The socket goes on reading.
+	ErrWriteAfterEnd error = errors.New("evnet: write after end")
+	// ErrSocketClosed is returned by Write on a socket that was never connected. It matches
+	// net.ErrClosed.
+	ErrSocketClosed error = closedError("evnet: socket is not connected")
+	// ErrDestroyed is returned by Write after Destroy, Reset or a failure, and is what queued
+	// writes get when Destroy drops them. It matches net.ErrClosed.
+	ErrDestroyed error = closedError("evnet: socket was destroyed")
+	// ErrClosedBeforeConnect is what writes queued during Connect get when the connection never
+	// came. It matches net.ErrClosed.
+	ErrClosedBeforeConnect error = closedError("evnet: socket closed before the connection was made")
+	// ErrWriteBufferFull is returned by Write when the bytes already queued have reached
+	// SocketOptions.MaxWriteBuffer.
+	ErrWriteBufferFull error = errors.New("evnet: write buffer is full")
+	// ErrAlreadyConnected is the cause when Connect is called on a socket that is connecting
+	// or connected. It matches syscall.EISCONN.
+	ErrAlreadyConnected error = wrappedError{"evnet: socket is already connecting or connected", syscall.EISCONN}
+	// ErrServerAlreadyListening is returned by Listen and Serve on a server that listens.
+	ErrServerAlreadyListening error = errors.New("evnet: server is already listening")
+	// ErrServerNotRunning is returned by Close and Shutdown on a server that does not listen.
+	ErrServerNotRunning error = errors.New("evnet: server is not running")
+	// ErrUnknownEncoding is returned by SetEncoding for a name that is no encoding.
+	ErrUnknownEncoding error = errors.New("evnet: unknown encoding")
+	// ErrInvalidTimeout is returned by SetTimeout for a negative duration.
+	ErrInvalidTimeout error = errors.New("evnet: time-out is negative")
+	// ErrNilArgument is returned, or kept in Listener.Err, where nil was given for a callback,
+	// a conn, a listener or a writer that is required.
+	ErrNilArgument error = errors.New("evnet: nil argument")
+	// ErrLoopRunning is returned by Serve, and is what Run panics with, when the loop already
+	// runs.
+	ErrLoopRunning error = errors.New("evnet: loop is already running")
+	// ErrLoopStopped is the cause of sockets and servers started while Serve is ending.
+	ErrLoopStopped error = closedError("evnet: loop is stopping")
+	// ErrOnLoop is returned by methods that would block when they are called from a callback.
+	ErrOnLoop error = errors.New("evnet: blocking call from a callback")
+)
+
+// closedError is a sentinel that errors.Is also takes for net.ErrClosed.
+type closedError string
+
+func (e closedError) Error() string        { return string(e) }
+func (e closedError) Is(target error) bool { return target == net.ErrClosed }
+
+// wrappedError is a sentinel with a cause that does not show in its text.
+type wrappedError struct {
+	text  string
+	cause error
+}
+
+func (e wrappedError) Error() string { return e.text }
+func (e wrappedError) Unwrap() error { return e.cause }
+
+// ConnectError is the cause when every address of a host was tried and failed. It is a value
+// that a socket's Error event and Err hand over; nothing of it changes afterwards.
+//
+// errors.Is and errors.As see each attempt's error. Node: AggregateError.
+type ConnectError struct {
+	Host string  // the host name that was looked up
+	Errs []error // one error for each attempt, in the order of the attempts
+}
+
+// Error lists the attempts.
+func (e *ConnectError) Error() string {
+	texts := make([]string, len(e.Errs))
+	for i, err := range e.Errs {
+		texts[i] = err.Error()
+	}
+	return fmt.Sprintf("evnet: all %d addresses of %q failed: %s", len(e.Errs), e.Host, strings.Join(texts, "; "))
+}
+
+// Unwrap returns the errors of the attempts.
+func (e *ConnectError) Unwrap() []error { return e.Errs }
+
+// PanicError is a panic that a callback raised and Loop.OnPanic contained. The socket the
+// callback belonged to is destroyed with it.
+type PanicError struct {
+	Value  any     // what was given to panic
+	Stack  []byte  // the stack of the callback, as runtime/debug.Stack prints it
+	Socket *Socket // the socket whose callback it was, or nil
+}
+
+// Error gives the value, without the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("evnet: panic in a callback: %v", e.Value) }
+
+// Unwrap returns the value when it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+var codes = []struct {
+	err  error
+	code string
+}{
+	{ErrWriteAfterEnd, "ERR_STREAM_WRITE_AFTER_END"},
+	{ErrClosedBeforeConnect, "ERR_SOCKET_CLOSED_BEFORE_CONNECTION"},
+	{ErrSocketClosed, "ERR_SOCKET_CLOSED"},
+	{ErrDestroyed, "ERR_STREAM_DESTROYED"},
+	{ErrServerAlreadyListening, "ERR_SERVER_ALREADY_LISTEN"},
+	{ErrServerNotRunning, "ERR_SERVER_NOT_RUNNING"},
+	{ErrUnknownEncoding, "ERR_UNKNOWN_ENCODING"},
+	{ErrInvalidTimeout, "ERR_OUT_OF_RANGE"},
+	{ErrNilArgument, "ERR_INVALID_ARG_TYPE"},
+	{ErrWriteBufferFull, "ENOBUFS"},
+	{errInvalidIP, "ERR_INVALID_IP_ADDRESS"},
+	{errFamily, "ERR_INVALID_ARG_VALUE"},
+	{context.Canceled, "ABORT_ERR"},
+	{context.DeadlineExceeded, "ETIMEDOUT"},
+	{syscall.ECONNREFUSED, "ECONNREFUSED"},
+	{syscall.ECONNRESET, "ECONNRESET"},
+	{syscall.ECONNABORTED, "ECONNABORTED"},
+	{syscall.EPIPE, "EPIPE"},
+	{syscall.ENOENT, "ENOENT"},
+	{syscall.EACCES, "EACCES"},
+	{syscall.EADDRINUSE, "EADDRINUSE"},
+	{syscall.EADDRNOTAVAIL, "EADDRNOTAVAIL"},
+	{syscall.EINVAL, "EINVAL"},
+	{syscall.EISCONN, "EISCONN"},
+	{syscall.EALREADY, "EALREADY"},
+	{syscall.ECANCELED, "ECANCELED"},
+	{syscall.ETIMEDOUT, "ETIMEDOUT"},
+	{syscall.ENETUNREACH, "ENETUNREACH"},
+	{syscall.EHOSTUNREACH, "EHOSTUNREACH"},
+	{syscall.ENOTCONN, "ENOTCONN"},
+	{syscall.EMFILE, "EMFILE"},
+	{syscall.ENFILE, "ENFILE"},
+}
+
+// Code returns Node's code for err, such as "ECONNREFUSED" or "ERR_STREAM_WRITE_AFTER_END", and
+// "" when err is nil or Node has no code for it. Any goroutine may call it. For a ConnectError it
+// is the code of the first attempt. Node: error.code.
+func Code(err error) string {
+	var all *ConnectError
+	if errors.As(err, &all) && len(all.Errs) > 0 {
+		return Code(all.Errs[0])
+	}
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return c.code
+		}
+	}
+	if code := platformCode(err); code != "" {
+		return code
+	}
+	var network net.UnknownNetworkError
+	if errors.As(err, &network) {
+		return "ERR_INVALID_ARG_VALUE"
+	}
+	var addr *net.AddrError
+	if errors.As(err, &addr) {
+		switch addr.Err {
+		case "invalid port":
+			return "ERR_SOCKET_BAD_PORT"
+		case "missing port in address":
+			return "ERR_MISSING_ARGS"
+		}
+		return "ERR_INVALID_ARG_VALUE"
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		switch {
+		case dns.Err == "unknown port":
+			return "ERR_SOCKET_BAD_PORT"
+		case dns.IsNotFound:
+			return "ENOTFOUND"
+		}
+		return "EAI_AGAIN"
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return "ETIMEDOUT"
+	}
+	return ""
+}

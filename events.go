@@ -1,0 +1,206 @@
+package evnet
+
+import "net"
+
+// Event names an event, for ListenerCount and RemoveAllListeners. The names are Node's.
+type Event string
+
+// The events of sockets and servers. Drop, Connection and Listening are a server's alone; Close
+// and Error are on both; the rest are a socket's.
+const (
+	EventClose                    Event = "close"
+	EventConnect                  Event = "connect"
+	EventConnection               Event = "connection"
+	EventConnectionAttempt        Event = "connectionAttempt"
+	EventConnectionAttemptFailed  Event = "connectionAttemptFailed"
+	EventConnectionAttemptTimeout Event = "connectionAttemptTimeout"
+	EventData                     Event = "data"
+	EventDrain                    Event = "drain"
+	EventDrop                     Event = "drop"
+	EventEnd                      Event = "end"
+	EventError                    Event = "error"
+	EventFinish                   Event = "finish"
+	EventListening                Event = "listening"
+	EventLookup                   Event = "lookup"
+	EventReady                    Event = "ready"
+	EventSecureConnect            Event = "secureConnect"
+	EventTimeout                  Event = "timeout"
+)
+
+// Listener is one registration of a callback. The zero value is one that is off. It is small: copy
+// it freely. Node has no such value; off(name, fn) removes by function.
+type Listener struct {
+	entry interface{ off() }
+	err   error
+}
+
+// Off removes the callback, at once, also during an emit that has not reached it yet. It may be
+// called from any goroutine, and again.
+func (l Listener) Off() {
+	if l.entry != nil {
+		l.entry.off()
+	}
+}
+
+// Err is ErrNilArgument when the callback was nil, so that nothing was registered; else nil.
+func (l Listener) Err() error { return l.err }
+
+// Lookup is the answer of the resolver, one for each address. Node: the arguments of lookup.
+type Lookup struct {
+	Err     error  // why the host was not found; then Address is "" and Family 0
+	Address string // the IP address
+	Family  int    // 4 or 6
+	Host    string // the host name that was looked up
+}
+
+// Attempt is one attempt to connect. Node: the arguments of connectionAttempt.
+type Attempt struct {
+	Network string // "tcp4", "tcp6" or "unix"
+	Address string // host:port, or the path
+	Family  int    // 4, 6, or 0 for a path
+}
+
+// Drop is a connection refused because of the maximum. Node: the argument of drop.
+type Drop struct {
+	Local  net.Addr
+	Remote net.Addr
+}
+
+// SocketEvents registers callbacks for the events of a Socket. A socket has three: On registers
+// for every time, Once for the next time only, Prepend before those already registered.
+//
+// Any goroutine may call the methods; the callbacks run on the socket's loop, in order of
+// registration, one at a time. A callback added during an emit is not called for that emit. A nil
+// callback is not registered: see Listener.Err. To miss nothing, register before Connect, inside a
+// callback, before Run, or in Loop.Do. Node: socket.on, once and prependListener.
+type SocketEvents struct {
+	s    *Socket
+	mode mode
+}
+
+// ServerEvents registers callbacks for the events of a Server, as SocketEvents does for a Socket.
+type ServerEvents struct {
+	s    *Server
+	mode mode
+}
+
+// Close is emitted once for each connection, last, when the socket is closed for good. hadError
+// tells whether an Error came right before it; Err has the cause. Node: close.
+func (v SocketEvents) Close(fn func(hadError bool)) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(bool)] { return &t.close })
+}
+
+// Connect is emitted when Connect has made the connection, never on accepted and wrapped sockets.
+// Writes that were waiting leave after it. Node: connect.
+func (v SocketEvents) Connect(fn func()) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.connect })
+}
+
+// ConnectionAttempt is emitted before each attempt to reach an address. Node: connectionAttempt.
+func (v SocketEvents) ConnectionAttempt(fn func(Attempt)) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt)] { return &t.attempt })
+}
+
+// ConnectionAttemptFailed is emitted when an attempt has failed; the socket fails only when all
+// have. Node: connectionAttemptFailed.
+func (v SocketEvents) ConnectionAttemptFailed(fn func(Attempt, error)) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt, error)] { return &t.attemptFailed })
+}
+
+// ConnectionAttemptTimeout is emitted when an attempt has taken SocketOptions.AttemptDelay and the
+// next address is about to be tried beside it. Node, which gives the attempt up:
+// connectionAttemptTimeout.
+func (v SocketEvents) ConnectionAttemptTimeout(fn func(Attempt)) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt)] { return &t.attemptTimeout })
+}
+
+// Data is emitted for each chunk that arrives; the first listener starts the flow, unless the
+// socket was paused. A chunk belongs to the receiver, who may keep and change it; several listeners
+// of one socket share it. It holds at most 64 KiB of what came, or, after SetEncoding, whole
+// characters as UTF-8 text. When the last listener has gone the socket holds what comes, as before
+// the first. Node: data.
+func (v SocketEvents) Data(fn func(chunk []byte)) Listener {
+	l := register(v, fn == nil, fn, func(t *socketEvents) *event[func([]byte)] { return &t.data })
+	if l.err == nil {
+		v.s.consumerAdded()
+	}
+	return l
+}
+
+// Drain is emitted when the write queue has emptied after NeedDrain had become true, and not once
+// End has been called. Node: drain.
+func (v SocketEvents) Drain(fn func()) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.drain })
+}
+
+// End is emitted once when the peer has ended its side and everything it sent was delivered. A
+// socket without AllowHalfOpen ends its own side after the listeners have run; they may still
+// write. Node: end.
+func (v SocketEvents) End(fn func()) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.end })
+}
+
+// Error is emitted at most once, right before Close, when the socket failed or was destroyed with
+// an error. With no listener, the error is logged and nothing crashes. Node: error.
+func (v SocketEvents) Error(fn func(err error)) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(error)] { return &t.error })
+}
+
+// Finish is emitted once when this side has been ended and everything written was handed to the
+// system. Node: finish.
+func (v SocketEvents) Finish(fn func()) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.finish })
+}
+
+// Lookup is emitted when a host name was resolved, once for each address, or has failed to
+// resolve. Node: lookup.
+func (v SocketEvents) Lookup(fn func(Lookup)) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Lookup)] { return &t.lookup })
+}
+
+// Ready is emitted directly after Connect. Node: ready.
+func (v SocketEvents) Ready(fn func()) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.ready })
+}
+
+// SecureConnect is emitted when the TLS handshake of a wrapped *tls.Conn is done; data comes after
+// it. Never on other sockets. Node: secureConnect of tls.TLSSocket.
+func (v SocketEvents) SecureConnect(fn func()) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.secureConnect })
+}
+
+// Timeout is emitted when the socket was idle for the time given to SetTimeout. Nothing is closed;
+// the next activity starts the time again. Node: timeout.
+func (v SocketEvents) Timeout(fn func()) Listener {
+	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.timeout })
+}
+
+// Close is emitted once the server has stopped listening and the last socket it accepted has
+// emitted its own Close. Node: close.
+func (v ServerEvents) Close(fn func()) Listener {
+	return registerServer(v, fn == nil, fn, &v.s.events.close)
+}
+
+// Connection is emitted for each accepted socket, on that socket's loop. Nothing is read before the
+// listeners have returned. Node: connection.
+func (v ServerEvents) Connection(fn func(*Socket)) Listener {
+	return registerServer(v, fn == nil, fn, &v.s.events.connection)
+}
+
+// Drop is emitted for a connection that was closed because of the maximum of connections. Node:
+// drop.
+func (v ServerEvents) Drop(fn func(Drop)) Listener {
+	return registerServer(v, fn == nil, fn, &v.s.events.drop)
+}
+
+// Error is emitted when accepting failed. The server goes on listening and tries again after 5 ms,
+// doubled up to 1 s while it fails. With no listener, the error is logged. Node: error.
+func (v ServerEvents) Error(fn func(error)) Listener {
+	return registerServer(v, fn == nil, fn, &v.s.events.error)
+}
+
+// Listening is emitted when the server has begun to listen, once Listen or Serve has returned.
+// Node: listening.
+func (v ServerEvents) Listening(fn func()) Listener {
+	return registerServer(v, fn == nil, fn, &v.s.events.listening)
+}

@@ -1,0 +1,494 @@
+package evnet
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+)
+
+// maxTicks bounds how many posted tasks run before waiting I/O events get their turn: a callback
+// that posts itself for ever must not starve the sockets, as process.nextTick does in Node.
+const maxTicks = 4096
+
+// DefaultLoop is the loop of every socket and server that was not given another, and the one that
+// the function Run runs.
+var DefaultLoop = NewLoop()
+
+// Loop runs the callbacks of its sockets, servers and timers, one at a time, each happening before
+// the next, so that they need no locks among themselves.
+//
+// Every method may be called from any goroutine and from inside any callback. A loop needs no
+// closing: when Run or Serve has returned, it holds no goroutine, timer or descriptor, and it may
+// be run again. Node: the event loop of the process.
+type Loop struct {
+	mu sync.Mutex // guards the fields below it
+
+	// Work, in order of precedence. A turn is what was in events and closing when it began.
+	ticks   fifo[func()] // posted tasks and follow-ups: before the next event
+	events  fifo[func()] // I/O and timers
+	closing fifo[func()] // Close events: at the end of the turn
+	turn    int          // events left in this turn
+	closes  int          // closing left in this turn
+	ran     int          // ticks in a row
+
+	dirty  []*Socket // written to in the running task, to be flushed after it
+	spare  []*Socket // the other array of dirty
+	inTask bool      // a task is running
+
+	// What keeps Run going.
+	open    map[handle]bool // everything open, and whether it is referenced
+	refs    int             // referenced entries of open, and calls of Ref
+	workers int             // goroutines that will still post
+
+	// Who runs the loop.
+	running  bool          // Run or Serve
+	borrowed bool          // Do, on the caller's goroutine, while nobody runs the loop
+	stopping bool          // Serve's context has ended
+	grace    int           // tasks run since then with nothing open any more
+	owner    uint64        // the goroutine, while running or borrowed
+	free     *sync.Cond    // signalled when running or borrowed becomes false
+	left     chan struct{} // closed when running becomes false
+	asleep   bool
+	wake     chan struct{}
+
+	onPanic func(*PanicError)
+
+	current *Socket // whose callback is running, for PanicError; used by the running goroutine alone
+	tracer  tracer  // set by tests before anything runs
+}
+
+// handle is something open that a loop may have to end.
+type handle interface {
+	// halt closes it; its Close event, if it has one, follows on the loop.
+	halt()
+}
+
+// tracer sees each event as it is emitted, heard or not.
+type tracer func(emitter any, event string, args ...any)
+
+// NewLoop makes a loop. It does nothing until Run or Serve is called.
+func NewLoop() *Loop {
+	l := &Loop{open: make(map[handle]bool), wake: make(chan struct{}, 1), left: make(chan struct{})}
+	l.free = sync.NewCond(&l.mu)
+	return l
+}
+
+// Run runs DefaultLoop until no server, socket, timer or reference is left open on it, as a Node
+// process does.
+func Run() { DefaultLoop.Run() }
+
+// Run executes callbacks on the calling goroutine until nothing referenced is open and nothing is
+// posted. What is open but not referenced is then destroyed, as it is when a Node process ends,
+// with its Close events, before Run returns.
+//
+// Any goroutine may call it, but only one at a time: if the loop is running already, Run panics
+// with ErrLoopRunning, for it has no result to return it in (Serve returns it). A panic in a
+// callback unwinds out of Run unless OnPanic is set; Run may be called again afterwards.
+func (l *Loop) Run() {
+	if err := l.run(context.Background(), false); err != nil {
+		panic(err)
+	}
+}
+
+// Serve is Run for a program that ends by a context: it goes on while nothing is open, until ctx
+// ends; then it destroys every socket, closes every server, stops every timer, lets their Close
+// events happen and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning.
+func (l *Loop) Serve(ctx context.Context) error {
+	if ctx == nil {
+		return ErrNilArgument
+	}
+	if err := l.run(ctx, true); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Post runs fn on the loop, soon: after the callback that is running, before the next I/O event.
+// Functions run in the order of posting. A pending one keeps Run from returning. A nil fn is
+// logged and otherwise ignored. Node: process.nextTick.
+func (l *Loop) Post(fn func()) {
+	if fn == nil {
+		slog.Warn("evnet: Loop.Post", "err", ErrNilArgument)
+		return
+	}
+	l.tick(fn)
+}
+
+// Do runs fn on the loop and waits until it has returned. Use it to set sockets up from another
+// goroutine without missing an event. On the loop itself, and while nobody runs the loop, fn runs
+// at once on the caller's goroutine. A nil fn is logged and otherwise ignored.
+func (l *Loop) Do(fn func()) {
+	if fn == nil {
+		slog.Warn("evnet: Loop.Do", "err", ErrNilArgument)
+		return
+	}
+	me := goroutineID()
+	var claimed atomic.Bool // by the loop, or by us when it has stopped first
+	done := make(chan struct{})
+	task := func() {
+		if claimed.CompareAndSwap(false, true) {
+			defer close(done)
+			fn()
+		}
+	}
+	posted := false
+	l.mu.Lock()
+	for {
+		switch {
+		case (l.running || l.borrowed) && l.owner == me:
+			l.mu.Unlock()
+			fn()
+			return
+		case l.borrowed:
+			l.free.Wait()
+		case l.running:
+			left := l.left
+			if !posted {
+				posted = true
+				l.pushTick(task)
+			}
+			l.mu.Unlock()
+			select {
+			case <-done:
+				return
+			case <-left:
+			}
+			l.mu.Lock()
+		case claimed.Load(): // by a loop that a panic has stopped
+			l.mu.Unlock()
+			<-done
+			return
+		default:
+			l.borrowed, l.owner, l.inTask = true, me, true
+			l.mu.Unlock()
+			defer l.giveBack()
+			task()
+			return
+		}
+	}
+}
+
+// giveBack ends a task that Do ran on its caller's goroutine.
+func (l *Loop) giveBack() {
+	l.flush()
+	l.mu.Lock()
+	l.borrowed = false
+	l.free.Broadcast()
+	l.mu.Unlock()
+}
+
+// Ref keeps Run going for work outside evnet, until Unref has been called as often as Ref.
+func (l *Loop) Ref() { l.count(1) }
+
+// Unref takes back one Ref.
+func (l *Loop) Unref() { l.count(-1) }
+
+func (l *Loop) count(n int) {
+	l.mu.Lock()
+	l.refs += n
+	l.rouse()
+	l.mu.Unlock()
+}
+
+// OnPanic makes the loop contain panics of callbacks: the socket whose callback it was is
+// destroyed with the PanicError, then fn is called, on the loop, and everything else goes on. A
+// panic in fn unwinds out of Run. nil, the default, lets panics unwind out of Run.
+func (l *Loop) OnPanic(fn func(*PanicError)) {
+	l.mu.Lock()
+	l.onPanic = fn
+	l.mu.Unlock()
+}
+
+func (l *Loop) run(ctx context.Context, serve bool) error {
+	if err := l.enter(); err != nil {
+		return err
+	}
+	defer l.leave()
+	for {
+		task, hook := l.next(ctx, serve)
+		if task == nil {
+			return nil
+		}
+		l.call(task, hook)
+		l.flush()
+	}
+}
+
+// enter makes the caller the one that runs the loop.
+func (l *Loop) enter() error {
+	me := goroutineID()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.borrowed && l.owner != me {
+		l.free.Wait()
+	}
+	if l.running || l.borrowed {
+		return ErrLoopRunning
+	}
+	l.running, l.stopping, l.grace, l.owner = true, false, 0, me
+	l.left = make(chan struct{})
+	return nil
+}
+
+// leave runs also when a callback's panic unwinds: the loop must be fit to run again.
+func (l *Loop) leave() {
+	l.flush()
+	l.mu.Lock()
+	l.running, l.stopping = false, false
+	close(l.left)
+	l.free.Broadcast()
+	l.mu.Unlock()
+}
+
+// call runs one task. Emitters note whose callback they run in l.current.
+func (l *Loop) call(task func(), hook func(*PanicError)) {
+	if hook != nil {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			perr := &PanicError{Value: v, Stack: debug.Stack(), Socket: l.current}
+			if perr.Socket != nil {
+				perr.Socket.Destroy(perr)
+			}
+			hook(perr)
+		}()
+	}
+	l.current = nil
+	task()
+}
+
+// flush ends a task: what it wrote to sockets leaves now, several writes together.
+func (l *Loop) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.dirty) > 0 {
+		dirty := l.dirty
+		l.dirty = l.spare[:0]
+		l.mu.Unlock()
+		for _, s := range dirty {
+			s.flush()
+		}
+		l.mu.Lock()
+		clear(dirty)
+		l.spare = dirty
+	}
+	l.inTask = false
+}
+
+// next waits for the next task. It returns nil when the loop is to be left.
+func (l *Loop) next(ctx context.Context, serve bool) (func(), func(*PanicError)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		if ctx.Err() != nil && !l.stopping {
+			l.stopping = true
+			l.haltAll()
+		}
+		if l.stopping && len(l.open) == 0 && l.workers == 0 {
+			// A callback that posts itself for ever must not hold Serve back.
+			if l.grace++; l.grace > maxTicks {
+				return nil, nil
+			}
+		}
+		if task := l.pop(); task != nil {
+			l.inTask = true
+			return task, l.onPanic
+		}
+		if l.stopping || !serve && l.refs <= 0 {
+			if len(l.open) > 0 {
+				l.haltAll()
+			}
+			if l.idle() && len(l.open) == 0 && l.workers == 0 {
+				return nil, nil
+			}
+		}
+		if l.idle() {
+			l.sleep(ctx)
+		}
+	}
+}
+
+// pop takes the next task in order of precedence, or nil.
+func (l *Loop) pop() func() {
+	if l.turn == 0 && l.closes == 0 {
+		l.turn, l.closes = l.events.len(), l.closing.len()
+	}
+	if l.ticks.len() > 0 && (l.ran < maxTicks || l.turn+l.closes == 0) {
+		l.ran++
+		return l.ticks.pop()
+	}
+	l.ran = 0
+	switch {
+	case l.turn > 0:
+		l.turn--
+		if l.turn == 0 {
+			l.closes = l.closing.len() // with those that this turn's events have queued
+		}
+		return l.events.pop()
+	case l.closes > 0:
+		l.closes--
+		return l.closing.pop()
+	}
+	return nil
+}
+
+func (l *Loop) idle() bool { return l.ticks.len()+l.events.len()+l.closing.len() == 0 }
+
+// haltAll ends everything open. l.mu is held, and released meanwhile.
+func (l *Loop) haltAll() {
+	open := make([]handle, 0, len(l.open))
+	for h := range l.open {
+		open = append(open, h)
+	}
+	l.mu.Unlock()
+	for _, h := range open {
+		h.halt()
+	}
+	l.mu.Lock()
+}
+
+// sleep waits for work. l.mu is held, and released meanwhile.
+func (l *Loop) sleep(ctx context.Context) {
+	done := ctx.Done()
+	if l.stopping {
+		done = nil // it has ended; what is left to come is the end of workers
+	}
+	l.asleep = true
+	l.mu.Unlock()
+	select {
+	case <-l.wake:
+	case <-done:
+	}
+	l.mu.Lock()
+	l.asleep = false
+}
+
+// rouse wakes the loop. l.mu is held.
+func (l *Loop) rouse() {
+	if l.asleep {
+		l.asleep = false
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tick runs fn after the running task, before the next event.
+func (l *Loop) tick(fn func()) {
+	l.mu.Lock()
+	l.pushTick(fn)
+	l.mu.Unlock()
+}
+
+func (l *Loop) pushTick(fn func()) {
+	l.ticks.push(fn)
+	l.rouse()
+}
+
+// event runs fn in its turn among I/O and timers.
+func (l *Loop) event(fn func()) {
+	l.mu.Lock()
+	l.events.push(fn)
+	l.rouse()
+	l.mu.Unlock()
+}
+
+// close runs fn when the events of this turn and their ticks have run.
+func (l *Loop) close(fn func()) {
+	l.mu.Lock()
+	l.closing.push(fn)
+	l.rouse()
+	l.mu.Unlock()
+}
+
+// deferFlush reports whether a task is running, after which s will be flushed.
+func (l *Loop) deferFlush(s *Socket) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inTask {
+		l.dirty = append(l.dirty, s)
+	}
+	return l.inTask
+}
+
+// add makes h keep Run going, if it is referenced. It reports false when the loop is stopping.
+func (l *Loop) add(h handle, referenced bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping {
+		return false
+	}
+	if _, ok := l.open[h]; !ok {
+		l.open[h] = referenced
+		if referenced {
+			l.refs++
+		}
+	}
+	return true
+}
+
+func (l *Loop) remove(h handle) {
+	l.mu.Lock()
+	if l.open[h] {
+		l.refs--
+	}
+	delete(l.open, h)
+	l.rouse()
+	l.mu.Unlock()
+}
+
+// setRef changes whether h, if it is open, keeps Run going.
+func (l *Loop) setRef(h handle, referenced bool) {
+	l.mu.Lock()
+	if was, ok := l.open[h]; ok && was != referenced {
+		l.open[h] = referenced
+		if referenced {
+			l.refs++
+		} else {
+			l.refs--
+		}
+		l.rouse()
+	}
+	l.mu.Unlock()
+}
+
+// spawn runs fn on a goroutine that Run outlives. What fn posts last is still run.
+func (l *Loop) spawn(fn func()) {
+	l.mu.Lock()
+	l.workers++
+	l.mu.Unlock()
+	go func() {
+		defer func() {
+			l.mu.Lock()
+			l.workers--
+			l.rouse()
+			l.mu.Unlock()
+		}()
+		fn()
+	}()
+}
+
+// here reports whether the caller is on the loop: inside a callback.
+func (l *Loop) here() bool {
+	me := goroutineID()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return (l.running || l.borrowed) && l.owner == me
+}
+
+// goroutineID is the number in the first line of a stack trace, "goroutine 7 [running]:". Do and
+// the blocking methods alone need it, to tell a callback from a stranger.
+func goroutineID() uint64 {
+	var buf [64]byte
+	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
+	id, _ := strconv.ParseUint(string(text[:max(bytes.IndexByte(text, ' '), 0)]), 10, 64)
+	return id
+}

@@ -1,0 +1,145 @@
+package evnet
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+)
+
+const (
+	defaultHighWaterMark  = 64 << 10 // Node's, since v22
+	defaultMaxWriteBuffer = 64 << 20
+	defaultAttemptDelay   = 250 * time.Millisecond // RFC 8305, section 5
+)
+
+// Resolver looks host names up. *net.Resolver is one. LookupNetIP is called on a goroutine of its
+// own, never on the loop, and must return when ctx ends. network is "ip", "ip4" or "ip6". Node:
+// the lookup option.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// SocketOptions are what NewSocket and Wrap take. They are copied; nil means all defaults, and so
+// does the zero value of each field. Node: the options of net.Socket and of socket.connect.
+type SocketOptions struct {
+	// Loop runs the socket's callbacks. Default: DefaultLoop.
+	Loop *Loop
+	// AllowHalfOpen keeps this side open when the peer ends, until End is called. Default: the
+	// socket ends its own side after the End listeners have run.
+	AllowHalfOpen bool
+	// HighWaterMark is how many bytes may be queued before NeedDrain reports true. Default:
+	// 64 KiB. Negative: 0, every write that the system does not take at once needs a drain.
+	HighWaterMark int
+	// MaxWriteBuffer is how many bytes may be queued before Write fails with
+	// ErrWriteBufferFull. Default: 64 MiB. Negative: no limit.
+	MaxWriteBuffer int
+	// Dialer makes the connections: its LocalAddr, KeepAlive, Control and Timeout (for each
+	// attempt) apply. Default: the zero net.Dialer. Its Resolver and FallbackDelay are not used.
+	Dialer *net.Dialer
+	// Resolver looks host names up. Default: net.DefaultResolver.
+	Resolver Resolver
+	// Family, 4 or 6, keeps to addresses of that family. Default, 0: both.
+	Family int
+	// NoAutoSelectFamily tries only the first address of a host. Default: all of them.
+	NoAutoSelectFamily bool
+	// AttemptDelay is how long a connection attempt may take before the next address is tried
+	// beside it. Default: 250 ms. Negative: the next one starts only when the last has failed.
+	AttemptDelay time.Duration
+	// NoDelay sets TCP_NODELAY once connected. Go sets it anyway, unless a Dialer.Control or
+	// the conn's maker has switched it off.
+	NoDelay bool
+	// KeepAlive is the idle time before TCP keep-alive probes, and the interval between them.
+	// Default: as the Dialer or the listener set it, in Go on, 15 s. Negative: keep-alive off.
+	KeepAlive time.Duration
+	// IdleTimeout destroys the socket after that long without activity (what counts is the same
+	// as for SetTimeout), with an error that is os.ErrDeadlineExceeded. Default: never.
+	IdleTimeout time.Duration
+	// CloseTimeout is how long the closing phase may take, from End, Close or the peer's end
+	// on; then the socket is destroyed with an error that is os.ErrDeadlineExceeded. Default:
+	// no limit.
+	CloseTimeout time.Duration
+	// Logger gets a record for an error that no Error listener hears. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// ServerOptions are what NewServer takes. They are copied; nil means all defaults, and so does the
+// zero value of each field. Node: the options of net.createServer.
+type ServerOptions struct {
+	// Loops run the callbacks: the server's own on the first; accepted sockets are spread over
+	// all of them in turn, each for life, its Connection callback included. Default:
+	// DefaultLoop alone.
+	Loops []*Loop
+	// AllowHalfOpen, HighWaterMark, MaxWriteBuffer, NoDelay, KeepAlive, IdleTimeout and
+	// CloseTimeout are those of SocketOptions, for every accepted socket.
+	AllowHalfOpen  bool
+	HighWaterMark  int
+	MaxWriteBuffer int
+	NoDelay        bool
+	KeepAlive      time.Duration
+	IdleTimeout    time.Duration
+	CloseTimeout   time.Duration
+	// PauseOnConnect hands over accepted sockets paused: nothing is read until Resume.
+	PauseOnConnect bool
+	// MaxConnections is how many accepted sockets may be open; further ones are closed and told
+	// to Drop. Default, 0: no limit. Negative: all are dropped.
+	MaxConnections int
+	// Logger gets a record for an error that no Error listener hears, of the server and of
+	// accepted sockets. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// settings is SocketOptions with the defaults filled in. Sockets accepted by one server share it.
+type settings struct{ SocketOptions }
+
+func newSettings(opts *SocketOptions) *settings {
+	s := &settings{}
+	if opts != nil {
+		s.SocketOptions = *opts
+	}
+	if s.Loop == nil {
+		s.Loop = DefaultLoop
+	}
+	switch {
+	case s.HighWaterMark == 0:
+		s.HighWaterMark = defaultHighWaterMark
+	case s.HighWaterMark < 0:
+		s.HighWaterMark = 0
+	}
+	if s.MaxWriteBuffer == 0 {
+		s.MaxWriteBuffer = defaultMaxWriteBuffer
+	}
+	if s.Dialer == nil {
+		s.Dialer = &net.Dialer{}
+	}
+	if s.Resolver == nil {
+		s.Resolver = net.DefaultResolver
+	}
+	if s.AttemptDelay == 0 {
+		s.AttemptDelay = defaultAttemptDelay
+	}
+	return s
+}
+
+func (s *settings) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.Default()
+	}
+	return s.Logger
+}
+
+// socketSettings are those of the sockets that a server with these options accepts on loop.
+func (o *ServerOptions) socketSettings(loop *Loop) *settings {
+	return newSettings(&SocketOptions{
+		Loop:           loop,
+		AllowHalfOpen:  o.AllowHalfOpen,
+		HighWaterMark:  o.HighWaterMark,
+		MaxWriteBuffer: o.MaxWriteBuffer,
+		NoDelay:        o.NoDelay,
+		KeepAlive:      o.KeepAlive,
+		IdleTimeout:    o.IdleTimeout,
+		CloseTimeout:   o.CloseTimeout,
+		Logger:         o.Logger,
+	})
+}

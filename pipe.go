@@ -1,0 +1,167 @@
+package evnet
+
+import (
+	"io"
+	"log/slog"
+	"reflect"
+	"slices"
+)
+
+// pipe is one destination of one source.
+type pipe struct {
+	src  *Socket
+	dst  io.Writer
+	sock *Socket // dst, when it is a socket
+
+	blocked bool // dst needs to drain; guarded by src.mu
+}
+
+// Pipe writes everything the socket receives to dst, and makes it flow. When dst is a *Socket, its
+// own pace holds this socket back (with several destinations the slowest one does), it may run on
+// another loop, and it is ended when this socket's peer ends. Any other writer is called on the
+// loop, must not block for long, and is left open: close it in On.End. dst may be the socket
+// itself: an echo.
+//
+// Pipe stops when dst has finished, failed or closed, and when writing to it fails; this socket is
+// then paused, if it was the last destination, and neither ended nor destroyed. A failure of this
+// socket does not end dst. A nil dst is logged and otherwise ignored. Node: socket.pipe.
+func (s *Socket) Pipe(dst io.Writer) {
+	if dst == nil {
+		slog.Warn("evnet: Socket.Pipe", "err", ErrNilArgument)
+		return
+	}
+	l := &pipe{src: s, dst: dst}
+	l.sock, _ = dst.(*Socket)
+	s.mu.Lock()
+	s.in.pipes = append(slices.Clip(s.in.pipes), l)
+	s.mu.Unlock()
+	if l.sock != nil {
+		l.sock.mu.Lock()
+		gone := l.sock.destroyed
+		if !gone {
+			l.sock.sources = append(l.sock.sources, l)
+		}
+		l.sock.mu.Unlock()
+		if gone {
+			s.unpipe(l)
+			return
+		}
+		l.checkRoom()
+	}
+	s.Resume()
+}
+
+// Unpipe undoes Pipe to dst, or all of them for nil; when none is left the socket is paused. Node:
+// socket.unpipe.
+func (s *Socket) Unpipe(dst io.Writer) {
+	s.mu.Lock()
+	pipes := s.in.pipes
+	s.mu.Unlock()
+	for _, l := range pipes {
+		if dst == nil || sameWriter(l.dst, dst) {
+			s.unpipe(l)
+		}
+	}
+}
+
+func sameWriter(a, b io.Writer) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+}
+
+func (s *Socket) unpipe(l *pipe) {
+	s.mu.Lock()
+	n := len(s.in.pipes)
+	s.in.pipes = slices.DeleteFunc(slices.Clone(s.in.pipes), func(x *pipe) bool { return x == l })
+	if len(s.in.pipes) < n {
+		if l.blocked {
+			l.blocked = false
+			s.in.blocked--
+		}
+		if len(s.in.pipes) == 0 {
+			s.in.mode = paused
+		}
+		s.scheduleFlow()
+		s.updateReading()
+	}
+	s.mu.Unlock()
+	if l.sock != nil {
+		l.sock.mu.Lock()
+		l.sock.sources = slices.DeleteFunc(slices.Clone(l.sock.sources), func(x *pipe) bool { return x == l })
+		l.sock.mu.Unlock()
+	}
+}
+
+// write passes one borrowed chunk on.
+func (l *pipe) write(p []byte) {
+	n, err := l.dst.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		if l.sock == nil {
+			l.src.set.logger().Warn("evnet: writing to a destination of Pipe failed", "err", err)
+		}
+		l.src.unpipe(l)
+		return
+	}
+	l.checkRoom()
+}
+
+// checkRoom holds the source back while the destination needs to drain.
+func (l *pipe) checkRoom() {
+	if l.sock == nil || !l.sock.NeedDrain() {
+		return
+	}
+	l.src.mu.Lock()
+	if !l.blocked && slices.Contains(l.src.in.pipes, l) {
+		l.blocked = true
+		l.src.in.blocked++
+		l.src.updateReading()
+	}
+	l.src.mu.Unlock()
+	if !l.sock.NeedDrain() { // it drained meanwhile, on a loop of its own
+		l.drained()
+	}
+}
+
+func (l *pipe) drained() {
+	l.src.mu.Lock()
+	defer l.src.mu.Unlock()
+	if l.blocked {
+		l.blocked = false
+		l.src.in.blocked--
+		l.src.scheduleFlow()
+	}
+}
+
+// end passes the end of the source on.
+func (l *pipe) end() {
+	if l.sock != nil {
+		l.sock.End()
+	}
+	l.src.unpipe(l)
+}
+
+// drainPipes lets the sources of s go on.
+func (s *Socket) drainPipes() {
+	for _, l := range s.pipeSources() {
+		l.drained()
+	}
+}
+
+// leavePipes takes s out of its sources' destinations, and, when it is destroyed, out of its
+// destinations' sources.
+func (s *Socket) leavePipes() {
+	for _, l := range s.pipeSources() {
+		l.src.unpipe(l)
+	}
+	if s.Destroyed() {
+		s.Unpipe(nil)
+	}
+}
+
+func (s *Socket) pipeSources() []*pipe {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sources
+}

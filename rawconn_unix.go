@@ -1,0 +1,71 @@
+//go:build unix
+
+package evnet
+
+import (
+	"net"
+	"syscall"
+)
+
+// rawConn writes to a kernel socket without blocking, under the lock that Go's own descriptor
+// holds, so that a closed descriptor is never touched.
+type rawConn struct {
+	raw syscall.RawConn
+	try func(fd uintptr) bool // bound once
+
+	// The arguments and results of try.
+	p   []byte
+	n   int
+	err error
+}
+
+func newRawConn(conn net.Conn) *rawConn {
+	var raw syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		raw, err = c.SyscallConn()
+	case *net.UnixConn:
+		raw, err = c.SyscallConn()
+	}
+	if raw == nil || err != nil {
+		return nil
+	}
+	r := &rawConn{raw: raw}
+	r.try = func(fd uintptr) bool {
+		r.n, r.err = writeFD(fd, r.p)
+		return true
+	}
+	return r
+}
+
+func (r *rawConn) tryWrite(p []byte) (int, error) {
+	r.p, r.n, r.err = p, 0, nil
+	err := r.raw.Write(r.try)
+	r.p = nil
+	if err == nil {
+		err = r.err
+	}
+	return r.n, err
+}
+
+// whenWritable calls fn whenever there is room, until it returns true or the conn is closed.
+func (r *rawConn) whenWritable(fn func(write func([]byte) (int, error)) bool) error {
+	return r.raw.Write(func(fd uintptr) bool {
+		return fn(func(p []byte) (int, error) { return writeFD(fd, p) })
+	})
+}
+
+// writeFD writes what fits: 0 and no error when nothing does.
+func writeFD(fd uintptr, p []byte) (int, error) {
+	for {
+		n, err := syscall.Write(int(fd), p)
+		switch err {
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return 0, nil
+		default:
+			return max(n, 0), err
+		}
+	}
+}

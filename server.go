@@ -1,0 +1,480 @@
+package evnet
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
+	lastRetry  = time.Second
+	maxPending = 128 // accepted conns that wait for a busy loop
+)
+
+// Server accepts connections and emits a Socket for each. CreateServer and NewServer make one; the
+// zero value is not usable.
+//
+// Every method may be called from any goroutine and from inside any callback; none blocks (but for
+// Shutdown, which says so), and none runs a callback before it returns. An error of an accepted
+// socket stays on that socket. A server ends by Close, Shutdown or the end of its context; its last
+// event is Close. Until then it keeps Loop.Run going, unless Unref was called. It may listen again
+// afterwards. Node: net.Server.
+type Server struct {
+	// On registers callbacks for every time, Once for the next time only, and Prepend before
+	// those registered already.
+	On, Once, Prepend ServerEvents
+
+	opts     ServerOptions
+	loop     *Loop // of the server's own events
+	settings []*settings
+
+	mu       sync.Mutex // guards everything below; taken before a loop's lock, never after it
+	events   serverEvents
+	lis      *listening // nil unless listening
+	addr     net.Addr
+	max      int
+	live     map[*Socket]bool // accepted, and not destroyed; false once it is, until its Close
+	count    int              // of the true ones
+	accepted int
+	closing  bool // Close is to be emitted
+	unref    bool
+}
+
+// listening is one period of listening.
+type listening struct {
+	ln      net.Listener
+	closed  chan struct{}
+	unwatch func() bool
+	room    chan struct{} // one for each accepted conn that waits for the loop
+}
+
+// CreateServer makes a server on DefaultLoop. onConnection, which may be nil, is called for each
+// accepted socket. Node: net.createServer.
+func CreateServer(onConnection func(*Socket)) *Server {
+	s := NewServer(nil)
+	if onConnection != nil {
+		s.On.Connection(onConnection)
+	}
+	return s
+}
+
+// NewServer makes a server that does not listen yet. nil means all defaults. Node: new net.Server.
+func NewServer(opts *ServerOptions) *Server {
+	s := &Server{live: make(map[*Socket]bool)}
+	if opts != nil {
+		s.opts = *opts
+	}
+	for _, l := range s.opts.Loops {
+		if l != nil {
+			s.settings = append(s.settings, s.opts.socketSettings(l))
+		}
+	}
+	if len(s.settings) == 0 {
+		s.settings = []*settings{s.opts.socketSettings(DefaultLoop)}
+	}
+	s.loop = s.settings[0].Loop
+	s.max = s.opts.MaxConnections
+	s.On = ServerEvents{s, modeOn}
+	s.Once = ServerEvents{s, modeOnce}
+	s.Prepend = ServerEvents{s, modePrepend}
+	return s
+}
+
+// Listen binds and listens before it returns. network is "tcp", "tcp4", "tcp6" or "unix"; address
+// is host:port (no host: all addresses; port 0: one that is free) or the path. Then Listening is
+// emitted, and onListening called once, if it is not nil.
+//
+// If it fails nothing is open and no event follows: the error names the address and is a
+// *net.OpError, or ErrServerAlreadyListening. Node: server.listen.
+func (s *Server) Listen(network, address string, onListening func()) error {
+	return s.ListenContext(context.Background(), network, address, onListening)
+}
+
+// ListenContext is Listen with a context: when ctx ends the server is closed, as by Close. If it
+// has ended already, nothing is opened and the error is ctx.Err(). Node: the signal option.
+func (s *Server) ListenContext(ctx context.Context, network, address string, onListening func()) error {
+	fail := func(err error) error {
+		op := &net.OpError{Op: "listen", Net: network, Addr: textAddr{network, address}, Err: err}
+		var inner *net.OpError
+		if errors.As(err, &inner) {
+			*op = *inner
+			if op.Addr == nil {
+				op.Addr = textAddr{network, address}
+			}
+		}
+		return op
+	}
+	if ctx == nil {
+		return fail(ErrNilArgument)
+	}
+	if s.Listening() {
+		return fail(ErrServerAlreadyListening)
+	}
+	switch network {
+	case "tcp", "tcp4", "tcp6", "unix":
+	default:
+		return fail(net.UnknownNetworkError(network))
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, network, address)
+	if err != nil {
+		return fail(err)
+	}
+	if err := s.serve(ctx, ln, onListening); err != nil {
+		_ = ln.Close()
+		return fail(err)
+	}
+	return nil
+}
+
+// Serve makes the server accept from ln, a listener of any kind, which belongs to it from then on.
+// It returns at once; accepting goes on. Listening is emitted. If the server listens already, it
+// returns ErrServerAlreadyListening and ln is left alone. Node: server.listen with a handle.
+func (s *Server) Serve(ln net.Listener) error {
+	if ln == nil {
+		return ErrNilArgument
+	}
+	if err := s.serve(context.Background(), ln, nil); err != nil {
+		return &net.OpError{Op: "listen", Net: ln.Addr().Network(), Addr: ln.Addr(), Err: err}
+	}
+	return nil
+}
+
+func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lis != nil {
+		return ErrServerAlreadyListening
+	}
+	if !s.loop.add(s, !s.unref) {
+		return ErrLoopStopped
+	}
+	lis := &listening{ln: ln, closed: make(chan struct{}), room: make(chan struct{}, maxPending)}
+	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
+	s.lis, s.addr, s.closing = lis, ln.Addr(), false
+	s.loop.tick(func() { s.emitListening(lis, onListening) })
+	s.loop.spawn(func() { s.accept(lis) })
+	return nil
+}
+
+// emitListening leaves out what Close has overtaken.
+func (s *Server) emitListening(lis *listening, onListening func()) {
+	s.mu.Lock()
+	current := s.lis == lis
+	list := s.events.listening.list
+	s.mu.Unlock()
+	if !current {
+		return
+	}
+	s.trace(EventListening)
+	for fn := range calls(list) {
+		fn()
+	}
+	if onListening != nil {
+		onListening()
+	}
+}
+
+// accept takes connections until the listener is closed. An error that passes does not end it.
+func (s *Server) accept(lis *listening) {
+	retry := firstRetry
+	for {
+		conn, err := lis.ln.Accept()
+		if err == nil {
+			retry = firstRetry
+			select {
+			case lis.room <- struct{}{}:
+				s.assign(lis, conn)
+			case <-lis.closed:
+				_ = conn.Close()
+			}
+			continue
+		}
+		select {
+		case <-lis.closed:
+			return
+		default:
+		}
+		s.loop.event(func() { s.acceptFailed(lis, err) })
+		if errors.Is(err, net.ErrClosed) { // closed behind the server's back: it will not pass
+			s.loop.event(func() { _ = s.stop(lis, nil) })
+			return
+		}
+		timer := time.NewTimer(retry)
+		select {
+		case <-timer.C:
+		case <-lis.closed:
+			timer.Stop()
+			return
+		}
+		retry = min(2*retry, lastRetry)
+	}
+}
+
+func (s *Server) acceptFailed(lis *listening, err error) {
+	s.mu.Lock()
+	current := s.lis == lis
+	list := s.events.error.list
+	s.mu.Unlock()
+	if !current {
+		return
+	}
+	s.trace(EventError, err)
+	heard := false
+	for fn := range calls(list) {
+		heard = true
+		fn(err)
+	}
+	if !heard {
+		s.settings[0].logger().Warn("evnet: accepting failed, the server goes on", "err", err, "local", lis.ln.Addr())
+	}
+}
+
+// assign gives an accepted conn to the next loop.
+func (s *Server) assign(lis *listening, conn net.Conn) {
+	s.mu.Lock()
+	set := s.settings[s.accepted%len(s.settings)]
+	s.accepted++
+	s.mu.Unlock()
+	set.Loop.event(func() {
+		<-lis.room
+		s.connection(lis, set, conn)
+	})
+}
+
+// connection emits an accepted conn, or refuses it. It runs on the loop of the new socket.
+func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
+	s.mu.Lock()
+	if s.lis != lis {
+		s.mu.Unlock()
+		_ = conn.Close()
+		return
+	}
+	if s.max < 0 || s.max > 0 && s.count >= s.max {
+		list := s.events.drop.list
+		s.mu.Unlock()
+		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
+		_ = conn.Close()
+		s.trace(EventDrop, d)
+		for fn := range calls(list) {
+			fn(d)
+		}
+		return
+	}
+	c := newSocket(set)
+	c.server = s
+	s.live[c] = true
+	s.count++
+	list := s.events.connection.list
+	s.mu.Unlock()
+
+	c.mu.Lock()
+	open := c.hold()
+	c.adopt(conn)
+	if s.opts.PauseOnConnect {
+		c.in.mode = paused
+	}
+	c.mu.Unlock()
+	if !open {
+		c.Destroy(nil)
+		return
+	}
+	set.Loop.current = c
+	s.trace(EventConnection, c)
+	for fn := range calls(list) {
+		fn(c)
+	}
+	c.begin()
+}
+
+func (s *Server) trace(name Event, args ...any) {
+	if s.loop.tracer != nil {
+		s.loop.tracer(s, string(name), args...)
+	}
+}
+
+// socketDestroyed frees the place of an accepted socket.
+func (s *Server) socketDestroyed(c *Socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.live[c] {
+		s.live[c] = false
+		s.count--
+	}
+}
+
+// socketClosed is told after the Close of an accepted socket.
+func (s *Server) socketClosed(c *Socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.live, c)
+	s.closeIfDone()
+}
+
+// closeIfDone makes Close be emitted when nothing is left open. s.mu is held.
+func (s *Server) closeIfDone() {
+	if s.closing && s.lis == nil && len(s.live) == 0 {
+		s.closing = false
+		s.loop.tick(s.emitClose)
+	}
+}
+
+func (s *Server) emitClose() {
+	s.mu.Lock()
+	list := s.events.close.list
+	s.mu.Unlock()
+	defer func() { // even if a listener panics
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.lis == nil && !s.closing {
+			s.loop.remove(s)
+		}
+	}()
+	s.trace(EventClose)
+	for fn := range calls(list) {
+		fn()
+	}
+}
+
+// Close stops accepting, at once; open connections live on. Close is emitted, and onClose called
+// once, if it is not nil, after the last of them has closed. When the server does not listen it
+// returns ErrServerNotRunning and no event follows. Node: server.close.
+func (s *Server) Close(onClose func()) error {
+	s.mu.Lock()
+	lis := s.lis
+	s.mu.Unlock()
+	return s.stop(lis, onClose)
+}
+
+func (s *Server) stop(lis *listening, onClose func()) error {
+	s.mu.Lock()
+	if lis == nil || s.lis != lis {
+		s.mu.Unlock()
+		return ErrServerNotRunning
+	}
+	s.lis, s.closing = nil, true
+	if lis.ln.Addr().Network() != "unix" {
+		s.addr = nil // a Unix server keeps its path, as in Node
+	}
+	if onClose != nil {
+		s.events.close.add(&s.mu, modeOnce, onClose)
+	}
+	s.mu.Unlock()
+	lis.unwatch()
+	close(lis.closed)
+	_ = lis.ln.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closeIfDone()
+	return nil
+}
+
+func (s *Server) halt() {
+	s.CloseAllConnections()
+	_ = s.Close(nil)
+}
+
+// CloseAllConnections destroys every open accepted socket. The server goes on listening. Node has
+// it on http.Server only.
+func (s *Server) CloseAllConnections() {
+	for _, c := range s.Sockets() {
+		c.Destroy(nil)
+	}
+}
+
+// Shutdown closes the server, ends its side of every open accepted socket, and waits until Close
+// was emitted. When ctx ends first it destroys the sockets that are left and returns ctx.Err()
+// without waiting longer. It does not end sockets that other servers or Connect have made. When the
+// server neither listens nor has open sockets it returns ErrServerNotRunning.
+//
+// It blocks, and needs the loop to run meanwhile. In a callback, where waiting would stop the loop,
+// it does the same without waiting and returns nil. Node has none.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if ctx == nil {
+		return ErrNilArgument
+	}
+	onLoop := s.loop.here()
+	done := make(chan struct{})
+	sockets := s.Sockets()
+	closed := s.Once.Close(func() { close(done) })
+	if err := s.Close(nil); err != nil && len(sockets) == 0 {
+		closed.Off()
+		return err
+	}
+	for _, c := range sockets {
+		c.End()
+	}
+	unwatch := context.AfterFunc(ctx, s.CloseAllConnections)
+	if onLoop {
+		return nil
+	}
+	select {
+	case <-done:
+		unwatch()
+		return nil
+	case <-ctx.Done():
+		closed.Off()
+		return ctx.Err()
+	}
+}
+
+// Sockets are the accepted sockets that are open, in no order.
+func (s *Server) Sockets() []*Socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sockets := make([]*Socket, 0, len(s.live))
+	for c, open := range s.live {
+		if open {
+			sockets = append(sockets, c)
+		}
+	}
+	return sockets
+}
+
+// Address is where the server listens, nil when it does not; a Unix server keeps its path after
+// Close. Node: server.address.
+func (s *Server) Address() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
+
+// Connections is how many accepted sockets are open. Node: server.getConnections.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+// Listening reports whether the server listens. Node: server.listening.
+func (s *Server) Listening() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lis != nil
+}
+
+// SetMaxConnections changes ServerOptions.MaxConnections; open sockets stay. Node:
+// server.maxConnections.
+func (s *Server) SetMaxConnections(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.max = n
+}
+
+// Ref makes the server keep Loop.Run going, which it does from the start. Node: server.ref.
+func (s *Server) Ref() { s.setRef(true) }
+
+// Unref lets Loop.Run return although the server listens. Node: server.unref.
+func (s *Server) Unref() { s.setRef(false) }
+
+func (s *Server) setRef(referenced bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unref = !referenced
+	s.loop.setRef(s, referenced)
+}

@@ -1,0 +1,214 @@
+package evnet
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// The getters. Any goroutine may call them, at any time; they stay valid after Close.
+
+// ReadyState is where the socket stands in its life. Node: socket.readyState.
+func (s *Socket) ReadyState() ReadyState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.destroyed:
+		return StateClosed
+	case s.dial != nil:
+		return StateOpening
+	case s.tr == nil && !s.out.ending:
+		return StateNew
+	case s.in.ended && s.out.ending:
+		return StateClosed
+	case s.out.ending:
+		return StateReadOnly
+	case s.in.ended:
+		return StateWriteOnly
+	}
+	return StateOpen
+}
+
+// Connecting reports whether Connect has begun and is not done. Node: socket.connecting.
+func (s *Socket) Connecting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dial != nil
+}
+
+// Readable reports whether data may still come. Node: socket.readable.
+func (s *Socket) Readable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.destroyed && !s.in.ended
+}
+
+// Writable reports whether Write may still be called: neither End nor Destroy was. Node:
+// socket.writable.
+func (s *Socket) Writable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.destroyed && !s.out.ending
+}
+
+// Destroyed reports whether the socket was destroyed, by a method or because it ended or failed.
+// Node: socket.destroyed.
+func (s *Socket) Destroyed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.destroyed
+}
+
+// Err is the error the socket was destroyed with, or nil. Node: socket.errored.
+func (s *Socket) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Conn is the connection itself, nil before there is one. Reading, writing or closing it behind
+// the socket's back is at the caller's risk. Node has none.
+func (s *Socket) Conn() net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+// Loop is where the socket's callbacks run.
+func (s *Socket) Loop() *Loop { return s.loop }
+
+// Server is the server that accepted the socket, nil for others. Node: socket.server.
+func (s *Socket) Server() *Server { return s.server }
+
+// LocalAddr is this end's address, nil until connected. Node: socket.localAddress and localPort.
+func (s *Socket) LocalAddr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.local
+}
+
+// RemoteAddr is the peer's address, nil until connected. Node: socket.remoteAddress and remotePort.
+func (s *Socket) RemoteAddr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.remote
+}
+
+// BytesRead is how many bytes were read from the conn, delivered or not. A new connection starts
+// at 0. Node: socket.bytesRead.
+func (s *Socket) BytesRead() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.bytes
+}
+
+// BytesWritten is how many bytes Write has accepted, sent or not. A new connection starts at 0.
+// Node: socket.bytesWritten.
+func (s *Socket) BytesWritten() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.accepted
+}
+
+// BufferedAmount is how many bytes wait in the write queue. Node: socket.writableLength.
+func (s *Socket) BufferedAmount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.queued
+}
+
+// ReadableLength is how many bytes have been read and wait for a consumer. Node:
+// socket.readableLength.
+func (s *Socket) ReadableLength() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.in.text) + len(s.in.raw)
+}
+
+// Paused reports whether nothing is delivered because of Pause, PauseOnConnect, OnRead's answer, or
+// a full destination of Pipe. Node: socket.isPaused.
+func (s *Socket) Paused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.mode == paused || s.in.blocked > 0
+}
+
+// AllowHalfOpen reports whether this side stays open when the peer ends. Node:
+// socket.allowHalfOpen.
+func (s *Socket) AllowHalfOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.halfOpen
+}
+
+// SetAllowHalfOpen changes it; it counts when the peer ends. Node: socket.allowHalfOpen.
+func (s *Socket) SetAllowHalfOpen(allow bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.halfOpen = allow
+}
+
+// SetNoDelay switches TCP_NODELAY, which Go sets by default. Before the connection is made it is
+// remembered. On a conn that has no such method the error is errors.ErrUnsupported. Node:
+// socket.setNoDelay.
+func (s *Socket) SetNoDelay(on bool) error {
+	s.mu.Lock()
+	s.noDelay = &on
+	conn := s.conn
+	s.mu.Unlock()
+	if conn == nil {
+		return nil
+	}
+	return setNoDelay(conn, on)
+}
+
+// SetKeepAlive switches TCP keep-alive, which Go enables by default. A positive delay is the idle
+// time before the first probe and the interval between probes; 0 or less leaves both as they are.
+// Before the connection is made it is remembered. On a conn that has no such method the error is
+// errors.ErrUnsupported. Node: socket.setKeepAlive.
+func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
+	s.mu.Lock()
+	switch {
+	case !on:
+		s.keepAlive = -1
+	case delay > 0:
+		s.keepAlive = delay
+	default:
+		s.keepAlive = 0
+	}
+	conn := s.conn
+	s.mu.Unlock()
+	if conn == nil {
+		return nil
+	}
+	return setKeepAlive(conn, on, delay)
+}
+
+func setNoDelay(conn net.Conn, on bool) error {
+	c, ok := conn.(interface{ SetNoDelay(bool) error })
+	if !ok {
+		return &net.OpError{Op: "set", Net: network(conn.LocalAddr()), Addr: conn.RemoteAddr(), Err: errors.ErrUnsupported}
+	}
+	return c.SetNoDelay(on)
+}
+
+func setKeepAlive(conn net.Conn, on bool, delay time.Duration) error {
+	c, ok := conn.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	})
+	if !ok {
+		return &net.OpError{Op: "set", Net: network(conn.LocalAddr()), Addr: conn.RemoteAddr(), Err: errors.ErrUnsupported}
+	}
+	config := net.KeepAliveConfig{Enable: on, Idle: -1, Interval: -1, Count: -1}
+	if delay > 0 {
+		config.Idle, config.Interval = delay, delay
+	}
+	return c.SetKeepAliveConfig(config)
+}
+
+func network(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.Network()
+}

@@ -1,0 +1,110 @@
+package evnet
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// idleTimer tells when a socket has been idle. Activity only notes the time: the runtime timer is
+// set again when it fires too early, so that a read or write costs no timer. The socket's mu guards
+// it.
+type idleTimer struct {
+	after time.Duration // 0: off
+	timer *time.Timer
+	round int   // an expiry of an earlier round counts no more
+	fired bool  // told; the next activity starts it again
+	sent  int64 // outbound.sent at the last expiry
+}
+
+// touch notes activity: bytes came or went, or the connection made progress. s.mu is held.
+func (s *Socket) touch() {
+	if s.notify.after == 0 && s.kill.after == 0 {
+		return
+	}
+	s.active = time.Now()
+	if s.notify.fired {
+		s.startTimer(&s.notify, s.notify.after)
+	}
+}
+
+// startTimer lets t expire after d. s.mu is held.
+func (s *Socket) startTimer(t *idleTimer, d time.Duration) {
+	t.stop()
+	t.fired = false
+	round := t.round
+	t.timer = time.AfterFunc(d, func() { s.loop.event(func() { s.expired(t, round) }) })
+}
+
+// stop keeps t from expiring. The socket's mu is held.
+func (t *idleTimer) stop() {
+	t.round++
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
+	}
+}
+
+// expired runs on the loop.
+func (s *Socket) expired(t *idleTimer, round int) {
+	s.mu.Lock()
+	if t.round != round || s.destroyed {
+		s.mu.Unlock()
+		return
+	}
+	rest := t.after - time.Since(s.active)
+	if rest <= 0 && s.out.queued > 0 && s.out.sent != t.sent {
+		rest = t.after // a blocked writer that got something away since the last look is not idle
+	}
+	t.sent = s.out.sent
+	if rest > 0 {
+		s.startTimer(t, rest)
+		s.mu.Unlock()
+		return
+	}
+	if t == &s.kill {
+		s.destroyLocked(timeoutError(s, "idle"), false)
+		return
+	}
+	t.fired = true
+	s.mu.Unlock()
+	s.emitTimeout()
+}
+
+// SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing
+// handed to the system, no step of Connect. It runs from now on, also before and during Connect,
+// while paused and half closed, and again from the next activity after it was told. 0 switches it
+// off. It closes nothing: SocketOptions.IdleTimeout does. After Destroy it does nothing. A negative
+// d is ErrInvalidTimeout and changes nothing. Node: socket.setTimeout.
+func (s *Socket) SetTimeout(d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("evnet: SetTimeout(%v): %w", d, ErrInvalidTimeout)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.destroyed {
+		return nil
+	}
+	s.notify.after = d
+	if d == 0 {
+		s.notify.stop()
+		s.notify.fired = false
+		return nil
+	}
+	s.active = time.Now()
+	s.startTimer(&s.notify, d)
+	return nil
+}
+
+// Timeout is what SetTimeout has set, 0 if nothing. Node: socket.timeout.
+func (s *Socket) Timeout() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.notify.after
+}
+
+// timeoutError is the cause when a limit in the options ends the socket.
+func timeoutError(s *Socket, op string) error {
+	return &net.OpError{Op: op, Net: network(s.remote), Source: s.local, Addr: s.remote, Err: os.ErrDeadlineExceeded}
+}

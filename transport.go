@@ -1,0 +1,288 @@
+package evnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+const (
+	maxChunk  = 64 << 10 // the most that one Data event holds, as in Node
+	minBuffer = 4 << 10  // what an idle reader holds; it grows while reads fill it
+	maxBatch  = 256 << 10
+)
+
+// transport moves the bytes of one conn without ever blocking the loop: one goroutine reads while
+// the socket wants data, another writes while bytes are queued. It knows nothing of events: it
+// calls the socket's received, and progressed when the queue has moved.
+//
+// A conn that is exactly a *net.TCPConn or *net.UnixConn is also written to directly, as long as
+// the system takes bytes without blocking. A type that embeds one is not: it may have a Write of
+// its own.
+type transport struct {
+	s    *Socket
+	conn net.Conn
+	raw  *rawConn // nil for a conn that can only be written to by its Write
+
+	// Guarded by s.mu.
+	want        bool // the socket wants data
+	reading     bool // the reader is there
+	waiting     bool // the reader waits for the loop, not in Read
+	interrupted bool // a read deadline in the past is set, to bring the reader back from Read
+	writing     bool // the writer is there
+	gone        bool // close was called
+
+	// Handed from the reader to the loop and back.
+	buf []byte
+	n   int
+	err error
+	ack chan struct{}
+}
+
+func newTransport(s *Socket, conn net.Conn) *transport {
+	return &transport{s: s, conn: conn, raw: newRawConn(conn), ack: make(chan struct{}, 1)}
+}
+
+// setReading starts or stops the flow of data. s.mu is held.
+func (t *transport) setReading(want bool) {
+	if t.want == want || t.gone {
+		return
+	}
+	t.want = want
+	switch {
+	case want && !t.reading:
+		t.reading = true
+		t.s.loop.spawn(t.read)
+	case !want && t.reading && !t.waiting && !t.interrupted:
+		t.interrupted = true
+		_ = t.conn.SetReadDeadline(time.Unix(1, 0)) // a conn that knows none brings one chunk more
+	}
+}
+
+// read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
+func (t *transport) read() {
+	for t.mayRead() {
+		if t.buf == nil {
+			t.buf = make([]byte, minBuffer)
+		}
+		t.n, t.err = t.conn.Read(t.buf)
+		if t.n <= 0 {
+			if t.n = 0; t.err == nil {
+				continue // io.Reader discourages it, but allows it
+			}
+			if errors.Is(t.err, os.ErrDeadlineExceeded) && t.wasInterrupted() {
+				continue
+			}
+		}
+		t.s.loop.event(t.deliver)
+		<-t.ack
+		if t.err != nil {
+			return
+		}
+		if t.n == len(t.buf) && len(t.buf) < maxChunk {
+			t.buf = make([]byte, min(4*len(t.buf), maxChunk))
+		}
+	}
+}
+
+// mayRead reports whether the reader is to go on.
+func (t *transport) mayRead() bool {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.waiting = false
+	if !t.want || t.gone {
+		t.reading = false
+		return false
+	}
+	if t.interrupted {
+		t.interrupted = false
+		_ = t.conn.SetReadDeadline(time.Time{})
+	}
+	return true
+}
+
+func (t *transport) wasInterrupted() bool {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	return t.interrupted
+}
+
+// deliver runs on the loop.
+func (t *transport) deliver() {
+	t.s.mu.Lock()
+	t.waiting = true
+	t.s.mu.Unlock()
+	defer func() { t.ack <- struct{}{} }()
+	t.s.received(t, t.buf[:t.n], t.err)
+}
+
+// tryWrite writes what the conn takes without blocking: nothing, if it cannot tell. s.mu is held
+// and the writer is not there.
+func (t *transport) tryWrite(p []byte) (int, error) {
+	if t.raw == nil {
+		return 0, nil
+	}
+	return t.raw.tryWrite(p)
+}
+
+// startWriting lets the writer empty the socket's queue, and send the end if that is asked for.
+// s.mu is held.
+func (t *transport) startWriting() {
+	if t.writing || t.gone {
+		return
+	}
+	t.writing = true
+	if t.raw != nil {
+		t.s.loop.spawn(t.writeWhenReady)
+	} else {
+		t.s.loop.spawn(t.writeBlocking)
+	}
+}
+
+// writeWhenReady is the writer of a kernel socket: each time there is room it writes what fits.
+func (t *transport) writeWhenReady() {
+	s := t.s
+	for {
+		var failed error
+		err := t.raw.whenWritable(func(write func([]byte) (int, error)) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if t.gone {
+				return true
+			}
+			moved, err := s.out.writeTo(s, write)
+			failed = err
+			if moved && err == nil {
+				s.loop.event(s.progressed)
+			}
+			return err != nil || s.out.queued == 0
+		})
+		if failed == nil {
+			failed = err
+		}
+		if !t.goOn(failed) {
+			return
+		}
+	}
+}
+
+// writeBlocking is the writer of any other conn.
+func (t *transport) writeBlocking() {
+	s := t.s
+	for {
+		s.mu.Lock()
+		batch := s.out.take(maxBatch)
+		s.mu.Unlock()
+		var failed error
+		for _, p := range batch {
+			n, err := writeAll(t.conn, p)
+			s.mu.Lock()
+			s.out.took(s, n)
+			s.mu.Unlock()
+			if failed = err; err != nil {
+				break
+			}
+		}
+		if len(batch) > 0 && failed == nil {
+			s.loop.event(s.progressed)
+		}
+		if !t.goOn(failed) {
+			return
+		}
+	}
+}
+
+// writeAll also copes with a conn that takes a part and reports no error.
+func writeAll(conn net.Conn, p []byte) (int, error) {
+	written := 0
+	for written < len(p) {
+		n, err := conn.Write(p[written:])
+		if n < 0 || n > len(p)-written || n == 0 && err == nil {
+			return written, io.ErrShortWrite
+		}
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// goOn reports whether the writer has more to do. When all is written it sends the end, if asked.
+func (t *transport) goOn(failed error) bool {
+	s := t.s
+	s.mu.Lock()
+	if t.gone {
+		s.mu.Unlock()
+		return false
+	}
+	if failed != nil {
+		t.writing = false
+		s.writeFailed(failed)
+		return false
+	}
+	if s.out.queued > 0 && s.out.corks == 0 {
+		s.mu.Unlock()
+		return true
+	}
+	if s.out.wantsEnd() && t.raw == nil {
+		s.out.endSent = true
+		s.loop.tick(s.finished)
+		s.mu.Unlock()
+		err := t.sendEnd()
+		s.mu.Lock()
+		if err != nil && !t.gone {
+			t.writing = false
+			s.writeFailed(err)
+			return false
+		}
+	}
+	t.writing = false
+	s.flushEnd()
+	s.mu.Unlock()
+	return false
+}
+
+// sendEnd ends this side of the conn: by half, or, where that is unknown, whole.
+func (t *transport) sendEnd() error {
+	if c, ok := t.conn.(halfCloser); ok {
+		return c.CloseWrite()
+	}
+	return t.conn.Close()
+}
+
+type halfCloser interface{ CloseWrite() error }
+
+// halfCloses reports whether the conn may be half open. If not, reading fails once sendEnd was
+// called, and that is the end, not a failure.
+func (t *transport) halfCloses() bool {
+	_, ok := t.conn.(halfCloser)
+	return ok
+}
+
+// close closes the conn, with a reset if asked for and known. s.mu is not held.
+func (t *transport) close(reset bool) {
+	t.s.mu.Lock()
+	t.gone, t.want = true, false
+	t.s.mu.Unlock()
+	if reset {
+		if c, ok := t.conn.(interface{ SetLinger(int) error }); ok {
+			_ = c.SetLinger(0)
+		}
+	}
+	if isKernelConn(t.conn) {
+		_ = t.conn.Close()
+		return
+	}
+	t.s.loop.spawn(func() { _ = t.conn.Close() }) // it may block, a tls.Conn for seconds
+}
+
+// isKernelConn reports whether closing and half-closing the conn cannot block.
+func isKernelConn(conn net.Conn) bool {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}

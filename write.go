@@ -1,0 +1,445 @@
+package evnet
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+const maxSegment = 16 << 10 // small writes are gathered in segments of this size
+
+var segments = sync.Pool{New: func() any { b := make([]byte, 0, maxSegment); return &b }}
+
+// outbound is the sending half of a socket. The socket's mu guards it.
+type outbound struct {
+	queue    fifo[*[]byte] // the bytes that wait
+	off      int           // of the first segment, sent already
+	queued   int           // bytes in queue, and in the writer's hands
+	accepted int64         // bytes taken by Write
+	sent     int64         // bytes handed to the conn
+
+	waiting fifo[waiter] // for bytes to be handed to the conn, in order
+	dropErr error        // why the rest of queue was dropped, once it was
+
+	corks     int
+	needDrain bool // a Write went over the high-water mark; Drain is owed
+	deferred  bool // the loop flushes after the running task
+	reserved  bool // deliverWrites is among the loop's ticks
+
+	ending     bool // End was called
+	endSent    bool // the end is on its way; Finish too
+	finished   bool // Finish was emitted
+	closeAfter bool // Close was called: do not wait for the peer
+	failed     bool // writing failed: callbacks hear of it before Error
+}
+
+// waiter is a WriteThen: its bytes end at offset end of all that was accepted.
+type waiter struct {
+	end  int64
+	err  error // refused at once; told in its turn
+	done func(error)
+}
+
+// Write queues p for sending and never blocks. It copies p, so the caller may reuse it at once.
+// Several writes made in one callback leave together after it.
+//
+// It returns len(p), or 0 and an error, and then nothing is queued: ErrWriteAfterEnd,
+// ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull. A failure of the conn is
+// told by Error and Close. When NeedDrain reports true afterwards, wait for Drain. It implements
+// io.Writer. Node: socket.write.
+func (s *Socket) Write(p []byte) (n int, err error) { return write(s, p, nil) }
+
+// WriteString is Write for a string. It implements io.StringWriter. Node: socket.write.
+func (s *Socket) WriteString(p string) (n int, err error) { return write(s, p, nil) }
+
+// WriteThen is Write with a callback: done runs on the loop once p is handed to the system, with
+// nil, or with the error of Write or the cause that p was dropped. The callbacks of a socket run
+// exactly once each, in the order of the writes, before Close. That p was handed over does not mean
+// that the peer has it. A nil done is allowed. Node: socket.write with a callback.
+func (s *Socket) WriteThen(p []byte, done func(error)) {
+	if done == nil {
+		done = func(error) {}
+	}
+	_, _ = write(s, p, done)
+}
+
+func write[T []byte | string](s *Socket, p T, done func(error)) (int, error) {
+	s.mu.Lock()
+	o := &s.out
+	if err := s.writeError(len(p)); err != nil {
+		if done != nil {
+			o.waiting.push(waiter{end: o.accepted, err: err, done: done})
+			s.reserveDelivery()
+		}
+		s.mu.Unlock()
+		return 0, err
+	}
+	appendTo(o, p)
+	if done != nil {
+		o.waiting.push(waiter{end: o.accepted, done: done})
+	}
+	err := s.kick()
+	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 {
+		s.reserveDelivery() // before what this callback posts next, as in Node
+	}
+	if err == nil && o.queued > 0 && o.queued >= s.set.HighWaterMark {
+		if o.deferred {
+			err = s.flushLocked() // the mark is judged by what the system does not take
+		}
+		if o.queued > 0 && o.queued >= s.set.HighWaterMark {
+			o.needDrain = true
+		}
+	}
+	s.leave(err)
+	return len(p), nil
+}
+
+// writeError is why n bytes cannot be taken, or nil. s.mu is held.
+func (s *Socket) writeError(n int) error {
+	switch {
+	case s.destroyed:
+		return ErrDestroyed
+	case s.out.ending:
+		return ErrWriteAfterEnd
+	case s.tr == nil && s.dial == nil:
+		return ErrSocketClosed
+	case n > 0 && s.set.MaxWriteBuffer >= 0 && s.out.queued >= s.set.MaxWriteBuffer:
+		return ErrWriteBufferFull
+	}
+	return nil
+}
+
+func appendTo[T []byte | string](o *outbound, p T) {
+	o.accepted += int64(len(p))
+	o.queued += len(p)
+	if n := o.queue.len(); n > 0 {
+		last := o.queue.items[len(o.queue.items)-1]
+		if room := cap(*last) - len(*last); room > 0 {
+			n := min(room, len(p))
+			*last = append(*last, p[:n]...)
+			p = p[n:]
+		}
+	}
+	switch {
+	case len(p) == 0:
+	case len(p) < maxSegment:
+		b := segments.Get().(*[]byte)
+		*b = append((*b)[:0], p...)
+		o.queue.push(b)
+	default:
+		b := []byte(string(p))
+		o.queue.push(&b)
+	}
+}
+
+func release(b *[]byte) {
+	if cap(*b) == maxSegment {
+		segments.Put(b)
+	}
+}
+
+// kick sends what is queued: after the running task if there is one, else now. s.mu is held.
+func (s *Socket) kick() error {
+	if s.out.deferred || !s.maySend() {
+		return nil
+	}
+	if s.loop.deferFlush(s) {
+		s.out.deferred = true
+		return nil
+	}
+	return s.flushLocked()
+}
+
+// maySend reports whether the queue may move on this goroutine. s.mu is held.
+func (s *Socket) maySend() bool {
+	return s.tr != nil && !s.handshake && s.out.corks == 0 && !s.tr.writing
+}
+
+// flush sends what is queued, now.
+func (s *Socket) flush() {
+	s.mu.Lock()
+	s.out.deferred = false
+	s.leave(s.flushLocked())
+}
+
+// leave releases s.mu, and ends the socket if writing has failed.
+func (s *Socket) leave(err error) {
+	if err != nil {
+		s.writeFailed(err)
+		return
+	}
+	s.mu.Unlock()
+}
+
+// flushLocked hands the conn what it takes and leaves the rest to the writer. s.mu is held.
+func (s *Socket) flushLocked() error {
+	if !s.maySend() {
+		return nil
+	}
+	if s.out.queued > 0 {
+		moved, err := s.out.writeTo(s, s.tr.tryWrite)
+		if err != nil {
+			return err
+		}
+		if moved {
+			s.reserveDelivery()
+		}
+		if s.out.queued > 0 {
+			s.tr.startWriting()
+		}
+	}
+	return s.flushEnd()
+}
+
+// flushEnd sends this side's end when it is time to. s.mu is held.
+func (s *Socket) flushEnd() error {
+	if !s.maySend() || !s.out.wantsEnd() {
+		return nil
+	}
+	if s.tr.raw == nil {
+		s.tr.startWriting() // it may block
+		return nil
+	}
+	s.out.endSent = true
+	s.loop.tick(s.finished) // first, so that Finish never trails the peer's answer
+	return s.tr.sendEnd()
+}
+
+func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued == 0 }
+
+// reserveDelivery makes the loop run deliverWrites soon, if there is anything to tell. s.mu is held.
+func (s *Socket) reserveDelivery() {
+	if !s.out.reserved && (s.out.waiting.len() > 0 || s.out.needDrain) {
+		s.out.reserved = true
+		s.loop.tick(func() { s.deliverWrites(-1) })
+	}
+}
+
+// progressed runs on the loop when the writer has moved the queue.
+func (s *Socket) progressed() { s.deliverWrites(-1) }
+
+// deliverWrites tells that writes are done: Drain first, then at most limit callbacks.
+func (s *Socket) deliverWrites(limit int) {
+	s.mu.Lock()
+	o := &s.out
+	o.reserved = false
+	drained := o.needDrain && o.queued == 0 && !s.destroyed
+	if drained {
+		o.needDrain = false
+	}
+	tell := drained && !o.ending
+	s.mu.Unlock()
+	if drained {
+		s.drainPipes()
+	}
+	if tell {
+		s.emitDrain()
+	}
+	s.loop.current = s
+	for ; limit != 0; limit-- {
+		s.mu.Lock()
+		if o.waiting.len() == 0 || o.waiting.front().end > o.sent && o.dropErr == nil {
+			s.mu.Unlock()
+			return
+		}
+		w := o.waiting.pop()
+		err := w.err
+		if err == nil && w.end > o.sent {
+			err = o.dropErr
+		}
+		s.mu.Unlock()
+		w.done(err)
+	}
+}
+
+// writeTo hands the queue to a function that does not block. s.mu is held.
+func (o *outbound) writeTo(s *Socket, write func([]byte) (int, error)) (moved bool, err error) {
+	for o.queue.len() > 0 {
+		b := *o.queue.front()
+		n, err := write((*b)[o.off:])
+		if n > 0 {
+			moved = true
+			o.off += n
+			o.took(s, n)
+		}
+		if o.off == len(*b) {
+			o.off = 0
+			release(o.queue.pop())
+		} else if err != nil || n <= 0 {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+// took counts n bytes that the conn has taken. s.mu is held.
+func (o *outbound) took(s *Socket, n int) {
+	o.sent += int64(n)
+	if o.dropErr == nil {
+		o.queued -= n
+	}
+	if n > 0 {
+		s.touch()
+	}
+}
+
+// take gives the writer segments of about limit bytes to write without the lock.
+func (o *outbound) take(limit int) [][]byte {
+	var batch [][]byte
+	for o.queue.len() > 0 && limit > 0 {
+		b := *o.queue.pop()
+		batch = append(batch, b)
+		limit -= len(b)
+	}
+	return batch
+}
+
+// drop empties the queue because of err. s.mu is held.
+func (o *outbound) drop(err error) {
+	o.dropErr = err
+	for o.queue.len() > 0 {
+		release(o.queue.pop())
+	}
+	o.queued, o.off, o.needDrain, o.corks = 0, 0, false, 0
+}
+
+// writeFailed ends the socket after a failed write. s.mu is held, and released.
+func (s *Socket) writeFailed(err error) {
+	if _, ok := err.(*net.OpError); !ok {
+		if errno, ok := err.(syscall.Errno); ok {
+			err = os.NewSyscallError("write", errno)
+		}
+		err = &net.OpError{Op: "write", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}
+	}
+	s.out.failed = true
+	s.destroyLocked(err, false)
+}
+
+// finished runs on the loop once this side's end is on its way.
+func (s *Socket) finished() {
+	s.mu.Lock()
+	again := s.out.finished
+	if s.destroyed || again {
+		s.mu.Unlock()
+		return
+	}
+	s.out.finished = true
+	s.mu.Unlock()
+	s.emitFinish()
+	s.leavePipes()
+	s.bothEnded()
+}
+
+// NeedDrain reports whether a Write left at least SocketOptions.HighWaterMark bytes queued and
+// Drain has not been emitted since. Writing on is allowed, up to MaxWriteBuffer. After End or
+// Destroy it is false. Any goroutine may call it. Node: socket.writableNeedDrain.
+func (s *Socket) NeedDrain() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.needDrain && !s.out.ending && !s.destroyed
+}
+
+// End ends this side: the peer sees the end once everything written has reached it. Data may still
+// come; Close follows when the peer has ended too. It undoes every Cork. While connecting, the end
+// is sent after the connection is made. Further calls do nothing. Finish tells when the end was
+// sent. Node: socket.end.
+func (s *Socket) End() {
+	s.mu.Lock()
+	if s.destroyed || s.out.ending {
+		s.mu.Unlock()
+		return
+	}
+	s.out.ending, s.out.corks = true, 0
+	s.closingPhase()
+	if s.tr == nil && s.dial == nil {
+		s.loop.tick(s.finished)
+	}
+	s.leave(s.kick())
+}
+
+// Close sends what is queued and this side's end, then closes, without waiting for the peer's end:
+// the Close event tells when. It does not block and always returns nil. SocketOptions.CloseTimeout
+// bounds it. A socket that was never connected is destroyed. It implements io.Closer. Node:
+// socket.destroySoon.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	s.out.closeAfter = true
+	if s.out.finished || s.tr == nil && s.dial == nil {
+		s.destroyLocked(nil, false)
+		return nil
+	}
+	s.mu.Unlock()
+	s.End()
+	return nil
+}
+
+// Cork holds writes back until Uncork was called as often, or End. Node: socket.cork.
+func (s *Socket) Cork() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.corks++
+}
+
+// Uncork takes back one Cork; with the last one everything held leaves at once, together. Further
+// calls do nothing. Node: socket.uncork.
+func (s *Socket) Uncork() {
+	s.mu.Lock()
+	if s.out.corks == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.out.corks--
+	var err error
+	if s.out.corks == 0 {
+		err = s.flushLocked()
+	}
+	s.leave(err)
+}
+
+// ReadFrom writes what r gives until its end, at the pace of the peer: it blocks the calling
+// goroutine while NeedDrain is true. It returns the bytes written and the first error of r, of
+// Write, or the cause when the socket closes meanwhile. In a callback, where waiting would stop the
+// loop that it waits for, it returns ErrOnLoop at once: use Pipe there. It implements io.ReaderFrom,
+// so that io.Copy uses it. Node: stream.pipeline into a socket.
+func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
+	if r == nil {
+		return 0, ErrNilArgument
+	}
+	if s.loop.here() {
+		return 0, ErrOnLoop
+	}
+	room := make(chan struct{}, 1)
+	wake := func() {
+		select {
+		case room <- struct{}{}:
+		default:
+		}
+	}
+	defer s.On.Drain(wake).Off()
+	defer s.On.Finish(wake).Off()
+	defer s.On.Close(func(bool) { wake() }).Off()
+	buf := make([]byte, maxChunk)
+	for {
+		got, rerr := r.Read(buf)
+		if got > 0 {
+			if _, err := s.Write(buf[:got]); err != nil {
+				if cause := s.Err(); cause != nil {
+					err = cause
+				}
+				return n, err
+			}
+			n += int64(got)
+		}
+		if rerr == io.EOF {
+			return n, nil
+		}
+		if rerr != nil {
+			return n, rerr
+		}
+		for s.NeedDrain() {
+			<-room
+		}
+	}
+}
