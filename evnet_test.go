@@ -1,0 +1,67 @@
+package evnet_test
+
+import (
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds what should take milliseconds: only a hang takes longer.
+const patience = 60 * time.Second
+
+// run runs the loop until nothing is open on it. A loop that never ends is a failure with every
+// goroutine's stack.
+func run(t testing.TB, l *evnet.Loop) {
+	t.Helper()
+	hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Run does not return") })
+	defer hung.Stop()
+	l.Run()
+}
+
+// serve makes a server on l that listens on a free port of 127.0.0.1.
+func serve(t testing.TB, l *evnet.Loop, opts *evnet.ServerOptions, onConnection func(*evnet.Socket)) (*evnet.Server, string) {
+	t.Helper()
+	var o evnet.ServerOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.Loops == nil {
+		o.Loops = []*evnet.Loop{l}
+	}
+	s := evnet.NewServer(&o)
+	if onConnection != nil {
+		s.On.Connection(onConnection)
+	}
+	require.NoError(t, s.Listen("tcp", "127.0.0.1:0", nil))
+	return s, s.Address().String()
+}
+
+// client makes a socket on l that is not connected yet.
+func client(l *evnet.Loop) *evnet.Socket {
+	return evnet.NewSocket(&evnet.SocketOptions{Loop: l})
+}
+
+func TestIsIP(t *testing.T) {
+	texts := map[string]int{
+		"127.0.0.1": 4, "0.0.0.0": 4, "255.255.255.255": 4, "127.1": 0, "1.2.3": 0, "1.2.3.4.5": 0,
+		"256.1.1.1": 0, "0127.0.0.1": 0, "00.0.0.0": 0, "0x7f.0.0.1": 0, " 1.2.3.4": 0, "1.2.3.4 ": 0,
+		"1.2.3.4\n": 0, "1.2.3.4%eth0": 0, "::": 6, "::1": 6, "1::": 6, "::ABCD": 6,
+		"::ffff:1.2.3.4": 6, "::1.2.3.4": 6, "1:2:3:4:5:6:1.2.3.4": 6, "::ffff:256.1.1.1": 0,
+		"1:2:3:4:5:6:7:8": 6, "1:2:3:4:5:6:7::": 6, "::2:3:4:5:6:7:8": 6, "1:2:3:4:5:6:7": 0,
+		"1:2:3:4:5:6:7:8:9": 0, "1::2::3": 0, ":::": 0, "fe80::1%eth0": 6, "fe80::1%1-a.b:c": 6,
+		"::%x": 6, "fe80::1%": 0, "fe80::1%a@b": 0, "::00001": 0, "12345::": 0, "::g": 0, "[::1]": 0,
+		"": 0,
+	}
+	for text, want := range texts {
+		assert.Equal(t, want, evnet.IsIP(text), "%q", text)
+		assert.Equal(t, want == 4, evnet.IsIPv4(text), "%q", text)
+		assert.Equal(t, want == 6, evnet.IsIPv6(text), "%q", text)
+	}
+}
