@@ -237,6 +237,9 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 		d.fail(err)
 		return
 	}
+	if d.s.set.NoAutoSelectFamily {
+		ips = ips[:1]
+	}
 	for _, ip := range ips {
 		l := Lookup{Host: d.host}
 		if ip.IsValid() {
@@ -277,9 +280,6 @@ func (d *dialing) candidates(ips []netip.Addr) []Attempt {
 			all, mine = append(all, mine[0]), mine[1:]
 		}
 		mine, other = other, mine
-	}
-	if d.s.set.NoAutoSelectFamily && len(all) > 0 {
-		all = all[:1]
 	}
 	return all
 }
@@ -358,19 +358,21 @@ func (d *dialing) connected(conn net.Conn) {
 	s.dial = nil
 	s.adopt(conn)
 	reset := s.resetLater
+	waited := s.out.queued > 0 || s.out.waiting.len() > 0
 	s.mu.Unlock()
 	d.cancel()
 
 	s.emitConnect()
-	s.flush()
-	s.deliverWrites(1) // the others come after Ready, as in Node
-	s.mu.Lock()
-	if s.out.waiting.len() > 0 {
+	if waited {
+		// What was written while connecting leaves between Connect and Ready, with the first
+		// callback; the others come after Ready. So it is in Node.
+		s.flush()
+		s.deliverWrites(1)
+		s.mu.Lock()
 		s.reserveDelivery()
+		s.mu.Unlock()
 	}
-	destroyed := s.destroyed
-	s.mu.Unlock()
-	if destroyed {
+	if s.Destroyed() {
 		return
 	}
 	s.emitReady()

@@ -2,8 +2,10 @@ package evnet
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"runtime/debug"
+	"syscall"
 )
 
 // flowMode is what becomes of data.
@@ -36,7 +38,14 @@ type inbound struct {
 // received takes what the transport has read; the bytes are borrowed. It runs on the loop.
 func (s *Socket) received(t *transport, p []byte, err error) {
 	s.mu.Lock()
-	if s.tr != t {
+	if t.broken != nil && err != nil && s.tr == t {
+		if !errors.Is(err, syscall.ECONNRESET) {
+			err = t.broken
+		}
+		s.destroyLocked(err, false)
+		return
+	}
+	if s.tr != t || s.out.failed && t.broken == nil {
 		s.mu.Unlock()
 		return
 	}

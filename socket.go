@@ -255,10 +255,10 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if s.server != nil {
 		s.server.socketDestroyed(s)
 	}
-	writeFailed := s.out.failed
+	callbacksFirst := s.out.failedHere
 	s.loop.tick(func() {
-		if writeFailed {
-			s.deliverWrites(-1) // they hear it first, as in Node
+		if callbacksFirst {
+			s.deliverWrites(-1) // as in Node
 		}
 		if err != nil {
 			s.emitError(err)

@@ -15,7 +15,7 @@ type idleTimer struct {
 	timer *time.Timer
 	round int   // an expiry of an earlier round counts no more
 	fired bool  // told; the next activity starts it again
-	sent  int64 // outbound.sent at the last expiry
+	sent  int64 // outbound.sent when an expiry was last put off because of it
 }
 
 // touch notes activity: bytes came or went, or the connection made progress. s.mu is held.
@@ -56,8 +56,8 @@ func (s *Socket) expired(t *idleTimer, round int) {
 	rest := t.after - time.Since(s.active)
 	if rest <= 0 && s.out.queued > 0 && s.out.sent != t.sent {
 		rest = t.after // a blocked writer that got something away since the last look is not idle
+		t.sent = s.out.sent
 	}
-	t.sent = s.out.sent
 	if rest > 0 {
 		s.startTimer(t, rest)
 		s.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -27,12 +28,13 @@ type transport struct {
 	raw  *rawConn // nil for a conn that can only be written to by its Write
 
 	// Guarded by s.mu.
-	want        bool // the socket wants data
-	reading     bool // the reader is there
-	waiting     bool // the reader waits for the loop, not in Read
-	interrupted bool // a read deadline in the past is set, to bring the reader back from Read
-	writing     bool // the writer is there
-	gone        bool // close was called
+	want        bool  // the socket wants data
+	reading     bool  // the reader is there
+	waiting     bool  // the reader waits for the loop, not in Read
+	interrupted bool  // a read deadline in the past is set, to bring the reader back from Read
+	writing     bool  // the writer is there
+	gone        bool  // close was called
+	broken      error // why writing failed, while the reader is asked whether it knows better
 
 	// Handed from the reader to the loop and back.
 	buf []byte
@@ -56,8 +58,7 @@ func (t *transport) setReading(want bool) {
 		t.reading = true
 		t.s.loop.spawn(t.read)
 	case !want && t.reading && !t.waiting && !t.interrupted:
-		t.interrupted = true
-		_ = t.conn.SetReadDeadline(time.Unix(1, 0)) // a conn that knows none brings one chunk more
+		t.interrupt()
 	}
 }
 
@@ -72,13 +73,14 @@ func (t *transport) read() {
 			if t.n = 0; t.err == nil {
 				continue // io.Reader discourages it, but allows it
 			}
-			if errors.Is(t.err, os.ErrDeadlineExceeded) && t.wasInterrupted() {
+			if errors.Is(t.err, os.ErrDeadlineExceeded) && t.paused() {
 				continue
 			}
 		}
 		t.s.loop.event(t.deliver)
 		<-t.ack
 		if t.err != nil {
+			t.leave()
 			return
 		}
 		if t.n == len(t.buf) && len(t.buf) < maxChunk {
@@ -92,6 +94,10 @@ func (t *transport) mayRead() bool {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	t.waiting = false
+	if t.broken != nil {
+		t.interrupt()
+		return true
+	}
 	if !t.want || t.gone {
 		t.reading = false
 		return false
@@ -103,10 +109,41 @@ func (t *transport) mayRead() bool {
 	return true
 }
 
-func (t *transport) wasInterrupted() bool {
+// leave ends the reader for good: the socket has seen the end.
+func (t *transport) leave() {
+	t.s.mu.Lock()
+	t.reading = false
+	if t.broken == nil {
+		t.s.mu.Unlock()
+		return
+	}
+	t.s.destroyLocked(t.broken, false) // nobody else would tell
+}
+
+// paused reports whether the reader was called back because the socket wants no data.
+func (t *transport) paused() bool {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	return t.interrupted
+	return t.interrupted && t.broken == nil
+}
+
+// interrupt makes a Read return. A conn that knows no deadlines brings one chunk more. s.mu is held.
+func (t *transport) interrupt() {
+	t.interrupted = true
+	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// blame puts a failed write off until the reader has returned, if there is one: a reset by the peer
+// is told to whoever comes first, and a writer that comes second hears but EPIPE. s.mu is held.
+func (t *transport) blame(err error) bool {
+	if !t.reading || t.broken != nil || !errors.Is(err, syscall.EPIPE) {
+		return false
+	}
+	t.broken, t.writing = err, true
+	if !t.waiting {
+		t.interrupt()
+	}
+	return true
 }
 
 // deliver runs on the loop.
@@ -154,6 +191,7 @@ func (t *transport) writeWhenReady() {
 			}
 			moved, err := s.out.writeTo(s, write)
 			failed = err
+			s.out.failed = err != nil // before the end that the reader may see then is believed
 			if moved && err == nil {
 				s.loop.event(s.progressed)
 			}

@@ -32,7 +32,8 @@ type outbound struct {
 	endSent    bool // the end is on its way; Finish too
 	finished   bool // Finish was emitted
 	closeAfter bool // Close was called: do not wait for the peer
-	failed     bool // writing failed: callbacks hear of it before Error
+	failed     bool // writing failed
+	failedHere bool // ... in a method that wrote: the callbacks hear of it before Error
 }
 
 // waiter is a WriteThen: its bytes end at offset end of all that was accepted.
@@ -167,6 +168,7 @@ func (s *Socket) flush() {
 // leave releases s.mu, and ends the socket if writing has failed.
 func (s *Socket) leave(err error) {
 	if err != nil {
+		s.out.failedHere = true
 		s.writeFailed(err)
 		return
 	}
@@ -312,6 +314,10 @@ func (s *Socket) writeFailed(err error) {
 			err = os.NewSyscallError("write", errno)
 		}
 		err = &net.OpError{Op: "write", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}
+	}
+	if s.tr != nil && s.tr.blame(err) {
+		s.mu.Unlock()
+		return
 	}
 	s.out.failed = true
 	s.destroyLocked(err, false)

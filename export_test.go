@@ -1,0 +1,7 @@
+package evnet
+
+// SetTracer shows fn every event of the loop as it is emitted, heard or not. Before anything runs.
+func SetTracer(l *Loop, fn func(emitter any, event string, args ...any)) { l.tracer = fn }
+
+// EmitTimeout emits an event whose cause a test does not want to wait for.
+func EmitTimeout(s *Socket) { s.emitTimeout() }
