@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"time"
 
 	"evnet"
 
@@ -164,7 +163,7 @@ var connectScenarios = map[string]scenario{
 	"autoselect-attempt-timeout": {play: func(r *rig) {
 		address := r.accept(nil, nil)
 		c := r.client(&evnet.SocketOptions{
-			Resolver: resolver{"127.0.0.3", "127.0.0.1"}, AttemptDelay: 50 * time.Millisecond, Dialer: silent(),
+			Resolver: resolver{"127.0.0.3", "127.0.0.1"}, AttemptDelay: 50 * ms, Dialer: silent(),
 		})
 		c.On.Ready(r.end)
 		c.Connect("tcp", "dual.host:"+port(address))
@@ -180,7 +179,7 @@ var connectScenarios = map[string]scenario{
 			client:connecting=true`,
 		play: func(r *rig) {
 			c := r.client(&evnet.SocketOptions{
-				Resolver: resolver{"127.0.0.3", "::1"}, AttemptDelay: 50 * time.Millisecond, Dialer: silent(),
+				Resolver: resolver{"127.0.0.3", "::1"}, AttemptDelay: 50 * ms, Dialer: silent(),
 			})
 			c.On.ConnectionAttemptFailed(func(evnet.Attempt, error) {
 				r.l.Post(func() {

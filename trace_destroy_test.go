@@ -33,7 +33,7 @@ func helloThen(setUp func(r *rig, c *evnet.Socket)) func(r *rig) {
 	}
 }
 
-var big = bytes.Repeat([]byte("x"), 32<<20)
+var bulk = bytes.Repeat([]byte("x"), 32<<20)
 
 var destroyScenarios = map[string]scenario{
 	"destroy-before-connect": {
@@ -153,7 +153,7 @@ var destroyScenarios = map[string]scenario{
 			address := r.accept(&evnet.ServerOptions{PauseOnConnect: true}, nil)
 			c := r.client(nil)
 			c.On.Ready(func() {
-				c.WriteThen(big, r.then("client", "big"))
+				c.WriteThen(bulk, r.then("client", "big"))
 				r.log("client", "write big returned %v", !c.NeedDrain())
 				c.WriteThen([]byte("b"), r.then("client", "b"))
 				r.log("client", "write b returned %v", !c.NeedDrain())
@@ -290,7 +290,7 @@ var destroyScenarios = map[string]scenario{
 			c := r.client(nil)
 			consume(c)
 			c.On.Ready(func() {
-				c.WriteThen(big, func(err error) { r.log("client", "write cb %s", evnet.Code(err)) })
+				c.WriteThen(bulk, func(err error) { r.log("client", "write cb %s", evnet.Code(err)) })
 				c.WriteThen([]byte("2"), func(err error) { r.log("client", "write cb 2 %s", evnet.Code(err)) })
 			})
 			c.Connect("tcp", address)

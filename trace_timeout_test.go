@@ -3,12 +3,9 @@ package evnet_test
 import (
 	"context"
 	"net/netip"
-	"time"
 
 	"evnet"
 )
-
-const ms = time.Millisecond
 
 // mute is a Resolver that never answers.
 type mute struct{}
