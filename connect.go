@@ -16,19 +16,6 @@ var (
 	errFamily    = errors.New("family is not 0, 4 or 6")
 )
 
-// Connect makes a socket on DefaultLoop and connects it. onConnect, which may be nil, is called
-// once on Connect. Register further callbacks on the result before Run, or inside a callback. Any
-// failure, of the arguments too, is told by Error and Close. Node: net.connect,
-// net.createConnection.
-func Connect(network, address string, onConnect func()) *Socket {
-	s := NewSocket(nil)
-	if onConnect != nil {
-		s.Once.Connect(onConnect)
-	}
-	s.Connect(network, address)
-	return s
-}
-
 // Connect starts a connection. network is "tcp", "tcp4", "tcp6" or "unix"; address is host:port (no
 // host is localhost) or the path. It returns at once. Then come Lookup for each address if the host
 // is a name, ConnectionAttempt for each address tried, Connect and Ready; or Error and Close, for

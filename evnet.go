@@ -1,7 +1,189 @@
-// Package evnet is Node's net event model for Go, over any net.Conn.
+// Package evnet is the event model of Node's net module for Go, over any net.Conn.
+//
+// A [Socket] wraps a connection and tells what happens to it by typed events; a [Server] accepts
+// sockets; a [Loop] runs every callback, one at a time, so that what you know of Node carries over
+// line by line, without locks. An echo server that greets:
+//
+//	server := evnet.CreateServer(func(c *evnet.Socket) {
+//		fmt.Println("client connected")
+//		c.On.End(func() { fmt.Println("client disconnected") })
+//		c.WriteString("hello\r\n")
+//		c.Pipe(c)
+//	})
+//	if err := server.Listen("tcp", ":8080", nil); err != nil {
+//		log.Fatal(err)
+//	}
+//	evnet.Run() // returns once no server or socket is left open, as a Node process ends
+//
+// and a client:
+//
+//	client := evnet.Connect("tcp", "localhost:8080", nil)
+//	client.On.Data(func(chunk []byte) {
+//		fmt.Print(string(chunk))
+//		client.End()
+//	})
+//	client.On.Error(func(err error) { log.Print(err) })
+//	evnet.Run()
+//
+// # The map
+//
+//   - To accept: [CreateServer], [NewServer], [Server.Listen], [Server.Serve] for any net.Listener,
+//     [Server.Close], [Server.Shutdown].
+//   - To connect: [Connect], or [NewSocket] and [Socket.Connect]; [Wrap] for a net.Conn you have.
+//   - To hear: the fields On, Once and Prepend of a socket ([SocketEvents]) and of a server
+//     ([ServerEvents]) have one method for each event; each returns a [Listener] with Off.
+//   - To read: On.Data, [Socket.OnRead], [Socket.Pipe], [Socket.SetEncoding], [Socket.Pause].
+//   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
+//   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
+//   - To wait: [Socket.SetTimeout], [Loop.AfterFunc].
+//   - To run: [Run], [Loop.Run], [Loop.Serve], [Loop.Post], [Loop.Do].
+//   - To tell errors apart: errors.Is with system errors and the sentinels below, or [Code].
+//
+// # The order of events
+//
+// The events of one connection come in this order, each at most once unless starred:
+//
+//	lookup* (connectionAttempt | connectionAttemptTimeout | connectionAttemptFailed)*
+//	connect ready                          // only for a socket that Connect has connected
+//	(data* | drain* | timeout* | end | finish)
+//	error                                  // if it failed
+//	close                                  // always, once, last
+//
+// End comes when everything the peer sent was delivered and its end was seen; Finish when
+// everything written and this side's end were handed to the system. After both, the socket closes.
+// After [Socket.Destroy] nothing comes but Error and Close. No event is emitted before the method
+// that causes it has returned.
+//
+// # Callbacks and goroutines
+//
+// All callbacks of the sockets, servers and timers of one loop run on the goroutine that called
+// [Loop.Run], one after the other, each happening before the next: they may share variables without
+// locks. Every method may be called from any goroutine and inside any callback. No lock of evnet is
+// held while a callback runs. A callback that blocks stops its loop.
+//
+// What a program sets up before Run cannot race with its callbacks. From another goroutine, set
+// sockets up in [Loop.Do], or register before [Socket.Connect].
+//
+// # Who owns the bytes
+//
+// A chunk given to On.Data is yours to keep. What [Socket.OnRead] is given is borrowed until the
+// callback returns, and costs no copy. What you write is copied.
+//
+// # Backpressure
+//
+// Write never blocks and queues what the system does not take. When [Socket.NeedDrain] reports
+// true, stop, and go on at On.Drain; Pipe does so by itself. At [SocketOptions].MaxWriteBuffer Write
+// fails, so that a peer that never reads cannot eat the process. In the other direction a socket
+// that is paused, or that nobody listens to, leaves the bytes in the kernel, which holds the peer
+// back; nobody listening means that at most one chunk is read ahead and kept.
+//
+// # Half-open
+//
+// A connection has two sides. [Socket.End] ends yours, and data may still come. When the peer ends
+// its side, End is emitted and a socket ends its own too, after the listeners have run, unless
+// AllowHalfOpen is set: then you go on writing until you call End.
+//
+// # Panics and errors
+//
+// An error that no On.Error listener hears goes to the log, once, and nothing crashes. A panic in a
+// callback unwinds out of Run, as in any Go program, unless [Loop.OnPanic] contains it.
+//
+// # Differences from Node
+//
+// Events, their order and their conditions are Node's, proven by recorded traces, but for these:
+//
+//   - An error that nobody hears is logged; it does not end the process. Err keeps it.
+//   - A socket that nobody reads holds one chunk, not a buffer up to the high-water mark. A paused
+//     one reads nothing at all. Neither sees what comes behind; IdleTimeout and CloseTimeout bound
+//     that, and Server.Sockets shows them.
+//   - When the last Data listener goes, the socket holds what comes instead of dropping it.
+//   - SetTimeout takes no callback to pile up: On.Timeout listens.
+//   - Connect on a closed socket starts clean: no old bytes, a live timer.
+//   - The write queue is bounded by MaxWriteBuffer.
+//   - Write callbacks run exactly once, in order, before Close, with an error unless the system took
+//     the bytes. End has none: Finish is the event.
+//   - Close always says true or false; Err has the cause.
+//   - A write after End, after the automatic end, or on a socket that was never connected, returns
+//     an error and does nothing else: the socket goes on reading.
+//   - After Destroy nothing is emitted but Error and Close, and no event before a method returns.
+//   - The closing phase may be bounded by CloseTimeout.
+//   - A server has Shutdown, CloseAllConnections and Sockets.
+//   - A server emits Close once, after the Close of its last socket; Close on a server that does not
+//     listen returns ErrServerNotRunning and emits nothing.
+//   - Listen binds before it returns and returns the error. One callback for each call.
+//   - Several addresses race as in RFC 8305; a slow attempt is not given up; the error lists all.
+//   - An empty or useless answer of the resolver, and a context that has ended, always end in Error
+//     and Close.
+//   - Keep-alive and TCP_NODELAY are on, as everywhere in Go; times are time.Durations.
+//   - utf16le never lets half a character out, and a second SetEncoding flushes what the first held.
+//   - Both addresses stay readable for ever.
+//   - When accepting fails, the server emits Error, backs off and goes on.
+//   - A socket that was never connected is in StateNew.
+//   - MaxConnections 0 means no limit; a negative one refuses all.
+//   - Off takes effect at once, also during an emit.
+//   - Reset on a conn that knows no reset destroys it.
+//   - What is open but not referenced when Run ends is destroyed, with its Close event.
 package evnet
 
-import "net/netip"
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// CreateServer makes a server on DefaultLoop. onConnection, which may be nil, is called for each
+// accepted socket. Node: net.createServer.
+func CreateServer(onConnection func(*Socket)) *Server {
+	s := NewServer(nil)
+	if onConnection != nil {
+		s.On.Connection(onConnection)
+	}
+	return s
+}
+
+// Connect makes a socket on DefaultLoop and connects it. onConnect, which may be nil, is called
+// once on Connect. Register further callbacks on the result before Run, or inside a callback. Any
+// failure, of the arguments too, is told by Error and Close. Node: net.connect,
+// net.createConnection.
+func Connect(network, address string, onConnect func()) *Socket {
+	s := NewSocket(nil)
+	if onConnect != nil {
+		s.Once.Connect(onConnect)
+	}
+	s.Connect(network, address)
+	return s
+}
+
+// Wrap makes a socket of a connected conn of any kind, which belongs to the socket from then on.
+// Reading starts after the running callback, or when the loop runs. A *tls.Conn is given its
+// handshake first, then SecureConnect is emitted. A nil conn gives a socket that fails with
+// ErrNilArgument.
+//
+// A conn that has no CloseWrite method cannot be half open: End closes it whole, once everything
+// is written. A *net.TCPConn or *net.UnixConn is written to without blocking, any other by a
+// goroutine that lives while bytes are queued; one more goroutine reads. Node: new net.Socket with
+// the fd option.
+func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
+	s := NewSocket(opts)
+	if conn == nil {
+		s.Destroy(fmt.Errorf("evnet: Wrap: conn: %w", ErrNilArgument))
+		return s
+	}
+	s.mu.Lock()
+	ok := s.hold()
+	s.adopt(conn)
+	s.mu.Unlock()
+	if !ok {
+		s.Destroy(ErrLoopStopped)
+		return s
+	}
+	s.loop.tick(s.begin)
+	return s
+}
+
+// Run runs DefaultLoop until no server, socket, timer or reference is left open on it, as a Node
+// process does.
+func Run() { DefaultLoop.Run() }
 
 // IsIP returns 4 or 6 for the text of an IP address of that family, and 0 for any other text. Node:
 // net.isIP.

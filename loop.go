@@ -62,12 +62,6 @@ type Loop struct {
 	tracer  tracer  // set by tests before anything runs
 }
 
-// handle is something open that a loop may have to end.
-type handle interface {
-	// halt closes it; its Close event, if it has one, follows on the loop.
-	halt()
-}
-
 // tracer sees each event as it is emitted, heard or not.
 type tracer func(emitter any, event string, args ...any)
 
@@ -77,10 +71,6 @@ func NewLoop() *Loop {
 	l.free = sync.NewCond(&l.mu)
 	return l
 }
-
-// Run runs DefaultLoop until no server, socket, timer or reference is left open on it, as a Node
-// process does.
-func Run() { DefaultLoop.Run() }
 
 // Run executes callbacks on the calling goroutine until nothing referenced is open and nothing is
 // posted. What is open but not referenced is then destroyed, as it is when a Node process ends,
@@ -179,19 +169,6 @@ func (l *Loop) giveBack() {
 	l.mu.Lock()
 	l.borrowed = false
 	l.free.Broadcast()
-	l.mu.Unlock()
-}
-
-// Ref keeps Run going for work outside evnet, until Unref has been called as often as Ref.
-func (l *Loop) Ref() { l.count(1) }
-
-// Unref takes back one Ref.
-func (l *Loop) Unref() { l.count(-1) }
-
-func (l *Loop) count(n int) {
-	l.mu.Lock()
-	l.refs += n
-	l.rouse()
 	l.mu.Unlock()
 }
 
@@ -341,19 +318,6 @@ func (l *Loop) pop() func() {
 
 func (l *Loop) idle() bool { return l.ticks.len()+l.events.len()+l.closing.len() == 0 }
 
-// haltAll ends everything open. l.mu is held, and released meanwhile.
-func (l *Loop) haltAll() {
-	open := make([]handle, 0, len(l.open))
-	for h := range l.open {
-		open = append(open, h)
-	}
-	l.mu.Unlock()
-	for _, h := range open {
-		h.halt()
-	}
-	l.mu.Lock()
-}
-
 // sleep waits for work. l.mu is held, and released meanwhile.
 func (l *Loop) sleep(ctx context.Context) {
 	done := ctx.Done()
@@ -417,63 +381,6 @@ func (l *Loop) deferFlush(s *Socket) bool {
 		l.dirty = append(l.dirty, s)
 	}
 	return l.inTask
-}
-
-// add makes h keep Run going, if it is referenced. It reports false when the loop is stopping.
-func (l *Loop) add(h handle, referenced bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stopping {
-		return false
-	}
-	if _, ok := l.open[h]; !ok {
-		l.open[h] = referenced
-		if referenced {
-			l.refs++
-		}
-	}
-	return true
-}
-
-func (l *Loop) remove(h handle) {
-	l.mu.Lock()
-	if l.open[h] {
-		l.refs--
-	}
-	delete(l.open, h)
-	l.rouse()
-	l.mu.Unlock()
-}
-
-// setRef changes whether h, if it is open, keeps Run going.
-func (l *Loop) setRef(h handle, referenced bool) {
-	l.mu.Lock()
-	if was, ok := l.open[h]; ok && was != referenced {
-		l.open[h] = referenced
-		if referenced {
-			l.refs++
-		} else {
-			l.refs--
-		}
-		l.rouse()
-	}
-	l.mu.Unlock()
-}
-
-// spawn runs fn on a goroutine that Run outlives. What fn posts last is still run.
-func (l *Loop) spawn(fn func()) {
-	l.mu.Lock()
-	l.workers++
-	l.mu.Unlock()
-	go func() {
-		defer func() {
-			l.mu.Lock()
-			l.workers--
-			l.rouse()
-			l.mu.Unlock()
-		}()
-		fn()
-	}()
 }
 
 // here reports whether the caller is on the loop: inside a callback.

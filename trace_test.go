@@ -24,6 +24,9 @@ import (
 // The recorded traces of Node, testdata/traces.json, as scenarios: each is played once on evnet,
 // every event is noted as it is emitted, and each actor's lines are compared with Node's.
 
+// ms is the millisecond of the scenarios: stretched, so that a busy machine keeps their order.
+const ms = 4 * time.Millisecond
+
 const onLinux = runtime.GOOS == "linux"
 
 // scenario plays one recorded trace.
@@ -160,13 +163,11 @@ func (r *rig) accept(opts *evnet.ServerOptions, onConnection func(*evnet.Socket)
 	return address
 }
 
-// after runs fn ms milliseconds from now.
-func (r *rig) after(ms int, fn func()) {
-	r.l.AfterFunc(time.Duration(ms)*time.Millisecond, fn)
-}
+// after runs fn n milliseconds of the scenario from now.
+func (r *rig) after(n int, fn func()) { r.l.AfterFunc(time.Duration(n)*ms, fn) }
 
 // endAfter ends a scenario that would go on: nothing more is noted.
-func (r *rig) endAfter(ms int) { r.after(ms, r.end) }
+func (r *rig) endAfter(n int) { r.after(n, r.end) }
 
 func (r *rig) end() {
 	r.over = true

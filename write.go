@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -195,22 +194,6 @@ func (s *Socket) flushLocked() error {
 	return s.flushEnd()
 }
 
-// flushEnd sends this side's end when it is time to. s.mu is held.
-func (s *Socket) flushEnd() error {
-	if !s.maySend() || !s.out.wantsEnd() {
-		return nil
-	}
-	if s.tr.raw == nil {
-		s.tr.startWriting() // it may block
-		return nil
-	}
-	s.out.endSent = true
-	s.loop.tick(s.finished) // first, so that Finish never trails the peer's answer
-	return s.tr.sendEnd()
-}
-
-func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued == 0 }
-
 // reserveDelivery makes the loop run deliverWrites soon, if there is anything to tell. s.mu is held.
 func (s *Socket) reserveDelivery() {
 	if !s.out.reserved && (s.out.waiting.len() > 0 || s.out.needDrain) {
@@ -323,21 +306,6 @@ func (s *Socket) writeFailed(err error) {
 	s.destroyLocked(err, false)
 }
 
-// finished runs on the loop once this side's end is on its way.
-func (s *Socket) finished() {
-	s.mu.Lock()
-	again := s.out.finished
-	if s.destroyed || again {
-		s.mu.Unlock()
-		return
-	}
-	s.out.finished = true
-	s.mu.Unlock()
-	s.emitFinish()
-	s.leavePipes()
-	s.bothEnded()
-}
-
 // NeedDrain reports whether a Write left at least SocketOptions.HighWaterMark bytes queued and
 // Drain has not been emitted since. Writing on is allowed, up to MaxWriteBuffer. After End or
 // Destroy it is false. Any goroutine may call it. Node: socket.writableNeedDrain.
@@ -345,40 +313,6 @@ func (s *Socket) NeedDrain() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.needDrain && !s.out.ending && !s.destroyed
-}
-
-// End ends this side: the peer sees the end once everything written has reached it. Data may still
-// come; Close follows when the peer has ended too. It undoes every Cork. While connecting, the end
-// is sent after the connection is made. Further calls do nothing. Finish tells when the end was
-// sent. Node: socket.end.
-func (s *Socket) End() {
-	s.mu.Lock()
-	if s.destroyed || s.out.ending {
-		s.mu.Unlock()
-		return
-	}
-	s.out.ending, s.out.corks = true, 0
-	s.closingPhase()
-	if s.tr == nil && s.dial == nil {
-		s.loop.tick(s.finished)
-	}
-	s.leave(s.kick())
-}
-
-// Close sends what is queued and this side's end, then closes, without waiting for the peer's end:
-// the Close event tells when. It does not block and always returns nil. SocketOptions.CloseTimeout
-// bounds it. A socket that was never connected is destroyed. It implements io.Closer. Node:
-// socket.destroySoon.
-func (s *Socket) Close() error {
-	s.mu.Lock()
-	s.out.closeAfter = true
-	if s.out.finished || s.tr == nil && s.dial == nil {
-		s.destroyLocked(nil, false)
-		return nil
-	}
-	s.mu.Unlock()
-	s.End()
-	return nil
 }
 
 // Cork holds writes back until Uncork was called as often, or End. Node: socket.cork.
@@ -402,50 +336,4 @@ func (s *Socket) Uncork() {
 		err = s.flushLocked()
 	}
 	s.leave(err)
-}
-
-// ReadFrom writes what r gives until its end, at the pace of the peer: it blocks the calling
-// goroutine while NeedDrain is true. It returns the bytes written and the first error of r, of
-// Write, or the cause when the socket closes meanwhile. In a callback, where waiting would stop the
-// loop that it waits for, it returns ErrOnLoop at once: use Pipe there. It implements io.ReaderFrom,
-// so that io.Copy uses it. Node: stream.pipeline into a socket.
-func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
-	if r == nil {
-		return 0, ErrNilArgument
-	}
-	if s.loop.here() {
-		return 0, ErrOnLoop
-	}
-	room := make(chan struct{}, 1)
-	wake := func() {
-		select {
-		case room <- struct{}{}:
-		default:
-		}
-	}
-	defer s.On.Drain(wake).Off()
-	defer s.On.Finish(wake).Off()
-	defer s.On.Close(func(bool) { wake() }).Off()
-	buf := make([]byte, maxChunk)
-	for {
-		got, rerr := r.Read(buf)
-		if got > 0 {
-			if _, err := s.Write(buf[:got]); err != nil {
-				if cause := s.Err(); cause != nil {
-					err = cause
-				}
-				return n, err
-			}
-			n += int64(got)
-		}
-		if rerr == io.EOF {
-			return n, nil
-		}
-		if rerr != nil {
-			return n, rerr
-		}
-		for s.NeedDrain() {
-			<-room
-		}
-	}
 }

@@ -1,0 +1,125 @@
+package evnet
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+const (
+	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
+	lastRetry  = time.Second
+	maxPending = 128 // accepted conns that wait for a busy loop
+)
+
+// accept takes connections until the listener is closed. An error that passes does not end it.
+func (s *Server) accept(lis *listening) {
+	retry := firstRetry
+	for {
+		conn, err := lis.ln.Accept()
+		if err == nil {
+			retry = firstRetry
+			select {
+			case lis.room <- struct{}{}:
+				s.assign(lis, conn)
+			case <-lis.closed:
+				_ = conn.Close()
+			}
+			continue
+		}
+		select {
+		case <-lis.closed:
+			return
+		default:
+		}
+		s.loop.event(func() { s.acceptFailed(lis, err) })
+		if errors.Is(err, net.ErrClosed) { // closed behind the server's back: it will not pass
+			s.loop.event(func() { _ = s.stop(lis, nil) })
+			return
+		}
+		timer := time.NewTimer(retry)
+		select {
+		case <-timer.C:
+		case <-lis.closed:
+			timer.Stop()
+			return
+		}
+		retry = min(2*retry, lastRetry)
+	}
+}
+
+func (s *Server) acceptFailed(lis *listening, err error) {
+	s.mu.Lock()
+	current := s.lis == lis
+	list := s.events.error.list
+	s.mu.Unlock()
+	if !current {
+		return
+	}
+	s.trace(EventError, err)
+	heard := false
+	for fn := range calls(list) {
+		heard = true
+		fn(err)
+	}
+	if !heard {
+		s.settings[0].logger().Warn("evnet: accepting failed, the server goes on", "err", err, "local", lis.ln.Addr())
+	}
+}
+
+// assign gives an accepted conn to the next loop.
+func (s *Server) assign(lis *listening, conn net.Conn) {
+	s.mu.Lock()
+	set := s.settings[s.accepted%len(s.settings)]
+	s.accepted++
+	s.mu.Unlock()
+	set.Loop.event(func() {
+		<-lis.room
+		s.connection(lis, set, conn)
+	})
+}
+
+// connection emits an accepted conn, or refuses it. It runs on the loop of the new socket.
+func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
+	s.mu.Lock()
+	if s.lis != lis {
+		s.mu.Unlock()
+		_ = conn.Close()
+		return
+	}
+	if s.max < 0 || s.max > 0 && s.count >= s.max {
+		list := s.events.drop.list
+		s.mu.Unlock()
+		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
+		_ = conn.Close()
+		s.trace(EventDrop, d)
+		for fn := range calls(list) {
+			fn(d)
+		}
+		return
+	}
+	c := newSocket(set)
+	c.server = s
+	s.live[c] = true
+	s.count++
+	list := s.events.connection.list
+	s.mu.Unlock()
+
+	c.mu.Lock()
+	open := c.hold()
+	c.adopt(conn)
+	if s.opts.PauseOnConnect {
+		c.in.mode = paused
+	}
+	c.mu.Unlock()
+	if !open {
+		c.Destroy(nil)
+		return
+	}
+	set.Loop.current = c
+	s.trace(EventConnection, c)
+	for fn := range calls(list) {
+		fn(c)
+	}
+	c.begin()
+}

@@ -1,0 +1,215 @@
+package evnet
+
+import (
+	"fmt"
+	"time"
+)
+
+// The ways a socket ends.
+
+// End ends this side: the peer sees the end once everything written has reached it. Data may still
+// come; Close follows when the peer has ended too. It undoes every Cork. While connecting, the end
+// is sent after the connection is made. Further calls do nothing. Finish tells when the end was
+// sent. Node: socket.end.
+func (s *Socket) End() {
+	s.mu.Lock()
+	if s.destroyed || s.out.ending {
+		s.mu.Unlock()
+		return
+	}
+	s.out.ending, s.out.corks = true, 0
+	s.closingPhase()
+	if s.tr == nil && s.dial == nil {
+		s.loop.tick(s.finished)
+	}
+	s.leave(s.kick())
+}
+
+// Close sends what is queued and this side's end, then closes, without waiting for the peer's end:
+// the Close event tells when. It does not block and always returns nil. SocketOptions.CloseTimeout
+// bounds it. A socket that was never connected is destroyed. It implements io.Closer. Node:
+// socket.destroySoon.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	s.out.closeAfter = true
+	if s.out.finished || s.tr == nil && s.dial == nil {
+		s.destroyLocked(nil, false)
+		return nil
+	}
+	s.mu.Unlock()
+	s.End()
+	return nil
+}
+
+// flushEnd sends this side's end when it is time to. s.mu is held.
+func (s *Socket) flushEnd() error {
+	if !s.maySend() || !s.out.wantsEnd() {
+		return nil
+	}
+	if s.tr.raw == nil {
+		s.tr.startWriting() // it may block
+		return nil
+	}
+	s.out.endSent = true
+	s.loop.tick(s.finished) // first, so that Finish never trails the peer's answer
+	return s.tr.sendEnd()
+}
+
+func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued == 0 }
+
+// finished runs on the loop once this side's end is on its way.
+func (s *Socket) finished() {
+	s.mu.Lock()
+	again := s.out.finished
+	if s.destroyed || again {
+		s.mu.Unlock()
+		return
+	}
+	s.out.finished = true
+	s.mu.Unlock()
+	s.emitFinish()
+	s.leavePipes()
+	s.bothEnded()
+}
+
+// Destroy closes the socket at once: what is queued or undelivered is dropped. With an error, Error
+// is emitted with it before Close. Further calls do nothing. Node: socket.destroy.
+func (s *Socket) Destroy(err error) {
+	s.mu.Lock()
+	// What was written in the running callback has not left yet; in Node it would have.
+	if s.out.deferred {
+		if werr := s.flushLocked(); werr != nil && err == nil {
+			err = werr
+		}
+	}
+	s.destroyLocked(err, false)
+}
+
+func (s *Socket) halt() { s.Destroy(nil) }
+
+// Reset closes the connection with a reset (RST), which the peer sees as ECONNRESET; here Close is
+// emitted without an error. While connecting it waits for the connection. A socket that was never
+// connected fails with ErrSocketClosed. A conn that knows no reset, such as a Unix socket, is
+// destroyed. Node: socket.resetAndDestroy.
+func (s *Socket) Reset() {
+	s.mu.Lock()
+	switch {
+	case s.destroyed:
+		s.mu.Unlock()
+	case s.dial != nil:
+		s.resetLater = true
+		s.mu.Unlock()
+	case s.tr == nil:
+		s.destroyLocked(ErrSocketClosed, false)
+	default:
+		s.destroyLocked(nil, true)
+	}
+}
+
+// destroyLocked ends the socket. s.mu is held, and released: closing the conn waits for whoever is
+// reading or writing it, and they may want the lock.
+func (s *Socket) destroyLocked(err error, reset bool) {
+	if s.destroyed {
+		s.mu.Unlock()
+		return
+	}
+	s.destroyed, s.err = true, err
+	s.notify.stop()
+	s.kill.stop()
+	if s.closeTimer != nil {
+		s.closeTimer.Stop()
+	}
+	s.out.drop(s.dropError(err))
+	tr, dial, opened := s.tr, s.dial, s.opened
+	s.tr, s.dial = nil, nil
+	s.mu.Unlock()
+
+	if dial != nil {
+		dial.cancel()
+	}
+	if tr != nil {
+		tr.close(reset)
+	}
+	if s.server != nil {
+		s.server.socketDestroyed(s)
+	}
+	callbacksFirst := s.out.failedHere
+	s.loop.tick(func() {
+		if callbacksFirst {
+			s.deliverWrites(-1) // as in Node
+		}
+		if err != nil {
+			s.emitError(err)
+		}
+		s.deliverWrites(-1)
+		s.leavePipes()
+		if !opened {
+			s.finishClose(err != nil)
+		}
+	})
+	if opened {
+		s.loop.close(func() { s.finishClose(err != nil) })
+	}
+}
+
+// dropError is what queued writes are told when the socket is destroyed with err. s.mu is held.
+func (s *Socket) dropError(err error) error {
+	switch {
+	case s.tr == nil && err != nil:
+		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, err)
+	case s.tr == nil:
+		return ErrClosedBeforeConnect
+	case err != nil:
+		return err
+	}
+	return ErrDestroyed
+}
+
+// finishClose emits Close, the last event.
+func (s *Socket) finishClose(hadError bool) {
+	s.mu.Lock()
+	s.closed, s.held = true, false
+	s.mu.Unlock()
+	defer func() { // even if a listener panics
+		if s.server != nil {
+			s.server.socketClosed(s)
+		}
+		s.mu.Lock()
+		again := s.again
+		s.again = nil
+		s.mu.Unlock()
+		if again != nil {
+			again()
+		}
+		s.release()
+	}()
+	s.emitClose(hadError)
+}
+
+// release takes s out of the loop's table, unless Connect has put it there anew.
+func (s *Socket) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.held {
+		s.loop.remove(s)
+	}
+}
+
+// bothEnded closes the socket once the peer's end was delivered and its own was sent.
+func (s *Socket) bothEnded() {
+	s.mu.Lock()
+	if s.in.ended && s.out.finished || s.out.closeAfter && s.out.finished {
+		s.destroyLocked(nil, false)
+		return
+	}
+	s.mu.Unlock()
+}
+
+// closingPhase starts the time that SocketOptions.CloseTimeout allows. s.mu is held.
+func (s *Socket) closingPhase() {
+	if s.set.CloseTimeout > 0 && s.closeTimer == nil && !s.destroyed {
+		s.closeTimer = time.AfterFunc(s.set.CloseTimeout, func() {
+			s.Destroy(timeoutError(s, "close"))
+		})
+	}
+}

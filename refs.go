@@ -1,0 +1,92 @@
+package evnet
+
+// What keeps Run going: open sockets, servers and timers, goroutines, and calls of Ref.
+
+// handle is something open that a loop may have to end.
+type handle interface {
+	// halt closes it; its Close event, if it has one, follows on the loop.
+	halt()
+}
+
+// Ref keeps Run going for work outside evnet, until Unref has been called as often as Ref.
+func (l *Loop) Ref() { l.count(1) }
+
+// Unref takes back one Ref.
+func (l *Loop) Unref() { l.count(-1) }
+
+func (l *Loop) count(n int) {
+	l.mu.Lock()
+	l.refs += n
+	l.rouse()
+	l.mu.Unlock()
+}
+
+// haltAll ends everything open. l.mu is held, and released meanwhile.
+func (l *Loop) haltAll() {
+	open := make([]handle, 0, len(l.open))
+	for h := range l.open {
+		open = append(open, h)
+	}
+	l.mu.Unlock()
+	for _, h := range open {
+		h.halt()
+	}
+	l.mu.Lock()
+}
+
+// add makes h keep Run going, if it is referenced. It reports false when the loop is stopping.
+func (l *Loop) add(h handle, referenced bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping {
+		return false
+	}
+	if _, ok := l.open[h]; !ok {
+		l.open[h] = referenced
+		if referenced {
+			l.refs++
+		}
+	}
+	return true
+}
+
+func (l *Loop) remove(h handle) {
+	l.mu.Lock()
+	if l.open[h] {
+		l.refs--
+	}
+	delete(l.open, h)
+	l.rouse()
+	l.mu.Unlock()
+}
+
+// setRef changes whether h, if it is open, keeps Run going.
+func (l *Loop) setRef(h handle, referenced bool) {
+	l.mu.Lock()
+	if was, ok := l.open[h]; ok && was != referenced {
+		l.open[h] = referenced
+		if referenced {
+			l.refs++
+		} else {
+			l.refs--
+		}
+		l.rouse()
+	}
+	l.mu.Unlock()
+}
+
+// spawn runs fn on a goroutine that Run outlives. What fn posts last is still run.
+func (l *Loop) spawn(fn func()) {
+	l.mu.Lock()
+	l.workers++
+	l.mu.Unlock()
+	go func() {
+		defer func() {
+			l.mu.Lock()
+			l.workers--
+			l.rouse()
+			l.mu.Unlock()
+		}()
+		fn()
+	}()
+}
