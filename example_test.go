@@ -1,0 +1,260 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"evnet"
+)
+
+// A server greets each client and sends back what it says; the client ends after the greeting.
+func Example() {
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		c.WriteString("hello")
+		c.Pipe(c)
+	})
+	err := server.Listen("tcp", "127.0.0.1:0", func() {
+		client := evnet.Connect("tcp", server.Address().String(), nil)
+		client.On.Data(func(chunk []byte) {
+			fmt.Printf("%s\n", chunk)
+			client.End()
+		})
+		client.On.Close(func(bool) { _ = server.Close(nil) })
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	evnet.Run() // until the server and both sockets have closed
+	fmt.Println("all closed")
+	// Output:
+	// hello
+	// all closed
+}
+
+// A room needs no lock: the callbacks of one loop run one at a time.
+func Example_chat() {
+	room := map[*evnet.Socket]bool{}
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		room[c] = true
+		c.On.Close(func(bool) { delete(room, c) })
+		c.On.Data(func(line []byte) {
+			for member := range room {
+				member.Write(line)
+			}
+		})
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	heard := 0
+	for range 3 {
+		c := evnet.Connect("tcp", server.Address().String(), nil)
+		c.On.Data(func(line []byte) {
+			fmt.Printf("%s\n", line)
+			if heard++; heard == 3 {
+				_ = server.Shutdown(context.Background()) // in a callback it does not wait
+			}
+		})
+	}
+	// One member speaks once all three are in.
+	server.On.Connection(func(c *evnet.Socket) {
+		if len(room) == 3 {
+			for member := range room {
+				member.WriteString("welcome")
+			}
+		}
+	})
+	evnet.Run()
+	// Output:
+	// welcome
+	// welcome
+	// welcome
+}
+
+// A writer stops when the queue is long and goes on when it has drained.
+func ExampleSocket_NeedDrain() {
+	received := 0
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		c.OnRead(func(p []byte) bool {
+			received += len(p)
+			return true
+		})
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := evnet.Connect("tcp", server.Address().String(), nil)
+	left := 1000
+	send := func() {
+		for left > 0 && !c.NeedDrain() {
+			c.Write(make([]byte, 10_000))
+			left--
+		}
+		if left == 0 {
+			c.End()
+		}
+	}
+	c.On.Connect(send)
+	c.On.Drain(send)
+	c.On.Close(func(bool) { _ = server.Close(nil) })
+	evnet.Run()
+	fmt.Println(received)
+	// Output: 10000000
+}
+
+// A server that answers after the client has ended keeps its side open.
+func ExampleSocketOptions_halfOpen() {
+	server := evnet.NewServer(&evnet.ServerOptions{AllowHalfOpen: true})
+	server.On.Connection(func(c *evnet.Socket) {
+		var question strings.Builder
+		c.On.Data(func(chunk []byte) { question.Write(chunk) })
+		c.On.End(func() {
+			c.WriteString("you asked: " + question.String())
+			c.End()
+		})
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := evnet.Connect("tcp", server.Address().String(), nil)
+	c.WriteString("what time is it?")
+	c.End()
+	c.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	c.On.Close(func(bool) { _ = server.Close(nil) })
+	evnet.Run()
+	// Output: you asked: what time is it?
+}
+
+// Timeout only tells; what to do about an idle client is the program's choice.
+func ExampleSocket_SetTimeout() {
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		_ = c.SetTimeout(20 * time.Millisecond)
+		c.On.Timeout(func() {
+			c.WriteString("too slow")
+			c.End()
+		})
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := evnet.Connect("tcp", server.Address().String(), nil)
+	c.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	c.On.Close(func(bool) { _ = server.Close(nil) })
+	evnet.Run()
+	// Output: too slow
+}
+
+// An encoding never splits a character, wherever the network has split the bytes.
+func ExampleSocket_SetEncoding() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	if err := s.SetEncoding(evnet.UTF8); err != nil {
+		fmt.Println(err)
+		return
+	}
+	s.On.Data(func(text []byte) { fmt.Printf("%s\n", text) })
+	go func() {
+		there.Write([]byte("ol\xc3"))
+		there.Write([]byte("\xa1"))
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// ol
+	// á
+}
+
+// Any net.Conn will do: Wrap gives it events.
+func ExampleWrap() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	s.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	s.On.End(func() { fmt.Println("end") })
+	go func() {
+		fmt.Fprint(there, "from a goroutine")
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// from a goroutine
+	// end
+}
+
+// Errors are values: ask them what Go programs ask, or for Node's code.
+func ExampleCode() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = ln.Close() // nobody listens there now
+	c := evnet.Connect("tcp", ln.Addr().String(), nil)
+	c.On.Error(func(err error) {
+		fmt.Println(evnet.Code(err), errors.Is(err, syscall.ECONNREFUSED))
+	})
+	c.On.Close(func(hadError bool) { fmt.Println("closed", hadError) })
+	evnet.Run()
+	// Output:
+	// ECONNREFUSED true
+	// closed true
+}
+
+// A program that ends by a context, such as that of signal.NotifyContext, serves its loop.
+func ExampleLoop_Serve() {
+	loop := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{loop}})
+	server.On.Close(func() { fmt.Println("closed") })
+	ctx, cancel := context.WithCancel(context.Background())
+	if err := server.Listen("tcp", "127.0.0.1:0", cancel); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(loop.Serve(ctx))
+	// Output:
+	// closed
+	// context canceled
+}
+
+// Several loops use several processors; each socket stays on one of them.
+func ExampleServerOptions_loops() {
+	home, other := evnet.NewLoop(), evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{home, other}})
+	server.On.Connection(func(c *evnet.Socket) { c.Pipe(c) })
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = other.Serve(ctx)
+	}()
+	left := 4
+	for range 4 {
+		c := evnet.NewSocket(&evnet.SocketOptions{Loop: home})
+		c.On.Ready(func() { c.WriteString("ping") })
+		c.On.Data(func([]byte) { c.End() })
+		c.On.Close(func(bool) {
+			if left--; left == 0 {
+				_ = server.Close(nil)
+			}
+		})
+		c.Connect("tcp", server.Address().String())
+	}
+	home.Run()
+	cancel()
+	<-done
+	fmt.Println("all four answered")
+	// Output: all four answered
+}
