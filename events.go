@@ -62,8 +62,8 @@ type Attempt struct {
 
 // Drop is a connection refused because of the maximum. Node: the argument of drop.
 type Drop struct {
-	Local  net.Addr
-	Remote net.Addr
+	Local  net.Addr // the server's end
+	Remote net.Addr // the client's end
 }
 
 // SocketEvents registers callbacks for the events of a Socket. A socket has three: On registers

@@ -70,16 +70,14 @@ type ServerOptions struct {
 	// Loops run the callbacks: the server's own on the first; accepted sockets are spread over
 	// all of them in turn, each for life, its Connection callback included. Default:
 	// DefaultLoop alone.
-	Loops []*Loop
-	// AllowHalfOpen, HighWaterMark, MaxWriteBuffer, NoDelay, KeepAlive, IdleTimeout and
-	// CloseTimeout are those of SocketOptions, for every accepted socket.
-	AllowHalfOpen  bool
-	HighWaterMark  int
-	MaxWriteBuffer int
-	NoDelay        bool
-	KeepAlive      time.Duration
-	IdleTimeout    time.Duration
-	CloseTimeout   time.Duration
+	Loops          []*Loop
+	AllowHalfOpen  bool          // of accepted sockets, as in SocketOptions
+	HighWaterMark  int           // of accepted sockets, as in SocketOptions
+	MaxWriteBuffer int           // of accepted sockets, as in SocketOptions
+	NoDelay        bool          // of accepted sockets, as in SocketOptions
+	KeepAlive      time.Duration // of accepted sockets, as in SocketOptions
+	IdleTimeout    time.Duration // of accepted sockets, as in SocketOptions
+	CloseTimeout   time.Duration // of accepted sockets, as in SocketOptions
 	// PauseOnConnect hands over accepted sockets paused: nothing is read until Resume.
 	PauseOnConnect bool
 	// MaxConnections is how many accepted sockets may be open; further ones are closed and told

@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"reflect"
@@ -98,7 +99,7 @@ func (l *pipe) write(p []byte) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
-		if l.sock == nil {
+		if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // those are told by dst's events
 			l.src.set.logger().Warn("evnet: writing to a destination of Pipe failed", "err", err)
 		}
 		l.src.unpipe(l)
