@@ -54,7 +54,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		return
 	}
 	if ctx == nil {
-		fail(fmt.Errorf("context: %w", ErrNilArgument))
+		fail(nilArgument("ConnectContext", "context"))
 		return
 	}
 	d := &dialing{s: s, network: network, address: address}
@@ -102,6 +102,7 @@ type dialing struct {
 	network string
 	address string
 	port    uint16
+	family  int // 4, 6, or 0 for both
 
 	ctx       context.Context
 	cancelAll context.CancelFunc
@@ -122,7 +123,7 @@ func (a textAddr) String() string  { return a.address }
 
 // parse sets the attempt, or returns the host to look up. It runs in Connect, with s.mu held.
 func (d *dialing) parse() (host string, err error) {
-	family := d.s.set.Family
+	d.family = d.s.set.Family
 	switch d.network {
 	case "unix":
 		if d.address == "" {
@@ -132,13 +133,13 @@ func (d *dialing) parse() (host string, err error) {
 		return "", nil
 	case "tcp":
 	case "tcp4":
-		family = 4
+		d.family = 4
 	case "tcp6":
-		family = 6
+		d.family = 6
 	default:
 		return "", net.UnknownNetworkError(d.network)
 	}
-	if family != 0 && family != 4 && family != 6 {
+	if d.family != 0 && d.family != 4 && d.family != 6 {
 		return "", errFamily
 	}
 	host, d.port, err = splitHostPort(d.network, d.address)
@@ -149,7 +150,7 @@ func (d *dialing) parse() (host string, err error) {
 		host = "localhost"
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
-		if f := familyOf(ip); family != 0 && f != family {
+		if d.family != 0 && d.family != familyOf(ip) {
 			return "", &net.AddrError{Err: "no suitable address", Addr: host}
 		}
 		d.todo = []Attempt{d.attempt(ip)}
@@ -191,11 +192,8 @@ func (d *dialing) attempt(ip netip.Addr) Attempt {
 // lookup runs on a goroutine of its own.
 func (d *dialing) lookup(host string) {
 	network := "ip"
-	switch {
-	case d.network == "tcp4" || d.s.set.Family == 4:
-		network = "ip4"
-	case d.network == "tcp6" || d.s.set.Family == 6:
-		network = "ip6"
+	if d.family != 0 {
+		network += strconv.Itoa(d.family)
 	}
 	ips, err := d.s.set.Resolver.LookupNetIP(d.ctx, network, host)
 	if err == nil && len(ips) == 0 {
@@ -237,7 +235,11 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 		}
 	}
 	if d.todo = d.candidates(ips); len(d.todo) == 0 {
-		d.fail(fmt.Errorf("host %q: %w", d.host, errInvalidIP))
+		if slices.ContainsFunc(ips, netip.Addr.IsValid) {
+			d.fail(&net.AddrError{Err: "no suitable address", Addr: d.host})
+		} else {
+			d.fail(fmt.Errorf("host %q: %w", d.host, errInvalidIP))
+		}
 		return
 	}
 	d.next(nil)
@@ -249,8 +251,8 @@ func (d *dialing) candidates(ips []netip.Addr) []Attempt {
 	byFamily := map[int][]Attempt{}
 	first := 0
 	for _, ip := range ips {
-		if !ip.IsValid() {
-			continue
+		if !ip.IsValid() || d.family != 0 && d.family != familyOf(ip) {
+			continue // a Resolver may answer more than it was asked for
 		}
 		a := d.attempt(ip)
 		if first == 0 {

@@ -1,7 +1,9 @@
 package evnet
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -19,6 +21,7 @@ func (s *Socket) End() {
 	}
 	s.out.ending, s.out.corks = true, 0
 	s.closingPhase()
+	defer s.wakeReadFrom()
 	if s.tr == nil && s.dial == nil {
 		s.loop.tick(s.finished)
 	}
@@ -52,7 +55,10 @@ func (s *Socket) flushEnd() error {
 	}
 	s.out.endSent = true
 	s.loop.tick(s.finished) // first, so that Finish never trails the peer's answer
-	return s.tr.sendEnd()
+	if err := s.tr.sendEnd(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
+		return err
+	}
+	return nil // ENOTCONN: the peer has reset the connection, which is for the reader to tell
 }
 
 func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued == 0 }
@@ -118,11 +124,13 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.kill.stop()
 	if s.closeTimer != nil {
 		s.closeTimer.Stop()
+		s.closeTimer = nil
 	}
 	s.out.drop(s.dropError(err))
-	tr, dial, opened := s.tr, s.dial, s.opened
+	tr, dial, opened, callbacksFirst := s.tr, s.dial, s.opened, s.out.failedHere
 	s.tr, s.dial = nil, nil
 	s.mu.Unlock()
+	s.wakeReadFrom()
 
 	if dial != nil {
 		dial.cancel()
@@ -133,7 +141,6 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if s.server != nil {
 		s.server.socketDestroyed(s)
 	}
-	callbacksFirst := s.out.failedHere
 	s.loop.tick(func() {
 		if callbacksFirst {
 			s.deliverWrites(-1) // as in Node
@@ -208,8 +215,15 @@ func (s *Socket) bothEnded() {
 // closingPhase starts the time that SocketOptions.CloseTimeout allows. s.mu is held.
 func (s *Socket) closingPhase() {
 	if s.set.CloseTimeout > 0 && s.closeTimer == nil && !s.destroyed {
-		s.closeTimer = time.AfterFunc(s.set.CloseTimeout, func() {
-			s.Destroy(timeoutError(s, "close"))
+		var timer *time.Timer
+		timer = time.AfterFunc(s.set.CloseTimeout, func() {
+			s.mu.Lock()
+			if s.closeTimer != timer { // it belongs to an earlier connection
+				s.mu.Unlock()
+				return
+			}
+			s.destroyLocked(timeoutError(s, "close"), false)
 		})
+		s.closeTimer = timer
 	}
 }

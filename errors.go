@@ -51,6 +51,11 @@ var (
 	ErrOnLoop error = errors.New("evnet: blocking call from a callback")
 )
 
+// nilArgument says where nil was given, and for what.
+func nilArgument(method, what string) error {
+	return fmt.Errorf("%w: %s: %s", ErrNilArgument, method, what)
+}
+
 // closedError is a sentinel that errors.Is also takes for net.ErrClosed.
 type closedError string
 
@@ -87,13 +92,17 @@ func (e *ConnectError) Error() string {
 // Unwrap returns the errors of the attempts.
 func (e *ConnectError) Unwrap() []error { return e.Errs }
 
-// PanicError is a panic that a callback raised and Loop.OnPanic contained. The socket the
-// callback belonged to is destroyed with it.
+// PanicError is a panic that a callback raised. The socket the callback belonged to is destroyed
+// with it. Without Loop.OnPanic, which contains the panic, Value and Stack are those of no panic:
+// they go with it.
 type PanicError struct {
 	Value  any     // what was given to panic
 	Stack  []byte  // the stack of the callback, as runtime/debug.Stack prints it
 	Socket *Socket // the socket whose callback it was, or nil
 }
+
+// errUnwound is the value of a PanicError when the panic went on to unwind out of Run.
+var errUnwound = errors.New("it has unwound out of Run")
 
 // Error gives the value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("evnet: panic in a callback: %v", e.Value) }

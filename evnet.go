@@ -126,7 +126,6 @@
 package evnet
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 )
@@ -166,7 +165,7 @@ func Connect(network, address string, onConnect func()) *Socket {
 func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	s := NewSocket(opts)
 	if conn == nil {
-		s.Destroy(fmt.Errorf("evnet: Wrap: conn: %w", ErrNilArgument))
+		s.Destroy(nilArgument("Wrap", "conn"))
 		return s
 	}
 	s.mu.Lock()

@@ -42,13 +42,15 @@ type Loop struct {
 
 	// What keeps Run going.
 	open    map[handle]bool // everything open, and whether it is referenced
-	refs    int             // referenced entries of open, and calls of Ref
+	refs    int             // referenced entries of open
+	held    int             // calls of Ref
 	workers int             // goroutines that will still post
 
 	// Who runs the loop.
 	running  bool          // Run or Serve
 	borrowed bool          // Do, on the caller's goroutine, while nobody runs the loop
-	stopping bool          // Serve's context has ended
+	stopping bool          // Serve's context has ended: nothing new is taken
+	leaving  bool          // nothing referenced is left: nothing new is taken that is not
 	grace    int           // tasks run since then with nothing open any more
 	owner    uint64        // the goroutine, while running or borrowed
 	free     *sync.Cond    // signalled when running or borrowed becomes false
@@ -90,7 +92,7 @@ func (l *Loop) Run() {
 // events happen and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning.
 func (l *Loop) Serve(ctx context.Context) error {
 	if ctx == nil {
-		return ErrNilArgument
+		return nilArgument("Serve", "context")
 	}
 	if err := l.run(ctx, true); err != nil {
 		return err
@@ -103,7 +105,7 @@ func (l *Loop) Serve(ctx context.Context) error {
 // logged and otherwise ignored. Node: process.nextTick.
 func (l *Loop) Post(fn func()) {
 	if fn == nil {
-		slog.Warn("evnet: Loop.Post", "err", ErrNilArgument)
+		slog.Warn(nilArgument("Loop.Post", "function").Error())
 		return
 	}
 	l.tick(fn)
@@ -114,7 +116,7 @@ func (l *Loop) Post(fn func()) {
 // at once on the caller's goroutine. A nil fn is logged and otherwise ignored.
 func (l *Loop) Do(fn func()) {
 	if fn == nil {
-		slog.Warn("evnet: Loop.Do", "err", ErrNilArgument)
+		slog.Warn(nilArgument("Loop.Do", "function").Error())
 		return
 	}
 	me := goroutineID()
@@ -207,7 +209,7 @@ func (l *Loop) enter() error {
 	if l.running || l.borrowed {
 		return ErrLoopRunning
 	}
-	l.running, l.stopping, l.grace, l.owner = true, false, 0, me
+	l.running, l.stopping, l.leaving, l.grace, l.owner = true, false, false, 0, me
 	l.left = make(chan struct{})
 	return nil
 }
@@ -216,29 +218,38 @@ func (l *Loop) enter() error {
 func (l *Loop) leave() {
 	l.flush()
 	l.mu.Lock()
-	l.running, l.stopping = false, false
+	l.running, l.stopping, l.leaving = false, false, false
 	close(l.left)
 	l.free.Broadcast()
 	l.mu.Unlock()
 }
 
-// call runs one task. Emitters note whose callback they run in l.current.
+// call runs one task. Emitters note whose callback they run in l.current: a socket whose callback
+// panics is destroyed, for what was to follow the callback is lost.
 func (l *Loop) call(task func(), hook func(*PanicError)) {
-	if hook != nil {
-		defer func() {
-			v := recover()
-			if v == nil {
-				return
-			}
-			perr := &PanicError{Value: v, Stack: debug.Stack(), Socket: l.current}
-			if perr.Socket != nil {
-				perr.Socket.Destroy(perr)
-			}
-			hook(perr)
-		}()
-	}
 	l.current = nil
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		perr := &PanicError{Value: errUnwound, Socket: l.current}
+		var v any
+		if hook != nil {
+			v = recover() // nil when it is runtime.Goexit
+		}
+		if v != nil {
+			perr.Value, perr.Stack = v, debug.Stack()
+		}
+		if perr.Socket != nil {
+			perr.Socket.Destroy(perr)
+		}
+		if v != nil {
+			hook(perr)
+		}
+	}()
 	task()
+	returned = true
 }
 
 // flush ends a task: what it wrote to sockets leaves now, several writes together.
@@ -268,8 +279,8 @@ func (l *Loop) next(ctx context.Context, serve bool) (func(), func(*PanicError))
 			l.stopping = true
 			l.haltAll()
 		}
-		if l.stopping && len(l.open) == 0 && l.workers == 0 {
-			// A callback that posts itself for ever must not hold Serve back.
+		if (l.stopping || l.leaving) && len(l.open) == 0 && l.workers == 0 {
+			// A callback that goes on for ever must not hold the end back.
 			if l.grace++; l.grace > maxTicks {
 				return nil, nil
 			}
@@ -278,8 +289,9 @@ func (l *Loop) next(ctx context.Context, serve bool) (func(), func(*PanicError))
 			l.inTask = true
 			return task, l.onPanic
 		}
-		if l.stopping || !serve && l.refs <= 0 {
+		if l.stopping || !serve && l.refs+l.held == 0 {
 			if len(l.open) > 0 {
+				l.leaving = true // an unreferenced socket that connects again must not hold Run back
 				l.haltAll()
 			}
 			if l.idle() && len(l.open) == 0 && l.workers == 0 {

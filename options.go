@@ -68,8 +68,9 @@ type SocketOptions struct {
 // zero value of each field. Node: the options of net.createServer.
 type ServerOptions struct {
 	// Loops run the callbacks: the server's own on the first; accepted sockets are spread over
-	// all of them in turn, each for life, its Connection callback included. Default:
-	// DefaultLoop alone.
+	// all of them in turn, each for life, its Connection callback included. The program runs
+	// each of them; while the server listens it keeps them all going. Default: DefaultLoop
+	// alone.
 	Loops          []*Loop
 	AllowHalfOpen  bool          // of accepted sockets, as in SocketOptions
 	HighWaterMark  int           // of accepted sockets, as in SocketOptions

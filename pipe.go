@@ -28,7 +28,7 @@ type pipe struct {
 // socket does not end dst. A nil dst is logged and otherwise ignored. Node: socket.pipe.
 func (s *Socket) Pipe(dst io.Writer) {
 	if dst == nil {
-		slog.Warn("evnet: Socket.Pipe", "err", ErrNilArgument)
+		slog.Warn(nilArgument("Socket.Pipe", "writer").Error())
 		return
 	}
 	l := &pipe{src: s, dst: dst}

@@ -81,8 +81,7 @@ func (s *Socket) delivering() bool {
 // flow delivers what is held, if somebody wants it, and then the peer's end, or lets more come. It
 // runs on the loop.
 func (s *Socket) flow() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.Lock() // not by defer: a consumer may panic while it is released
 	in := &s.in
 	in.queued = false
 	for s.tr != nil && in.mode == flowing && in.blocked == 0 && len(in.text)+len(in.raw) > 0 {
@@ -101,6 +100,7 @@ func (s *Socket) flow() {
 	if s.endDue() {
 		s.loop.tick(s.peerEnded)
 	}
+	s.mu.Unlock()
 }
 
 // scheduleFlow makes flow run after the running callback. s.mu is held.

@@ -9,21 +9,11 @@ import "io"
 // so that io.Copy uses it. Node: stream.pipeline into a socket.
 func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	if r == nil {
-		return 0, ErrNilArgument
+		return 0, nilArgument("ReadFrom", "reader")
 	}
 	if s.loop.here() {
 		return 0, ErrOnLoop
 	}
-	room := make(chan struct{}, 1)
-	wake := func() {
-		select {
-		case room <- struct{}{}:
-		default:
-		}
-	}
-	defer s.On.Drain(wake).Off()
-	defer s.On.Finish(wake).Off()
-	defer s.On.Close(func(bool) { wake() }).Off()
 	buf := make([]byte, maxChunk)
 	for {
 		got, rerr := r.Read(buf)
@@ -42,8 +32,31 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 		if rerr != nil {
 			return n, rerr
 		}
-		for s.NeedDrain() {
+		for room := s.noRoom(); room != nil; room = s.noRoom() {
 			<-room
 		}
+	}
+}
+
+// noRoom returns nil when writing may go on, else what will be closed when that may have changed.
+func (s *Socket) noRoom() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.out.needDrain || s.out.ending || s.destroyed {
+		return nil
+	}
+	if s.out.room == nil {
+		s.out.room = make(chan struct{})
+	}
+	return s.out.room
+}
+
+// wakeReadFrom is called when the queue has drained, and at the end of writing.
+func (s *Socket) wakeReadFrom() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.room != nil {
+		close(s.out.room)
+		s.out.room = nil
 	}
 }

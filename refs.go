@@ -9,16 +9,18 @@ type handle interface {
 }
 
 // Ref keeps Run going for work outside evnet, until Unref has been called as often as Ref.
-func (l *Loop) Ref() { l.count(1) }
-
-// Unref takes back one Ref.
-func (l *Loop) Unref() { l.count(-1) }
-
-func (l *Loop) count(n int) {
+func (l *Loop) Ref() {
 	l.mu.Lock()
-	l.refs += n
+	defer l.mu.Unlock()
+	l.held++
+}
+
+// Unref takes back one Ref. Once too often it does nothing.
+func (l *Loop) Unref() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = max(l.held-1, 0)
 	l.rouse()
-	l.mu.Unlock()
 }
 
 // haltAll ends everything open. l.mu is held, and released meanwhile.
@@ -34,17 +36,18 @@ func (l *Loop) haltAll() {
 	l.mu.Lock()
 }
 
-// add makes h keep Run going, if it is referenced. It reports false when the loop is stopping.
+// add makes h keep Run going, if it is referenced. It reports false when the loop takes nothing new.
 func (l *Loop) add(h handle, referenced bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stopping {
+	if l.stopping || l.leaving && !referenced {
 		return false
 	}
 	if _, ok := l.open[h]; !ok {
 		l.open[h] = referenced
 		if referenced {
 			l.refs++
+			l.leaving = false
 		}
 	}
 	return true

@@ -34,6 +34,7 @@ type Server struct {
 	accepted int
 	closing  bool // Close is to be emitted
 	unref    bool
+	done     []chan struct{} // of Shutdown, closed after Close
 }
 
 // listening is one period of listening.
@@ -91,7 +92,7 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 		return op
 	}
 	if ctx == nil {
-		return fail(ErrNilArgument)
+		return fail(nilArgument("ListenContext", "context"))
 	}
 	if s.Listening() {
 		return fail(ErrServerAlreadyListening)
@@ -100,6 +101,9 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	case "tcp", "tcp4", "tcp6", "unix":
 	default:
 		return fail(net.UnknownNetworkError(network))
+	}
+	if network == "unix" && address == "" {
+		return fail(&net.AddrError{Err: "missing path", Addr: address}) // the system would choose one
 	}
 	if err := ctx.Err(); err != nil {
 		return fail(err)
@@ -120,7 +124,7 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 // returns ErrServerAlreadyListening and ln is left alone. Node: server.listen with a handle.
 func (s *Server) Serve(ln net.Listener) error {
 	if ln == nil {
-		return ErrNilArgument
+		return nilArgument("Serve", "listener")
 	}
 	if err := s.serve(context.Background(), ln, nil); err != nil {
 		return &net.OpError{Op: "listen", Net: ln.Addr().Network(), Addr: ln.Addr(), Err: err}
@@ -134,8 +138,11 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	if s.lis != nil {
 		return ErrServerAlreadyListening
 	}
-	if !s.loop.add(s, !s.unref) {
-		return ErrLoopStopped
+	for i, set := range s.settings {
+		if !set.Loop.add(s, !s.unref) {
+			s.leaveLoops(0, i)
+			return ErrLoopStopped
+		}
 	}
 	lis := &listening{ln: ln, closed: make(chan struct{}), room: make(chan struct{}, maxPending)}
 	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
@@ -202,8 +209,12 @@ func (s *Server) emitClose() {
 	defer func() { // even if a listener panics
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		for _, done := range s.done {
+			close(done)
+		}
+		s.done = nil
 		if s.lis == nil && !s.closing {
-			s.loop.remove(s)
+			s.leaveLoops(0, 1)
 		}
 	}()
 	s.trace(EventClose)
@@ -241,8 +252,20 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	_ = lis.ln.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.lis == nil {
+		s.leaveLoops(1, len(s.settings)) // the first waits for Close
+	}
 	s.closeIfDone()
 	return nil
+}
+
+// leaveLoops takes the server out of the tables of some of its loops. s.mu is held.
+func (s *Server) leaveLoops(from, to int) {
+	for _, set := range s.settings[from:to] {
+		if set.Loop != s.loop || from == 0 {
+			set.Loop.remove(s)
+		}
+	}
 }
 
 func (s *Server) halt() {
@@ -267,14 +290,15 @@ func (s *Server) CloseAllConnections() {
 // it does the same without waiting and returns nil. Node has none.
 func (s *Server) Shutdown(ctx context.Context) error {
 	if ctx == nil {
-		return ErrNilArgument
+		return nilArgument("Shutdown", "context")
 	}
 	onLoop := s.loop.here()
 	done := make(chan struct{})
 	sockets := s.Sockets()
-	closed := s.Once.Close(func() { close(done) })
+	s.mu.Lock()
+	s.done = append(s.done, done)
+	s.mu.Unlock()
 	if err := s.Close(nil); err != nil && len(sockets) == 0 {
-		closed.Off()
 		return err
 	}
 	for _, c := range sockets {
@@ -289,7 +313,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		unwatch()
 		return nil
 	case <-ctx.Done():
-		closed.Off()
 		return ctx.Err()
 	}
 }
@@ -347,5 +370,7 @@ func (s *Server) setRef(referenced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unref = !referenced
-	s.loop.setRef(s, referenced)
+	for _, set := range s.settings {
+		set.Loop.setRef(s, referenced)
+	}
 }

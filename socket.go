@@ -104,12 +104,14 @@ func newSocket(set *settings) *Socket {
 
 // hold enters s in the loop's table of what is open. s.mu is held.
 func (s *Socket) hold() bool {
-	s.held = true
+	if s.held = s.loop.add(s, !s.unref); !s.held {
+		return false
+	}
 	if s.set.IdleTimeout > 0 {
 		s.kill.after, s.active = s.set.IdleTimeout, time.Now()
 		s.startTimer(&s.kill, s.kill.after)
 	}
-	return s.loop.add(s, !s.unref)
+	return true
 }
 
 // adopt takes a connected conn. s.mu is held.

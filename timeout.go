@@ -104,7 +104,7 @@ func (s *Socket) Timeout() time.Duration {
 	return s.notify.after
 }
 
-// timeoutError is the cause when a limit in the options ends the socket.
+// timeoutError is the cause when a limit in the options ends the socket. s.mu is held.
 func timeoutError(s *Socket, op string) error {
 	return &net.OpError{Op: op, Net: network(s.remote), Source: s.local, Addr: s.remote, Err: os.ErrDeadlineExceeded}
 }

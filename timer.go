@@ -23,7 +23,7 @@ type Timer struct {
 func (l *Loop) AfterFunc(d time.Duration, fn func()) *Timer {
 	t := &Timer{loop: l, fn: fn}
 	if fn == nil {
-		slog.Warn("evnet: Loop.AfterFunc", "err", ErrNilArgument)
+		slog.Warn(nilArgument("Loop.AfterFunc", "function").Error())
 		return t
 	}
 	t.Reset(d)
@@ -71,8 +71,17 @@ func (t *Timer) expire(round int) {
 	}
 	t.mu.Unlock()
 	if due {
-		defer t.loop.remove(t)
+		defer t.done() // even if fn panics
 		t.fn()
+	}
+}
+
+// done lets Run return, unless fn has started the timer again.
+func (t *Timer) done() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer == nil {
+		t.loop.remove(t)
 	}
 }
 

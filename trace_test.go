@@ -47,6 +47,8 @@ type rig struct {
 	sockets []*evnet.Socket
 	hidden  map[string]bool // "actor event"
 	over    bool
+
+	unaccepted int // connects less accepts
 }
 
 func newRig(t *testing.T) *rig {
@@ -54,9 +56,13 @@ func newRig(t *testing.T) *rig {
 	evnet.SetTracer(r.l, func(emitter any, event string, args ...any) {
 		switch event {
 		case "connect": // a socket whose peer is still to be accepted keeps the loop going
-			r.l.Ref()
+			if r.unaccepted++; r.unaccepted == 1 {
+				r.l.Ref()
+			}
 		case "connection", "drop":
-			r.l.Unref()
+			if r.unaccepted--; r.unaccepted == 0 {
+				r.l.Unref()
+			}
 		}
 		if event == "connection" {
 			r.sockets = append(r.sockets, args[0].(*evnet.Socket))

@@ -19,8 +19,9 @@ type outbound struct {
 	accepted int64         // bytes taken by Write
 	sent     int64         // bytes handed to the conn
 
-	waiting fifo[waiter] // for bytes to be handed to the conn, in order
-	dropErr error        // why the rest of queue was dropped, once it was
+	waiting fifo[waiter]  // for bytes to be handed to the conn, in order
+	room    chan struct{} // closed when a goroutine in ReadFrom is to look again; nil if there is none
+	dropErr error         // why the rest of queue was dropped, once it was
 
 	corks     int
 	needDrain bool // a Write went over the high-water mark; Drain is owed
@@ -68,6 +69,12 @@ func (s *Socket) WriteThen(p []byte, done func(error)) {
 func write[T []byte | string](s *Socket, p T, done func(error)) (int, error) {
 	s.mu.Lock()
 	o := &s.out
+	if o.deferred && s.full() {
+		if err := s.flushLocked(); err != nil { // only what the system does not take counts
+			s.leave(err)
+			s.mu.Lock()
+		}
+	}
 	if err := s.writeError(len(p)); err != nil {
 		if done != nil {
 			o.waiting.push(waiter{end: o.accepted, err: err, done: done})
@@ -105,10 +112,15 @@ func (s *Socket) writeError(n int) error {
 		return ErrWriteAfterEnd
 	case s.tr == nil && s.dial == nil:
 		return ErrSocketClosed
-	case n > 0 && s.set.MaxWriteBuffer >= 0 && s.out.queued >= s.set.MaxWriteBuffer:
+	case n > 0 && s.full():
 		return ErrWriteBufferFull
 	}
 	return nil
+}
+
+// full reports whether the queue has reached its limit. s.mu is held.
+func (s *Socket) full() bool {
+	return s.set.MaxWriteBuffer >= 0 && s.out.queued >= s.set.MaxWriteBuffer
 }
 
 func appendTo[T []byte | string](o *outbound, p T) {
@@ -218,6 +230,7 @@ func (s *Socket) deliverWrites(limit int) {
 	s.mu.Unlock()
 	if drained {
 		s.drainPipes()
+		s.wakeReadFrom()
 	}
 	if tell {
 		s.emitDrain()

@@ -1,0 +1,155 @@
+package evnet_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const guests = 50
+
+// lines calls fn for each line that comes in.
+func lines(s *evnet.Socket, fn func(line string)) {
+	var rest []byte
+	s.On.Data(func(p []byte) {
+		rest = append(rest, p...)
+		for {
+			line, more, ok := bytes.Cut(rest, []byte("\n"))
+			if !ok {
+				return
+			}
+			fn(string(line))
+			rest = more
+		}
+	})
+}
+
+// room is a chat room without a lock: it belongs to one loop. When the last guest has come it says
+// welcome, and it tells everyone every line.
+type room struct {
+	names map[*evnet.Socket]int
+	said  int
+}
+
+func (r *room) join(s *evnet.Socket) {
+	r.names[s] = len(r.names)
+	if len(r.names) == guests {
+		r.tell("welcome")
+	}
+}
+
+func (r *room) say(line string) { r.said++; r.tell(line) }
+
+func (r *room) leave(s *evnet.Socket) { delete(r.names, s) }
+
+func (r *room) tell(line string) {
+	for s := range r.names {
+		_, _ = s.WriteString(line + "\n")
+	}
+}
+
+// visitRoom makes the guests: each says a line once it is welcome, and leaves when it has heard all.
+func visitRoom(t *testing.T, l *evnet.Loop, addr string, done func()) {
+	want := []string{"welcome"}
+	for i := range guests {
+		want = append(want, fmt.Sprintf("guest %d", i))
+	}
+	slices.Sort(want)
+	left := guests
+	for i := range guests {
+		s := client(l)
+		heard := map[string]bool{}
+		lines(s, func(line string) {
+			assert.False(t, heard[line], "%q came twice", line)
+			heard[line] = true
+			if line == "welcome" {
+				_, _ = fmt.Fprintf(s, "guest %d\n", i)
+			}
+			if len(heard) == len(want) {
+				s.End()
+			}
+		})
+		s.On.Close(func(hadError bool) {
+			assert.False(t, hadError)
+			assert.Equal(t, want, slices.Sorted(maps.Keys(heard)))
+			if left--; left == 0 {
+				done()
+			}
+		})
+		s.Connect("tcp", addr)
+	}
+}
+
+func TestChatOnOneLoop(t *testing.T) {
+	l := evnet.NewLoop()
+	r := &room{names: make(map[*evnet.Socket]int)}
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		r.join(s)
+		lines(s, r.say)
+		s.On.Close(func(bool) { r.leave(s) })
+	})
+	visitRoom(t, l, addr, func() { _ = server.Close(nil) })
+	run(t, l)
+	assert.Empty(t, r.names)
+	assert.Equal(t, guests, r.said)
+}
+
+func TestChatGuestsOnAnotherLoop(t *testing.T) {
+	l, away := evnet.NewLoop(), evnet.NewLoop()
+	r := &room{names: make(map[*evnet.Socket]int)}
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		r.join(s)
+		lines(s, r.say)
+		s.On.Close(func(bool) { r.leave(s) })
+	})
+	visitRoom(t, away, addr, func() { _ = server.Close(nil) })
+	var all sync.WaitGroup
+	all.Go(func() { run(t, away) })
+	run(t, l)
+	all.Wait()
+	assert.Empty(t, r.names)
+	assert.Equal(t, guests, r.said)
+}
+
+// The server's sockets live on two loops; the room lives on the first, and hears of them by Post.
+func TestChatOnTwoLoops(t *testing.T) {
+	home, other, away := evnet.NewLoop(), evnet.NewLoop(), evnet.NewLoop()
+	loops := []*evnet.Loop{home, other}
+	r := &room{names: make(map[*evnet.Socket]int)}
+	var mu sync.Mutex // of this test alone
+	perLoop := map[*evnet.Loop]int{}
+	server, addr := serve(t, home, &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
+		mu.Lock()
+		perLoop[s.Loop()]++
+		mu.Unlock()
+		home.Post(func() { r.join(s) })
+		lines(s, func(line string) { home.Post(func() { r.say(line) }) })
+		s.On.Close(func(bool) { home.Post(func() { r.leave(s) }) })
+	})
+	visitRoom(t, away, addr, func() {})
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for _, l := range loops {
+		all.Go(func() { assert.ErrorIs(t, l.Serve(ctx), context.Canceled) })
+	}
+	run(t, away)
+	bound, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	require.NoError(t, server.Shutdown(bound))
+	cancel()
+	all.Wait()
+	run(t, home) // whatever was posted last
+	assert.Empty(t, r.names)
+	assert.Equal(t, guests, r.said)
+	assert.Equal(t, map[*evnet.Loop]int{home: guests / 2, other: guests / 2}, perLoop)
+}

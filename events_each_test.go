@@ -1,0 +1,341 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// fakeResolver answers every name with the same.
+type fakeResolver struct {
+	addrs []netip.Addr
+	err   error
+}
+
+func (r fakeResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return r.addrs, r.err
+}
+
+func ips(texts ...string) fakeResolver {
+	var r fakeResolver
+	for _, text := range texts {
+		r.addrs = append(r.addrs, netip.MustParseAddr(text))
+	}
+	return r
+}
+
+// watch notes every event of s with its arguments.
+func watch(s *evnet.Socket, got *notes) {
+	note := func(format string, args ...any) { *got = append(*got, fmt.Sprintf(format, args...)) }
+	s.On.Lookup(func(l evnet.Lookup) { note("lookup %v %s %d %s", l.Err, l.Address, l.Family, l.Host) })
+	s.On.ConnectionAttempt(func(a evnet.Attempt) { note("attempt %s %s %d", a.Network, a.Address, a.Family) })
+	s.On.ConnectionAttemptFailed(func(a evnet.Attempt, err error) {
+		note("failed %s %s %d %s", a.Network, a.Address, a.Family, evnet.Code(err))
+	})
+	s.On.ConnectionAttemptTimeout(func(a evnet.Attempt) { note("slow %s %s %d", a.Network, a.Address, a.Family) })
+	s.On.Connect(got.say("connect"))
+	s.On.Ready(got.say("ready"))
+	s.On.SecureConnect(got.say("secureConnect"))
+	s.On.Data(got.chunk("data "))
+	s.On.Drain(got.say("drain"))
+	s.On.End(got.say("end"))
+	s.On.Finish(got.say("finish"))
+	s.On.Timeout(got.say("timeout"))
+	s.On.Error(func(err error) { note("error %s", evnet.Code(err)) })
+	s.On.Close(func(hadError bool) { note("close %v", hadError) })
+}
+
+// blockFirst makes a Dialer whose attempts to reach address wait until they are cancelled.
+func blockFirst(address string) *net.Dialer {
+	return &net.Dialer{ControlContext: func(ctx context.Context, _, a string, _ syscall.RawConn) error {
+		if a == address {
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	}}
+}
+
+func TestEventsOfAConnectionByName(t *testing.T) {
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		_ = server.Close(nil)
+		s.On.Data(func(p []byte) { _, _ = s.Write(p) })
+	})
+	_, port, _ := net.SplitHostPort(addr)
+	var got notes
+	s := evnet.NewSocket(&evnet.SocketOptions{
+		Loop:         l,
+		Resolver:     ips("127.0.0.2", "127.0.0.1"),
+		AttemptDelay: time.Millisecond,
+		Dialer:       blockFirst("127.0.0.2:" + port),
+	})
+	watch(s, &got)
+	s.On.Data(func([]byte) { s.End() })
+	s.Connect("tcp", "name.example:"+port)
+	_, _ = s.WriteString("hello")
+	run(t, l)
+	assert.Equal(t, notes{
+		"lookup <nil> 127.0.0.2 4 name.example",
+		"lookup <nil> 127.0.0.1 4 name.example",
+		"attempt tcp4 127.0.0.2:" + port + " 4",
+		"slow tcp4 127.0.0.2:" + port + " 4",
+		"attempt tcp4 127.0.0.1:" + port + " 4",
+		"connect", "ready", "data hello", "finish", "end", "close false",
+	}, got)
+}
+
+func TestEventsOfAFailure(t *testing.T) {
+	l := evnet.NewLoop()
+	port := freePort(t)
+	var got notes
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1", "127.0.0.2")})
+	watch(s, &got)
+	s.Connect("tcp", net.JoinHostPort("name.example", port))
+	run(t, l)
+	assert.Equal(t, notes{
+		"lookup <nil> 127.0.0.1 4 name.example",
+		"lookup <nil> 127.0.0.2 4 name.example",
+		"attempt tcp4 127.0.0.1:" + port + " 4",
+		"failed tcp4 127.0.0.1:" + port + " 4 ECONNREFUSED",
+		"attempt tcp4 127.0.0.2:" + port + " 4",
+		"failed tcp4 127.0.0.2:" + port + " 4 ECONNREFUSED",
+		"error ECONNREFUSED", "close true",
+	}, got)
+}
+
+// freePort is one that nobody listens on.
+func freePort(t testing.TB) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	require.NoError(t, ln.Close())
+	return port
+}
+
+func TestEventsDrainAndTimeout(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	meet(t, l, func(s *evnet.Socket) {
+		watch(s, &got)
+		s.RemoveAllListeners(evnet.EventData)
+		s.Resume()
+		_, _ = s.Write(make([]byte, 16<<20))
+		assert.True(t, s.NeedDrain())
+		s.On.Drain(func() {
+			assert.False(t, s.NeedDrain())
+			assert.NoError(t, s.SetTimeout(time.Millisecond))
+		})
+		s.On.Timeout(func() { assert.NoError(t, s.SetTimeout(0)); s.End() })
+	}, func(s *evnet.Socket) { s.Resume() })
+	run(t, l)
+	assert.Equal(t, notes{"drain", "timeout", "finish", "end", "close false"}, got)
+}
+
+func TestEventsSecureConnect(t *testing.T) {
+	l := evnet.NewLoop()
+	var client, server notes
+	c, s := tlsSockets(t, l)
+	watch(c, &client)
+	watch(s, &server)
+	_, _ = c.WriteString("hello") // waits for the handshake
+	s.On.Data(func([]byte) { s.End() })
+	run(t, l)
+	assert.Equal(t, notes{"secureConnect", "end", "finish", "close false"}, client)
+	assert.Equal(t, notes{"secureConnect", "data hello", "finish", "end", "close false"}, server)
+}
+
+// To end this side of a connection that the peer has reset is no failure of its own: the reset is
+// what the socket tells of, once it reads.
+func TestEventsEndAfterReset(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	var accepted *evnet.Socket
+	meet(t, l, func(s *evnet.Socket) {
+		accepted = s
+		watch(s, &got)
+		s.Pause()
+	}, func(s *evnet.Socket) {
+		s.On.Connect(func() {
+			var wait func()
+			wait = func() {
+				if accepted == nil {
+					l.AfterFunc(0, wait)
+					return
+				}
+				s.Reset()
+			}
+			wait()
+		})
+		s.On.Close(func(bool) { accepted.End(); l.AfterFunc(0, accepted.Resume) })
+	})
+	run(t, l)
+	assert.Equal(t, notes{"finish", "error ECONNRESET", "close true"}, got)
+}
+
+// The time for the closing phase begins with End, which may come before the connection.
+func TestEventsCloseTimeout(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, &evnet.ServerOptions{AllowHalfOpen: true}, nil) // it never ends its side
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, CloseTimeout: 50 * time.Millisecond})
+	var got notes
+	watch(s, &got)
+	s.RemoveAllListeners(evnet.EventConnectionAttempt)
+	s.On.Close(func(bool) { server.CloseAllConnections(); _ = server.Close(nil) })
+	s.Connect("tcp", addr)
+	s.End()
+	run(t, l)
+	assert.Equal(t, notes{"connect", "ready", "finish", "error ETIMEDOUT", "close true"}, got)
+	assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
+}
+
+// flakyListener fails once.
+type flakyListener struct {
+	net.Listener
+	once sync.Once
+	err  error
+}
+
+func (ln *flakyListener) Accept() (conn net.Conn, err error) {
+	ln.once.Do(func() { err = ln.err })
+	if err != nil {
+		return nil, err
+	}
+	return ln.Listener.Accept()
+}
+
+func TestEventsOfAServer(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, MaxConnections: 1})
+	server.On.Listening(got.say("listening"))
+	server.On.Error(func(err error) { assert.ErrorIs(t, err, syscall.EMFILE); got.say("error")() })
+	var accepted *evnet.Socket
+	server.On.Connection(func(s *evnet.Socket) {
+		got.say("connection")()
+		accepted = s
+		s.On.Close(func(bool) { got.say("accepted closed")() })
+		assert.Same(t, server, s.Server())
+		client(l).Connect("tcp", ln.Addr().String()) // one too many
+	})
+	server.On.Drop(func(d evnet.Drop) {
+		got.say("drop")()
+		assert.Equal(t, ln.Addr().String(), d.Local.String())
+		assert.NotNil(t, d.Remote)
+		_ = server.Close(got.say("closed"))
+		accepted.Destroy(nil)
+	})
+	server.On.Close(got.say("close"))
+	require.NoError(t, server.Serve(&flakyListener{Listener: ln, err: syscall.EMFILE}))
+	c := client(l)
+	c.Connect("tcp", ln.Addr().String())
+	run(t, l)
+	assert.Equal(t, notes{"listening", "error", "connection", "drop", "accepted closed", "close", "closed"}, got)
+}
+
+// Shutdown must not wait for a listener that a user can remove.
+func TestEventsShutdownWorksWithoutListeners(t *testing.T) {
+	l := evnet.NewLoop()
+	server, _ := serve(t, l, nil, nil)
+	done := make(chan error, 1)
+	server.On.Close(func() { t.Error("it was removed") })
+	l.Ref()
+	l.Post(func() {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience/6)
+			defer cancel()
+			done <- server.Shutdown(ctx)
+			l.Unref()
+		}()
+		for server.Listening() { // until Shutdown has begun; Close comes after this callback
+			runtime.Gosched()
+		}
+		server.RemoveAllListeners()
+	})
+	run(t, l)
+	assert.NoError(t, <-done)
+}
+
+// records counts log records by level.
+type records struct {
+	mu   sync.Mutex
+	list []slog.Record
+}
+
+func (r *records) Enabled(context.Context, slog.Level) bool { return true }
+func (r *records) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *records) WithGroup(string) slog.Handler            { return r }
+func (r *records) Handle(_ context.Context, rec slog.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, rec)
+	return nil
+}
+
+// An Error that nobody listens to is one record in the log, and no crash.
+func TestEventsUnheardError(t *testing.T) {
+	cause := errors.New("a cause")
+	cases := map[string]struct {
+		level slog.Level
+		is    error
+		fail  func(s *evnet.Socket, l *evnet.Loop)
+	}{
+		"refused": {slog.LevelWarn, syscall.ECONNREFUSED, func(s *evnet.Socket, _ *evnet.Loop) {
+			s.Connect("tcp", net.JoinHostPort("127.0.0.1", freePort(t)))
+		}},
+		"destroyed": {slog.LevelWarn, cause, func(s *evnet.Socket, _ *evnet.Loop) { s.Destroy(cause) }},
+		"reset": {slog.LevelDebug, syscall.ECONNRESET, func(s *evnet.Socket, l *evnet.Loop) {
+			var server *evnet.Server
+			server, addr := serve(t, l, nil, func(peer *evnet.Socket) { _ = server.Close(nil); peer.Reset() })
+			s.Connect("tcp", addr)
+		}},
+		"broken pipe": {slog.LevelDebug, syscall.EPIPE, func(s *evnet.Socket, _ *evnet.Loop) {
+			s.Destroy(fmt.Errorf("writing: %w", syscall.EPIPE))
+		}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			l, log := evnet.NewLoop(), &records{}
+			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(log)})
+			closed := 0
+			s.On.Close(func(hadError bool) { closed++; assert.True(t, hadError) })
+			c.fail(s, l)
+			run(t, l)
+			assert.Equal(t, 1, closed)
+			assert.ErrorIs(t, s.Err(), c.is)
+			require.Len(t, log.list, 1)
+			assert.Equal(t, c.level, log.list[0].Level)
+			logged := false
+			log.list[0].Attrs(func(a slog.Attr) bool {
+				err, _ := a.Value.Any().(error)
+				logged = logged || errors.Is(err, c.is)
+				return true
+			})
+			assert.True(t, logged, "the record has the error")
+		})
+	}
+
+	// Heard, it is not logged.
+	l, log := evnet.NewLoop(), &records{}
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(log)})
+	s.Once.Error(func(error) {})
+	s.Destroy(cause)
+	run(t, l)
+	assert.Empty(t, log.list)
+}

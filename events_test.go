@@ -1,0 +1,331 @@
+package evnet_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// feed wraps a conn whose other end sends the parts, each one chunk, and then its end.
+func feed(l *evnet.Loop, parts ...string) *evnet.Socket {
+	here, there := net.Pipe()
+	go func() {
+		for _, p := range parts {
+			if _, err := io.WriteString(there, p); err != nil {
+				break
+			}
+		}
+		_ = there.Close()
+	}()
+	return evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+}
+
+// notes collects what callbacks say, in order.
+type notes []string
+
+func (n *notes) say(what string) func() { return func() { *n = append(*n, what) } }
+func (n *notes) chunk(what string) func([]byte) {
+	return func(p []byte) { *n = append(*n, what+string(p)) }
+}
+
+func TestEventsOrderOfRegistration(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	s := feed(l, "1", "2")
+	s.On.Data(got.chunk("a"))
+	s.Once.Data(got.chunk("once"))
+	s.On.Data(got.chunk("b"))
+	s.Prepend.Data(got.chunk("first"))
+	same := got.chunk("same")
+	s.On.Data(same)
+	off := s.On.Data(same)
+	s.Once.End(func() { off.Off() }) // of two registrations of one function, the one that was asked for
+	assert.Equal(t, 6, s.ListenerCount(evnet.EventData))
+	run(t, l)
+	assert.Equal(t, notes{
+		"first1", "a1", "once1", "b1", "same1", "same1",
+		"first2", "a2", "b2", "same2", "same2",
+	}, got)
+	assert.Equal(t, 4, s.ListenerCount(evnet.EventData))
+	assert.Zero(t, s.ListenerCount(evnet.EventEnd), "a one-time listener that ran is gone")
+}
+
+func TestEventsAddedDuringAnEmit(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	s := feed(l, "1", "2")
+	s.Once.Data(func([]byte) {
+		s.On.Data(got.chunk("new"))
+		s.Prepend.Data(got.chunk("newest"))
+		s.Once.Data(got.chunk("once"))
+	})
+	s.On.Data(got.chunk("old"))
+	run(t, l)
+	assert.Equal(t, notes{"old1", "newest2", "old2", "new2", "once2"}, got)
+}
+
+func TestEventsOffDuringAnEmit(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	s := feed(l, "1", "2")
+	var earlier, self, once, later, other evnet.Listener
+	earlier = s.On.Data(got.chunk("earlier"))
+	self = s.On.Data(func(p []byte) {
+		got.chunk("self")(p)
+		self.Off()
+		self.Off() // safe twice
+		earlier.Off()
+		once.Off()
+		later.Off()
+		done := make(chan struct{})
+		go func() { defer close(done); other.Off(); earlier.Off() }()
+		until(t, "Off", done)
+	})
+	once = s.Once.Data(got.chunk("once"))
+	later = s.On.Data(got.chunk("later"))
+	other = s.On.Data(got.chunk("other"))
+	s.On.Data(got.chunk("last"))
+	run(t, l)
+	assert.Equal(t, notes{"earlier1", "self1", "last1", "last2"}, got)
+	assert.NotPanics(t, evnet.Listener{}.Off, "the zero Listener is one that is off")
+}
+
+// Off races with emits, with other registrations and with itself.
+func TestEventsOffFromManyGoroutines(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, strings.Split(strings.Repeat("x", 200), "")...)
+	s.Resume()
+	done := make(chan struct{}, 8)
+	for range 8 {
+		go func() {
+			for range 200 {
+				off := s.On.Data(func([]byte) {})
+				go off.Off()
+				off.Off()
+				_ = s.ListenerCount(evnet.EventData)
+				s.Resume() // the last listener that goes stops the flow
+			}
+			done <- struct{}{}
+		}()
+	}
+	l.Ref()
+	go func() {
+		for range 8 {
+			<-done
+		}
+		l.Unref()
+	}()
+	run(t, l)
+	assert.Zero(t, s.ListenerCount(evnet.EventData))
+	assert.EqualValues(t, 200, s.BytesRead())
+}
+
+func TestEventsOnceIsOnce(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	s := feed(l, "1", "2", "3")
+	s.Once.Data(func(p []byte) {
+		got.chunk("once")(p)
+		assert.Equal(t, 1, s.ListenerCount(evnet.EventData), "it is removed before it is called")
+	})
+	s.On.Data(got.chunk("on"))
+	off := s.Once.End(got.say("never"))
+	off.Off()
+	run(t, l)
+	assert.Equal(t, notes{"once1", "on1", "on2", "on3"}, got)
+}
+
+func TestEventsRemoveAllListeners(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	s := feed(l, "1")
+	s.On.Data(got.chunk("data"))
+	s.On.End(got.say("end"))
+	off := s.On.End(got.say("end"))
+	s.On.Close(func(bool) { got.say("close")() })
+	s.RemoveAllListeners(evnet.EventEnd, "no event")
+	off.Off() // it is off already
+	assert.Zero(t, s.ListenerCount(evnet.EventEnd))
+	assert.Equal(t, 1, s.ListenerCount(evnet.EventData))
+	assert.Zero(t, s.ListenerCount("no event"))
+	run(t, l)
+	assert.Equal(t, notes{"data1", "close"}, got)
+
+	s.RemoveAllListeners()
+	assert.Zero(t, s.ListenerCount(evnet.EventData)+s.ListenerCount(evnet.EventClose))
+	client(l).RemoveAllListeners() // one that never had any
+}
+
+func TestEventsRemoveAllListenersDuringAnEmit(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+	server.On.Listening(func() {
+		got.say("listening")()
+		server.RemoveAllListeners()
+		_ = server.Close(got.say("closed"))
+	})
+	server.On.Listening(got.say("never"))
+	server.On.Close(got.say("never"))
+	assert.Equal(t, 2, server.ListenerCount(evnet.EventListening))
+	assert.Zero(t, server.ListenerCount(evnet.EventData), "no event of servers")
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	s := feed(l, "1", "2")
+	s.On.Data(func([]byte) {
+		got.say("data")()
+		s.RemoveAllListeners(evnet.EventData)
+		s.On.Data(got.chunk("next"))
+	})
+	s.On.Data(got.chunk("never"))
+	run(t, l)
+	assert.Equal(t, notes{"listening", "closed", "data", "next2"}, got)
+}
+
+// What is queued goes out, and the end after it, whoever listens.
+func TestEventsSocketWorksWithoutListeners(t *testing.T) {
+	const size = 16 << 20 // more than the kernel takes at once
+	l := evnet.NewLoop()
+	got, ended := 0, false
+	meet(t, l, func(s *evnet.Socket) {
+		_, _ = s.Write(make([]byte, size))
+		s.End()
+		s.RemoveAllListeners()
+		assert.NotZero(t, s.BufferedAmount())
+	}, func(s *evnet.Socket) {
+		s.On.Data(func(p []byte) { got += len(p) })
+		s.On.End(func() { ended = true })
+	})
+	run(t, l)
+	assert.Equal(t, size, got)
+	assert.True(t, ended)
+}
+
+// The blocking methods must not wait for listeners that a user can remove.
+func TestEventsBlockingMethodsWorkWithoutListeners(t *testing.T) {
+	const size = 16 << 20
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, nil)
+	server.On.Connection(func(s *evnet.Socket) {
+		l.Ref()
+		go func() {
+			defer l.Unref()
+			defer s.Close()
+			done := make(chan error, 1)
+			go func() { // nobody reads yet, so it soon waits for Drain
+				_, err := s.ReadFrom(bytes.NewReader(make([]byte, size)))
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				assert.NoError(t, err)
+			case <-time.After(patience / 6):
+				t.Error("ReadFrom never returns")
+			}
+		}()
+	})
+	got := 0
+	c := client(l)
+	c.Pause()
+	c.On.Data(func(p []byte) { got += len(p) })
+	c.Connect("tcp", addr)
+	var wait func()
+	wait = func() {
+		for _, s := range server.Sockets() {
+			if s.NeedDrain() {
+				s.RemoveAllListeners()
+				c.Resume()
+				_ = server.Close(nil)
+				return
+			}
+		}
+		l.Post(wait)
+	}
+	wait()
+	run(t, l)
+	assert.Equal(t, size, got)
+}
+
+// Every registrar of every view refuses nil, and says so.
+func TestEventsNilCallbacks(t *testing.T) {
+	l := evnet.NewLoop()
+	socket, server := client(l), evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+	views := []any{socket.On, socket.Once, socket.Prepend, server.On, server.Once, server.Prepend}
+	registrars := 0
+	for _, view := range views {
+		v := reflect.ValueOf(view)
+		for i := range v.NumMethod() {
+			registrars++
+			name := v.Type().Method(i).Name
+			event := evnet.Event(strings.ToLower(name[:1]) + name[1:])
+			fn := v.Method(i).Type().In(0)
+			count := socket.ListenerCount
+			if v.Type() == reflect.TypeFor[evnet.ServerEvents]() {
+				count = server.ListenerCount
+			}
+			listener := v.Method(i).Call([]reflect.Value{reflect.Zero(fn)})[0].Interface().(evnet.Listener)
+			assert.ErrorIs(t, listener.Err(), evnet.ErrNilArgument, name)
+			assert.Zero(t, count(event), name)
+			assert.NotPanics(t, listener.Off)
+
+			// And each takes a function, under the event's name.
+			noop := reflect.MakeFunc(fn, func([]reflect.Value) []reflect.Value { return nil })
+			listener = v.Method(i).Call([]reflect.Value{noop})[0].Interface().(evnet.Listener)
+			assert.NoError(t, listener.Err(), name)
+			assert.Equal(t, 1, count(event), "%s", event)
+			listener.Off()
+			assert.Zero(t, count(event), name)
+		}
+	}
+	assert.Equal(t, 3*14+3*5, registrars)
+	run(t, l)
+}
+
+// The last Data listener going stops the flow; what comes then is the next listener's.
+func TestEventsLastDataListenerPauses(t *testing.T) {
+	leave := map[string]func(*evnet.Socket, evnet.Listener){
+		"Off":                     func(_ *evnet.Socket, on evnet.Listener) { on.Off() },
+		"RemoveAllListeners":      func(s *evnet.Socket, _ evnet.Listener) { s.RemoveAllListeners() },
+		"RemoveAllListeners data": func(s *evnet.Socket, _ evnet.Listener) { s.RemoveAllListeners(evnet.EventData) },
+		"Once":                    nil,
+	}
+	for name, leave := range leave {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			var got notes
+			s := feed(l, "1", "2", "3", "4")
+			next := func() {
+				s.On.Data(got.chunk("second"))
+				s.On.End(got.say("end"))
+			}
+			gone := func() { // and once the socket has read ahead:
+				var wait func()
+				wait = func() {
+					if s.ReadableLength() == 0 {
+						l.Post(wait)
+						return
+					}
+					assert.Equal(t, notes{"first1"}, got)
+					next()
+				}
+				l.Post(wait)
+			}
+			if leave == nil {
+				s.Once.Data(func(p []byte) { got.chunk("first")(p); gone() })
+			} else {
+				var on evnet.Listener
+				on = s.On.Data(func(p []byte) { got.chunk("first")(p); leave(s, on); gone() })
+			}
+			run(t, l)
+			assert.Equal(t, notes{"first1", "second2", "second3", "second4", "end"}, got)
+		})
+	}
+}

@@ -1,0 +1,398 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestLoopPostRunsBeforeTheNextEvent(t *testing.T) {
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	pending, events, left := 0, 0, 20
+	event := func() {
+		assert.Zero(t, pending, "an event overtook what was posted")
+		events++
+		for i := range 3 {
+			pending++
+			l.Post(func() {
+				pending--
+				assert.Equal(t, 2-i, pending, "posted functions run in order")
+			})
+		}
+		assert.Positive(t, pending, "Post does not run the function itself")
+	}
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		event()
+		s.On.Data(func(p []byte) { event(); _, _ = s.Write(p) })
+		s.On.End(event)
+	})
+	for range left {
+		s, rounds := client(l), 20
+		s.On.Connect(func() { event(); _, _ = s.WriteString("ping") })
+		s.On.Data(func(p []byte) {
+			event()
+			if rounds--; rounds == 0 {
+				s.End()
+				return
+			}
+			_, _ = s.Write(p)
+		})
+		s.On.Close(func(bool) {
+			event()
+			if left--; left == 0 {
+				_ = server.Close(nil)
+			}
+		})
+		s.Connect("tcp", addr)
+	}
+	run(t, l)
+	assert.Greater(t, events, 20*20)
+}
+
+func TestLoopPostFromManyGoroutines(t *testing.T) {
+	const posters, each = 8, 1000
+	l := evnet.NewLoop()
+	var got [posters]int // no lock: the race detector checks that each callback happens before the next
+	left := posters * each
+	l.Ref()
+	for i := range posters {
+		go func() {
+			for n := range each {
+				l.Post(func() {
+					assert.Equal(t, n, got[i], "in the order of posting")
+					got[i]++
+					if left--; left == 0 {
+						l.Unref()
+					}
+				})
+			}
+		}()
+	}
+	run(t, l)
+	assert.Zero(t, left)
+}
+
+func TestLoopPostingForEverStarvesNobody(t *testing.T) {
+	l := evnet.NewLoop()
+	done := false
+	meet(t, l, echo, func(s *evnet.Socket) {
+		sayOnce(s)
+		s.On.Close(func(bool) { done = true })
+	})
+	var again func()
+	again = func() {
+		if !done {
+			l.Post(again)
+		}
+	}
+	l.Post(again)
+	run(t, l)
+	assert.True(t, done)
+}
+
+func TestLoopDo(t *testing.T) {
+	l := evnet.NewLoop()
+	n := 0
+	l.Do(func() { // nobody runs the loop
+		n++
+		l.Do(func() { n++ }) // inside: at once
+		assert.Equal(t, 2, n)
+	})
+	assert.Equal(t, 2, n)
+
+	l.Ref()
+	go func() { // from outside, while it runs
+		l.Do(func() { n++; l.Do(func() { n++ }) })
+		l.Do(l.Unref)
+	}()
+	run(t, l)
+	assert.Equal(t, 4, n)
+
+	l.Do(nil) // logged, not run
+	l.Post(nil)
+	run(t, l)
+}
+
+// Do must run its function exactly once, whether the loop takes it or stops before.
+func TestLoopDoWhileTheLoopStops(t *testing.T) {
+	const callers, each = 8, 300
+	l := evnet.NewLoop()
+	n := 0
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			for range each {
+				mine := false
+				l.Do(func() { n++; mine = true })
+				if !mine {
+					t.Error("Do returned before its function ran")
+					return
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	for stop := false; !stop; {
+		run(t, l) // it returns again and again, under the callers' feet
+		ctx, cancel := context.WithCancel(context.Background())
+		l.Post(cancel)
+		_ = l.Serve(ctx)
+		select {
+		case <-done:
+			stop = true
+		default:
+		}
+	}
+	assert.Equal(t, callers*each, n)
+}
+
+func TestLoopPanicUnwindsOutOfRun(t *testing.T) {
+	l := evnet.NewLoop()
+	var bad *evnet.Socket
+	meet(t, l, func(s *evnet.Socket) { s.On.Data(func([]byte) { bad = s; panic("data") }) }, sayOnce)
+	assert.PanicsWithValue(t, "data", l.Run)
+	ended := false
+	meet(t, l, echo, func(s *evnet.Socket) {
+		sayOnce(s)
+		s.On.End(func() { ended = true; bad.Destroy(nil) })
+	})
+	run(t, l)
+	assert.True(t, ended, "everything else goes on when Run is called again")
+}
+
+// The socket whose callback it was must not hold up the next Run for ever.
+func TestLoopPanicLeavesNoDeafSocket(t *testing.T) {
+	for _, where := range []string{"connection", "connect", "ready", "data", "end", "finish", "close"} {
+		t.Run(where, func(t *testing.T) {
+			l := evnet.NewLoop()
+			boom := func(here string) func() {
+				return func() {
+					if here == where {
+						panic("boom")
+					}
+				}
+			}
+			var sockets []*evnet.Socket
+			meet(t, l, func(s *evnet.Socket) {
+				sockets = append(sockets, s)
+				echo(s)
+				boom("connection")()
+			}, func(s *evnet.Socket) {
+				sockets = append(sockets, s)
+				s.On.Connect(func() { _, _ = s.WriteString("hello"); s.End() })
+				s.On.Connect(boom("connect"))
+				s.On.Ready(boom("ready"))
+				s.On.Data(func([]byte) { boom("data")() })
+				s.On.End(boom("end"))
+				s.On.Finish(boom("finish"))
+				s.On.Close(func(bool) { boom("close")() })
+			})
+			assert.PanicsWithValue(t, "boom", l.Run)
+			rescue := l.AfterFunc(2*time.Second, func() {
+				t.Error("a socket is left that neither reads nor ends")
+				for _, s := range sockets {
+					s.Destroy(nil)
+				}
+			})
+			rescue.Unref()
+			run(t, l)
+		})
+	}
+}
+
+func TestLoopOnPanicContains(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	l := evnet.NewLoop()
+	cause := errors.New("bad callback")
+	var told []*evnet.PanicError
+	l.OnPanic(func(err *evnet.PanicError) { told = append(told, err) })
+	var bad *evnet.Socket
+	var events []string
+	meet(t, l, echo, func(s *evnet.Socket) {
+		bad = s
+		sayOnce(s)
+		s.On.Connect(func() { panic(cause) })
+		s.On.Error(func(err error) {
+			events = append(events, "error")
+			assert.ErrorIs(t, err, cause)
+		})
+		s.On.Close(func(hadError bool) { events = append(events, "close"); assert.True(t, hadError) })
+	})
+	ended := false
+	meet(t, l, echo, func(s *evnet.Socket) { sayOnce(s); s.On.End(func() { ended = true }) })
+	l.Post(func() { panic("post") })
+	l.AfterFunc(0, func() { panic("timer") })
+	run(t, l)
+
+	assert.True(t, ended, "the others go on")
+	assert.Equal(t, []string{"error", "close"}, events)
+	require.Len(t, told, 3)
+	for _, err := range told {
+		assert.Contains(t, string(err.Stack), "TestLoopOnPanicContains", "the stack of the callback")
+		if err.Value != cause {
+			assert.Contains(t, []any{"post", "timer"}, err.Value)
+			assert.Nil(t, err.Socket, "%v is no socket's", err.Value)
+			continue
+		}
+		assert.Same(t, bad, err.Socket)
+		assert.Equal(t, error(err), bad.Err())
+		assert.ErrorIs(t, err, cause)
+	}
+	goleak.VerifyNone(t, before)
+
+	l.OnPanic(func(*evnet.PanicError) { panic("hook") })
+	l.Post(func() { panic("post") })
+	assert.PanicsWithValue(t, "hook", l.Run, "a panic in the hook unwinds")
+	l.OnPanic(nil)
+	l.Post(func() { panic("post") })
+	assert.PanicsWithValue(t, "post", l.Run)
+}
+
+// What is held when a consumer comes is delivered in a task of its own. A failure here ends the
+// process, whence the child.
+func TestLoopContainsPanicOverHeldData(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	l := evnet.NewLoop()
+	contained := 0
+	l.OnPanic(func(*evnet.PanicError) { contained++ })
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	s.On.Error(func(error) {})
+	go func() { _, _ = there.Write([]byte("held")); _ = there.Close() }()
+	var wait func()
+	wait = func() {
+		if s.ReadableLength() == 0 {
+			l.Post(wait)
+			return
+		}
+		s.On.Data(func([]byte) { panic("data") })
+	}
+	l.Post(wait)
+	run(t, l)
+	require.Equal(t, 1, contained)
+}
+
+// inChild runs the calling test in a process of its own. It reports true there, and false here,
+// once that has ended.
+func inChild(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv("EVNET_TEST_CHILD") == t.Name() {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), "EVNET_TEST_CHILD="+t.Name())
+	out, err := cmd.CombinedOutput()
+	if len(out) > 2000 {
+		out = out[:2000]
+	}
+	assert.NoError(t, err, "%s", out)
+	return false
+}
+
+func TestLoopGoexitInCallback(t *testing.T) {
+	l := evnet.NewLoop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.Post(runtime.Goexit)
+		l.Run()
+		t.Error("Run returned from Goexit")
+	}()
+	until(t, "the end of Run", done)
+	ended := false
+	meet(t, l, echo, func(s *evnet.Socket) { sayOnce(s); s.On.End(func() { ended = true }) })
+	run(t, l)
+	assert.True(t, ended, "the loop can be run again")
+}
+
+func TestLoopAfterFunc(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		began := time.Now()
+		type tick struct {
+			name string
+			at   time.Duration
+		}
+		var got []tick
+		note := func(name string) func() {
+			return func() { got = append(got, tick{name, time.Since(began)}) }
+		}
+		l.AfterFunc(3*time.Second, note("three"))
+		l.AfterFunc(time.Second, note("one"))
+		l.AfterFunc(-time.Second, note("at once"))
+		stopped := l.AfterFunc(time.Second, note("stopped"))
+		late := l.AfterFunc(time.Second, note("late"))
+		l.AfterFunc(time.Hour, note("unreferenced")).Unref()
+		assert.True(t, stopped.Stop())
+		assert.False(t, stopped.Stop(), "it was stopped already")
+		assert.True(t, late.Reset(2*time.Second))
+		l.AfterFunc(time.Second, nil) // logged, never runs
+		run(t, l)
+		assert.Equal(t, []tick{{"at once", 0}, {"one", time.Second}, {"late", 2 * time.Second}, {"three", 3 * time.Second}}, got)
+		assert.Equal(t, 3*time.Second, time.Since(began), "the unreferenced timer was waited for")
+		assert.False(t, late.Stop(), "it has run already")
+		assert.False(t, late.Reset(time.Second), "it was not running")
+		run(t, l)
+		assert.Equal(t, tick{"late", 4 * time.Second}, got[len(got)-1])
+	})
+}
+
+// Reset in the timer's own callback is how to write setInterval.
+func TestLoopAfterFuncInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		began, n := time.Now(), 0
+		var timer *evnet.Timer
+		timer = l.AfterFunc(time.Second, func() {
+			if n++; n < 5 {
+				timer.Reset(time.Second)
+			}
+		})
+		run(t, l)
+		assert.Equal(t, 5, n, "a timer that was started again keeps Run going")
+		assert.Equal(t, 5*time.Second, time.Since(began))
+		timer.Stop()
+	})
+}
+
+// The expiry of a timer that was stopped may be among the events already.
+func TestLoopAfterFuncStoppedInTheSameTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		ran := 0
+		var a, b *evnet.Timer
+		a = l.AfterFunc(time.Second, func() { ran++; assert.True(t, b.Stop()) })
+		b = l.AfterFunc(time.Second, func() { ran++; assert.True(t, a.Stop()) })
+		run(t, l)
+		assert.Equal(t, 1, ran)
+
+		// Started again, it runs at its new time only.
+		began := time.Now()
+		var at []time.Duration
+		note := func() { at = append(at, time.Since(began)) }
+		a = l.AfterFunc(time.Second, func() { b.Reset(time.Second); note() })
+		b = l.AfterFunc(time.Second, note)
+		run(t, l)
+		if at[1] == time.Second { // b was first, and starts again
+			at = append(at[:1], at[2:]...)
+		}
+		assert.Equal(t, []time.Duration{time.Second, 2 * time.Second}, at)
+	})
+}

@@ -1,0 +1,321 @@
+package evnet_test
+
+import (
+	"context"
+	"net"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// meet makes one connection on l, from a client to a server that takes no other. Both callbacks may
+// be nil; accepted is called on Connection, connecting before Connect.
+func meet(t testing.TB, l *evnet.Loop, accepted, connecting func(*evnet.Socket)) {
+	t.Helper()
+	var server *evnet.Server
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		_ = server.Close(nil)
+		if accepted != nil {
+			accepted(s)
+		}
+	})
+	c := client(l)
+	if connecting != nil {
+		connecting(c)
+	}
+	c.Connect("tcp", addr)
+}
+
+func echo(s *evnet.Socket) { s.Pipe(s) }
+
+// sayOnce sends one line and ends when it has come back.
+func sayOnce(s *evnet.Socket) {
+	s.On.Connect(func() { _, _ = s.WriteString("hello\n") })
+	s.On.Data(func([]byte) { s.End() })
+}
+
+// until bounds a wait for another goroutine.
+func until(t testing.TB, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		panic(t.Name() + ": " + what + " never happens")
+	}
+}
+
+func TestLoopRunLeavesNothing(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	l := evnet.NewLoop()
+	run(t, l) // nothing at all is open
+	meet(t, l, echo, sayOnce)
+	l.AfterFunc(time.Hour, func() { t.Error("an unreferenced timer ran") }).Unref()
+	run(t, l)
+	goleak.VerifyNone(t, before)
+
+	// And again: the loop is as good as new.
+	closed := false
+	meet(t, l, echo, func(s *evnet.Socket) {
+		sayOnce(s)
+		s.On.Close(func(bool) { closed = true })
+	})
+	run(t, l)
+	assert.True(t, closed)
+	goleak.VerifyNone(t, before)
+}
+
+func TestLoopServeEndsByContext(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	l := evnet.NewLoop()
+	ctx, cancel := context.WithCancel(context.Background())
+	var closes []string
+	server, _ := serve(t, l, nil, nil)
+	server.On.Close(func() { closes = append(closes, "server") })
+	_, addr := serve(t, l, nil, nil)
+	s := client(l)
+	s.On.Close(func(hadError bool) {
+		assert.False(t, hadError)
+		closes = append(closes, "socket")
+	})
+	s.On.Connect(func() { cancel() })
+	s.Connect("tcp", addr)
+	l.AfterFunc(time.Hour, func() { t.Error("a timer ran on a loop that was stopped") })
+	require.ErrorIs(t, l.Serve(ctx), context.Canceled)
+	assert.ElementsMatch(t, []string{"server", "socket"}, closes)
+	assert.True(t, s.Destroyed())
+	assert.False(t, server.Listening())
+	goleak.VerifyNone(t, before)
+
+	assert.ErrorIs(t, l.Serve(ctx), context.Canceled, "a context that has ended already")
+	assert.ErrorIs(t, l.Serve(noContext), evnet.ErrNilArgument)
+}
+
+func TestLoopServeGoesOnWhileIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		ran := false
+		time.AfterFunc(time.Minute, func() { l.Post(func() { ran = true }) })
+		began := time.Now()
+		assert.ErrorIs(t, l.Serve(ctx), context.DeadlineExceeded)
+		assert.Equal(t, time.Hour, time.Since(began))
+		assert.True(t, ran, "posted while the loop was idle")
+	})
+}
+
+// A callback that starts something new whenever something ends must not hold Serve back. The
+// callbacks give up in the end, so that a failure is no hang.
+func TestLoopServeEndsThoughCallbacksGoOn(t *testing.T) {
+	const forEver = 100_000
+	cases := map[string]func(l *evnet.Loop, addr string, more func() bool){
+		"post": func(l *evnet.Loop, _ string, more func() bool) {
+			var again func()
+			again = func() {
+				if more() {
+					l.Post(again)
+				}
+			}
+			l.Post(again)
+		},
+		"same socket": func(l *evnet.Loop, addr string, more func() bool) {
+			s := client(l)
+			s.On.Error(func(error) {})
+			s.On.Close(func(bool) {
+				if more() {
+					s.Connect("tcp", addr)
+				}
+			})
+			s.Connect("tcp", addr)
+		},
+		"new socket": func(l *evnet.Loop, addr string, more func() bool) {
+			var again func()
+			again = func() {
+				s := client(l)
+				s.On.Error(func(error) {})
+				s.On.Close(func(bool) {
+					if more() {
+						again()
+					}
+				})
+				s.Connect("tcp", addr)
+			}
+			again()
+		},
+		"timer": func(l *evnet.Loop, _ string, more func() bool) {
+			var again func()
+			again = func() {
+				if more() {
+					l.AfterFunc(0, again)
+				}
+			}
+			l.AfterFunc(0, again)
+		},
+	}
+	for name, start := range cases {
+		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			l := evnet.NewLoop()
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			_, addr := serve(t, l, nil, nil)
+			n := 0
+			start(l, addr, func() bool { n++; return n < forEver })
+			l.AfterFunc(time.Millisecond, cancel)
+			require.ErrorIs(t, l.Serve(ctx), context.Canceled)
+			assert.Less(t, n, forEver, "Serve waited for the callbacks to give up")
+			goleak.VerifyNone(t, before)
+		})
+	}
+}
+
+func TestLoopRefs(t *testing.T) {
+	l := evnet.NewLoop()
+	ran := false
+	l.Ref()
+	go l.Post(func() { ran = true; l.Unref() })
+	run(t, l)
+	assert.True(t, ran, "Ref keeps Run going")
+
+	server, addr := serve(t, l, nil, nil)
+	server.Unref()
+	closed := 0
+	server.On.Close(func() { closed++ })
+	run(t, l)
+	assert.False(t, server.Listening(), "what is not referenced is closed when Run returns")
+	_, err := net.Dial("tcp", addr)
+	require.Error(t, err)
+
+	here, there := net.Pipe()
+	defer there.Close()
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	s.Unref()
+	s.On.Close(func(hadError bool) { closed++; assert.False(t, hadError) })
+	run(t, l)
+	assert.Equal(t, 2, closed, "with Close events")
+
+	// Referenced again, each keeps Run going.
+	server, _ = serve(t, l, nil, nil)
+	server.Unref()
+	server.Ref()
+	here, there = net.Pipe()
+	s = evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	s.Unref()
+	s.Ref()
+	timer := l.AfterFunc(0, func() { go func() { l.Post(func() { _ = server.Close(nil) }); _ = there.Close() }() })
+	timer.Unref()
+	timer.Ref()
+	server.On.Close(func() { closed++ })
+	s.On.End(func() { closed++ })
+	run(t, l)
+	assert.Equal(t, 4, closed)
+}
+
+// An unreferenced socket must not keep Run going by being connected again and again.
+func TestLoopRunEndsThoughUnreferencedSocketReconnects(t *testing.T) {
+	const forEver = 20_000
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, nil)
+	server.Unref()
+	s, n := client(l), 0
+	s.Unref()
+	s.On.Error(func(error) {})
+	s.On.Close(func(bool) {
+		if n++; n < forEver {
+			s.Connect("tcp", addr)
+		}
+	})
+	s.Connect("tcp", addr)
+	run(t, l)
+	assert.Less(t, n, forEver, "Run waited for the callback to give up")
+}
+
+func TestLoopRunTwiceAtOnce(t *testing.T) {
+	l := evnet.NewLoop()
+	busy := func(how string) {
+		assert.ErrorIs(t, l.Serve(context.Background()), evnet.ErrLoopRunning, how)
+		assert.PanicsWithValue(t, evnet.ErrLoopRunning, l.Run, how)
+	}
+	ran := false
+	l.Post(func() {
+		busy("inside a callback")
+		done := make(chan struct{})
+		go func() { defer close(done); busy("on another goroutine") }()
+		until(t, "ErrLoopRunning", done)
+		ran = true
+	})
+	run(t, l)
+	assert.True(t, ran)
+	l.Do(func() { busy("inside Do") })
+
+	l.Post(l.Run) // the panic unwinds out of the outer Run
+	assert.PanicsWithValue(t, evnet.ErrLoopRunning, l.Run)
+	run(t, l)
+}
+
+func TestLoopDefault(t *testing.T) {
+	var got []string
+	server := evnet.CreateServer(func(s *evnet.Socket) {
+		assert.Same(t, evnet.DefaultLoop, s.Loop())
+		_, _ = s.WriteString("hello\r\n")
+		s.Pipe(s)
+	})
+	listening := false
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", func() { listening = true }))
+	c := evnet.Connect("tcp", server.Address().String(), func() { got = append(got, "connect") })
+	c.On.Data(func(p []byte) { got = append(got, string(p)); c.End(); _ = server.Close(nil) })
+	evnet.Run()
+	assert.True(t, listening)
+	assert.Equal(t, []string{"connect", "hello\r\n"}, got)
+}
+
+// One counter without a lock, from every kind of callback: the race detector would see two that
+// overlap, or one that does not happen before the next.
+func TestLoopCallbacksNeverOverlap(t *testing.T) {
+	l := evnet.NewLoop()
+	n, inside, left := 0, false, 30
+	count := func() {
+		assert.False(t, inside)
+		inside = true
+		n++
+		runtime.Gosched()
+		inside = false
+	}
+	var server *evnet.Server
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		count()
+		s.On.Data(func(p []byte) { count(); _, _ = s.Write(p) })
+		s.On.Finish(count)
+		s.On.Close(func(bool) { count() })
+	})
+	for range left {
+		s := client(l)
+		s.On.Connect(func() { count(); s.WriteThen(make([]byte, 300_000), func(error) { count() }) })
+		got := 0
+		s.On.Data(func(p []byte) {
+			count()
+			if got += len(p); got == 300_000 {
+				s.End()
+			}
+		})
+		s.On.Drain(count)
+		s.On.Close(func(bool) {
+			count()
+			if left--; left == 0 {
+				_ = server.Close(count)
+			}
+		})
+		s.Connect("tcp", addr)
+		l.AfterFunc(time.Millisecond, count)
+		go l.Do(count)
+	}
+	run(t, l)
+	assert.Greater(t, n, 30*8)
+}
