@@ -136,7 +136,7 @@ func (t *transport) interrupt() {
 // blame puts a failed write off until the reader has returned, if there is one: a reset by the peer
 // is told to whoever comes first, and a writer that comes second hears but EPIPE. s.mu is held.
 func (t *transport) blame(err error) bool {
-	if !t.reading || t.broken != nil || !errors.Is(err, syscall.EPIPE) {
+	if t.raw == nil || !t.reading || t.broken != nil || !errors.Is(err, syscall.EPIPE) {
 		return false
 	}
 	t.broken, t.writing = err, true
