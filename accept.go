@@ -88,13 +88,13 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		return
 	}
 	if s.max < 0 || s.max > 0 && s.count >= s.max {
-		list := s.events.drop.list
 		s.mu.Unlock()
 		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
 		_ = conn.Close()
-		s.trace(EventDrop, d)
-		for fn := range calls(list) {
-			fn(d)
+		if set.Loop == s.loop {
+			s.emitDrop(d)
+		} else {
+			s.loop.event(func() { s.emitDrop(d) })
 		}
 		return
 	}
@@ -122,4 +122,14 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		fn(c)
 	}
 	c.begin()
+}
+
+func (s *Server) emitDrop(d Drop) {
+	s.mu.Lock()
+	list := s.events.drop.list
+	s.mu.Unlock()
+	s.trace(EventDrop, d)
+	for fn := range calls(list) {
+		fn(d)
+	}
 }

@@ -81,7 +81,10 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 
 // startAnew makes a closed socket as good as a new one; what stays is said at Connect. s.mu is held.
 func (s *Socket) startAnew() {
-	waiting := s.out.waiting
+	waiting := s.out.waiting // refused writes that are still to be told so
+	for i := range waiting.items {
+		waiting.items[i].end = 0
+	}
 	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
 	s.conn, s.local, s.remote, s.closeTimer = nil, nil, nil, nil
 	in := inbound{mode: s.in.mode, onRead: s.in.onRead, pipes: s.in.pipes, encoding: s.in.encoding}
@@ -90,7 +93,7 @@ func (s *Socket) startAnew() {
 	}
 	s.in, s.out = in, outbound{waiting: waiting}
 	if s.notify.after > 0 {
-		s.active = time.Now()
+		s.notify.set = time.Now()
 		s.startTimer(&s.notify, s.notify.after)
 	}
 }

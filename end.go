@@ -150,13 +150,12 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 		}
 		s.deliverWrites(-1)
 		s.leavePipes()
-		if !opened {
+		if opened {
+			s.loop.close(func() { s.finishClose(err != nil) })
+		} else {
 			s.finishClose(err != nil)
 		}
 	})
-	if opened {
-		s.loop.close(func() { s.finishClose(err != nil) })
-	}
 }
 
 // dropError is what queued writes are told when the socket is destroyed with err. s.mu is held.

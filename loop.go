@@ -40,6 +40,9 @@ type Loop struct {
 	spare  []*Socket // the other array of dirty
 	inTask bool      // a task is running
 
+	timers   timerHeap
+	timerSeq uint64
+
 	// What keeps Run going.
 	open    map[handle]bool // everything open, and whether it is referenced
 	refs    int             // referenced entries of open

@@ -40,6 +40,11 @@ func (l *Loop) haltAll() {
 func (l *Loop) add(h handle, referenced bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.enroll(h, referenced)
+}
+
+// enroll is add with l.mu held.
+func (l *Loop) enroll(h handle, referenced bool) bool {
 	if l.stopping || l.leaving && !referenced {
 		return false
 	}
@@ -55,12 +60,17 @@ func (l *Loop) add(h handle, referenced bool) bool {
 
 func (l *Loop) remove(h handle) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(h)
+}
+
+// drop is remove with l.mu held.
+func (l *Loop) drop(h handle) {
 	if l.open[h] {
 		l.refs--
 	}
 	delete(l.open, h)
 	l.rouse()
-	l.mu.Unlock()
 }
 
 // setRef changes whether h, if it is open, keeps Run going.

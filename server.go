@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -34,7 +35,8 @@ type Server struct {
 	accepted int
 	closing  bool // Close is to be emitted
 	unref    bool
-	done     []chan struct{} // of Shutdown, closed after Close
+
+	afterClose []func() // of Shutdown
 }
 
 // listening is one period of listening.
@@ -209,10 +211,10 @@ func (s *Server) emitClose() {
 	defer func() { // even if a listener panics
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for _, done := range s.done {
-			close(done)
+		for _, fn := range s.afterClose {
+			fn()
 		}
-		s.done = nil
+		s.afterClose = nil
 		if s.lis == nil && !s.closing {
 			s.leaveLoops(0, 1)
 		}
@@ -292,27 +294,33 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilArgument("Shutdown", "context")
 	}
-	onLoop := s.loop.here()
+	onLoop := slices.ContainsFunc(s.settings, func(set *settings) bool { return set.Loop.here() })
 	done := make(chan struct{})
 	sockets := s.Sockets()
 	s.mu.Lock()
-	s.done = append(s.done, done)
-	s.mu.Unlock()
-	if err := s.Close(nil); err != nil && len(sockets) == 0 {
-		return err
+	if s.lis == nil && len(sockets) == 0 {
+		s.mu.Unlock()
+		return ErrServerNotRunning
 	}
+	if onLoop {
+		unwatch := context.AfterFunc(ctx, s.CloseAllConnections)
+		s.afterClose = append(s.afterClose, func() { unwatch() })
+	} else {
+		s.afterClose = append(s.afterClose, func() { close(done) })
+	}
+	s.mu.Unlock()
+	_ = s.Close(nil) // it may be closed already, and wait for its sockets
 	for _, c := range sockets {
 		c.End()
 	}
-	unwatch := context.AfterFunc(ctx, s.CloseAllConnections)
 	if onLoop {
 		return nil
 	}
 	select {
 	case <-done:
-		unwatch()
 		return nil
 	case <-ctx.Done():
+		s.CloseAllConnections()
 		return ctx.Err()
 	}
 }

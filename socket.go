@@ -108,7 +108,7 @@ func (s *Socket) hold() bool {
 		return false
 	}
 	if s.set.IdleTimeout > 0 {
-		s.kill.after, s.active = s.set.IdleTimeout, time.Now()
+		s.kill.after, s.kill.set = s.set.IdleTimeout, time.Now()
 		s.startTimer(&s.kill, s.kill.after)
 	}
 	return true

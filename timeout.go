@@ -12,10 +12,11 @@ import (
 // it.
 type idleTimer struct {
 	after time.Duration // 0: off
+	set   time.Time     // when it was switched on
 	timer *time.Timer
 	round int   // an expiry of an earlier round counts no more
 	fired bool  // told; the next activity starts it again
-	sent  int64 // outbound.sent when an expiry was last put off because of it
+	sent  int64 // outbound.sent when the writer, or an expiry, last saw it
 }
 
 // touch notes activity: bytes came or went, or the connection made progress. s.mu is held.
@@ -53,9 +54,13 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		s.mu.Unlock()
 		return
 	}
-	rest := t.after - time.Since(s.active)
-	if rest <= 0 && s.out.queued > 0 && s.out.sent != t.sent {
-		rest = t.after // a blocked writer that got something away since the last look is not idle
+	last := s.active
+	if last.Before(t.set) {
+		last = t.set
+	}
+	rest := t.after - time.Since(last)
+	if rest <= 0 && t == &s.notify && s.out.queued > 0 && s.out.sent != t.sent {
+		rest = t.after // as Node: a blocked writer that got something away at once is let off one period
 		t.sent = s.out.sent
 	}
 	if rest > 0 {
@@ -92,7 +97,7 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 		s.notify.fired = false
 		return nil
 	}
-	s.active = time.Now()
+	s.notify.set = time.Now()
 	s.startTimer(&s.notify, d)
 	return nil
 }

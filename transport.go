@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -211,15 +212,25 @@ func (t *transport) writeBlocking() {
 	s := t.s
 	for {
 		s.mu.Lock()
-		batch := s.out.take(maxBatch)
+		var batch [][]byte
+		if !t.gone { // else the queue is that of another connection by now
+			batch = s.out.take(maxBatch)
+		}
 		s.mu.Unlock()
 		var failed error
 		for _, p := range batch {
-			n, err := writeAll(t.conn, p)
-			s.mu.Lock()
-			s.out.took(s, n)
-			s.mu.Unlock()
-			if failed = err; err != nil {
+			for piece := range slices.Chunk(p, maxChunk) { // so that progress shows
+				n, err := writeAll(t.conn, piece)
+				s.mu.Lock()
+				if !t.gone {
+					s.out.took(s, n)
+				}
+				s.mu.Unlock()
+				if failed = err; err != nil {
+					break
+				}
+			}
+			if failed != nil {
 				break
 			}
 		}

@@ -280,6 +280,9 @@ func (o *outbound) took(s *Socket, n int) {
 	}
 	if n > 0 {
 		s.touch()
+		if s.tr != nil && s.tr.writing {
+			s.notify.sent = o.sent
+		}
 	}
 }
 

@@ -1,0 +1,347 @@
+package evnet_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// The end of a pipe's source is not the end of a plain writer.
+func TestPipeToWriter(t *testing.T) {
+	want := random(megabyte)
+	var got closable
+	l := evnet.NewLoop()
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		a.Pipe(&got)
+		_, _ = c.Write(want)
+		c.End()
+		a.On.End(func() {
+			equalBytes(t, want, got.Bytes())
+		})
+	})
+	run(t, l)
+	assert.False(t, got.closed)
+}
+
+type closable struct {
+	bytes.Buffer
+	closed bool
+}
+
+func (c *closable) Close() error { c.closed = true; return nil }
+
+// limited takes so many bytes, then fails, or lies.
+type limited struct {
+	bytes.Buffer
+	left int
+	err  error
+}
+
+func (w *limited) Write(p []byte) (int, error) {
+	n, _ := w.Buffer.Write(p[:min(len(p), w.left)])
+	if w.left -= n; n < len(p) {
+		return n, w.err
+	}
+	return n, nil
+}
+
+// A writer that fails is left; the socket is paused, and lives on.
+func TestPipeToWriterThatFails(t *testing.T) {
+	for name, err := range map[string]error{"error": errors.New("disk full"), "short": nil} {
+		t.Run(name, func(t *testing.T) {
+			log, dst := &records{}, &limited{left: 5, err: err}
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, evnet.SocketOptions{Logger: slog.New(log)})
+			s.Pipe(dst)
+			aside(l, func() {
+				_, _ = io.WriteString(peer, "hello")
+				_, _ = io.WriteString(peer, "world")
+				l.Do(func() {
+					l.AfterFunc(0, func() {
+						assert.True(t, s.Paused())
+						assert.False(t, s.Destroyed())
+						s.Destroy(nil)
+					})
+				})
+			})
+			run(t, l)
+			assert.Equal(t, "hello", dst.String())
+			assert.Len(t, log.list, 1)
+		})
+	}
+}
+
+// Among several destinations the one that fails goes alone.
+func TestPipeOneOfSeveralFails(t *testing.T) {
+	want := random(megabyte)
+	var all bytes.Buffer
+	bad := &limited{left: 100, err: errors.New("disk full")}
+	l := evnet.NewLoop()
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		a.Pipe(bad)
+		a.Pipe(&all)
+		_, _ = c.Write(want)
+		c.End()
+	})
+	run(t, l)
+	equalBytes(t, want, all.Bytes())
+	equalBytes(t, want[:100], bad.Bytes())
+}
+
+// fan pipes the far end of one connection to the near ends of others, and gives their far ends.
+func fan(t *testing.T, l *evnet.Loop, n, mark int, ready func(source, middle *evnet.Socket, near, far []*evnet.Socket)) {
+	var near, far []*evnet.Socket
+	var source, middle *evnet.Socket
+	done := func() {
+		if len(far) == n && source != nil {
+			for _, d := range near {
+				middle.Pipe(d)
+			}
+			ready(source, middle, near, far)
+		}
+	}
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) { source, middle = c, a; done() })
+	for range n {
+		linked(t, l, &evnet.SocketOptions{HighWaterMark: mark, MaxWriteBuffer: -1}, nil, func(c, a *evnet.Socket) {
+			near, far = append(near, c), append(far, a)
+			done()
+		})
+	}
+}
+
+// The slowest of several destinations governs: the others get no further ahead than buffers hold.
+func TestPipeSlowestGoverns(t *testing.T) {
+	const size = 48 * megabyte
+	want := random(size)
+	sums := []*sum{newSum(), newSum()}
+	l := evnet.NewLoop()
+	fan(t, l, 2, 64<<10, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
+		_, _ = source.Write(want)
+		source.End()
+		far[0].On.Data(func(p []byte) { _, _ = sums[0].Write(p) })
+		far[1].Pause() // for now it reads nothing
+		most := 0
+		far[1].On.Data(func(p []byte) {
+			_, _ = sums[1].Write(p)
+			most = max(most, near[1].BufferedAmount())
+		})
+		var look func()
+		look = func() { // until the slow one is full and the fast one has all there is for it
+			if near[1].NeedDrain() && near[0].BufferedAmount() == 0 {
+				assert.True(t, middle.Paused())
+				assert.Less(t, sums[0].n, size, "it went on without the slow one")
+				far[1].Resume()
+				return
+			}
+			l.AfterFunc(0, look)
+		}
+		look()
+		far[1].On.Close(func(bool) { assert.LessOrEqual(t, most, 192<<10, "the mark and one chunk") })
+	})
+	run(t, l)
+	for _, s := range sums {
+		s.check(t, want)
+	}
+}
+
+// A destination that is destroyed or ends no longer governs.
+func TestPipeDestinationsGo(t *testing.T) {
+	want := random(16 * megabyte)
+	got := newSum()
+	l := evnet.NewLoop()
+	fan(t, l, 3, 64<<10, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
+		_, _ = source.Write(want)
+		source.End()
+		far[0].On.Data(func(p []byte) { _, _ = got.Write(p) })
+		far[1].Pause()
+		far[2].Pause()
+		var look func()
+		look = func() {
+			if !near[1].NeedDrain() || !near[2].NeedDrain() {
+				l.AfterFunc(0, look)
+				return
+			}
+			near[1].Destroy(nil)
+			near[2].End()
+			l.AfterFunc(0, func() {
+				far[1].Resume()
+				far[2].Resume()
+			})
+		}
+		look()
+	})
+	run(t, l)
+	got.check(t, want)
+}
+
+// Two loops, each with one end of the pipe: nothing is lost and little is held.
+func TestPipeAcrossLoops(t *testing.T) {
+	const size = 64 * megabyte
+	want := random(size)
+	got := newSum()
+	first, second := evnet.NewLoop(), evnet.NewLoop()
+	var out *evnet.Socket
+	missing := make(chan struct{})
+	linked(t, second, &evnet.SocketOptions{HighWaterMark: 128 << 10}, nil, func(c, a *evnet.Socket) {
+		most := 0
+		a.On.Data(func(p []byte) {
+			_, _ = got.Write(p)
+			most = max(most, c.BufferedAmount())
+		})
+		a.On.End(func() { assert.LessOrEqual(t, most, 128<<10+64<<10) })
+		c.Resume()
+		out = c
+		close(missing)
+	})
+	linked(t, first, &evnet.SocketOptions{MaxWriteBuffer: -1}, nil, func(c, a *evnet.Socket) {
+		_, _ = c.Write(want)
+		c.End()
+		aside(first, func() {
+			<-missing
+			first.Do(func() { a.Pipe(out) })
+		})
+	})
+	var other sync.WaitGroup
+	other.Go(func() { run(t, second) })
+	run(t, first)
+	other.Wait()
+	got.check(t, want)
+}
+
+func TestPipeUnpipeAll(t *testing.T) {
+	l := evnet.NewLoop()
+	var one, two bytes.Buffer
+	var kept []byte
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		a.Pipe(&one)
+		a.Pipe(&two)
+		a.Once.Data(func([]byte) {
+			l.Post(func() {
+				a.Unpipe(&bytes.Buffer{}) // of another there is none
+				assert.False(t, a.Paused())
+				a.Unpipe(&one)
+				assert.False(t, a.Paused(), "one is left")
+				a.Unpipe(nil)
+				assert.True(t, a.Paused())
+				a.Unpipe(nil)
+				c.WriteThen([]byte("later"), func(error) {
+					a.On.Data(func(p []byte) { kept = append(kept, p...) })
+					a.Resume()
+				})
+				c.End()
+			})
+		})
+		_, _ = c.WriteString("first")
+	})
+	run(t, l)
+	assert.Equal(t, "first", one.String())
+	assert.Equal(t, "first", two.String())
+	assert.Equal(t, "later", string(kept))
+}
+
+// A pipe to itself is an echo, at the pace of the one who listens to it.
+func TestPipeEcho(t *testing.T) {
+	want := random(16 * megabyte)
+	got := newSum()
+	l := evnet.NewLoop()
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		a.Pipe(a)
+		most := 0
+		c.On.Data(func(p []byte) {
+			most = max(most, a.BufferedAmount())
+			_, _ = got.Write(p)
+			c.Pause()
+			l.AfterFunc(0, c.Resume)
+		})
+		c.On.End(func() { assert.LessOrEqual(t, most, 128<<10) })
+		_, _ = c.Write(want)
+		c.End()
+	})
+	run(t, l)
+	got.check(t, want)
+}
+
+// When the destination goes, the source is paused, and neither ended nor destroyed.
+func TestPipeDestinationCloses(t *testing.T) {
+	for name, leave := range map[string]func(*evnet.Socket){
+		"destroyed": func(s *evnet.Socket) { s.Destroy(nil) },
+		"failed":    func(s *evnet.Socket) { s.On.Error(func(error) {}); s.Destroy(boom("boom")) },
+		"ended":     (*evnet.Socket).End,
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			fan(t, l, 1, 0, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
+				far[0].Resume()
+				near[0].Resume()
+				near[0].On.Close(func(bool) {
+					assert.True(t, middle.Paused())
+					assert.False(t, middle.Destroyed())
+					assert.True(t, middle.Writable())
+					source.Destroy(nil)
+					middle.Destroy(nil)
+				})
+				leave(near[0])
+			})
+			run(t, l)
+		})
+	}
+	t.Run("destroyed before", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s, _ := wrapped(l, evnet.SocketOptions{})
+		gone := client(l)
+		gone.Destroy(nil)
+		s.Pipe(gone)
+		l.AfterFunc(0, func() {
+			assert.True(t, s.Paused())
+			s.Destroy(nil)
+		})
+		run(t, l)
+	})
+}
+
+// A failure of the source does not end the destination.
+func TestPipeSourceFails(t *testing.T) {
+	l := evnet.NewLoop()
+	fan(t, l, 1, 0, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
+		middle.On.Error(func(error) {})
+		middle.On.Close(func(bool) {
+			assert.True(t, near[0].Writable())
+			near[0].End()
+		})
+		near[0].Resume()
+		far[0].Resume()
+		source.Reset()
+	})
+	run(t, l)
+}
+
+// Pipes may come and go while data flows on two loops.
+func TestPipeAndUnpipeMeanwhile(t *testing.T) {
+	want := random(8 * megabyte)
+	got := newSum()
+	l := evnet.NewLoop()
+	var stop atomic.Bool
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		aside(l, func() {
+			for !stop.Load() {
+				a.Pipe(io.Discard)
+				a.Unpipe(io.Discard)
+				a.Resume() // it was paused
+			}
+		})
+		a.On.Data(func(p []byte) { _, _ = got.Write(p) })
+		a.On.End(func() { stop.Store(true) })
+		_, _ = c.Write(want)
+		c.End()
+	})
+	run(t, l)
+	got.check(t, want)
+}

@@ -1,0 +1,438 @@
+package evnet_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// memory is a listener without a network: its conns are ends of net.Pipe.
+type memory struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newMemory() *memory { return &memory{conns: make(chan net.Conn, 16), closed: make(chan struct{})} }
+
+func (m *memory) Accept() (net.Conn, error) {
+	select {
+	case c := <-m.conns:
+		return c, nil
+	case <-m.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (m *memory) Close() error {
+	m.once.Do(func() { close(m.closed) })
+	return nil
+}
+
+func (m *memory) Addr() net.Addr  { return m }
+func (m *memory) Network() string { return "memory" }
+func (m *memory) String() string  { return "here" }
+
+func (m *memory) dial() net.Conn {
+	here, there := net.Pipe()
+	m.conns <- there
+	return here
+}
+
+// linked calls ready on the loop once a client and what the server accepted are both connected;
+// the server listens no more then.
+func linked(t testing.TB, l *evnet.Loop, of *evnet.SocketOptions, accepted *evnet.ServerOptions, ready func(c, a *evnet.Socket)) {
+	t.Helper()
+	var o evnet.SocketOptions
+	if of != nil {
+		o = *of
+	}
+	o.Loop = l
+	c := evnet.NewSocket(&o)
+	var a *evnet.Socket
+	missing := 2
+	arrive := func() {
+		if missing--; missing == 0 {
+			ready(c, a)
+		}
+	}
+	var s *evnet.Server
+	s, addr := serve(t, l, accepted, func(x *evnet.Socket) {
+		a = x
+		assert.NoError(t, s.Close(nil))
+		arrive()
+	})
+	c.Once.Ready(arrive)
+	c.Connect("tcp", addr)
+}
+
+// aside runs fn on a goroutine of its own, which the loop waits for.
+func aside(l *evnet.Loop, fn func()) {
+	l.Ref()
+	go func() {
+		defer l.Unref()
+		fn()
+	}()
+}
+
+func TestServerShutdownIsGraceful(t *testing.T) {
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	var closed, served bool
+	var addr string
+	server, addr = serve(t, l, nil, func(s *evnet.Socket) {
+		_, _ = s.WriteString("last words")
+		aside(l, func() {
+			assert.NoError(t, server.Shutdown(context.Background()))
+			l.Do(func() {
+				assert.True(t, closed, "it returns after Close")
+				served = true
+			})
+		})
+	})
+	server.On.Close(func() { closed = true })
+	c := client(l)
+	heard := ""
+	c.On.Data(func(p []byte) { heard += string(p) })
+	c.On.Error(func(err error) { assert.NoError(t, err) })
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.True(t, served)
+	assert.Equal(t, "last words", heard)
+	assert.Zero(t, server.Connections())
+}
+
+// A peer that never ends is destroyed when the context ends, and Shutdown waits no longer.
+func TestServerShutdownContextEnds(t *testing.T) {
+	l := evnet.NewLoop()
+	var accepted *evnet.Socket
+	var server *evnet.Server
+	ctx, cancel := context.WithCancel(context.Background())
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		accepted = s
+		aside(l, func() { assert.Equal(t, context.Canceled, server.Shutdown(ctx)) })
+	})
+	c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, AllowHalfOpen: true})
+	c.On.End(cancel) // the server has ended its side; this one stays open
+	c.Resume()
+	accepted2 := false
+	server.On.Close(func() { accepted2 = accepted.Destroyed(); c.Destroy(nil) })
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.True(t, accepted2)
+}
+
+// What Shutdown says it has done is done when it returns, also when the context had ended before.
+func TestServerShutdownHasDestroyedWhenItReturns(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 50 {
+		l := evnet.NewLoop()
+		m := newMemory()
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+		missing := 20
+		server.On.Connection(func(s *evnet.Socket) {
+			s.Pause()
+			if missing--; missing > 0 {
+				return
+			}
+			aside(l, func() {
+				if server.Shutdown(ctx) != nil { // nil if it was all over that soon
+					assert.Zero(t, server.Connections(), "still open after Shutdown has returned")
+				}
+			})
+		})
+		require.NoError(t, server.Serve(m))
+		for range missing {
+			go m.dial()
+		}
+		run(t, l)
+	}
+}
+
+func TestServerShutdownInCallback(t *testing.T) {
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	var events []string
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		s.On.Close(func(bool) { events = append(events, "socket closed") })
+		assert.NoError(t, server.Shutdown(context.Background()))
+		assert.False(t, server.Listening())
+		events = append(events, "returned")
+	})
+	server.On.Close(func() { events = append(events, "closed") })
+	c := client(l)
+	c.Resume()
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, []string{"returned", "socket closed", "closed"}, events)
+}
+
+// A callback of any of the server's loops must not wait for its own loop.
+func TestServerShutdownInCallbackOfTheSecondLoop(t *testing.T) {
+	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
+	var server *evnet.Server
+	var addr string
+	ctx, cancel := context.WithTimeout(context.Background(), patience/12) // only to end the test if it waits
+	defer cancel()
+	server, addr = serve(t, loops[0], &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
+		if s.Loop() == loops[1] {
+			assert.NoError(t, server.Shutdown(ctx))
+		}
+	})
+	l := evnet.NewLoop()
+	for range 2 {
+		c := client(l)
+		c.Resume()
+		c.Connect("tcp", addr)
+	}
+	loops[1].Ref()
+	server.On.Close(loops[1].Unref)
+	var others sync.WaitGroup
+	for _, other := range []*evnet.Loop{loops[1], l} {
+		others.Go(func() { run(t, other) })
+	}
+	run(t, loops[0])
+	others.Wait()
+	assert.NoError(t, ctx.Err(), "it waited for its own loop")
+}
+
+// The context of a Shutdown that is over must not destroy what a later Listen accepts.
+func TestServerShutdownInCallbackForgetsItsContext(t *testing.T) {
+	l := evnet.NewLoop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	server, _ := serve(t, l, nil, nil)
+	server.Once.Listening(func() { assert.NoError(t, server.Shutdown(ctx)) })
+	server.Once.Close(func() {
+		require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+		c := client(l)
+		c.Connect("tcp", server.Address().String())
+		rounds := 0
+		c.On.Ready(func() { _, _ = c.WriteString("x") })
+		c.On.Data(func(p []byte) {
+			if rounds++; rounds == 1 {
+				cancel()
+			}
+			if rounds < 100 { // time enough for the context's end to do its harm
+				_, _ = c.Write(p)
+				return
+			}
+			c.End()
+		})
+		c.On.Error(func(error) {})
+		c.On.Close(func(bool) {
+			assert.Equal(t, 100, rounds, "the context ended a connection that Shutdown has not seen")
+			_ = server.Close(nil)
+		})
+	})
+	server.On.Connection(func(s *evnet.Socket) { s.Pipe(s) })
+	run(t, l)
+}
+
+func TestServerShutdownNotRunning(t *testing.T) {
+	l := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+	assert.ErrorIs(t, server.Shutdown(context.Background()), evnet.ErrServerNotRunning)
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	require.NoError(t, server.Close(nil))
+	closes := 0
+	server.On.Close(func() { closes++ })
+	run(t, l)
+	assert.ErrorIs(t, server.Shutdown(context.Background()), evnet.ErrServerNotRunning)
+	run(t, l)
+	assert.Equal(t, 1, closes)
+}
+
+// After Close there may be sockets left to end.
+func TestServerShutdownAfterClose(t *testing.T) {
+	l := evnet.NewLoop()
+	done := false
+	var server *evnet.Server
+	server, addr := serve(t, l, nil, func(*evnet.Socket) {
+		require.NoError(t, server.Close(nil))
+		aside(l, func() {
+			assert.NoError(t, server.Shutdown(context.Background()))
+			done = true
+		})
+	})
+	c := client(l)
+	c.Resume()
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.True(t, done)
+}
+
+// The last socket may close at the very time at which Shutdown looks.
+func TestServerShutdownWhileTheLastSocketCloses(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience/2)
+	defer cancel()
+	for range 300 {
+		l := evnet.NewLoop()
+		m := newMemory()
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+		server.On.Connection(func(s *evnet.Socket) {
+			require.NoError(t, server.Close(nil))
+			aside(l, func() {
+				if err := server.Shutdown(ctx); err != nil {
+					assert.ErrorIs(t, err, evnet.ErrServerNotRunning)
+				}
+			})
+			s.Destroy(nil)
+		})
+		require.NoError(t, server.Serve(m))
+		m.dial()
+		run(t, l)
+		if !assert.NoError(t, ctx.Err(), "Shutdown missed Close and waited for the context") {
+			return
+		}
+	}
+}
+
+func TestServerCloseAllConnections(t *testing.T) {
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	accepted := 0
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		if accepted++; accepted < 3 {
+			return
+		}
+		assert.Len(t, server.Sockets(), 3)
+		server.CloseAllConnections()
+		assert.True(t, s.Destroyed())
+		assert.Empty(t, server.Sockets())
+		assert.True(t, server.Listening(), "it goes on listening")
+		require.NoError(t, server.Close(nil))
+	})
+	closed := 0
+	for range 3 {
+		c := client(l)
+		c.Resume()
+		c.On.Error(func(error) {})
+		c.On.Close(func(bool) { closed++ })
+		c.Connect("tcp", addr)
+	}
+	run(t, l)
+	assert.Equal(t, 3, closed)
+}
+
+// Close waits for every socket, calls back once, after the listeners of Close that were there.
+func TestServerCloseWaitsForConnections(t *testing.T) {
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	var events []string
+	say := func(what string) func() { return func() { events = append(events, what) } }
+	accepted := 0
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		s.Resume()
+		s.On.Close(func(bool) { say("socket")() })
+		if accepted++; accepted == 2 {
+			require.NoError(t, server.Close(say("callback")))
+			assert.ErrorIs(t, server.Close(say("never")), evnet.ErrServerNotRunning)
+			assert.Nil(t, server.Address())
+			for _, other := range server.Sockets() {
+				l.Post(other.End)
+			}
+		}
+	})
+	server.On.Close(say("event"))
+	for range 2 {
+		c := client(l)
+		c.Resume()
+		c.Connect("tcp", addr)
+	}
+	run(t, l)
+	assert.Equal(t, []string{"socket", "socket", "event", "callback"}, events)
+}
+
+func TestServerListenContext(t *testing.T) {
+	l := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+	closes, called := 0, 0
+	server.On.Close(func() { closes++ })
+	ctx, cancel := context.WithCancel(context.Background())
+	require.NoError(t, server.ListenContext(ctx, "tcp", "127.0.0.1:0", func() { called++; go cancel() }))
+	run(t, l)
+	assert.Equal(t, 1, called)
+	assert.Equal(t, 1, closes)
+	assert.False(t, server.Listening())
+
+	err := server.ListenContext(ctx, "tcp", "127.0.0.1:0", func() { called++ })
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Nil(t, server.Address())
+	run(t, l)
+	assert.Equal(t, 1, closes, "nothing was opened, nothing closes")
+
+	// A context that ends after Close, and while the server listens anew, has no effect.
+	ctx, cancel = context.WithCancel(context.Background())
+	require.NoError(t, server.ListenContext(ctx, "tcp", "127.0.0.1:0", nil))
+	require.NoError(t, server.Close(nil))
+	run(t, l)
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	cancel()
+	l.AfterFunc(time.Millisecond, func() {
+		assert.True(t, server.Listening())
+		require.NoError(t, server.Close(nil))
+	})
+	run(t, l)
+	assert.Equal(t, 3, closes)
+}
+
+func TestServerAddresses(t *testing.T) {
+	l := evnet.NewLoop()
+	dir, err := os.MkdirTemp("", "evnet") // t.TempDir may be too long for a socket
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "socket")
+	for network, address := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": path} {
+		t.Run(network, func(t *testing.T) {
+			if network == "unix" && runtime.GOOS == "windows" {
+				t.Skip("no file to look for")
+			}
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+			for range 2 { // it may listen again
+				err := server.Listen(network, address, nil)
+				if err != nil && network == "tcp6" {
+					t.Skip("no IPv6 here")
+				}
+				require.NoError(t, err)
+				got := server.Address()
+				c := client(l)
+				if network == "unix" {
+					assert.Equal(t, path, got.String())
+					c.Connect("unix", path)
+				} else {
+					assert.Equal(t, "tcp", got.Network())
+					assert.NotZero(t, got.(*net.TCPAddr).Port)
+					assert.True(t, strings.HasPrefix(got.String(), strings.TrimSuffix(address, "0")), got)
+					c.Connect(network, got.String())
+				}
+				server.Once.Connection(func(s *evnet.Socket) {
+					assert.Equal(t, got.String(), s.LocalAddr().String())
+					assert.Same(t, server, s.Server())
+					require.NoError(t, server.Close(nil))
+					s.End()
+				})
+				c.Resume()
+				run(t, l)
+				if network == "unix" {
+					assert.NoFileExists(t, path)
+					assert.Equal(t, path, server.Address().String(), "a Unix server keeps its path")
+				} else {
+					assert.Nil(t, server.Address())
+				}
+			}
+		})
+	}
+}

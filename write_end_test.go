@@ -1,0 +1,284 @@
+package evnet_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// random is data in which a lost, doubled or moved chunk shows.
+func random(n int) []byte {
+	p := make([]byte, n)
+	state := uint32(n)
+	for i := range p {
+		state = state*1664525 + 1013904223
+		p[i] = byte(state >> 24)
+	}
+	return p
+}
+
+// sum is the SHA-256 of everything written to it.
+type sum struct {
+	n int
+	h interface {
+		io.Writer
+		Sum([]byte) []byte
+	}
+}
+
+func newSum() *sum { return &sum{h: sha256.New()} }
+
+func (s *sum) Write(p []byte) (int, error) {
+	s.n += len(p)
+	return s.h.Write(p)
+}
+
+func (s *sum) check(t testing.TB, want []byte) {
+	t.Helper()
+	assert.Equal(t, len(want), s.n)
+	sha := sha256.Sum256(want)
+	assert.Equal(t, sha[:], s.h.Sum(nil))
+}
+
+func TestWriteCork(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	conn := &recorder{Conn: here}
+	s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
+	s.Uncork() // one too many is none
+	s.Cork()
+	s.Cork()
+	_, _ = s.WriteString("a")
+	l.AfterFunc(0, func() {
+		_, _ = s.WriteString("b")
+		s.Uncork()
+		_, _ = s.WriteString("c")
+		l.AfterFunc(0, func() {
+			assert.Equal(t, 3, s.BufferedAmount(), "held")
+			s.Uncork()
+			_, _ = s.WriteString("d")
+			s.Cork()
+			_, _ = s.WriteString("e")
+			s.End() // undoes it
+		})
+	})
+	var got []byte
+	aside(l, func() { got, _ = io.ReadAll(there) })
+	run(t, l)
+	assert.Equal(t, "abcde", string(got))
+	assert.True(t, strings.HasPrefix(conn.writes[0], "abc"))
+}
+
+// What is written under a cork waits, though what was written before is still on its way.
+func TestWriteCorkBehindQueuedData(t *testing.T) {
+	l := evnet.NewLoop()
+	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		_, _ = c.Write(make([]byte, 16*megabyte)) // more than the system takes
+		l.AfterFunc(0, func() {
+			assert.Positive(t, c.BufferedAmount())
+			c.Cork()
+			_, _ = c.WriteString("held")
+			total := 0
+			a.On.Data(func(p []byte) {
+				if total += len(p); total >= 16*megabyte && p != nil {
+					a.End() // an answer
+				}
+			})
+			a.Resume()
+		})
+		c.SetAllowHalfOpen(true)
+		c.On.End(func() {
+			assert.Equal(t, 4, c.BufferedAmount(), "left in spite of the cork")
+			c.End()
+		})
+		c.Resume()
+	})
+	run(t, l)
+}
+
+// Close sends everything first, however slow the reader is.
+func TestWriteCloseFlushes(t *testing.T) {
+	want := random(8 * megabyte)
+	got := newSum()
+	l := evnet.NewLoop()
+	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		_, _ = c.Write(want)
+		require.NoError(t, c.Close())
+		assert.False(t, c.Destroyed())
+		_, err := c.WriteString("late")
+		assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
+		a.OnRead(func(p []byte) bool {
+			_, _ = got.Write(p)
+			l.AfterFunc(0, a.Resume) // slowly
+			return false
+		})
+		a.Resume()
+		c.On.Close(func(hadError bool) { assert.False(t, hadError) })
+	})
+	run(t, l)
+	got.check(t, want)
+}
+
+// After End data still comes.
+func TestWriteEndThenDataStillComes(t *testing.T) {
+	want := random(megabyte)
+	got := newSum()
+	l := evnet.NewLoop()
+	linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+		c.On.Data(func(p []byte) { _, _ = got.Write(p) })
+		c.End()
+		assert.Equal(t, evnet.StateReadOnly, c.ReadyState())
+		a.Resume()
+		a.On.End(func() {
+			assert.Equal(t, evnet.StateWriteOnly, a.ReadyState())
+			_, _ = a.Write(want)
+			a.End()
+		})
+	})
+	run(t, l)
+	got.check(t, want)
+}
+
+// The end right behind much data overtakes none of it, whether the reader is fast, slow or paused.
+func TestWriteEndBehindMuchData(t *testing.T) {
+	want := random(8 * megabyte)
+	for name, read := range map[string]func(l *evnet.Loop, a *evnet.Socket){
+		"fast": func(*evnet.Loop, *evnet.Socket) {},
+		"slow": func(l *evnet.Loop, a *evnet.Socket) {
+			a.On.Data(func([]byte) {
+				a.Pause()
+				l.AfterFunc(0, a.Resume)
+			})
+		},
+		"paused until the writer has nothing left to do but wait": func(l *evnet.Loop, a *evnet.Socket) {
+			a.Pause()
+			l.AfterFunc(0, func() { l.AfterFunc(0, a.Resume) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := newSum()
+			l := evnet.NewLoop()
+			linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+				a.On.Data(func(p []byte) { _, _ = got.Write(p) })
+				read(l, a)
+				a.On.End(func() { assert.Equal(t, len(want), got.n) })
+				_, _ = c.Write(want)
+				c.End()
+				c.On.Finish(func() { assert.Zero(t, c.BufferedAmount()) })
+			})
+			run(t, l)
+			got.check(t, want)
+		})
+	}
+}
+
+// End on a connection that the peer has reset tells the reset, not that there is nothing to end.
+func TestWriteEndAfterReset(t *testing.T) {
+	l := evnet.NewLoop()
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		consume(c)
+		c.On.Error(func(err error) { assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
+		a.Reset()
+		l.AfterFunc(0, c.End)
+	})
+	run(t, l)
+}
+
+// io.Copy to a socket goes at the pace of the peer.
+func TestWriteReadFrom(t *testing.T) {
+	want := random(8 * megabyte)
+	got := newSum()
+	l := evnet.NewLoop()
+	linked(t, l, &evnet.SocketOptions{HighWaterMark: 100 << 10}, nil, func(c, a *evnet.Socket) {
+		most := 0
+		a.On.Data(func(p []byte) {
+			_, _ = got.Write(p)
+			most = max(most, c.BufferedAmount())
+		})
+		_, err := c.ReadFrom(strings.NewReader("on the loop"))
+		assert.ErrorIs(t, err, evnet.ErrOnLoop)
+		aside(l, func() {
+			n, err := io.Copy(c, struct{ io.Reader }{bytes.NewReader(want)}) // which has no WriteTo
+			assert.NoError(t, err)
+			assert.EqualValues(t, len(want), n)
+			c.End()
+		})
+		c.On.Close(func(bool) { assert.LessOrEqual(t, most, 200<<10, "the mark and one chunk") })
+	})
+	run(t, l)
+	got.check(t, want)
+}
+
+type failingReader struct{ err error }
+
+func (r failingReader) Read(p []byte) (int, error) { return copy(p, "some"), r.err }
+
+func TestWriteReadFromReaderFails(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{})
+	cause := errors.New("a cause")
+	var got []byte
+	aside(l, func() {
+		n, err := s.ReadFrom(failingReader{cause})
+		assert.Equal(t, cause, err)
+		assert.EqualValues(t, 4, n)
+		s.End()
+	})
+	aside(l, func() { got, _ = io.ReadAll(peer) })
+	run(t, l)
+	assert.Equal(t, "some", string(got))
+}
+
+// A socket that closes while ReadFrom waits ends it, with the cause.
+func TestWriteReadFromSocketCloses(t *testing.T) {
+	cause := errors.New("a cause")
+	for name, c := range map[string]struct {
+		chunks int // of what is read, the first of which fills the queue
+		end    func(s *evnet.Socket)
+		want   error
+	}{
+		"destroyed with a cause": {9, func(s *evnet.Socket) { s.Destroy(cause) }, cause},
+		"destroyed":              {9, func(s *evnet.Socket) { s.Destroy(nil) }, evnet.ErrDestroyed},
+		"destroyed when all was read, but not written": {1, func(s *evnet.Socket) { s.Destroy(cause) }, cause},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+			s.On.Error(func(error) {})
+			aside(l, func() {
+				_, err := s.ReadFrom(strings.NewReader(strings.Repeat("x", c.chunks*64<<10)))
+				assert.ErrorIs(t, err, c.want)
+			})
+			aside(l, func() {
+				_, _ = io.ReadFull(peer, make([]byte, 10)) // it has written, and waits
+				c.end(s)
+			})
+			run(t, l)
+		})
+	}
+}
+
+// End by another hand ends it too.
+func TestWriteReadFromEnded(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	aside(l, func() {
+		_, err := s.ReadFrom(strings.NewReader(strings.Repeat("x", 640<<10)))
+		assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
+	})
+	aside(l, func() {
+		_, _ = io.ReadFull(peer, make([]byte, 10))
+		s.End()
+		_, _ = io.Copy(io.Discard, peer)
+	})
+	run(t, l)
+}

@@ -1,0 +1,408 @@
+package evnet_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// recorder is a conn that notes each Write.
+type recorder struct {
+	net.Conn
+	mu     sync.Mutex
+	writes []string
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	r.writes = append(r.writes, string(p))
+	r.mu.Unlock()
+	return r.Conn.Write(p)
+}
+
+// wrapped is a socket over net.Pipe and its blocking peer.
+func wrapped(l *evnet.Loop, of evnet.SocketOptions) (*evnet.Socket, net.Conn) {
+	here, there := net.Pipe()
+	of.Loop = l
+	return evnet.Wrap(here, &of), there
+}
+
+const megabyte = 1 << 20
+
+func TestWriteTogether(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	conn := &recorder{Conn: here}
+	s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
+	consume(s)
+	// Each of the peer's bytes makes one callback write.
+	aside(l, func() {
+		for _, n := range []int{3, 1, 2} {
+			_, _ = there.Write([]byte{byte(n)})
+			_, _ = io.ReadFull(there, make([]byte, 4*n)) // a lone write leaves though nothing follows
+		}
+		_ = there.Close()
+	})
+	s.On.Data(func(p []byte) {
+		for range p[0] {
+			_, _ = s.WriteString("ping")
+		}
+	})
+	run(t, l)
+	assert.Equal(t, []string{"pingpingping", "ping", "pingping"}, conn.writes)
+}
+
+func TestWriteCopies(t *testing.T) {
+	for _, size := range []int{10, 100 << 10} {
+		l := evnet.NewLoop()
+		s, peer := wrapped(l, evnet.SocketOptions{})
+		p := bytes.Repeat([]byte("a"), size)
+		n, err := s.Write(p)
+		assert.NoError(t, err)
+		assert.Equal(t, size, n)
+		clear(p)
+		s.WriteThen(p[:1], nil)
+		p[0] = 'x'
+		s.End()
+		var got []byte
+		aside(l, func() { got, _ = io.ReadAll(peer) })
+		run(t, l)
+		assert.Equal(t, strings.Repeat("a", size)+"\x00", string(got))
+	}
+}
+
+// fates notes what each WriteThen was told.
+type fates struct {
+	t      *testing.T
+	order  []int
+	errs   []error
+	closed bool
+}
+
+func (f *fates) then(i int) func(error) {
+	return func(err error) {
+		assert.False(f.t, f.closed, "told after Close")
+		f.order = append(f.order, i)
+		f.errs = append(f.errs, err)
+	}
+}
+
+// Whenever the socket is destroyed, each write is told once, in order, and nil only if it left.
+func TestWriteThenAcrossDestroy(t *testing.T) {
+	const writes = 10
+	cause := errors.New("a cause")
+	for at := range writes + 1 {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, evnet.SocketOptions{})
+			f := &fates{t: t}
+			s.On.Error(func(err error) { assert.Equal(t, cause, err) })
+			s.On.Close(func(bool) { f.closed = true })
+			for i := range writes {
+				s.WriteThen(bytes.Repeat([]byte{byte(i)}, 20<<10), f.then(i))
+			}
+			aside(l, func() {
+				_, _ = io.ReadFull(peer, make([]byte, at*20<<10))
+				s.Destroy(cause)
+				s.WriteThen([]byte("late"), f.then(writes))
+			})
+			run(t, l)
+			require.Len(t, f.order, writes+1)
+			for i, err := range f.errs {
+				assert.Equal(t, i, f.order[i])
+				switch {
+				case i == writes:
+					assert.ErrorIs(t, err, evnet.ErrDestroyed)
+				case i > at: // nobody can have read it
+					assert.Equal(t, cause, err)
+				case err != nil:
+					assert.Equal(t, cause, err)
+				}
+			}
+		})
+	}
+}
+
+// A reset by the peer in the middle is an error for what was not taken.
+func TestWriteThenAcrossReset(t *testing.T) {
+	l := evnet.NewLoop()
+	f := &fates{t: t}
+	linked(t, l, &evnet.SocketOptions{MaxWriteBuffer: -1}, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		c.On.Error(func(error) {})
+		c.On.Close(func(hadError bool) {
+			assert.True(t, hadError)
+			f.closed = true
+		})
+		for i := range 32 {
+			c.WriteThen(make([]byte, megabyte), f.then(i))
+		}
+		a.Reset()
+	})
+	run(t, l)
+	require.Len(t, f.order, 32)
+	for i, err := range f.errs {
+		assert.Equal(t, i, f.order[i])
+		if i > 0 && f.errs[i-1] != nil {
+			assert.Error(t, err, "nothing is taken after what was lost")
+		}
+	}
+	assert.Error(t, f.errs[31])
+}
+
+// What is posted meanwhile, however much, does not let Close overtake what comes before it.
+func TestWriteThenBeforeCloseThoughMuchIsPosted(t *testing.T) {
+	l := evnet.NewLoop()
+	s, _ := wrapped(l, evnet.SocketOptions{})
+	var events []string
+	s.On.Error(func(error) { events = append(events, "error") })
+	s.On.Close(func(bool) { events = append(events, "close") })
+	l.AfterFunc(0, func() {
+		for range 10000 {
+			l.Post(func() {})
+		}
+		s.WriteThen([]byte("x"), func(err error) {
+			assert.Error(t, err)
+			events = append(events, "written")
+		})
+		s.Destroy(boom("boom"))
+	})
+	run(t, l)
+	assert.ElementsMatch(t, []string{"written", "error", "close"}, events)
+	assert.Equal(t, "close", events[2])
+}
+
+// A write that the last connection refused is told at once, not when the next has sent as much.
+func TestWriteThenRefusedThenConnectedAgain(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) { s.Resume() })
+	c := client(l)
+	var events []string
+	c.Once.Ready(func() {
+		_, _ = c.Write(make([]byte, 100))
+		c.End()
+	})
+	c.Once.Close(func(bool) {
+		c.WriteThen([]byte("refused"), func(err error) {
+			assert.ErrorIs(t, err, evnet.ErrDestroyed)
+			events = append(events, "refused")
+		})
+		c.Once.Ready(func() {
+			c.WriteThen([]byte("hello"), func(err error) {
+				assert.NoError(t, err)
+				events = append(events, "hello")
+			})
+			c.End()
+		})
+		c.Once.Finish(func() { events = append(events, "finish") })
+		c.Once.Close(func(bool) { _ = server.Close(nil) })
+		c.Connect("tcp", addr)
+	})
+	c.Resume()
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, []string{"refused", "hello", "finish"}, events)
+}
+
+// stuck is a conn whose first Write ends only when the test says so, long after Close.
+type stuck struct {
+	net.Conn
+	began, end chan struct{}
+}
+
+func (c *stuck) Write(p []byte) (int, error) {
+	close(c.began)
+	<-c.end
+	return len(p), nil
+}
+
+// What an old conn is slow to take is nothing to the connection that came after it.
+func TestWriteOfAnOldConnDoesNotCount(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	old := &stuck{Conn: here, began: make(chan struct{}), end: make(chan struct{})}
+	server, addr := serve(t, l, &evnet.ServerOptions{PauseOnConnect: true}, nil)
+	s := evnet.Wrap(old, &evnet.SocketOptions{Loop: l})
+	_, _ = s.Write(make([]byte, 1000))
+	s.Once.Close(func(bool) {
+		s.Connect("tcp", addr)
+		_, _ = s.WriteString("hello")
+		close(old.end)
+	})
+	aside(l, func() {
+		<-old.began
+		s.Destroy(nil)
+	})
+	got := ""
+	server.On.Connection(func(a *evnet.Socket) {
+		_ = server.Close(nil)
+		a.On.Data(func(p []byte) { got += string(p) })
+		l.AfterFunc(0, func() { // the old writer has come back
+			if assert.Zero(t, s.BufferedAmount()) {
+				s.End()
+			} else {
+				s.Destroy(nil)
+			}
+			a.Resume()
+		})
+	})
+	run(t, l)
+	assert.Equal(t, "hello", got)
+	assert.Zero(t, s.BufferedAmount())
+	_ = there.Close()
+}
+
+func TestWriteDrain(t *testing.T) {
+	for name, connect := range map[string]func(t *testing.T, l *evnet.Loop, of evnet.SocketOptions, ready func(s *evnet.Socket, drainPeer func())){
+		"pipe": func(t *testing.T, l *evnet.Loop, of evnet.SocketOptions, ready func(*evnet.Socket, func())) {
+			s, peer := wrapped(l, of)
+			l.Post(func() { ready(s, func() { aside(l, func() { _, _ = io.Copy(io.Discard, peer) }) }) })
+		},
+		"tcp": func(t *testing.T, l *evnet.Loop, of evnet.SocketOptions, ready func(*evnet.Socket, func())) {
+			linked(t, l, &of, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) { ready(c, a.Resume) })
+		},
+	} {
+		for _, mark := range []int{-1, 1000, 0} {
+			t.Run(fmt.Sprint(name, mark), func(t *testing.T) {
+				l := evnet.NewLoop()
+				connect(t, l, evnet.SocketOptions{HighWaterMark: mark}, func(s *evnet.Socket, drainPeer func()) {
+					consume(s)
+					drains := 0
+					for !s.NeedDrain() { // the system takes some
+						_, err := s.Write(make([]byte, 1000))
+						require.NoError(t, err)
+					}
+					assert.GreaterOrEqual(t, s.BufferedAmount(), mark)
+					s.On.Drain(func() {
+						assert.False(t, s.NeedDrain())
+						assert.Zero(t, s.BufferedAmount())
+						drains++
+						s.End()
+					})
+					s.On.Finish(func() { assert.Equal(t, 1, drains) })
+					drainPeer()
+				})
+				run(t, l)
+			})
+		}
+	}
+}
+
+// Once End was called nobody is to write on.
+func TestWriteNoDrainAfterEnd(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 10})
+	finished := false
+	s.On.Drain(func() { t.Error("Drain after End") })
+	s.On.Finish(func() { finished = true })
+	_, _ = s.Write(make([]byte, 100))
+	assert.True(t, s.NeedDrain())
+	s.End()
+	assert.False(t, s.NeedDrain())
+	aside(l, func() { _, _ = io.Copy(io.Discard, peer) })
+	run(t, l)
+	assert.True(t, finished)
+}
+
+func TestWriteMaxWriteBuffer(t *testing.T) {
+	for name, c := range map[string]struct{ max, taken int }{
+		"default":  {0, 64 * megabyte},
+		"custom":   {3 * megabyte, 3 * megabyte},
+		"no limit": {-1, 80 * megabyte},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, evnet.SocketOptions{MaxWriteBuffer: c.max})
+			chunk := make([]byte, megabyte)
+			taken := 0
+			var err error
+			for err == nil && taken < 80*megabyte {
+				var n int
+				n, err = s.Write(chunk)
+				taken += n
+			}
+			assert.Equal(t, c.taken, taken)
+			assert.Equal(t, taken, s.BufferedAmount())
+			if c.max >= 0 {
+				assert.ErrorIs(t, err, evnet.ErrWriteBufferFull)
+				var told error
+				s.WriteThen(chunk, func(err error) { told = err })
+				defer func() { assert.ErrorIs(t, told, evnet.ErrWriteBufferFull) }()
+			}
+			s.Once.Drain(func() { // it lives on
+				_, err := s.WriteString("more")
+				assert.NoError(t, err)
+				s.End()
+			})
+			var got int64
+			aside(l, func() { got, _ = io.Copy(io.Discard, peer) })
+			run(t, l)
+			assert.EqualValues(t, c.taken+4, got)
+			assert.NoError(t, s.Err())
+		})
+	}
+}
+
+func TestWriteCounters(t *testing.T) {
+	l := evnet.NewLoop()
+	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		consume(c)
+		a.Pipe(a)
+		a.Pause()
+		n, err := c.Write(make([]byte, 16*megabyte))
+		assert.NoError(t, err)
+		assert.Equal(t, 16*megabyte, n)
+		assert.EqualValues(t, 16*megabyte, c.BytesWritten(), "taken, sent or not")
+		assert.Positive(t, c.BufferedAmount())
+		assert.LessOrEqual(t, c.BufferedAmount(), 16*megabyte)
+		c.End()
+		a.Resume()
+		c.On.Close(func(bool) {
+			assert.EqualValues(t, 16*megabyte, c.BytesRead())
+			assert.EqualValues(t, 16*megabyte, a.BytesRead())
+			assert.EqualValues(t, 16*megabyte, a.BytesWritten())
+			assert.Zero(t, c.BufferedAmount())
+		})
+	})
+	run(t, l)
+}
+
+// Writers on many goroutines never cut each other's lines.
+func TestWriteFromManyGoroutines(t *testing.T) {
+	const writers, each = 8, 500
+	l := evnet.NewLoop()
+	var got bytes.Buffer
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		a.On.Data(func(p []byte) { got.Write(p) })
+		var all sync.WaitGroup
+		for w := range writers {
+			all.Go(func() {
+				for i := range each {
+					_, _ = fmt.Fprintf(c, "%d %d %s\n", w, i, strings.Repeat("x", i))
+				}
+			})
+		}
+		aside(l, func() { all.Wait(); c.End() })
+	})
+	run(t, l)
+	next := [writers]int{}
+	lines := strings.Split(strings.TrimSuffix(got.String(), "\n"), "\n")
+	require.Len(t, lines, writers*each)
+	for _, line := range lines {
+		var w, i int
+		var x string
+		_, _ = fmt.Sscanf(line, "%d %d %s", &w, &i, &x)
+		require.Equal(t, next[w], i, "the lines of one writer keep their order")
+		require.Equal(t, strings.Repeat("x", i), x)
+		next[w]++
+	}
+}
