@@ -27,7 +27,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 			n += int64(got)
 		}
 		if rerr == io.EOF {
-			return n, nil
+			return n, s.dropped()
 		}
 		if rerr != nil {
 			return n, rerr
@@ -36,6 +36,13 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 			<-room
 		}
 	}
+}
+
+// dropped is why what was queued has been dropped, nil if it was not.
+func (s *Socket) dropped() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.dropErr
 }
 
 // noRoom returns nil when writing may go on, else what will be closed when that may have changed.

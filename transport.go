@@ -196,7 +196,7 @@ func (t *transport) writeWhenReady() {
 			if moved && err == nil {
 				s.loop.event(s.progressed)
 			}
-			return err != nil || s.out.queued == 0
+			return err != nil || s.out.sendable() == 0
 		})
 		if failed == nil {
 			failed = err
@@ -271,7 +271,7 @@ func (t *transport) goOn(failed error) bool {
 		s.writeFailed(failed)
 		return false
 	}
-	if s.out.queued > 0 && s.out.corks == 0 {
+	if s.out.sendable() > 0 {
 		s.mu.Unlock()
 		return true
 	}

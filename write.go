@@ -24,9 +24,10 @@ type outbound struct {
 	dropErr error         // why the rest of queue was dropped, once it was
 
 	corks     int
-	needDrain bool // a Write went over the high-water mark; Drain is owed
-	deferred  bool // the loop flushes after the running task
-	reserved  bool // deliverWrites is among the loop's ticks
+	corkedAt  int64 // accepted when the first cork came: what is behind it waits
+	needDrain bool  // a Write went over the high-water mark; Drain is owed
+	deferred  bool  // the loop flushes after the running task
+	reserved  bool  // deliverWrites is among the loop's ticks
 
 	ending     bool // End was called
 	endSent    bool // the end is on its way; Finish too
@@ -254,9 +255,10 @@ func (s *Socket) deliverWrites(limit int) {
 
 // writeTo hands the queue to a function that does not block. s.mu is held.
 func (o *outbound) writeTo(s *Socket, write func([]byte) (int, error)) (moved bool, err error) {
-	for o.queue.len() > 0 {
+	for o.sendable() > 0 {
 		b := *o.queue.front()
-		n, err := write((*b)[o.off:])
+		p := (*b)[o.off:]
+		n, err := write(p[:min(len(p), o.sendable())])
 		if n > 0 {
 			moved = true
 			o.off += n
@@ -289,12 +291,27 @@ func (o *outbound) took(s *Socket, n int) {
 // take gives the writer segments of about limit bytes to write without the lock.
 func (o *outbound) take(limit int) [][]byte {
 	var batch [][]byte
-	for o.queue.len() > 0 && limit > 0 {
-		b := *o.queue.pop()
-		batch = append(batch, b)
-		limit -= len(b)
+	for limit = min(limit, o.sendable()); limit > 0; {
+		p := (**o.queue.front())[o.off:]
+		if len(p) > limit {
+			p = p[:limit]
+			o.off += limit
+		} else {
+			o.queue.pop()
+			o.off = 0
+		}
+		batch = append(batch, p)
+		limit -= len(p)
 	}
 	return batch
+}
+
+// sendable is how many bytes may leave: all that are queued, but for those behind a cork.
+func (o *outbound) sendable() int {
+	if o.corks > 0 {
+		return int(o.corkedAt - o.sent)
+	}
+	return o.queued
 }
 
 // drop empties the queue because of err. s.mu is held.
@@ -335,7 +352,9 @@ func (s *Socket) NeedDrain() bool {
 func (s *Socket) Cork() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.out.corks++
+	if s.out.corks++; s.out.corks == 1 {
+		s.out.corkedAt = s.out.accepted
+	}
 }
 
 // Uncork takes back one Cork; with the last one everything held leaves at once, together. Further
