@@ -341,6 +341,11 @@ func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
 
 func (d *dialing) connected(conn net.Conn) {
 	s := d.s
+	if err := d.ctx.Err(); err != nil { // ended, and about to be told so
+		_ = conn.Close()
+		d.fail(err)
+		return
+	}
 	s.mu.Lock()
 	if s.dial != d {
 		s.mu.Unlock()

@@ -83,8 +83,8 @@ type Socket struct {
 
 	closeTimer *time.Timer // bounds the closing phase
 	halfOpen   bool
-	noDelay    *bool         // asked for, to be set once there is a conn
-	keepAlive  time.Duration // as SocketOptions.KeepAlive
+	noDelay    *bool      // asked for, to be set once there is a conn
+	keepAlive  *keepAlive // likewise
 }
 
 // NewSocket makes a socket that is not connected. Register callbacks, then call Connect. nil means
@@ -92,7 +92,10 @@ type Socket struct {
 func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)) }
 
 func newSocket(set *settings) *Socket {
-	s := &Socket{loop: set.Loop, set: set, halfOpen: set.AllowHalfOpen, keepAlive: set.KeepAlive}
+	s := &Socket{loop: set.Loop, set: set, halfOpen: set.AllowHalfOpen}
+	if set.KeepAlive != 0 {
+		s.keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
+	}
 	if set.NoDelay {
 		s.noDelay = &set.NoDelay
 	}
@@ -122,8 +125,8 @@ func (s *Socket) adopt(conn net.Conn) {
 	if s.noDelay != nil {
 		_ = setNoDelay(conn, *s.noDelay)
 	}
-	if s.keepAlive != 0 {
-		_ = setKeepAlive(conn, s.keepAlive > 0, s.keepAlive)
+	if s.keepAlive != nil {
+		_ = setKeepAlive(conn, *s.keepAlive)
 	}
 	s.touch()
 }

@@ -167,21 +167,15 @@ func (s *Socket) SetNoDelay(on bool) error {
 // Before the connection is made it is remembered. On a conn that has no such method the error is
 // errors.ErrUnsupported. Node: socket.setKeepAlive.
 func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
+	k := keepAlive{on, delay}
 	s.mu.Lock()
-	switch {
-	case !on:
-		s.keepAlive = -1
-	case delay > 0:
-		s.keepAlive = delay
-	default:
-		s.keepAlive = 0
-	}
+	s.keepAlive = &k
 	conn := s.conn
 	s.mu.Unlock()
 	if conn == nil {
 		return nil
 	}
-	return setKeepAlive(conn, on, delay)
+	return setKeepAlive(conn, k)
 }
 
 func setNoDelay(conn net.Conn, on bool) error {
@@ -192,16 +186,22 @@ func setNoDelay(conn net.Conn, on bool) error {
 	return c.SetNoDelay(on)
 }
 
-func setKeepAlive(conn net.Conn, on bool, delay time.Duration) error {
+// keepAlive is what SetKeepAlive was given.
+type keepAlive struct {
+	on    bool
+	delay time.Duration
+}
+
+func setKeepAlive(conn net.Conn, k keepAlive) error {
 	c, ok := conn.(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	})
 	if !ok {
 		return &net.OpError{Op: "set", Net: network(conn.LocalAddr()), Addr: conn.RemoteAddr(), Err: errors.ErrUnsupported}
 	}
-	config := net.KeepAliveConfig{Enable: on, Idle: -1, Interval: -1, Count: -1}
-	if delay > 0 {
-		config.Idle, config.Interval = delay, delay
+	config := net.KeepAliveConfig{Enable: k.on, Idle: -1, Interval: -1, Count: -1}
+	if k.delay > 0 {
+		config.Idle, config.Interval = k.delay, k.delay
 	}
 	return c.SetKeepAliveConfig(config)
 }
