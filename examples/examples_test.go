@@ -1,0 +1,240 @@
+// Package examples_test runs the example programs as processes and compares every line they print.
+package examples_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// patience bounds what should take milliseconds: only a hang takes longer.
+const patience = 60 * time.Second
+
+const (
+	listening  = "Servidor escutando na porta "
+	greeting   = "Mensagem do servidor!\r\n"
+	clientSays = "Cliente conectado ao servidor!\n" + greeting + "\nDesconectado do servidor\n"
+	serverSays = "Cliente conectado\nCliente desconectado\n"
+)
+
+// programs is the directory that the programs are built in.
+var programs string
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = os.MkdirTemp("", "evnet-examples"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(programs)
+	os.Exit(code)
+}
+
+// build builds the programs, under the race detector if the tests are.
+var build = sync.OnceValue(func() error {
+	args := []string{"build", "-buildvcs=false", "-o", programs + string(filepath.Separator)}
+	info, _ := debug.ReadBuildInfo()
+	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	// Looking at the sources tells the go command that a cached result depends on them.
+	_ = filepath.WalkDir("..", func(_ string, d fs.DirEntry, err error) error {
+		if d.Name() == ".git" {
+			return fs.SkipDir
+		}
+		return err
+	})
+	printed, err := exec.Command("go", append(args, "./...")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, printed)
+	}
+	return nil
+})
+
+// program is one of the examples, ended with the test.
+func program(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	require.NoError(t, build())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	path := filepath.Join(programs, name)
+	if _, err := os.Stat(path); err != nil {
+		path += ".exe"
+	}
+	p := exec.CommandContext(ctx, path, args...)
+	p.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or each takes a second to exit
+	return p
+}
+
+// result runs a program to its end.
+func result(t *testing.T, name string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := program(t, name, args...)
+	p.Stdout, p.Stderr = &out, &errs
+	if err := p.Run(); err != nil {
+		require.IsType(t, &exec.ExitError{}, err)
+	}
+	return p.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// server is a running server program.
+type server struct {
+	t       *testing.T
+	process *exec.Cmd
+	output  *bufio.Reader
+	port    string
+}
+
+// startServer returns once the server listens.
+func startServer(t *testing.T) *server {
+	t.Helper()
+	p := program(t, "server", "-port", "0")
+	output, err := p.StdoutPipe()
+	require.NoError(t, err)
+	p.Stderr = p.Stdout
+	require.NoError(t, p.Start())
+	t.Cleanup(func() { _ = p.Wait() }) // after the context has ended it
+	s := &server{t: t, process: p, output: bufio.NewReader(output)}
+	line := s.lines(1)
+	port, ok := strings.CutPrefix(line, listening)
+	require.True(t, ok, line)
+	s.port = strings.TrimSuffix(port, "\n")
+	return s
+}
+
+// lines waits for so many lines.
+func (s *server) lines(count int) string {
+	s.t.Helper()
+	var lines strings.Builder
+	for range count {
+		line, err := s.output.ReadString('\n')
+		require.NoError(s.t, err, "after %q", lines.String()+line)
+		lines.WriteString(line)
+	}
+	return lines.String()
+}
+
+// stop ends the server and checks that it has printed nothing that was not asked for.
+func (s *server) stop() {
+	s.t.Helper()
+	require.NoError(s.t, s.process.Process.Kill())
+	rest, _ := io.ReadAll(s.output)
+	assert.Empty(s.t, string(rest))
+}
+
+// takenPort is a port that somebody listens on, on every address, and what listening there too
+// fails with.
+func takenPort(t *testing.T, host string) (port string, listenError error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", host+":0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	port = strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+	_, listenError = net.Listen("tcp", host+":"+port)
+	require.Error(t, listenError)
+	return port, listenError
+}
+
+// refusingPort is the near end of a connection: nobody listens there, and while it lasts nobody
+// else can.
+func refusingPort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return strconv.Itoa(conn.LocalAddr().(*net.TCPAddr).Port)
+}
+
+func TestServerAndClient(t *testing.T) {
+	s := startServer(t)
+	for range 3 {
+		code, stdout, stderr := result(t, "client", "-port", s.port)
+		assert.Equal(t, 0, code)
+		assert.Equal(t, clientSays, stdout)
+		assert.Empty(t, stderr)
+		assert.Equal(t, serverSays, s.lines(2))
+	}
+	s.stop()
+}
+
+func TestServerEchoes(t *testing.T) {
+	s := startServer(t)
+	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	_, err = conn.Write([]byte("Olá!\r\n"))
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	received, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.Equal(t, greeting+"Olá!\r\n", string(received))
+	assert.Equal(t, serverSays, s.lines(2))
+	s.stop()
+}
+
+func TestLesson(t *testing.T) {
+	code, stdout, stderr := result(t, "lesson")
+	assert.Equal(t, 0, code)
+	assert.Empty(t, stderr)
+	first, rest, _ := strings.Cut(stdout, "\n")
+	assert.Regexp(t, "^"+listening+`\d+$`, first)
+	connected, rest, _ := strings.Cut(rest, greeting)
+	assert.Contains(t, []string{
+		"Cliente conectado\nCliente conectado ao servidor!\n",
+		"Cliente conectado ao servidor!\nCliente conectado\n",
+	}, connected, "who hears first of the connection is up to the system")
+	assert.Equal(t, "\nCliente desconectado\nDesconectado do servidor\n", rest)
+}
+
+func TestPortInUse(t *testing.T) {
+	for name, host := range map[string]string{"server": "", "lesson": "localhost"} {
+		port, want := takenPort(t, host)
+		code, stdout, stderr := result(t, name, "-port", port)
+		assert.Equal(t, 1, code, name)
+		assert.Empty(t, stdout, name)
+		assert.Equal(t, fmt.Sprintln("Erro:", want), stderr, name)
+	}
+}
+
+func TestConnectionRefused(t *testing.T) {
+	port := refusingPort(t)
+	_, want := net.Dial("tcp", "127.0.0.1:"+port)
+	require.Error(t, want)
+	code, stdout, stderr := result(t, "client", "-port", port)
+	assert.Equal(t, 1, code)
+	assert.Empty(t, stdout)
+	assert.Regexp(t, "^Erro: ", stderr)
+	assert.Contains(t, stderr, "127.0.0.1:"+port)
+	assert.Contains(t, stderr, want.(*net.OpError).Err.Error())
+}
+
+func TestHelp(t *testing.T) {
+	for _, name := range []string{"server", "client", "lesson"} {
+		code, stdout, stderr := result(t, name, "-h")
+		assert.Equal(t, 0, code, name)
+		assert.Empty(t, stdout, name)
+		assert.Contains(t, stderr, "-port int", name)
+	}
+}
