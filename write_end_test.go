@@ -181,14 +181,16 @@ func TestWriteEndBehindMuchData(t *testing.T) {
 	}
 }
 
-// End on a connection that the peer has reset tells the reset, not that there is nothing to end.
+// End on a connection that the peer has reset tells the reset, as reading does, and not that there
+// is nothing left to end.
 func TestWriteEndAfterReset(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
 		consume(c)
 		c.On.Error(func(err error) { assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
-		a.Reset()
-		l.AfterFunc(0, c.End)
+		c.On.Close(func(hadError bool) { assert.True(t, hadError) })
+		a.Reset() // nobody reads a: the reset is there at once
+		c.End()
 	})
 	run(t, l)
 }
