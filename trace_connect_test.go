@@ -337,5 +337,4 @@ var notApplicable = map[string]string{
 	"emitter-newlistener":           "there are no newListener and removeListener events",
 	"emitter-builtin-listeners":     "the socket has no listeners of its own",
 	"timeout-callbacks-accumulate":  "SetTimeout takes no callback",
-	"timeout-option":                "Connect takes no timeout: SetTimeout before it is the same",
 }

@@ -125,6 +125,14 @@ var timeoutScenarios = map[string]scenario{
 		c.On.Timeout(r.end)
 		c.Connect("tcp", address)
 	}},
+	"timeout-option": {play: func(r *rig) { // Connect takes none: SetTimeout before it is the same
+		address := r.accept(nil, nil)
+		c := r.client(nil)
+		must(r, c.SetTimeout(40*ms))
+		r.log("client", "timeout=%d", c.Timeout()/ms)
+		c.On.Ready(r.end)
+		c.Connect("tcp", address)
+	}},
 	"timeout-while-attempting": {play: func(r *rig) {
 		c := r.client(&evnet.SocketOptions{Dialer: silent()})
 		must(r, c.SetTimeout(60*ms))
