@@ -25,7 +25,7 @@ func (s *Socket) End() {
 	if s.tr == nil && s.dial == nil {
 		s.loop.tick(s.finished)
 	}
-	s.leave(s.kick())
+	s.leave(s.kick(0))
 }
 
 // Close sends what is queued and this side's end, then closes, without waiting for the peer's end:

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"evnet"
 
@@ -64,14 +65,17 @@ func TestPipeToWriterThatFails(t *testing.T) {
 			aside(l, func() {
 				_, _ = io.WriteString(peer, "hello")
 				_, _ = io.WriteString(peer, "world")
-				l.Do(func() {
-					l.AfterFunc(0, func() {
-						assert.True(t, s.Paused())
-						assert.False(t, s.Destroyed())
-						s.Destroy(nil)
-					})
-				})
 			})
+			var look func()
+			look = func() {
+				if !s.Paused() {
+					l.AfterFunc(time.Millisecond, look)
+					return
+				}
+				assert.False(t, s.Destroyed())
+				s.Destroy(nil)
+			}
+			look()
 			run(t, l)
 			assert.Equal(t, "hello", dst.String())
 			assert.Len(t, log.list, 1)
@@ -287,6 +291,9 @@ func TestPipeDestinationCloses(t *testing.T) {
 					assert.True(t, middle.Writable())
 					source.Destroy(nil)
 					middle.Destroy(nil)
+				})
+				near[0].On.Finish(func() { // the peer has not answered yet
+					l.Post(func() { assert.True(t, middle.Paused()) })
 				})
 				leave(near[0])
 			})

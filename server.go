@@ -296,12 +296,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	onLoop := slices.ContainsFunc(s.settings, func(set *settings) bool { return set.Loop.here() })
 	done := make(chan struct{})
-	sockets := s.Sockets()
 	s.mu.Lock()
-	if s.lis == nil && len(sockets) == 0 {
+	if s.lis == nil && len(s.live) == 0 {
 		s.mu.Unlock()
 		return ErrServerNotRunning
 	}
+	sockets := s.openSockets()
 	if onLoop {
 		unwatch := context.AfterFunc(ctx, s.CloseAllConnections)
 		s.afterClose = append(s.afterClose, func() { unwatch() })
@@ -329,6 +329,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Sockets() []*Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.openSockets()
+}
+
+// openSockets is Sockets with s.mu held.
+func (s *Server) openSockets() []*Socket {
 	sockets := make([]*Socket, 0, len(s.live))
 	for c, open := range s.live {
 		if open {

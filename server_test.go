@@ -276,7 +276,7 @@ func TestServerShutdownAfterClose(t *testing.T) {
 
 // The last socket may close at the very time at which Shutdown looks.
 func TestServerShutdownWhileTheLastSocketCloses(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience/2)
+	ctx, cancel := context.WithTimeout(context.Background(), patience/12)
 	defer cancel()
 	for range 300 {
 		l := evnet.NewLoop()
@@ -284,11 +284,15 @@ func TestServerShutdownWhileTheLastSocketCloses(t *testing.T) {
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 		server.On.Connection(func(s *evnet.Socket) {
 			require.NoError(t, server.Close(nil))
+			about := make(chan struct{})
 			aside(l, func() {
+				close(about)
 				if err := server.Shutdown(ctx); err != nil {
 					assert.ErrorIs(t, err, evnet.ErrServerNotRunning)
 				}
 			})
+			<-about
+			runtime.Gosched()
 			s.Destroy(nil)
 		})
 		require.NoError(t, server.Serve(m))
@@ -342,18 +346,26 @@ func TestServerCloseWaitsForConnections(t *testing.T) {
 			assert.ErrorIs(t, server.Close(say("never")), evnet.ErrServerNotRunning)
 			assert.Nil(t, server.Address())
 			for _, other := range server.Sockets() {
-				l.Post(other.End)
+				other.Destroy(nil) // both before either tells its Close
 			}
+			assert.Zero(t, server.Connections())
 		}
 	})
 	server.On.Close(say("event"))
 	for range 2 {
 		c := client(l)
 		c.Resume()
+		c.On.Error(func(error) {})
 		c.Connect("tcp", addr)
 	}
 	run(t, l)
 	assert.Equal(t, []string{"socket", "socket", "event", "callback"}, events)
+
+	events = nil // the callback of one Close is not that of the next
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	require.NoError(t, server.Close(nil))
+	run(t, l)
+	assert.Equal(t, []string{"event"}, events)
 }
 
 func TestServerListenContext(t *testing.T) {

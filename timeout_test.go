@@ -260,6 +260,27 @@ func TestTimeoutOfClosingByThePeersEnd(t *testing.T) {
 	})
 }
 
+// ending is a conn whose peer ends at once, and takes nothing.
+type ending struct{ net.Conn }
+
+func (ending) Read([]byte) (int, error) { return 0, io.EOF }
+
+// The closing phase begins once: this side's end does not start it anew.
+func TestTimeoutOfClosingByBothEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := net.Pipe()
+		began := time.Now()
+		s := evnet.Wrap(ending{here}, &evnet.SocketOptions{Loop: l, CloseTimeout: 3 * second, AllowHalfOpen: true})
+		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
+		l.AfterFunc(2*second, func() { _, _ = s.WriteString("unread"); s.End() })
+		run(t, l)
+		assert.True(t, s.Destroyed())
+		assert.Equal(t, 3*second, time.Since(began))
+		_ = there.Close()
+	})
+}
+
 // CloseTimeout is nothing to a socket that closes in time.
 func TestTimeoutOfClosingInTime(t *testing.T) {
 	inBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *bubble) {

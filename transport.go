@@ -114,7 +114,7 @@ func (t *transport) mayRead() bool {
 func (t *transport) leave() {
 	t.s.mu.Lock()
 	t.reading = false
-	if t.broken == nil {
+	if t.broken == nil || t.s.tr != t {
 		t.s.mu.Unlock()
 		return
 	}
@@ -288,7 +288,10 @@ func (t *transport) goOn(failed error) bool {
 		}
 	}
 	t.writing = false
-	s.flushEnd()
+	if err := s.flushEnd(); err != nil {
+		s.writeFailed(err)
+		return false
+	}
 	s.mu.Unlock()
 	return false
 }

@@ -27,6 +27,7 @@ type outbound struct {
 	corkedAt  int64 // accepted when the first cork came: what is behind it waits
 	needDrain bool  // a Write went over the high-water mark; Drain is owed
 	deferred  bool  // the loop flushes after the running task
+	deferAt   int64 // accepted when that was decided: what is behind it waits, to leave together
 	reserved  bool  // deliverWrites is among the loop's ticks
 
 	ending     bool // End was called
@@ -88,7 +89,7 @@ func write[T []byte | string](s *Socket, p T, done func(error)) (int, error) {
 	if done != nil {
 		o.waiting.push(waiter{end: o.accepted, done: done})
 	}
-	err := s.kick()
+	err := s.kick(len(p))
 	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 {
 		s.reserveDelivery() // before what this callback posts next, as in Node
 	}
@@ -153,13 +154,14 @@ func release(b *[]byte) {
 	}
 }
 
-// kick sends what is queued: after the running task if there is one, else now. s.mu is held.
-func (s *Socket) kick() error {
-	if s.out.deferred || !s.maySend() {
+// kick sends what is queued, the last n bytes of it new: after the running task if there is one,
+// else now. s.mu is held.
+func (s *Socket) kick(n int) error {
+	if s.out.deferred || s.tr == nil || s.handshake || s.out.corks > 0 {
 		return nil
 	}
 	if s.loop.deferFlush(s) {
-		s.out.deferred = true
+		s.out.deferred, s.out.deferAt = true, s.out.accepted-int64(n)
 		return nil
 	}
 	return s.flushLocked()
@@ -189,6 +191,7 @@ func (s *Socket) leave(err error) {
 
 // flushLocked hands the conn what it takes and leaves the rest to the writer. s.mu is held.
 func (s *Socket) flushLocked() error {
+	s.out.deferAt = s.out.accepted
 	if !s.maySend() {
 		return nil
 	}
@@ -306,10 +309,14 @@ func (o *outbound) take(limit int) [][]byte {
 	return batch
 }
 
-// sendable is how many bytes may leave: all that are queued, but for those behind a cork.
+// sendable is how many bytes may leave: all that are queued, but for those behind a cork and those
+// of the running callback.
 func (o *outbound) sendable() int {
-	if o.corks > 0 {
+	switch {
+	case o.corks > 0:
 		return int(o.corkedAt - o.sent)
+	case o.deferred:
+		return int(o.deferAt - o.sent)
 	}
 	return o.queued
 }

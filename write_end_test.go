@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -269,18 +270,59 @@ func TestWriteReadFromSocketCloses(t *testing.T) {
 	}
 }
 
-// End by another hand ends it too.
+// End by another hand ends it too, at once.
 func TestWriteReadFromEnded(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	returned := make(chan struct{})
 	aside(l, func() {
+		defer close(returned)
 		_, err := s.ReadFrom(strings.NewReader(strings.Repeat("x", 640<<10)))
 		assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
 	})
 	aside(l, func() {
 		_, _ = io.ReadFull(peer, make([]byte, 10))
 		s.End()
+		<-returned // before the peer has taken the rest
 		_, _ = io.Copy(io.Discard, peer)
 	})
 	run(t, l)
+}
+
+// gate is a conn whose writes wait to be let through, and are noted.
+type gate struct {
+	net.Conn
+	open   chan struct{}
+	writes chan string
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.writes <- string(p)
+	<-g.open
+	return len(p), nil
+}
+
+// The writes of one callback leave together also when an earlier one is still being written.
+func TestWriteTogetherBehindOneUnderWay(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	g := &gate{Conn: here, open: make(chan struct{}), writes: make(chan string, 10)}
+	s := evnet.Wrap(g, &evnet.SocketOptions{Loop: l})
+	_, _ = s.WriteString("first")
+	aside(l, func() {
+		assert.Equal(t, "first", <-g.writes)
+		l.Do(func() {
+			close(g.open)
+			for _, text := range []string{"a", "b", "c"} {
+				_, _ = s.WriteString(text)
+				for range 100 {
+					runtime.Gosched() // the writer has every chance to come back meanwhile
+				}
+			}
+		})
+		assert.Equal(t, "abc", <-g.writes)
+		s.Destroy(nil)
+	})
+	run(t, l)
+	_ = there.Close()
 }

@@ -1,0 +1,344 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// answers is a Resolver that says the same whatever network is asked for, and notes what was.
+type answers struct {
+	list  []string
+	asked []string
+}
+
+func (a *answers) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
+	a.asked = append(a.asked, network+" "+host)
+	var ips []netip.Addr
+	for _, text := range a.list {
+		ips = append(ips, netip.MustParseAddr(text))
+	}
+	return ips, nil
+}
+
+// tries connects to a name, without a network: each attempt is noted, refused, or left alone.
+type tries struct {
+	l       *evnet.Loop
+	of      evnet.SocketOptions
+	hang    map[string]bool // addresses that never answer
+	started []string
+	slow    int
+	at      []time.Duration
+	err     error
+}
+
+var errRefused = errors.New("refused by the test")
+
+func (r *tries) run(t *testing.T, network string) {
+	began := time.Now()
+	r.l = evnet.NewLoop()
+	r.of.Loop = r.l
+	r.of.Dialer = &net.Dialer{ControlContext: func(ctx context.Context, _, address string, _ syscall.RawConn) error {
+		host, _, _ := net.SplitHostPort(address)
+		if r.hang[host] {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return errRefused
+	}}
+	s := evnet.NewSocket(&r.of)
+	s.On.ConnectionAttempt(func(a evnet.Attempt) {
+		host, _, _ := net.SplitHostPort(a.Address)
+		r.started = append(r.started, host)
+		r.at = append(r.at, time.Since(began))
+	})
+	s.On.ConnectionAttemptTimeout(func(evnet.Attempt) {
+		if r.slow++; r.slow == len(r.hang) {
+			s.Destroy(nil)
+		}
+	})
+	s.On.Error(func(err error) { r.err = err })
+	s.Connect(network, "name.example:80")
+	run(t, r.l)
+}
+
+func TestOptionsResolver(t *testing.T) {
+	for network, want := range map[string]string{"tcp": "ip", "tcp4": "ip4", "tcp6": "ip6"} {
+		a := &answers{list: []string{"127.0.0.1"}}
+		r := &tries{of: evnet.SocketOptions{Resolver: a}}
+		r.run(t, network)
+		assert.Equal(t, []string{want + " name.example"}, a.asked)
+	}
+}
+
+// Family keeps to its addresses, though the resolver answers with others too.
+func TestOptionsFamily(t *testing.T) {
+	list := []string{"127.0.0.1", "::1", "127.0.0.2", "::2"}
+	for family, c := range map[int]struct {
+		asked string
+		want  []string
+	}{
+		0: {"ip name.example", []string{"127.0.0.1", "::1", "127.0.0.2", "::2"}},
+		4: {"ip4 name.example", []string{"127.0.0.1", "127.0.0.2"}},
+		6: {"ip6 name.example", []string{"::1", "::2"}},
+	} {
+		a := &answers{list: list}
+		r := &tries{of: evnet.SocketOptions{Resolver: a, Family: family}}
+		r.run(t, "tcp")
+		assert.Equal(t, []string{c.asked}, a.asked)
+		assert.Equal(t, c.want, r.started, "family %d", family)
+	}
+	r := &tries{of: evnet.SocketOptions{Family: 5}}
+	r.run(t, "tcp")
+	assert.Equal(t, "ERR_INVALID_ARG_VALUE", evnet.Code(r.err))
+}
+
+func TestOptionsNoAutoSelectFamily(t *testing.T) {
+	a := &answers{list: []string{"127.0.0.2", "::1", "127.0.0.1"}}
+	r := &tries{of: evnet.SocketOptions{Resolver: a, NoAutoSelectFamily: true}}
+	r.run(t, "tcp")
+	assert.Equal(t, []string{"127.0.0.2"}, r.started)
+	assert.ErrorIs(t, r.err, errRefused)
+	var all *evnet.ConnectError
+	assert.NotErrorAs(t, r.err, &all, "one address, one error")
+}
+
+func TestOptionsAttemptDelay(t *testing.T) {
+	t.Run("slow attempts", func(t *testing.T) {
+		a := &answers{list: []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}}
+		hang := map[string]bool{"127.0.0.1": true, "127.0.0.2": true}
+		r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: 30 * time.Millisecond}, hang: hang}
+		r.run(t, "tcp")
+		require.Equal(t, 2, r.slow)
+		for i, at := range r.at {
+			assert.GreaterOrEqual(t, at, time.Duration(i)*30*time.Millisecond)
+		}
+	})
+	t.Run("failed attempts wait for nothing", func(t *testing.T) {
+		a := &answers{list: []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}}
+		r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: time.Hour}}
+		r.run(t, "tcp")
+		assert.Len(t, r.started, 3)
+		var all *evnet.ConnectError
+		require.ErrorAs(t, r.err, &all)
+		assert.Len(t, all.Errs, 3)
+	})
+	t.Run("negative", func(t *testing.T) { // a slow one is waited for, for ever
+		a := &answers{list: []string{"127.0.0.1", "127.0.0.2"}}
+		r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: -1, IdleTimeout: 30 * time.Millisecond}, hang: map[string]bool{"127.0.0.1": true}}
+		r.run(t, "tcp")
+		assert.Equal(t, []string{"127.0.0.1"}, r.started)
+		assert.Zero(t, r.slow)
+	})
+}
+
+func TestOptionsDialerLocalAddr(t *testing.T) {
+	if !onLinux {
+		t.Skip("127.0.0.2 may not be there")
+	}
+	l := evnet.NewLoop()
+	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
+	linked(t, l, &evnet.SocketOptions{Dialer: &net.Dialer{LocalAddr: local}}, nil, func(c, a *evnet.Socket) {
+		assert.Equal(t, "127.0.0.2", c.LocalAddr().(*net.TCPAddr).IP.String())
+		assert.Equal(t, c.LocalAddr().String(), a.RemoteAddr().String())
+		a.Resume()
+		c.Resume()
+		c.End()
+	})
+	run(t, l)
+}
+
+// Timeout of the Dialer bounds each attempt.
+func TestOptionsDialerTimeout(t *testing.T) {
+	d := &net.Dialer{Timeout: 10 * time.Millisecond, ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	l := evnet.NewLoop()
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: d, Resolver: &answers{list: []string{"127.0.0.1", "127.0.0.2"}}})
+	failed := 0
+	s.On.ConnectionAttemptFailed(func(_ evnet.Attempt, err error) {
+		failed++
+		var timeout net.Error
+		require.ErrorAs(t, err, &timeout)
+		assert.True(t, timeout.Timeout())
+	})
+	s.On.Error(func(error) {})
+	s.Connect("tcp", "name.example:80")
+	run(t, l)
+	assert.Equal(t, 2, failed)
+	assert.Equal(t, "ETIMEDOUT", evnet.Code(s.Err()))
+}
+
+func TestOptionsAllowHalfOpen(t *testing.T) {
+	for _, allow := range []bool{false, true} {
+		l := evnet.NewLoop()
+		linked(t, l, &evnet.SocketOptions{AllowHalfOpen: allow}, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+			assert.Equal(t, allow, c.AllowHalfOpen())
+			assert.True(t, a.AllowHalfOpen())
+			a.Resume()
+			c.Resume()
+			a.End()
+			c.On.End(func() {
+				l.AfterFunc(0, func() {
+					assert.Equal(t, allow, c.Writable())
+					c.End()
+				})
+			})
+		})
+		run(t, l)
+	}
+}
+
+// Logger is told what no listener of Error hears, on either side.
+func TestOptionsLogger(t *testing.T) {
+	mine, servers := &records{}, &records{}
+	l := evnet.NewLoop()
+	linked(t, l, &evnet.SocketOptions{Logger: slog.New(mine)}, &evnet.ServerOptions{Logger: slog.New(servers)}, func(c, a *evnet.Socket) {
+		c.Destroy(boom("mine"))
+		a.Destroy(boom("theirs"))
+	})
+	run(t, l)
+	require.Len(t, mine.list, 1)
+	require.Len(t, servers.list, 1)
+	assert.Equal(t, slog.LevelWarn, mine.list[0].Level)
+}
+
+// hook is a Resolver that answers 127.0.0.1 after a function was called.
+type hook func()
+
+func (h hook) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	h()
+	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+}
+
+// closedByPeer fails unless the other end of conn is gone.
+func closedByPeer(t *testing.T, conn net.Conn) {
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_, err := conn.Read(make([]byte, 1))
+	assert.Error(t, err)
+	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "a conn was left open")
+	_ = conn.Close()
+}
+
+// Whatever ends a socket while it connects, and whenever, no conn is left and Connect never comes.
+func TestOptionsConnectEndedOnTheWay(t *testing.T) {
+	cause := errors.New("a cause")
+	ends := map[string]struct {
+		end  func(s *evnet.Socket, cancel func())
+		want error
+	}{
+		"context": {func(_ *evnet.Socket, cancel func()) { cancel() }, context.Canceled},
+		"destroy": {func(s *evnet.Socket, _ func()) { s.Destroy(cause) }, cause},
+	}
+	for how, e := range ends {
+		for _, when := range []string{"at once", "asked", "lookup", "attempt", "dialing", "dialed"} {
+			t.Run(how+" "+when, func(t *testing.T) {
+				ln, err := net.Listen("tcp", "127.0.0.1:0")
+				require.NoError(t, err)
+				defer ln.Close()
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				l := evnet.NewLoop()
+				var s *evnet.Socket
+				at := func(stage string) {
+					if stage == when {
+						e.end(s, cancel)
+					}
+				}
+				d := &net.Dialer{ControlContext: func(context.Context, string, string, syscall.RawConn) error {
+					at("dialing")
+					return nil
+				}}
+				s = evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: d, Resolver: hook(func() { at("asked") })})
+				s.On.Lookup(func(evnet.Lookup) { at("lookup") })
+				s.On.ConnectionAttempt(func(evnet.Attempt) {
+					at("attempt")
+					if when != "dialed" {
+						return
+					}
+					l.Post(func() { // once the conn is made, and before the loop hears of it
+						conn, err := ln.Accept()
+						require.NoError(t, err)
+						at("dialed")
+						aside(l, func() { closedByPeer(t, conn) })
+					})
+				})
+				s.On.Connect(func() { t.Error("Connect, though it was ended before"); s.Destroy(nil) })
+				s.On.Error(func(err error) { assert.ErrorIs(t, err, e.want) })
+				closes := 0
+				s.On.Close(func(bool) { closes++ })
+				s.ConnectContext(ctx, "tcp", "name.example:"+port(ln.Addr().String()))
+				at("at once")
+				run(t, l)
+				assert.Equal(t, 1, closes)
+				assert.ErrorIs(t, s.Err(), e.want)
+
+				mine, err := net.Dial("tcp", ln.Addr().String()) // the last: what came before it is closed
+				require.NoError(t, err)
+				for {
+					conn, err := ln.Accept()
+					require.NoError(t, err)
+					if conn.RemoteAddr().String() == mine.LocalAddr().String() {
+						_ = conn.Close()
+						break
+					}
+					closedByPeer(t, conn)
+				}
+				_ = mine.Close()
+			})
+		}
+	}
+}
+
+// A context that ends once Connect was emitted has no effect, nor has one after a destruction.
+func TestOptionsContextEndsLater(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, nil)
+	server.On.Connection(func(a *evnet.Socket) {
+		_ = server.Close(nil)
+		a.Pipe(a)
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	c := client(l)
+	c.On.Connect(func() {
+		cancel()
+		_, _ = c.WriteString("still here")
+	})
+	got := ""
+	c.On.Data(func(p []byte) {
+		got += string(p)
+		c.End()
+	})
+	c.ConnectContext(ctx, "tcp", addr)
+	run(t, l)
+	assert.NoError(t, c.Err())
+	assert.Equal(t, "still here", got)
+}
+
+// Right after Connect was emitted there is a conn to close.
+func TestOptionsDestroyInConnect(t *testing.T) {
+	l := evnet.NewLoop()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c := client(l)
+	c.On.Connect(func() { c.Destroy(nil) })
+	c.On.Ready(func() { t.Error("Ready after Destroy") })
+	c.Connect("tcp", ln.Addr().String())
+	run(t, l)
+	conn, err := ln.Accept()
+	require.NoError(t, err)
+	closedByPeer(t, conn)
+}
