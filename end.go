@@ -129,6 +129,9 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.out.drop(s.dropError(err))
 	tr, dial, opened, callbacksFirst := s.tr, s.dial, s.opened, s.out.failedHere
 	s.tr, s.dial = nil, nil
+	if tr != nil {
+		tr.gone, tr.want = true, false
+	}
 	s.mu.Unlock()
 	s.wakeReadFrom()
 

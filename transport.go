@@ -34,7 +34,7 @@ type transport struct {
 	waiting     bool  // the reader waits for the loop, not in Read
 	interrupted bool  // a read deadline in the past is set, to bring the reader back from Read
 	writing     bool  // the writer is there
-	gone        bool  // close was called
+	gone        bool  // the socket is destroyed
 	broken      error // why writing failed, while the reader is asked whether it knows better
 
 	// Handed from the reader to the loop and back.
@@ -313,11 +313,9 @@ func (t *transport) halfCloses() bool {
 	return ok
 }
 
-// close closes the conn, with a reset if asked for and known. s.mu is not held.
+// close closes the conn, with a reset if asked for and known. The transport is gone already, and
+// s.mu is not held.
 func (t *transport) close(reset bool) {
-	t.s.mu.Lock()
-	t.gone, t.want = true, false
-	t.s.mu.Unlock()
 	if reset {
 		if c, ok := t.conn.(interface{ SetLinger(int) error }); ok {
 			_ = c.SetLinger(0)

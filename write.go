@@ -314,9 +314,9 @@ func (o *outbound) take(limit int) [][]byte {
 func (o *outbound) sendable() int {
 	switch {
 	case o.corks > 0:
-		return int(o.corkedAt - o.sent)
+		return min(int(o.corkedAt-o.sent), o.queued)
 	case o.deferred:
-		return int(o.deferAt - o.sent)
+		return min(int(o.deferAt-o.sent), o.queued)
 	}
 	return o.queued
 }
