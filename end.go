@@ -122,6 +122,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.destroyed, s.err = true, err
 	s.notify.stop()
 	s.kill.stop()
+	s.loop.remove(unconnected{s})
 	if s.closeTimer != nil {
 		s.closeTimer.Stop()
 		s.closeTimer = nil

@@ -80,7 +80,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 // SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing
 // handed to the system, no step of Connect. It runs from now on, also before and during Connect,
 // while paused and half closed, and again from the next activity after it was told. 0 switches it
-// off. It closes nothing: SocketOptions.IdleTimeout does. After Destroy it does nothing. A negative
+// off. It does not keep Run going, and ends with it. It closes nothing: SocketOptions.IdleTimeout does. After Destroy it does nothing. A negative
 // d is ErrInvalidTimeout and changes nothing. Node: socket.setTimeout.
 func (s *Socket) SetTimeout(d time.Duration) error {
 	if d < 0 {
@@ -97,9 +97,23 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 		s.notify.fired = false
 		return nil
 	}
-	s.notify.set = time.Now()
-	s.startTimer(&s.notify, d)
+	if s.held || s.loop.add(unconnected{s}, false) {
+		s.notify.set = time.Now()
+		s.startTimer(&s.notify, d)
+	}
 	return nil
+}
+
+// unconnected stands for the timer of a socket that is not open, so that it does not outlive Run.
+type unconnected struct{ s *Socket }
+
+func (u unconnected) halt() {
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	if !u.s.held {
+		u.s.notify.stop()
+	}
+	u.s.loop.remove(u)
 }
 
 // Timeout is what SetTimeout has set, 0 if nothing. Node: socket.timeout.

@@ -351,3 +351,17 @@ func TestTimeoutTimersOfBusyLoop(t *testing.T) {
 		assert.Equal(t, []int{1, 2, 4}, got)
 	})
 }
+
+// The timer of a socket that is never connected does not keep Run going, and ends with it.
+func TestTimeoutNeverConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := client(l)
+		s.On.Timeout(func() { t.Error("a timer has outlived Run") })
+		require.NoError(t, s.SetTimeout(second))
+		l.AfterFunc(second/2, func() {})
+		run(t, l)
+		time.Sleep(2 * second) // of the bubble: no time passes
+		run(t, l)
+	})
+}
