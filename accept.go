@@ -12,6 +12,18 @@ const (
 	maxPending = 128 // accepted conns that wait for a busy loop
 )
 
+// spawnAccept starts accepting. Each loop waits for the end of it: its last conn is still to be taken
+// there.
+func (s *Server) spawnAccept(lis *listening) {
+	done := make(chan struct{})
+	for _, set := range s.settings {
+		if set.Loop != s.loop {
+			set.Loop.spawn(func() { <-done })
+		}
+	}
+	s.loop.spawn(func() { defer close(done); s.accept(lis) })
+}
+
 // accept takes connections until the listener is closed. An error that passes does not end it.
 func (s *Server) accept(lis *listening) {
 	retry := firstRetry

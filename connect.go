@@ -23,8 +23,9 @@ var (
 // SocketOptions.AttemptDelay after the one before, until one answers.
 //
 // Data may be written already; it is sent once connected. A socket that has closed may be connected
-// again: listeners, encoding, Pause and SetTimeout stay, everything else starts anew. On a socket
-// that is connecting or connected it is a failure, ErrAlreadyConnected. Node: socket.connect.
+// again: listeners, encoding, Pause (also that of a Pipe that ended) and SetTimeout stay, everything
+// else starts anew. On one that is on its way to Close, the connection is started after Close, and
+// until then writes are refused. On a socket that is connecting or connected it is a failure, ErrAlreadyConnected. Node: socket.connect.
 func (s *Socket) Connect(network, address string) {
 	s.ConnectContext(context.Background(), network, address)
 }
@@ -85,6 +86,7 @@ func (s *Socket) startAnew() {
 	for i := range waiting.items {
 		waiting.items[i].end = 0
 	}
+	s.epoch++
 	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
 	s.conn, s.local, s.remote, s.closeTimer = nil, nil, nil, nil
 	in := inbound{mode: s.in.mode, onRead: s.in.onRead, pipes: s.in.pipes, encoding: s.in.encoding}

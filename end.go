@@ -116,6 +116,7 @@ func (s *Socket) Reset() {
 // reading or writing it, and they may want the lock.
 func (s *Socket) destroyLocked(err error, reset bool) {
 	if s.destroyed {
+		s.again = nil
 		s.mu.Unlock()
 		return
 	}
@@ -146,6 +147,24 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 		s.server.socketDestroyed(s)
 	}
 	s.loop.tick(func() {
+		returned := false
+		defer func() { // even if a callback panics
+			s.leavePipes()
+			finish := func() { s.finishClose(err != nil) }
+			switch {
+			case opened:
+				s.loop.close(finish)
+			case returned:
+				finish()
+			default:
+				s.loop.tick(finish)
+			}
+			if !returned {
+				s.mu.Lock()
+				s.reserveDelivery() // the callbacks that are left
+				s.mu.Unlock()
+			}
+		}()
 		if callbacksFirst {
 			s.deliverWrites(-1) // as in Node
 		}
@@ -153,12 +172,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 			s.emitError(err)
 		}
 		s.deliverWrites(-1)
-		s.leavePipes()
-		if opened {
-			s.loop.close(func() { s.finishClose(err != nil) })
-		} else {
-			s.finishClose(err != nil)
-		}
+		returned = true
 	})
 }
 
@@ -208,7 +222,8 @@ func (s *Socket) release() {
 // bothEnded closes the socket once the peer's end was delivered and its own was sent.
 func (s *Socket) bothEnded() {
 	s.mu.Lock()
-	if s.in.ended && s.out.finished || s.out.closeAfter && s.out.finished {
+	sending := s.tr != nil && s.tr.ending // closing the conn now might cut the end off
+	if s.out.finished && (s.in.ended || s.out.closeAfter) && !sending {
 		s.destroyLocked(nil, false)
 		return
 	}

@@ -54,7 +54,7 @@ type Loop struct {
 	borrowed bool          // Do, on the caller's goroutine, while nobody runs the loop
 	stopping bool          // Serve's context has ended: nothing new is taken
 	leaving  bool          // nothing referenced is left: nothing new is taken that is not
-	grace    int           // tasks run since then with nothing open any more
+	grace    int           // tasks that may still run when nothing is open any more; 0: not so far yet
 	owner    uint64        // the goroutine, while running or borrowed
 	free     *sync.Cond    // signalled when running or borrowed becomes false
 	left     chan struct{} // closed when running becomes false
@@ -104,7 +104,8 @@ func (l *Loop) Serve(ctx context.Context) error {
 }
 
 // Post runs fn on the loop, soon: after the callback that is running, before the next I/O event.
-// Functions run in the order of posting. A pending one keeps Run from returning. A nil fn is
+// Functions run in the order of posting. A pending one keeps Run from returning, unless they go on
+// for ever while Run or Serve is ending. A nil fn is
 // logged and otherwise ignored. Node: process.nextTick.
 func (l *Loop) Post(fn func()) {
 	if fn == nil {
@@ -282,9 +283,12 @@ func (l *Loop) next(ctx context.Context, serve bool) (func(), func(*PanicError))
 			l.stopping = true
 			l.haltAll()
 		}
-		if (l.stopping || l.leaving) && len(l.open) == 0 && l.workers == 0 {
+		if (l.stopping || l.leaving && l.refs+l.held == 0) && len(l.open) == 0 && l.workers == 0 {
 			// A callback that goes on for ever must not hold the end back.
-			if l.grace++; l.grace > maxTicks {
+			if l.grace == 0 {
+				l.grace = maxTicks + l.ticks.len() + l.events.len() + l.closing.len()
+			}
+			if l.grace--; l.grace == 0 {
 				return nil, nil
 			}
 		}
@@ -406,8 +410,8 @@ func (l *Loop) here() bool {
 	return (l.running || l.borrowed) && l.owner == me
 }
 
-// goroutineID is the number in the first line of a stack trace, "goroutine 7 [running]:". Do and
-// the blocking methods alone need it, to tell a callback from a stranger.
+// goroutineID is the number in the first line of a stack trace, "goroutine 7 [running]:". Run,
+// Do and the blocking methods alone need it, to tell the loop from a stranger.
 func goroutineID() uint64 {
 	var buf [64]byte
 	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

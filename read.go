@@ -140,7 +140,10 @@ func (s *Socket) deliver(p []byte, decoded bool) {
 		return
 	}
 	if dec != nil && !decoded {
-		if p = dec.write(nil, p); len(p) == 0 {
+		s.mu.Lock()
+		p = s.in.decoder.write(nil, p) // under the lock: SetEncoding uses it from any goroutine
+		s.mu.Unlock()
+		if len(p) == 0 {
 			return
 		}
 		decoded = true
@@ -213,7 +216,7 @@ func (s *Socket) peerEnded() {
 		l.end()
 	}
 	s.mu.Lock()
-	if !s.halfOpen && !s.out.ending {
+	if !s.halfOpen && !s.out.ending && s.tr != nil {
 		s.loop.tick(s.End)
 	}
 	s.mu.Unlock()

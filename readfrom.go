@@ -14,9 +14,15 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	if s.loop.here() {
 		return 0, ErrOnLoop
 	}
+	s.mu.Lock()
+	epoch := s.epoch
+	s.mu.Unlock()
 	buf := make([]byte, maxChunk)
 	for {
 		got, rerr := r.Read(buf)
+		if err := s.dropped(epoch); err != nil {
+			return n, err
+		}
 		if got > 0 {
 			if _, err := s.Write(buf[:got]); err != nil {
 				if cause := s.Err(); cause != nil {
@@ -27,7 +33,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 			n += int64(got)
 		}
 		if rerr == io.EOF {
-			return n, s.dropped()
+			return n, nil
 		}
 		if rerr != nil {
 			return n, rerr
@@ -38,10 +44,13 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// dropped is why what was queued has been dropped, nil if it was not.
-func (s *Socket) dropped() error {
+// dropped is why what was queued on the connection of that epoch has been dropped, nil if it was not.
+func (s *Socket) dropped(epoch int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.epoch != epoch {
+		return ErrDestroyed
+	}
 	return s.out.dropErr
 }
 

@@ -13,6 +13,7 @@ func (l *Loop) Ref() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held++
+	l.leaving, l.grace = false, 0
 }
 
 // Unref takes back one Ref. Once too often it does nothing.

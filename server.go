@@ -129,7 +129,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		return nilArgument("Serve", "listener")
 	}
 	if err := s.serve(context.Background(), ln, nil); err != nil {
-		return &net.OpError{Op: "listen", Net: ln.Addr().Network(), Addr: ln.Addr(), Err: err}
+		return &net.OpError{Op: "listen", Net: network(ln.Addr()), Addr: ln.Addr(), Err: err}
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
 	s.lis, s.addr, s.closing = lis, ln.Addr(), false
 	s.loop.tick(func() { s.emitListening(lis, onListening) })
-	s.loop.spawn(func() { s.accept(lis) })
+	s.spawnAccept(lis)
 	return nil
 }
 
@@ -242,7 +242,7 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 		return ErrServerNotRunning
 	}
 	s.lis, s.closing = nil, true
-	if lis.ln.Addr().Network() != "unix" {
+	if network(lis.ln.Addr()) != "unix" {
 		s.addr = nil // a Unix server keeps its path, as in Node
 	}
 	if onClose != nil {
@@ -297,11 +297,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	onLoop := slices.ContainsFunc(s.settings, func(set *settings) bool { return set.Loop.here() })
 	done := make(chan struct{})
 	s.mu.Lock()
-	if s.lis == nil && len(s.live) == 0 {
+	if s.lis == nil && !s.closing {
 		s.mu.Unlock()
 		return ErrServerNotRunning
 	}
-	sockets := s.openSockets()
 	if onLoop {
 		unwatch := context.AfterFunc(ctx, s.CloseAllConnections)
 		s.afterClose = append(s.afterClose, func() { unwatch() })
@@ -310,7 +309,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	_ = s.Close(nil) // it may be closed already, and wait for its sockets
-	for _, c := range sockets {
+	for _, c := range s.Sockets() {
 		c.End()
 	}
 	if onLoop {
@@ -329,11 +328,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Sockets() []*Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.openSockets()
-}
-
-// openSockets is Sockets with s.mu held.
-func (s *Server) openSockets() []*Socket {
 	sockets := make([]*Socket, 0, len(s.live))
 	for c, open := range s.live {
 		if open {

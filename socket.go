@@ -71,6 +71,7 @@ type Socket struct {
 	destroyed bool
 	closed    bool // Close was emitted
 	err       error
+	epoch     int    // connections before this one
 	again     func() // Connect called between the destruction and Close
 
 	in      inbound
@@ -134,14 +135,14 @@ func (s *Socket) adopt(conn net.Conn) {
 // begin starts the traffic of a connected socket: it runs on the loop.
 func (s *Socket) begin() {
 	s.mu.Lock()
-	shaking, destroyed, conn := s.handshake, s.destroyed, s.conn
+	shaking, destroyed, conn, tr := s.handshake, s.destroyed, s.conn, s.tr
 	s.mu.Unlock()
 	switch {
 	case destroyed:
 	case shaking:
 		s.loop.spawn(func() {
 			err := conn.(handshaker).HandshakeContext(context.Background())
-			s.loop.event(func() { s.handshaken(err) })
+			s.loop.event(func() { s.handshaken(tr, err) })
 		})
 	default:
 		s.mu.Lock()
@@ -157,15 +158,18 @@ type handshaker interface {
 	HandshakeContext(context.Context) error
 }
 
-func (s *Socket) handshaken(err error) {
+func (s *Socket) handshaken(tr *transport, err error) {
 	s.mu.Lock()
+	if s.tr != tr {
+		s.mu.Unlock()
+		return
+	}
 	s.handshake = false
-	destroyed := s.destroyed
 	s.mu.Unlock()
 	switch {
-	case destroyed:
 	case err != nil:
-		s.Destroy(&net.OpError{Op: "handshake", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err})
+		local, remote := s.LocalAddr(), s.RemoteAddr()
+		s.Destroy(&net.OpError{Op: "handshake", Net: network(remote), Source: local, Addr: remote, Err: err})
 	default:
 		s.emitSecureConnect()
 		s.begin()

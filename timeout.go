@@ -21,7 +21,7 @@ type idleTimer struct {
 
 // touch notes activity: bytes came or went, or the connection made progress. s.mu is held.
 func (s *Socket) touch() {
-	if s.notify.after == 0 && s.kill.after == 0 {
+	if s.destroyed || s.notify.after == 0 && s.kill.after == 0 {
 		return
 	}
 	s.active = time.Now()

@@ -10,6 +10,8 @@ import (
 	"time"
 )
 
+var errInvalidRead = errors.New("evnet: the conn's Read has returned an impossible count")
+
 const (
 	maxChunk  = 64 << 10 // the most that one Data event holds, as in Node
 	minBuffer = 4 << 10  // what an idle reader holds; it grows while reads fill it
@@ -34,6 +36,7 @@ type transport struct {
 	waiting     bool  // the reader waits for the loop, not in Read
 	interrupted bool  // a read deadline in the past is set, to bring the reader back from Read
 	writing     bool  // the writer is there
+	ending      bool  // the writer is sending this side's end
 	gone        bool  // the socket is destroyed
 	broken      error // why writing failed, while the reader is asked whether it knows better
 
@@ -70,13 +73,14 @@ func (t *transport) read() {
 			t.buf = make([]byte, minBuffer)
 		}
 		t.n, t.err = t.conn.Read(t.buf)
-		if t.n <= 0 {
-			if t.n = 0; t.err == nil {
-				continue // io.Reader discourages it, but allows it
-			}
-			if errors.Is(t.err, os.ErrDeadlineExceeded) && t.paused() {
-				continue
-			}
+		if t.n > len(t.buf) {
+			t.n, t.err = 0, errInvalidRead
+		}
+		if t.n = max(t.n, 0); timedOut(t.err) && t.paused() {
+			t.err = nil
+		}
+		if t.n == 0 && t.err == nil {
+			continue // called back; or io.Reader's discouraged but allowed answer
 		}
 		t.s.loop.event(t.deliver)
 		<-t.ack
@@ -222,9 +226,11 @@ func (t *transport) writeBlocking() {
 			for piece := range slices.Chunk(p, maxChunk) { // so that progress shows
 				n, err := writeAll(t.conn, piece)
 				s.mu.Lock()
-				if !t.gone {
-					s.out.took(s, n)
+				if t.gone {
+					s.mu.Unlock()
+					return
 				}
+				s.out.took(s, n)
 				s.mu.Unlock()
 				if failed = err; err != nil {
 					break
@@ -276,11 +282,13 @@ func (t *transport) goOn(failed error) bool {
 		return true
 	}
 	if s.out.wantsEnd() && t.raw == nil {
-		s.out.endSent = true
+		s.out.endSent, t.ending = true, true
 		s.loop.tick(s.finished)
 		s.mu.Unlock()
 		err := t.sendEnd()
 		s.mu.Lock()
+		t.ending = false
+		s.loop.tick(s.bothEnded)
 		if err != nil && !t.gone {
 			t.writing = false
 			s.writeFailed(err)
@@ -335,4 +343,10 @@ func isKernelConn(conn net.Conn) bool {
 		return true
 	}
 	return false
+}
+
+// timedOut also knows conns older than os.ErrDeadlineExceeded.
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -169,7 +169,7 @@ func (s *Socket) kick(n int) error {
 
 // maySend reports whether the queue may move on this goroutine. s.mu is held.
 func (s *Socket) maySend() bool {
-	return s.tr != nil && !s.handshake && s.out.corks == 0 && !s.tr.writing
+	return s.tr != nil && !s.handshake && !s.tr.writing
 }
 
 // flush sends what is queued, now.
@@ -195,7 +195,7 @@ func (s *Socket) flushLocked() error {
 	if !s.maySend() {
 		return nil
 	}
-	if s.out.queued > 0 {
+	if s.out.sendable() > 0 {
 		moved, err := s.out.writeTo(s, s.tr.tryWrite)
 		if err != nil {
 			return err
@@ -203,7 +203,7 @@ func (s *Socket) flushLocked() error {
 		if moved {
 			s.reserveDelivery()
 		}
-		if s.out.queued > 0 {
+		if s.out.sendable() > 0 {
 			s.tr.startWriting()
 		}
 	}
@@ -324,9 +324,7 @@ func (o *outbound) sendable() int {
 // drop empties the queue because of err. s.mu is held.
 func (o *outbound) drop(err error) {
 	o.dropErr = err
-	for o.queue.len() > 0 {
-		release(o.queue.pop())
-	}
+	o.queue = fifo[*[]byte]{} // not released: the writer may still hold a part of a segment
 	o.queued, o.off, o.needDrain, o.corks = 0, 0, false, 0
 }
 
@@ -355,10 +353,13 @@ func (s *Socket) NeedDrain() bool {
 	return s.out.needDrain && !s.out.ending && !s.destroyed
 }
 
-// Cork holds writes back until Uncork was called as often, or End. Node: socket.cork.
+// Cork holds further writes back until Uncork was called as often, or End. Node: socket.cork.
 func (s *Socket) Cork() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.out.ending {
+		return
+	}
 	if s.out.corks++; s.out.corks == 1 {
 		s.out.corkedAt = s.out.accepted
 	}

@@ -1,0 +1,255 @@
+package evnet_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What may go wrong at the seams of a socket's life: callbacks that panic at its end, and what an old
+// connection leaves to the next.
+
+func TestLastingPanicAtTheEnd(t *testing.T) {
+	for _, where := range []string{"error", "write"} {
+		t.Run(where, func(t *testing.T) {
+			l := evnet.NewLoop()
+			panics := 0
+			l.OnPanic(func(*evnet.PanicError) { panics++ })
+			s, _ := wrapped(l, evnet.SocketOptions{})
+			var got []string
+			s.Cork()
+			s.WriteThen([]byte("x"), func(error) {
+				got = append(got, "first")
+				if where == "write" {
+					panic("x")
+				}
+			})
+			s.WriteThen([]byte("x"), func(error) { got = append(got, "second") })
+			s.On.Error(func(error) {
+				if where == "error" {
+					panic("x")
+				}
+			})
+			s.On.Close(func(bool) { got = append(got, "close") })
+			s.Destroy(boom("boom"))
+			run(t, l)
+			assert.Equal(t, 1, panics)
+			assert.Equal(t, []string{"first", "second", "close"}, got)
+		})
+	}
+}
+
+// lagging is a conn that is slow to write, and notes what it was given.
+type lagging struct {
+	net.Conn
+	once          sync.Once
+	began, resume chan struct{}
+	got           bytes.Buffer
+}
+
+func (c *lagging) Write(p []byte) (int, error) {
+	c.once.Do(func() { close(c.began) })
+	<-c.resume
+	return c.got.Write(p)
+}
+
+// What a writer still holds when its socket is destroyed is not given to another socket meanwhile.
+func TestLastingBuffersAreNotShared(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	slow := &lagging{Conn: here, began: make(chan struct{}), resume: make(chan struct{})}
+	s := evnet.Wrap(slow, &evnet.SocketOptions{Loop: l})
+	other, otherPeer := wrapped(l, evnet.SocketOptions{})
+	aside(l, func() {
+		l.Do(func() {
+			for range 40 { // more than the writer takes at a time
+				_, _ = s.Write(bytes.Repeat([]byte("a"), 16000))
+			}
+		})
+		<-slow.began
+		s.Destroy(nil)
+		l.Do(func() {
+			for range 40 {
+				_, _ = other.Write(bytes.Repeat([]byte("b"), 16000))
+			}
+		})
+		close(slow.resume)
+		other.Destroy(nil)
+	})
+	run(t, l)
+	assert.Zero(t, bytes.Count(slow.got.Bytes(), []byte("b")))
+	_ = there.Close()
+	_ = otherPeer.Close()
+}
+
+// shaking is a conn whose handshake fails, late.
+type shaking struct {
+	net.Conn
+	fail chan struct{}
+}
+
+func (c *shaking) HandshakeContext(context.Context) error {
+	<-c.fail
+	return errors.New("the old handshake")
+}
+
+func TestLastingOldHandshake(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, nil)
+	here, there := net.Pipe()
+	c := &shaking{here, make(chan struct{})}
+	s := evnet.Wrap(c, &evnet.SocketOptions{Loop: l})
+	s.On.Error(func(err error) { t.Errorf("the new connection was told: %v", err) })
+	s.Once.Close(func(bool) {
+		s.Connect("tcp", addr)
+		s.Once.Close(func(bool) { _ = server.Close(nil) })
+	})
+	server.On.Connection(func(a *evnet.Socket) { a.Pipe(a) })
+	left := 100 // round trips: time enough for the old handshake to do its harm
+	s.On.Connect(func() {
+		close(c.fail)
+		_, _ = s.WriteString("x")
+	})
+	s.On.Data(func(p []byte) {
+		if left--; left > 0 {
+			_, _ = s.Write(p)
+		} else {
+			s.End()
+		}
+	})
+	l.Post(func() { s.Destroy(nil) })
+	run(t, l)
+	assert.Zero(t, left)
+	_ = there.Close()
+}
+
+// SetEncoding may be called from any goroutine, also while a chunk is being decoded.
+func TestLastingSetEncodingFromElsewhere(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{})
+	require.NoError(t, s.SetEncoding(evnet.UTF8))
+	s.On.Data(func([]byte) {})
+	aside(l, func() {
+		for range 1000 {
+			assert.NoError(t, s.SetEncoding(evnet.UTF8))
+			runtime.Gosched()
+		}
+	})
+	go func() {
+		for range 1000 {
+			_, _ = io.WriteString(peer, "caf\xc3")
+		}
+		_ = peer.Close()
+	}()
+	run(t, l)
+}
+
+// Destroy takes a Connect back that was waiting for Close.
+func TestLastingDestroyConnectDestroy(t *testing.T) {
+	l := evnet.NewLoop()
+	s := client(l)
+	closes := 0
+	s.On.Close(func(bool) { closes++ })
+	s.On.Connect(func() { t.Error("connected after Destroy"); s.Destroy(nil) })
+	addr := closedPort(t)
+	s.Connect("tcp", addr)
+	s.Destroy(nil)
+	s.Connect("tcp", addr)
+	s.Destroy(nil)
+	run(t, l)
+	assert.Equal(t, 1, closes)
+}
+
+// A cork holds what is written behind it, not what was written before, nor an end.
+func TestLastingCorkAfterWrite(t *testing.T) {
+	for name, act := range map[string]func(s *evnet.Socket){
+		"write": func(s *evnet.Socket) { _, _ = s.WriteString("before"); s.Cork(); _, _ = s.WriteString("behind") },
+		"end":   func(s *evnet.Socket) { _, _ = s.WriteString("before"); s.End(); s.Cork() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+				got := ""
+				done := func() {
+					assert.Equal(t, "before", got)
+					c.Destroy(nil)
+					a.Destroy(nil)
+				}
+				a.On.Data(func(p []byte) {
+					if got += string(p); name == "write" {
+						done()
+					}
+				})
+				a.On.End(done)
+				act(c)
+			})
+			run(t, l)
+		})
+	}
+}
+
+// odd is a conn whose Read gives an impossible count.
+type odd struct{ net.Conn }
+
+func (odd) Read(p []byte) (int, error) { return len(p) + 1, nil }
+
+func TestLastingImpossibleRead(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	s := evnet.Wrap(odd{here}, &evnet.SocketOptions{Loop: l})
+	s.On.Error(func(error) {})
+	run(t, l)
+	assert.ErrorContains(t, s.Err(), "impossible count")
+	_ = there.Close()
+}
+
+// tired is a conn with a time-out error of its own, older than os.ErrDeadlineExceeded.
+type tired struct{ net.Conn }
+
+type oldTimeout struct{}
+
+func (oldTimeout) Error() string   { return "too late" }
+func (oldTimeout) Timeout() bool   { return true }
+func (oldTimeout) Temporary() bool { return true }
+
+func (c tired) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		err = oldTimeout{}
+	}
+	return n, err
+}
+
+func TestLastingPauseOfAnOldConn(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	s := evnet.Wrap(tired{here}, &evnet.SocketOptions{Loop: l})
+	got := ""
+	s.On.Data(func(p []byte) {
+		got += string(p)
+		l.AfterFunc(0, func() { // the reader is back in Read
+			s.Pause()
+			l.AfterFunc(0, s.Resume)
+		})
+	})
+	go func() {
+		for range 20 {
+			_, _ = io.WriteString(there, "x")
+		}
+		_ = there.Close()
+	}()
+	run(t, l)
+	assert.NoError(t, s.Err())
+	assert.Len(t, got, 20)
+}
