@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"evnet"
 
@@ -72,9 +73,12 @@ func TestLastingBuffersAreNotShared(t *testing.T) {
 	other, otherPeer := wrapped(l, evnet.SocketOptions{})
 	aside(l, func() {
 		l.Do(func() {
-			for range 40 { // more than the writer takes at a time
+			s.Cork()
+			_, _ = s.Write(bytes.Repeat([]byte("a"), 200<<10))
+			for range 20 { // more than the writer takes at a time: it takes a part of one of these
 				_, _ = s.Write(bytes.Repeat([]byte("a"), 16000))
 			}
+			s.Uncork()
 		})
 		<-slow.began
 		s.Destroy(nil)
@@ -236,15 +240,21 @@ func TestLastingPauseOfAnOldConn(t *testing.T) {
 	here, there := net.Pipe()
 	s := evnet.Wrap(tired{here}, &evnet.SocketOptions{Loop: l})
 	got := ""
+	more := make(chan struct{}, 1)
+	more <- struct{}{}
 	s.On.Data(func(p []byte) {
 		got += string(p)
-		l.AfterFunc(0, func() { // the reader is back in Read
+		l.AfterFunc(time.Millisecond, func() { // most often the reader is back in Read
 			s.Pause()
-			l.AfterFunc(0, s.Resume)
+			l.AfterFunc(0, func() {
+				s.Resume()
+				more <- struct{}{}
+			})
 		})
 	})
 	go func() {
 		for range 20 {
+			<-more
 			_, _ = io.WriteString(there, "x")
 		}
 		_ = there.Close()
