@@ -66,8 +66,7 @@ func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued =
 // finished runs on the loop once this side's end is on its way.
 func (s *Socket) finished() {
 	s.mu.Lock()
-	again := s.out.finished
-	if s.destroyed || again {
+	if s.destroyed || s.out.finished {
 		s.mu.Unlock()
 		return
 	}
