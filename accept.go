@@ -93,6 +93,10 @@ func (s *Server) assign(lis *listening, conn net.Conn) {
 
 // connection emits an accepted conn, or refuses it. It runs on the loop of the new socket.
 func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
+	if s.opts.BlockList.blocksPeer(conn) {
+		_ = conn.Close()
+		return
+	}
 	s.mu.Lock()
 	if s.lis != lis {
 		s.mu.Unlock()

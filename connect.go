@@ -278,6 +278,19 @@ func (d *dialing) candidates(ips []netip.Addr) []Attempt {
 	return all
 }
 
+// blocked is why an attempt must not be made, nil if it may.
+func (d *dialing) blocked(a Attempt) error {
+	list := d.s.set.BlockList
+	if list == nil || a.Family == 0 {
+		return nil
+	}
+	to, _ := netip.ParseAddrPort(a.Address) // which is the text of one
+	if !list.Check(to.Addr()) {
+		return nil
+	}
+	return &net.OpError{Op: "dial", Net: a.Network, Addr: net.TCPAddrFromAddrPort(to), Err: ErrBlocked}
+}
+
 // next starts the next attempt, because of the time the last one takes or because it has failed.
 func (d *dialing) next(slow *Attempt) {
 	if d.over() {
@@ -287,6 +300,17 @@ func (d *dialing) next(slow *Attempt) {
 		if d.s.emitAttemptTimeout(*slow); d.over() {
 			return
 		}
+	}
+	for len(d.todo) > 0 {
+		err := d.blocked(d.todo[0])
+		if err == nil {
+			break
+		}
+		d.errs, d.todo = append(d.errs, err), d.todo[1:]
+	}
+	if len(d.todo) == 0 {
+		d.failIfDone()
+		return
 	}
 	a := d.todo[0]
 	d.todo = d.todo[1:]
@@ -330,13 +354,21 @@ func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
 		return
 	}
 	d.errs = append(d.errs, err)
-	switch {
-	case len(d.todo) > 0:
+	if len(d.todo) > 0 {
 		d.stopTimer()
 		d.next(nil)
-	case d.pending == 0 && len(d.errs) == 1:
-		d.fail(err)
-	case d.pending == 0:
+		return
+	}
+	d.failIfDone()
+}
+
+// failIfDone ends the socket when no address is left to try and no attempt under way.
+func (d *dialing) failIfDone() {
+	switch {
+	case d.pending > 0:
+	case len(d.errs) == 1:
+		d.fail(d.errs[0])
+	default:
 		d.fail(&ConnectError{Host: d.host, Errs: d.errs})
 	}
 }

@@ -39,6 +39,17 @@ var (
 	ErrUnknownEncoding error = errors.New("evnet: unknown encoding")
 	// ErrInvalidTimeout is returned by SetTimeout for a negative duration.
 	ErrInvalidTimeout error = errors.New("evnet: time-out is negative")
+	// ErrBlocked is the cause when SocketOptions.BlockList has an address that was to be connected
+	// to.
+	ErrBlocked error = errors.New("evnet: address is on the block list")
+	// ErrInvalidAddress is returned by BlockList for what is no IP address, and for a text that is
+	// no rule.
+	ErrInvalidAddress error = errors.New("evnet: not an IP address")
+	// ErrInvalidRange is returned by BlockList for a range of two families, or one whose first
+	// address is above its last.
+	ErrInvalidRange error = errors.New("evnet: not a range of addresses")
+	// ErrInvalidPrefix is returned by BlockList for a prefix longer than its address, or negative.
+	ErrInvalidPrefix error = errors.New("evnet: prefix length is out of range")
 	// ErrNilArgument is returned, or kept in Listener.Err, where nil was given for a callback,
 	// a conn, a listener or a writer that is required.
 	ErrNilArgument error = errors.New("evnet: nil argument")
@@ -77,7 +88,7 @@ func (e wrappedError) Unwrap() error { return e.cause }
 // errors.Is and errors.As see each attempt's error. Node: AggregateError.
 type ConnectError struct {
 	Host string  // the host name that was looked up
-	Errs []error // one error for each attempt, in the order of the attempts
+	Errs []error // one error for each attempt, as they failed; an address that is blocked has its own
 }
 
 // Error lists the attempts.
@@ -125,6 +136,10 @@ var codes = []struct {
 	{ErrServerNotRunning, "ERR_SERVER_NOT_RUNNING"},
 	{ErrUnknownEncoding, "ERR_UNKNOWN_ENCODING"},
 	{ErrInvalidTimeout, "ERR_OUT_OF_RANGE"},
+	{ErrBlocked, "ERR_IP_BLOCKED"},
+	{ErrInvalidAddress, "ERR_INVALID_ADDRESS"},
+	{ErrInvalidRange, "ERR_INVALID_ARG_VALUE"},
+	{ErrInvalidPrefix, "ERR_OUT_OF_RANGE"},
 	{ErrNilArgument, "ERR_INVALID_ARG_TYPE"},
 	{ErrWriteBufferFull, "ENOBUFS"},
 	{errInvalidIP, "ERR_INVALID_IP_ADDRESS"},

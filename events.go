@@ -96,7 +96,8 @@ func (v SocketEvents) Connect(fn func()) Listener {
 	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.connect })
 }
 
-// ConnectionAttempt is emitted before each attempt to reach an address. Node: connectionAttempt.
+// ConnectionAttempt is emitted before each attempt to reach an address; a blocked one is not tried.
+// Node: connectionAttempt.
 func (v SocketEvents) ConnectionAttempt(fn func(Attempt)) Listener {
 	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt)] { return &t.attempt })
 }
@@ -108,7 +109,7 @@ func (v SocketEvents) ConnectionAttemptFailed(fn func(Attempt, error)) Listener 
 }
 
 // ConnectionAttemptTimeout is emitted when an attempt has taken SocketOptions.AttemptDelay and the
-// next address is about to be tried beside it. Node, which gives the attempt up:
+// next address is about to be tried beside it, unless it is blocked. Node, which gives the attempt up:
 // connectionAttemptTimeout.
 func (v SocketEvents) ConnectionAttemptTimeout(fn func(Attempt)) Listener {
 	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt)] { return &t.attemptTimeout })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"time"
@@ -207,6 +208,52 @@ func ExampleCode() {
 	// Output:
 	// ECONNREFUSED true
 	// closed true
+}
+
+// A BlockList keeps peers out, here by the rules of a file; it may change while the server runs.
+func ExampleBlockList() {
+	var list evnet.BlockList
+	for _, rule := range []string{"203.0.113.7", "198.51.100.10-198.51.100.19", "10.0.0.0/8", "2001:db8::/32"} {
+		if err := list.Add(rule); err != nil {
+			fmt.Println(err)
+		}
+	}
+	fmt.Println(list.Add("10.0.0.0/33"))
+	fmt.Println(list.Check(netip.MustParseAddr("198.51.100.15")), list.Check(netip.MustParseAddr("::ffff:10.1.2.3")))
+	fmt.Println(&list)
+
+	server := evnet.NewServer(&evnet.ServerOptions{BlockList: &list})
+	server.On.Connection(func(c *evnet.Socket) {
+		fmt.Println("welcome")
+		c.End()
+		_ = list.AddAddress(netip.MustParseAddr("127.0.0.1")) // no second time
+	})
+	err := server.Listen("tcp", "127.0.0.1:0", func() {
+		first := evnet.Connect("tcp", server.Address().String(), nil)
+		first.Resume()
+		first.On.Close(func(bool) {
+			second := evnet.Connect("tcp", server.Address().String(), nil)
+			second.Resume()
+			second.On.Close(func(hadError bool) {
+				fmt.Println("closed", hadError)
+				_ = server.Close(nil)
+			})
+		})
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	evnet.Run()
+	// Output:
+	// evnet: prefix length is out of range: 10.0.0.0 has 0 to 32 bits (rule "10.0.0.0/33")
+	// true true
+	// Subnet: IPv6 2001:db8::/32
+	// Subnet: IPv4 10.0.0.0/8
+	// Range: IPv4 198.51.100.10-198.51.100.19
+	// Address: IPv4 203.0.113.7
+	// welcome
+	// closed false
 }
 
 // A program that ends by a context, such as that of signal.NotifyContext, serves its loop.

@@ -60,6 +60,12 @@ type SocketOptions struct {
 	// on; then the socket is destroyed with an error that is os.ErrDeadlineExceeded. Default:
 	// no limit.
 	CloseTimeout time.Duration
+	// BlockList has the addresses that Connect must not reach: each is looked for right before its
+	// attempt. A blocked one is not tried: it counts as failed, with ErrBlocked, but no
+	// ConnectionAttempt or ConnectionAttemptFailed tells of it, and other addresses of the host
+	// are tried. Paths are not looked for. Mind that 0.0.0.0 and :: reach this machine too. The
+	// list is not copied: it may change at any time. Default: nothing is blocked.
+	BlockList *BlockList
 	// Logger gets a record for an error that no Error listener hears. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -84,6 +90,12 @@ type ServerOptions struct {
 	// MaxConnections is how many accepted sockets may be open; further ones are closed and told
 	// to Drop. Default, 0: no limit. Negative: all are dropped.
 	MaxConnections int
+	// BlockList has the peers to refuse: their connections are accepted and closed at once,
+	// silently, without Connection, Drop or Error, and do not count towards MaxConnections. It is
+	// asked on the loop, in place of Connection, for every peer with an IP address (a
+	// *net.TCPAddr, or one whose text is ip:port), and never on a Unix server. The list is not
+	// copied: once a peer was added, no Connection of it comes any more. Default: nobody.
+	BlockList *BlockList
 	// Logger gets a record for an error that no Error listener hears, of the server and of
 	// accepted sockets. Default: slog.Default().
 	Logger *slog.Logger

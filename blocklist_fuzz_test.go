@@ -1,0 +1,180 @@
+package evnet_test
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// reference is a rule as simple as can be: bytes, compared one by one.
+type reference struct {
+	kind, text  string
+	first, last [16]byte // what it matches
+}
+
+func (r reference) matches(ip [16]byte) bool {
+	return slices.Compare(ip[:], r.first[:]) >= 0 && slices.Compare(ip[:], r.last[:]) <= 0
+}
+
+// drawAddress draws from few addresses, so that rules meet.
+func drawAddress(t *rapid.T) netip.Addr {
+	n := rapid.ByteRange(0, 20).Draw(t, "n")
+	high := rapid.SampledFrom([]byte{0, 1, 128}).Draw(t, "high")
+	v4 := netip.AddrFrom4([4]byte{10, high, 0, n})
+	switch rapid.IntRange(0, 4).Draw(t, "form") {
+	case 0, 1:
+		return v4
+	case 2:
+		return netip.AddrFrom16(v4.As16())
+	case 3:
+		return netip.AddrFrom16([16]byte{15: n}).WithZone(rapid.SampledFrom([]string{"", "eth0"}).Draw(t, "zone"))
+	}
+	return netip.AddrFrom16([16]byte{0: 0x20, 8: high, 15: n})
+}
+
+// Whatever is added and removed, Check and Rules say what a plain list of rules would.
+func TestBlockListAgainstReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list := &evnet.BlockList{}
+		var rules []reference
+		family := func(ip netip.Addr) string {
+			if ip.Is4() {
+				return "IPv4 "
+			}
+			return "IPv6 "
+		}
+		do := func(r reference, add func() error, remove func() bool) {
+			if rapid.IntRange(0, 2).Draw(t, "remove") > 0 {
+				require.NoError(t, add())
+				rules = append(rules, r)
+				return
+			}
+			at := -1
+			for i, other := range rules {
+				if other.kind == r.kind && other.first == r.first && other.last == r.last {
+					at = i
+				}
+			}
+			require.Equal(t, at >= 0, remove())
+			if at >= 0 {
+				rules = slices.Delete(rules, at, at+1)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"address": func(t *rapid.T) {
+				ip := drawAddress(t)
+				r := reference{"address", "Address: " + family(ip) + ip.WithZone("").String(), ip.As16(), ip.As16()}
+				do(r, func() error { return list.AddAddress(ip) }, func() bool { return list.RemoveAddress(ip) })
+			},
+			"range": func(t *rapid.T) {
+				a, b := drawAddress(t).WithZone(""), drawAddress(t).WithZone("")
+				r := reference{"range", "Range: " + family(a) + a.String() + "-" + b.String(), a.As16(), b.As16()}
+				if a.Is4() != b.Is4() || slices.Compare(r.first[:], r.last[:]) > 0 {
+					require.ErrorIs(t, list.AddRange(a, b), evnet.ErrInvalidRange)
+					return
+				}
+				do(r, func() error { return list.AddRange(a, b) }, func() bool { return list.RemoveRange(a, b) })
+			},
+			"subnet": func(t *rapid.T) {
+				ip := drawAddress(t)
+				bits := rapid.IntRange(0, ip.BitLen()).Draw(t, "bits")
+				net := netip.PrefixFrom(ip, bits)
+				r := reference{"subnet", "Subnet: " + family(ip) + net.String(), ip.As16(), ip.As16()}
+				for i := 128 - ip.BitLen() + bits; i < 128; i++ {
+					r.first[i/8] &^= 128 >> (i % 8)
+					r.last[i/8] |= 128 >> (i % 8)
+				}
+				do(r, func() error { return list.AddSubnet(net) }, func() bool { return list.RemoveSubnet(net) })
+			},
+			"": func(t *rapid.T) {
+				ip := drawAddress(t)
+				want := slices.ContainsFunc(rules, func(r reference) bool { return r.matches(ip.As16()) })
+				require.Equal(t, want, list.Check(ip), "%v, %v", ip, rules)
+				texts := []string{}
+				for _, r := range slices.Backward(rules) {
+					texts = append(texts, r.text)
+				}
+				require.Equal(t, texts, list.Rules())
+				require.Equal(t, len(texts), list.Len())
+			},
+		})
+	})
+}
+
+// FuzzBlockListRule checks that a text is either refused and leaves no trace, or a rule whose text
+// makes the same rule.
+func FuzzBlockListRule(f *testing.F) {
+	for _, text := range []string{
+		"10.0.0.1", "::1", "fe80::1%eth0", "::ffff:1.2.3.4", "10.0.0.1-10.0.0.9", "::1-::ffff:1.2.3.4", "10.1.2.3/8", "::/0",
+		"Address: IPv4 1.2.3.4", "Range: IPv6 ::1-::9", "Subnet: IPv6 8592:757c:efae:4e45::/64", "", "1.2.3.4/-0", "-", "fe80::1%a-b",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		list := &evnet.BlockList{}
+		if err := list.Add(text); err != nil {
+			if list.Len() != 0 || evnet.Code(err) == "" {
+				t.Fatalf("%q: %v, and %d rules", text, err, list.Len())
+			}
+			return
+		}
+		rules := list.Rules()
+		if len(rules) != 1 {
+			t.Fatalf("%q makes %q", text, rules)
+		}
+		again := &evnet.BlockList{}
+		if err := again.Add(rules[0]); err != nil || !slices.Equal(rules, again.Rules()) {
+			t.Fatalf("%q makes %q, which makes %q: %v", text, rules, again.Rules(), err)
+		}
+		data, err := json.Marshal(list)
+		if err == nil {
+			err = json.Unmarshal(data, again)
+		}
+		if err != nil || !slices.Equal(rules, again.Rules()) {
+			t.Fatalf("%q makes %s, which makes %q: %v", text, data, again.Rules(), err)
+		}
+	})
+}
+
+// BenchmarkBlockListCheck asks for an address that is on the list and for one that is not.
+func BenchmarkBlockListCheck(b *testing.B) {
+	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+	for name, add := range map[string]func(*evnet.BlockList) error{
+		"empty": func(*evnet.BlockList) error { return nil },
+		"100000 addresses": func(list *evnet.BlockList) (err error) {
+			for i := range 100_000 {
+				err = list.AddAddress(address(i))
+			}
+			return err
+		},
+		"5000 subnets of 20 lengths": func(list *evnet.BlockList) (err error) {
+			for i := range 5000 {
+				err = list.AddSubnet(netip.PrefixFrom(address(i*64), 13+i%20))
+			}
+			return err
+		},
+		"100 ranges": func(list *evnet.BlockList) (err error) {
+			for i := range 100 {
+				err = list.AddRange(address(i*16), address(i*16+9))
+			}
+			return err
+		},
+	} {
+		list := &evnet.BlockList{}
+		require.NoError(b, add(list))
+		for kind, ip := range map[string]netip.Addr{"hit": address(99 * 16), "miss": mustIP("192.0.2.1")} {
+			b.Run(name+"/"+kind, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					list.Check(ip)
+				}
+			})
+		}
+	}
+}

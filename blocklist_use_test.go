@@ -1,0 +1,384 @@
+package evnet_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A blocked peer is let in and out, silently, before it counts; the next one may be welcome.
+func TestServerBlockList(t *testing.T) {
+	for name, c := range map[string]struct {
+		network, listen, dial string // dial is the host
+		rule                  string
+	}{
+		"address":         {"tcp4", "127.0.0.1:0", "127.0.0.1", "127.0.0.1"},
+		"mapped address":  {"tcp4", "127.0.0.1:0", "127.0.0.1", "::ffff:127.0.0.1"},
+		"subnet":          {"tcp4", "127.0.0.1:0", "127.0.0.1", "127.0.0.0/8"},
+		"IPv6":            {"tcp6", "[::1]:0", "::1", "::1"},
+		"IPv6 range":      {"tcp6", "[::1]:0", "::1", "::-::9"},
+		"IPv4 on all":     {"tcp", ":0", "127.0.0.1", "127.0.0.1"},
+		"IPv6 on all":     {"tcp", ":0", "::1", "::1/128"},
+		"mapped, dialled": {"tcp4", "127.0.0.1:0", "::ffff:127.0.0.1", "127.0.0.1-127.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			list := blocking(t, c.rule)
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: list, MaxConnections: -1})
+			if err := server.Listen(c.network, c.listen, nil); err != nil {
+				t.Skip(err)
+			}
+			address := net.JoinHostPort(c.dial, port(server.Address().String()))
+			if probe, err := net.Dial("tcp", address); err != nil {
+				_ = server.Close(nil)
+				run(t, l)
+				t.Skip(err)
+			} else {
+				_ = probe.Close() // one more that is blocked
+			}
+			var told notes
+			server.On.Connection(func(s *evnet.Socket) { told = append(told, "connection"); s.Destroy(nil) })
+			server.On.Drop(func(evnet.Drop) { told = append(told, "drop"); _ = server.Close(nil) })
+			server.On.Error(func(err error) { told = append(told, err.Error()) })
+
+			blocked, welcome := client(l), client(l)
+			got := life(blocked)
+			blocked.On.Data(func(p []byte) { assert.Empty(t, p) })
+			blocked.On.Close(func(bool) {
+				assert.Empty(t, told)
+				assert.Zero(t, server.Connections())
+				assert.Empty(t, server.Sockets())
+				list.Clear()
+				welcome.Connect("tcp", address)
+			})
+			blocked.Connect("tcp", address)
+			run(t, l)
+			assert.Equal(t, notes{"connect", "ready", "end", "finish", "close false"}, without(*got, "attempt"))
+			assert.Equal(t, notes{"drop"}, told, "the welcome one alone counts")
+		})
+	}
+}
+
+// without leaves out the notes that begin with a word.
+func without(list []string, word string) notes {
+	return slices.DeleteFunc(slices.Clone(list), func(note string) bool { return strings.HasPrefix(note, word) })
+}
+
+// from is a conn that comes from any address.
+type from struct {
+	net.Conn
+	addr   net.Addr
+	closed chan struct{}
+}
+
+func (f *from) RemoteAddr() net.Addr { return f.addr }
+func (f *from) Close() error {
+	close(f.closed)
+	return f.Conn.Close()
+}
+
+// arrive makes a conn that has come from addr to the listener.
+func arrive(m *memory, addr net.Addr) *from {
+	_, there := net.Pipe()
+	f := &from{there, addr, make(chan struct{})}
+	m.conns <- f
+	return f
+}
+
+// addrText is an address of a kind that evnet does not know.
+type addrText struct{ network, text string }
+
+func (a addrText) Network() string { return a.network }
+func (a addrText) String() string  { return a.text }
+
+// Every peer that has an IP address is asked for, whatever the type of its address.
+func TestServerBlockListPeers(t *testing.T) {
+	for name, c := range map[string]struct {
+		addr    net.Addr
+		blocked bool
+	}{
+		"4 bytes":        {&net.TCPAddr{IP: net.IP{10, 0, 0, 1}, Port: 80}, true},
+		"16 bytes":       {&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1).To16(), Port: 80}, true},
+		"other":          {&net.TCPAddr{IP: net.IP{10, 0, 0, 2}, Port: 80}, false},
+		"zone":           {&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, true},
+		"no IP":          {&net.TCPAddr{}, false},
+		"no TCPAddr":     {(*net.TCPAddr)(nil), false},
+		"nil":            {nil, false},
+		"UDPAddr":        {&net.UDPAddr{IP: net.IP{10, 0, 0, 1}, Port: 80}, true},
+		"text":           {addrText{"quic", "10.0.0.1:80"}, true},
+		"text, IPv6":     {addrText{"quic", "[fe80::1%eth0]:80"}, true},
+		"other text":     {addrText{"quic", "10.0.0.2:80"}, false},
+		"name":           {addrText{"memory", "here"}, false},
+		"path":           {&net.UnixAddr{Name: "10.0.0.1:80", Net: "unix"}, false},
+		"path of a kind": {addrText{"unix", "10.0.0.1:80"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			m := newMemory()
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: blocking(t, "10.0.0.1", "fe80::/10")})
+			last := &net.TCPAddr{IP: net.IP{192, 0, 2, 1}}
+			blocked := true
+			server.On.Connection(func(s *evnet.Socket) {
+				if s.RemoteAddr() == last {
+					_ = server.Close(nil)
+				} else {
+					blocked = false
+				}
+				s.Destroy(nil)
+			})
+			require.NoError(t, server.Serve(m))
+			conn := arrive(m, c.addr)
+			arrive(m, last)
+			run(t, l)
+			assert.Equal(t, c.blocked, blocked)
+			<-conn.closed
+		})
+	}
+}
+
+// Once a peer is on the list there is no more Connection of it, though it may have come before.
+func TestServerBlockListChanges(t *testing.T) {
+	l := evnet.NewLoop()
+	m := newMemory()
+	list := &evnet.BlockList{}
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: list})
+	var seen []string
+	server.On.Connection(func(s *evnet.Socket) {
+		seen = append(seen, s.RemoteAddr().String())
+		if len(seen) == 1 {
+			require.NoError(t, list.Add("10.0.0.1"))
+		} else {
+			server.CloseAllConnections()
+			_ = server.Close(nil)
+		}
+	})
+	for _, n := range []byte{1, 1, 1, 2} {
+		arrive(m, &net.TCPAddr{IP: net.IP{10, 0, 0, n}, Port: 80})
+	}
+	require.NoError(t, server.Serve(m))
+	run(t, l)
+	assert.Equal(t, []string{"10.0.0.1:80", "10.0.0.2:80"}, seen)
+}
+
+// A blocked address is never dialled. The socket fails as after any failed attempt.
+func TestConnectBlocked(t *testing.T) {
+	for name, c := range map[string]struct {
+		host, rule string
+		addr       string
+		lookup     notes
+	}{
+		"IPv4":         {"127.0.0.1", "127.0.0.1", "127.0.0.1:80", nil},
+		"mapped rule":  {"127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1:80", nil},
+		"mapped host":  {"::ffff:127.0.0.1", "127.0.0.0/8", "127.0.0.1:80", nil},
+		"IPv6":         {"::1", "::1-::9", "[::1]:80", nil},
+		"zone":         {"fe80::1%lo", "fe80::/10", "[fe80::1%lo]:80", nil},
+		"name":         {"name.example", "127.0.0.1", "127.0.0.1:80", notes{"lookup <nil> 127.0.0.1 4 name.example"}},
+		"name, mapped": {"mapped.example", "127.0.0.1", "127.0.0.1:80", notes{"lookup <nil> 127.0.0.1 4 mapped.example"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			answer := resolver{"127.0.0.1"}
+			if name == "name, mapped" {
+				answer = resolver{"::ffff:127.0.0.1"}
+			}
+			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, BlockList: blocking(t, c.rule), Resolver: answer, Dialer: refusing()})
+			got := life(s)
+			s.WriteThen([]byte("x"), func(err error) { assert.ErrorIs(t, err, evnet.ErrSocketClosed) })
+			s.Connect("tcp", net.JoinHostPort(c.host, "80"))
+			s.WriteThen([]byte("x"), func(err error) {
+				assert.ErrorIs(t, err, evnet.ErrClosedBeforeConnect)
+				assert.ErrorIs(t, err, evnet.ErrBlocked)
+			})
+			assert.Empty(t, *got)
+			assert.True(t, s.Connecting())
+			run(t, l)
+			assert.Equal(t, append(c.lookup, "error ERR_IP_BLOCKED", "close true"), *got)
+			badInput{err: s.Err(), is: []error{evnet.ErrBlocked}, as: []any{opError()}, code: "ERR_IP_BLOCKED", says: []string{c.addr}}.check(t)
+			var op *net.OpError
+			require.ErrorAs(t, s.Err(), &op)
+			assert.Equal(t, "dial", op.Op)
+			assert.Equal(t, c.addr, op.Addr.(*net.TCPAddr).String())
+		})
+	}
+}
+
+// refusing is a Dialer that reaches only these hosts.
+func refusing(reached ...string) *net.Dialer {
+	return &net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		if host, _, _ := net.SplitHostPort(address); !slices.Contains(reached, host) {
+			return errRefused
+		}
+		return nil
+	}}
+}
+
+// In a race a blocked address is one that has failed: the others are tried, at once.
+func TestConnectBlockedInARace(t *testing.T) {
+	const a, b, c = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+	for name, want := range map[string]struct {
+		blocked   []string
+		reached   []string
+		attempted []string
+		errs      []string // blocked and refused addresses, in the order of ConnectError
+	}{
+		"first":         {[]string{a}, []string{b}, []string{b}, nil},
+		"first two":     {[]string{a, b}, []string{c}, []string{c}, nil},
+		"middle":        {[]string{b}, []string{c}, []string{a, c}, nil},
+		"not needed":    {[]string{b, c}, []string{a}, []string{a}, nil},
+		"all":           {[]string{a + "-" + c}, nil, nil, []string{"blocked " + a, "blocked " + b, "blocked " + c}},
+		"first, failed": {[]string{a}, nil, []string{b, c}, []string{"blocked " + a, "refused " + b, "refused " + c}},
+		"last, failed":  {[]string{c}, nil, []string{a, b}, []string{"refused " + a, "refused " + b, "blocked " + c}},
+		"but the last":  {[]string{a, b}, nil, []string{c}, []string{"blocked " + a, "blocked " + b, "refused " + c}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if len(want.reached) > 0 && want.reached[0] != a && !onLinux {
+				t.Skip("127.0.0.2 may not be there")
+			}
+			l := evnet.NewLoop()
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+			require.NoError(t, server.Listen("tcp4", "0.0.0.0:0", nil))
+			server.Unref()
+			s := evnet.NewSocket(&evnet.SocketOptions{
+				Loop: l, BlockList: blocking(t, want.blocked...), Resolver: resolver{a, b, c},
+				Dialer: refusing(want.reached...), AttemptDelay: time.Hour,
+			})
+			var attempted, failed []string
+			s.On.ConnectionAttempt(func(x evnet.Attempt) { attempted = append(attempted, host(x.Address)) })
+			s.On.ConnectionAttemptFailed(func(x evnet.Attempt, err error) {
+				failed = append(failed, "refused "+host(x.Address))
+				assert.ErrorIs(t, err, errRefused)
+			})
+			s.On.Ready(func() { s.Destroy(nil) })
+			s.On.Error(func(error) {})
+			s.Connect("tcp", "name.example:"+port(server.Address().String()))
+			run(t, l)
+			assert.Equal(t, want.attempted, attempted)
+			if want.errs == nil {
+				assert.NoError(t, s.Err())
+				return
+			}
+			assert.ElementsMatch(t, without(want.errs, "blocked"), failed)
+			assert.Equal(t, want.errs, outcomes(t, s.Err()))
+			assert.ErrorIs(t, s.Err(), evnet.ErrBlocked)
+		})
+	}
+}
+
+func host(address string) string {
+	h, _, _ := net.SplitHostPort(address)
+	return h
+}
+
+// outcomes lists what has become of each address.
+func outcomes(t *testing.T, err error) []string {
+	t.Helper()
+	var all *evnet.ConnectError
+	require.ErrorAs(t, err, &all)
+	var list []string
+	for _, err := range all.Errs {
+		var op *net.OpError
+		require.ErrorAs(t, err, &op)
+		what := "refused "
+		if evnet.Code(err) == "ERR_IP_BLOCKED" {
+			what = "blocked "
+		}
+		list = append(list, what+host(op.Addr.String()))
+	}
+	return list
+}
+
+// A slow attempt is waited for when the addresses beside it are blocked.
+func TestConnectBlockedBesideASlowAttempt(t *testing.T) {
+	for name, reached := range map[string]bool{"reached": true, "refused": false} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			server, address := serve(t, l, nil, nil)
+			server.Unref()
+			slow := make(chan struct{})
+			s := evnet.NewSocket(&evnet.SocketOptions{
+				Loop: l, BlockList: blocking(t, "127.0.0.2/31"), Resolver: resolver{"127.0.0.1", "127.0.0.2", "127.0.0.3"},
+				AttemptDelay: time.Millisecond,
+				Dialer: &net.Dialer{ControlContext: func(context.Context, string, string, syscall.RawConn) error {
+					<-slow
+					if !reached {
+						return errRefused
+					}
+					return nil
+				}},
+			})
+			got := life(s)
+			s.On.ConnectionAttemptTimeout(func(evnet.Attempt) { l.AfterFunc(0, func() { close(slow) }) }) // the others are done with
+			s.On.Ready(func() { s.Destroy(nil) })
+			s.Connect("tcp", "name.example:"+port(address))
+			run(t, l)
+			events := without(*got, "lookup")
+			begin := notes{"attempt tcp4 " + address + " 4", "slow tcp4 " + address + " 4"}
+			if reached {
+				assert.Equal(t, append(begin, "connect", "ready", "close false"), events)
+				return
+			}
+			assert.Equal(t, append(begin, "failed tcp4 "+address+" 4 ", "error ERR_IP_BLOCKED", "close true"), events)
+			assert.Equal(t, []string{"blocked 127.0.0.2", "blocked 127.0.0.3", "refused 127.0.0.1"}, outcomes(t, s.Err()))
+		})
+	}
+}
+
+// The list is asked right before each attempt: what callbacks have done to it until then counts.
+func TestConnectBlockListChanges(t *testing.T) {
+	l := evnet.NewLoop()
+	list := blocking(t, "127.0.0.1", "127.0.0.3")
+	s := evnet.NewSocket(&evnet.SocketOptions{
+		Loop: l, BlockList: list, Resolver: resolver{"127.0.0.1", "127.0.0.2", "127.0.0.3"}, Dialer: refusing(), AttemptDelay: -1,
+	})
+	s.Once.Lookup(func(evnet.Lookup) { list.RemoveAddress(netip.MustParseAddr("127.0.0.1")) })
+	s.Once.ConnectionAttemptFailed(func(evnet.Attempt, error) {
+		list.Clear()
+		assert.NoError(t, list.Add("127.0.0.2"))
+	})
+	s.On.Error(func(error) {})
+	s.Connect("tcp", "name.example:80")
+	run(t, l)
+	assert.Equal(t, []string{"refused 127.0.0.1", "blocked 127.0.0.2", "refused 127.0.0.3"}, outcomes(t, s.Err()))
+}
+
+// A socket that was blocked may be connected once its address is free, and paths always are.
+func TestConnectBlockedAndAgain(t *testing.T) {
+	l := evnet.NewLoop()
+	list := blocking(t, "0.0.0.0/0", "::/0")
+	server, address := serve(t, l, nil, nil)
+	server.Unref()
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, BlockList: list})
+	got := life(s)
+	s.Once.Close(func(bool) {
+		list.Clear()
+		s.Connect("tcp", address)
+	})
+	s.On.Ready(func() { s.Destroy(nil) })
+	s.Connect("tcp", address)
+	run(t, l)
+	assert.Equal(t, notes{
+		"error ERR_IP_BLOCKED", "close true", "attempt tcp4 " + address + " 4", "connect", "ready", "close false",
+	}, *got)
+
+	require.NoError(t, list.Add("::/0"))
+	path := (&rig{T: t}).path("s")
+	server = evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: list})
+	server.On.Connection(func(c *evnet.Socket) { c.Destroy(nil); _ = server.Close(nil) })
+	if err := server.Listen("unix", path, nil); err != nil {
+		t.Skip(err)
+	}
+	*got = nil
+	s.Connect("unix", path)
+	run(t, l)
+	assert.Equal(t, notes{"attempt unix " + path + " 0", "connect", "ready", "close false"}, *got)
+}
