@@ -135,7 +135,7 @@ func (d *dialing) parse() (host string, err error) {
 			return "", &net.AddrError{Err: "missing path", Addr: d.address}
 		}
 		d.todo = []Attempt{{Network: d.network, Address: d.address}}
-		return "", nil
+		return "", checkPath(d.address)
 	case "tcp":
 	case "tcp4":
 		d.family = 4
@@ -331,8 +331,12 @@ func (d *dialing) next(slow *Attempt) {
 		d.timer = timer
 		d.s.mu.Unlock()
 	}
+	dialer := *d.s.set.Dialer
+	if _, tcp := dialer.LocalAddr.(*net.TCPAddr); tcp && a.Network == "unix" {
+		dialer.LocalAddr = nil // as in Node, a path has no use for it
+	}
 	d.s.loop.spawn(func() {
-		conn, err := d.s.set.Dialer.DialContext(d.ctx, a.Network, a.Address)
+		conn, err := dialer.DialContext(d.ctx, a.Network, a.Address)
 		d.s.loop.event(func() { d.tried(a, conn, err) })
 	})
 }

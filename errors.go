@@ -144,6 +144,8 @@ var codes = []struct {
 	{ErrWriteBufferFull, "ENOBUFS"},
 	{errInvalidIP, "ERR_INVALID_IP_ADDRESS"},
 	{errFamily, "ERR_INVALID_ARG_VALUE"},
+	{errSocketMode, "ERR_INVALID_ARG_VALUE"},
+	{errAbstractMode, "ERR_INVALID_ARG_VALUE"},
 	{context.Canceled, "ABORT_ERR"},
 	{context.DeadlineExceeded, "ETIMEDOUT"},
 	{syscall.ECONNREFUSED, "ECONNREFUSED"},
@@ -164,6 +166,8 @@ var codes = []struct {
 	{syscall.ENOTCONN, "ENOTCONN"},
 	{syscall.EMFILE, "EMFILE"},
 	{syscall.ENFILE, "ENFILE"},
+	{syscall.ENOSYS, "ENOSYS"},
+	{errors.ErrUnsupported, "ENOTSUP"},
 }
 
 // Code returns Node's code for err, such as "ECONNREFUSED" or "ERR_STREAM_WRITE_AFTER_END", and

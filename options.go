@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"context"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -36,7 +37,8 @@ type SocketOptions struct {
 	// ErrWriteBufferFull. Default: 64 MiB. Negative: no limit.
 	MaxWriteBuffer int
 	// Dialer makes the connections: its LocalAddr, KeepAlive, Control and Timeout (for each
-	// attempt) apply. Default: the zero net.Dialer. Its Resolver and FallbackDelay are not used.
+	// attempt) apply. Default: the zero net.Dialer. Its Resolver and FallbackDelay are not used,
+	// nor is a LocalAddr of TCP for a Unix path.
 	Dialer *net.Dialer
 	// Resolver looks host names up. Default: net.DefaultResolver.
 	Resolver Resolver
@@ -96,6 +98,17 @@ type ServerOptions struct {
 	// *net.TCPAddr, or one whose text is ip:port), and never on a Unix server. The list is not
 	// copied: once a peer was added, no Connection of it comes any more. Default: nobody.
 	BlockList *BlockList
+	// ReusePort lets several servers, in one process or many, listen at one TCP port, if all of
+	// them ask for it; the system chooses who gets a connection (Linux and FreeBSD spread them).
+	// Where there is no SO_REUSEPORT, as on Windows, Listen fails with errors.ErrUnsupported.
+	// Default: the second Listen fails with EADDRINUSE.
+	ReusePort bool
+	// SocketMode is the permission bits of the file that Listen makes for a Unix socket; to
+	// connect takes the right to write. It is set before anybody can connect. Other bits, and
+	// any for an abstract name, make Listen fail; on Windows all do, with
+	// errors.ErrUnsupported. TCP has no use for it. Default, 0: what the process's umask
+	// leaves. Node: readableAll, writableAll.
+	SocketMode fs.FileMode
 	// Logger gets a record for an error that no Error listener hears, of the server and of
 	// accepted sockets. Default: slog.Default().
 	Logger *slog.Logger

@@ -71,7 +71,13 @@ func NewServer(opts *ServerOptions) *Server {
 
 // Listen binds and listens before it returns. network is "tcp", "tcp4", "tcp6" or "unix"; address
 // is host:port (no host: all addresses; port 0: one that is free) or the path. Then Listening is
-// emitted, and onListening called once, if it is not nil.
+// emitted, and onListening called once, if it is not nil. "tcp6" takes no IPv4 connections.
+//
+// A path makes a file. A socket file that is there already is replaced if nobody is bound to it, as
+// one that a crash has left; anything else stays, and is EADDRINUSE. Closing removes the file at
+// once, if it still is the one that this server has made. On Linux a path that begins with "@" or a
+// NUL byte is an abstract name, which has no file; elsewhere it is errors.ErrUnsupported. A path that
+// is too long is EINVAL.
 //
 // If it fails nothing is open and no event follows: the error names the address and is a
 // *net.OpError, or ErrServerAlreadyListening. Node: server.listen.
@@ -110,7 +116,7 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, network, address)
+	ln, err := s.open(ctx, network, address)
 	if err != nil {
 		return fail(err)
 	}
@@ -123,12 +129,18 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 
 // Serve makes the server accept from ln, a listener of any kind, which belongs to it from then on.
 // It returns at once; accepting goes on. Listening is emitted. If the server listens already, it
-// returns ErrServerAlreadyListening and ln is left alone. Node: server.listen with a handle.
+// returns ErrServerAlreadyListening, and if ln is a socket that does not listen an error that is
+// syscall.EINVAL; then ln is left alone. To serve a descriptor, give it to net.FileListener, whose
+// listener does not remove a Unix socket's file. Node: server.listen with a handle or an fd.
 func (s *Server) Serve(ln net.Listener) error {
 	if ln == nil {
 		return nilArgument("Serve", "listener")
 	}
-	if err := s.serve(context.Background(), ln, nil); err != nil {
+	err := checkListens(ln)
+	if err == nil {
+		err = s.serve(context.Background(), ln, nil)
+	}
+	if err != nil {
 		return &net.OpError{Op: "listen", Net: network(ln.Addr()), Addr: ln.Addr(), Err: err}
 	}
 	return nil
@@ -251,7 +263,9 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	s.mu.Unlock()
 	lis.unwatch()
 	close(lis.closed)
-	_ = lis.ln.Close()
+	if err := lis.ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", lis.ln.Addr())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lis == nil {

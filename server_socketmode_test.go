@@ -1,0 +1,61 @@
+//go:build unix
+
+package evnet_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnixSocketMode(t *testing.T) {
+	umask := syscall.Umask(0o027)
+	defer syscall.Umask(umask)
+	path := socketPath(t)
+	for mode, want := range map[fs.FileMode]fs.FileMode{
+		0: 0o750, 0o600: 0o600, 0o660: 0o660, 0o777: 0o777, 0o200: 0o200, 0o001: 0o001,
+	} {
+		l := evnet.NewLoop()
+		leaveStale(t, path)
+		s := greeter(l, "here", &evnet.ServerOptions{SocketMode: mode})
+		require.NoError(t, s.Listen("unix", path, nil))
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		assert.Equal(t, fs.ModeSocket|want, info.Mode(), "%v", mode)
+		if want&0o200 != 0 || os.Geteuid() == 0 {
+			assert.Equal(t, "here", greeting(t, l, path, s))
+		} else {
+			require.NoError(t, s.Close(nil))
+			run(t, l)
+		}
+		assert.NoFileExists(t, path)
+	}
+	assert.Equal(t, 0o027, syscall.Umask(0o027), "the umask belongs to the process")
+}
+
+func TestUnixSocketModeBad(t *testing.T) {
+	path := socketPath(t)
+	for _, mode := range []fs.FileMode{fs.ModeSetuid | 0o600, fs.ModeSticky, fs.ModeDir | 0o700, fs.ModeSocket | 0o600} {
+		s := greeter(evnet.NewLoop(), "", &evnet.ServerOptions{SocketMode: mode})
+		err := s.Listen("unix", path, nil)
+		assert.Equal(t, "ERR_INVALID_ARG_VALUE", evnet.Code(err), "%v", mode)
+		assert.ErrorContains(t, err, "SocketMode")
+		assert.ErrorContains(t, err, path)
+		assert.Empty(t, names(t, filepath.Dir(path)))
+	}
+}
+
+// TCP has no file.
+func TestSocketModeOfTCP(t *testing.T) {
+	l := evnet.NewLoop()
+	s, _ := serve(t, l, &evnet.ServerOptions{SocketMode: 0o600}, nil)
+	require.NoError(t, s.Close(nil))
+	run(t, l)
+}

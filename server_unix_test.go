@@ -1,0 +1,360 @@
+//go:build unix
+
+package evnet_test
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// socketDir is a directory with a path that is short enough for a socket, which t.TempDir may not be.
+func socketDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "evnet")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func socketPath(t testing.TB) string { return filepath.Join(socketDir(t), "s") }
+
+// leaveStale leaves a socket file behind that nobody is bound to.
+func leaveStale(t testing.TB, path string) {
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	ln.SetUnlinkOnClose(false)
+	require.NoError(t, ln.Close())
+}
+
+// greeter is a server on l that says name to who connects.
+func greeter(l *evnet.Loop, name string, opts *evnet.ServerOptions) *evnet.Server {
+	var o evnet.ServerOptions
+	if opts != nil {
+		o = *opts
+	}
+	o.Loops = []*evnet.Loop{l}
+	s := evnet.NewServer(&o)
+	s.On.Connection(func(c *evnet.Socket) {
+		_, _ = c.WriteString(name)
+		c.End()
+	})
+	return s
+}
+
+// greeting is what the server at path says; then the servers are closed and l has run.
+func greeting(t testing.TB, l *evnet.Loop, path string, servers ...*evnet.Server) string {
+	heard := ""
+	c := client(l)
+	c.On.Data(func(p []byte) { heard += string(p) })
+	c.On.Error(func(err error) { assert.NoError(t, err) })
+	c.On.Close(func(bool) {
+		for _, s := range servers {
+			_ = s.Close(nil)
+		}
+	})
+	c.Connect("unix", path)
+	run(t, l)
+	return heard
+}
+
+func names(t testing.TB, dir string) []string {
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	list := []string{}
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list
+}
+
+// requireInUse is a failed Listen at a path that something has.
+func requireInUse(t testing.TB, err error, path string) {
+	t.Helper()
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	assert.Equal(t, "EADDRINUSE", evnet.Code(err))
+	var op *net.OpError
+	require.ErrorAs(t, err, &op)
+	assert.Equal(t, "listen", op.Op)
+	assert.Equal(t, path, op.Addr.String())
+	assert.Contains(t, err.Error(), path)
+}
+
+func TestUnixListenReplacesAStaleFile(t *testing.T) {
+	l := evnet.NewLoop()
+	path := socketPath(t)
+	leaveStale(t, path)
+	s := greeter(l, "new", nil)
+	require.NoError(t, s.Listen("unix", path, nil))
+	assert.Equal(t, []string{"s"}, names(t, filepath.Dir(path)), "nothing else is left")
+	assert.Equal(t, path, s.Address().String())
+	assert.Equal(t, "new", greeting(t, l, path, s))
+	assert.Empty(t, names(t, filepath.Dir(path)))
+	assert.Equal(t, path, s.Address().String(), "kept after Close, as in Node")
+}
+
+// A stale file is recognised in a directory whose path leaves no room for a longer name.
+func TestUnixListenReplacesAStaleFileAtTheLongestPath(t *testing.T) {
+	l := evnet.NewLoop()
+	dir := socketDir(t)
+	room := len(syscall.RawSockaddrUnix{}.Path) - 1
+	dir = filepath.Join(dir, strings.Repeat("d", room-len(dir)-len("//s")))
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	path := filepath.Join(dir, "s")
+	require.Len(t, path, room)
+	leaveStale(t, path)
+	s := greeter(l, "new", nil)
+	require.NoError(t, s.Listen("unix", path, nil))
+	assert.Equal(t, "new", greeting(t, l, path, s))
+	assert.Empty(t, names(t, dir))
+}
+
+// What is not a stale socket stays as it is.
+func TestUnixListenLeavesOthersAlone(t *testing.T) {
+	dir := socketDir(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	require.NoError(t, os.WriteFile(in("file"), []byte("precious"), 0o600))
+	require.NoError(t, os.Mkdir(in("dir"), 0o700))
+	leaveStale(t, in("stale"))
+	require.NoError(t, os.Symlink("file", in("link-to-file")))
+	require.NoError(t, os.Symlink("stale", in("link-to-stale")))
+	require.NoError(t, os.Symlink("nothing", in("link-to-nothing")))
+	live, err := net.Listen("unix", in("live"))
+	require.NoError(t, err)
+	defer live.Close()
+	datagrams, err := net.ListenPacket("unixgram", in("datagrams"))
+	require.NoError(t, err)
+	defer datagrams.Close()
+	bind(t, in("bound")) // by a server that is about to listen
+	full := bind(t, in("full"))
+	require.NoError(t, syscall.Listen(full, 0))
+	fill(t, in("full"))
+
+	before := map[string]fs.FileInfo{}
+	for _, name := range names(t, dir) {
+		before[name], err = os.Lstat(in(name))
+		require.NoError(t, err)
+	}
+	for name := range before {
+		if name == "stale" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			ignore := goleak.IgnoreCurrent()
+			l := evnet.NewLoop()
+			s := greeter(l, "wrong", nil)
+			requireInUse(t, s.Listen("unix", in(name), nil), in(name))
+			assert.False(t, s.Listening())
+			assert.Nil(t, s.Address())
+			run(t, l)
+			goleak.VerifyNone(t, ignore)
+		})
+	}
+	assert.Len(t, names(t, dir), len(before))
+	for name, was := range before {
+		now, err := os.Lstat(in(name))
+		require.NoError(t, err, name)
+		assert.True(t, os.SameFile(was, now), name)
+		assert.Equal(t, was.Mode(), now.Mode(), name)
+	}
+	text, err := os.ReadFile(in("file"))
+	require.NoError(t, err)
+	assert.Equal(t, "precious", string(text))
+	require.NoError(t, live.(*net.UnixListener).SetDeadline(time.Now().Add(time.Millisecond)))
+	_, err = live.Accept()
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "a server that is alive is not even called")
+}
+
+// bind makes a socket at path that does not listen.
+func bind(t testing.TB, path string) int {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
+	return fd
+}
+
+// fill connects until the backlog is full.
+func fill(t testing.TB, path string) {
+	for range 100 {
+		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = syscall.Close(fd) })
+		require.NoError(t, syscall.SetNonblock(fd, true))
+		if syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}) != nil {
+			return
+		}
+	}
+	t.Fatal("the backlog has no end")
+}
+
+func TestUnixListenWithoutPermission(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may do everything")
+	}
+	dir := socketDir(t)
+	path := filepath.Join(dir, "s")
+	leaveStale(t, path)
+	require.NoError(t, os.Chmod(dir, 0o500))
+	defer os.Chmod(dir, 0o700)
+	l := evnet.NewLoop()
+	s := greeter(l, "wrong", nil)
+	requireInUse(t, s.Listen("unix", path, nil), path)
+	assert.FileExists(t, path)
+	err := s.Listen("unix", path+"2", nil)
+	assert.ErrorIs(t, err, syscall.EACCES)
+	assert.Contains(t, err.Error(), path+"2")
+}
+
+// Servers that find the same stale file at once: one gets the path, and is the one that is there.
+func TestUnixListenAtOnce(t *testing.T) {
+	dir := socketDir(t)
+	path := filepath.Join(dir, "s")
+	for range 100 {
+		leaveStale(t, path)
+		l := evnet.NewLoop()
+		var servers []*evnet.Server
+		for i := range 4 {
+			servers = append(servers, greeter(l, fmt.Sprint(i), nil))
+		}
+		errs := make([]error, len(servers))
+		var start, done sync.WaitGroup
+		start.Add(1)
+		for i, s := range servers {
+			done.Go(func() {
+				start.Wait()
+				errs[i] = s.Listen("unix", path, nil)
+			})
+		}
+		start.Done()
+		done.Wait()
+		winners := []string{}
+		for i, err := range errs {
+			if err == nil {
+				winners = append(winners, fmt.Sprint(i))
+			} else {
+				requireInUse(t, err, path)
+			}
+		}
+		require.Len(t, winners, 1)
+		require.Equal(t, winners[0], greeting(t, l, path, servers...))
+		require.Empty(t, names(t, dir))
+	}
+}
+
+func TestUnixCloseRemovesOnlyItsOwnFile(t *testing.T) {
+	l := evnet.NewLoop()
+	path := socketPath(t)
+	s := greeter(l, "first", nil)
+
+	require.NoError(t, s.Listen("unix", path, nil))
+	require.NoError(t, s.Close(nil))
+	assert.NoFileExists(t, path, "removed when Close returns")
+	require.NoError(t, s.Listen("unix", path, nil), "directly in the same turn")
+	assert.True(t, s.Listening())
+
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, s.Close(nil), "it is gone already")
+	run(t, l)
+
+	require.NoError(t, s.Listen("unix", path, nil))
+	require.NoError(t, os.Remove(path))
+	other := greeter(l, "other", nil)
+	require.NoError(t, other.Listen("unix", path, nil))
+	require.NoError(t, s.Close(nil))
+	assert.FileExists(t, path)
+	assert.Equal(t, "other", greeting(t, l, path, other))
+	assert.NoFileExists(t, path)
+
+	require.NoError(t, s.Listen("unix", path, nil))
+	require.NoError(t, os.Remove(path))
+	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
+	require.NoError(t, s.Close(nil))
+	run(t, l)
+	assert.FileExists(t, path)
+	assert.Equal(t, []string{"s"}, names(t, filepath.Dir(path)))
+}
+
+// Every way to end removes the file.
+func TestUnixFileGoesWithTheServer(t *testing.T) {
+	l := evnet.NewLoop()
+	path := socketPath(t)
+	s := greeter(l, "", nil)
+	s.Unref()
+	require.NoError(t, s.Listen("unix", path, nil))
+	run(t, l)
+	assert.NoFileExists(t, path)
+}
+
+func TestUnixRelativePath(t *testing.T) {
+	l := evnet.NewLoop()
+	dir := socketDir(t)
+	t.Chdir(dir)
+	leaveStale(t, "s")
+	s := greeter(l, "here", nil)
+	require.NoError(t, s.Listen("unix", "s", nil))
+	assert.Equal(t, "s", s.Address().String())
+	assert.Equal(t, "here", greeting(t, l, "s", s))
+	assert.Empty(t, names(t, dir))
+
+	require.NoError(t, s.Listen("unix", "s", nil))
+	require.NoError(t, os.Mkdir("elsewhere", 0o700))
+	t.Chdir("elsewhere")
+	require.NoError(t, s.Close(nil))
+	run(t, l)
+	assert.NoFileExists(t, filepath.Join(dir, "s"), "the working directory is another now")
+}
+
+func TestUnixListenBadPath(t *testing.T) {
+	dir := socketDir(t)
+	room := len(syscall.RawSockaddrUnix{}.Path) - 1
+	long := dir + "/" + strings.Repeat("x", room-len(dir))
+	require.Len(t, long, room+1)
+	for path, want := range map[string]struct {
+		err  error
+		says []string
+	}{
+		long:                  {syscall.EINVAL, []string{fmt.Sprint(room + 1), fmt.Sprint(room)}},
+		dir + "/a\x00b":       {syscall.EINVAL, []string{"NUL"}},
+		dir + "/missing/s":    {syscall.ENOENT, nil},
+		dir + "/s/":           {syscall.ENOENT, nil},
+		"/dev/null/not-a-dir": {syscall.ENOTDIR, nil},
+	} {
+		l := evnet.NewLoop()
+		err := greeter(l, "", nil).Listen("unix", path, nil)
+		require.ErrorIs(t, err, want.err, "%q", path)
+		for _, text := range append(want.says, "listen unix", path) {
+			assert.Contains(t, err.Error(), text)
+		}
+		assert.Empty(t, names(t, dir))
+
+		c := client(l)
+		c.On.Error(func(error) {})
+		if want.says != nil {
+			c.On.ConnectionAttempt(func(evnet.Attempt) { t.Errorf("%q was tried", path) })
+		}
+		c.Connect("unix", path)
+		run(t, l)
+		if want.says != nil {
+			require.ErrorIs(t, c.Err(), want.err, "%q", path)
+		}
+		for _, text := range append(want.says, "dial unix", path) {
+			assert.ErrorContains(t, c.Err(), text)
+		}
+	}
+	leaveStale(t, dir+"/s")
+	requireInUse(t, greeter(evnet.NewLoop(), "", nil).Listen("unix", dir+"/s/", nil), dir+"/s/")
+	assert.FileExists(t, dir+"/s", "nothing can be made in its place")
+}
