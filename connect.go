@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 )
 
 var (
 	errInvalidIP = errors.New("the resolver's answer is not an IP address")
+	errGoexit    = errors.New("runtime.Goexit was called")
 	errFamily    = errors.New("family is not 0, 4 or 6")
 )
 
@@ -40,8 +44,13 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		s.mu.Unlock()
 		return
 	}
+	d := &dialing{s: s, network: network, address: address}
 	fail := func(err error) {
-		s.destroyLocked(&net.OpError{Op: "dial", Net: network, Addr: textAddr{network, address}, Err: err}, false)
+		var op *net.OpError
+		if !errors.As(err, &op) {
+			err = d.opError(err)
+		}
+		s.destroyLocked(err, false)
 	}
 	if s.dial != nil || s.tr != nil {
 		fail(ErrAlreadyConnected)
@@ -58,7 +67,6 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		fail(nilArgument("ConnectContext", "context"))
 		return
 	}
-	d := &dialing{s: s, network: network, address: address}
 	host, err := d.parse()
 	if err == nil {
 		err = ctx.Err()
@@ -68,7 +76,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		return
 	}
 	s.opened = true
-	s.dial = d
+	s.dial, s.attempted = d, nil
 	d.ctx, d.cancelAll = context.WithCancel(ctx)
 	d.unwatch = context.AfterFunc(ctx, func() { d.fail(ctx.Err()) })
 	s.touch()
@@ -77,7 +85,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		s.loop.tick(func() { d.next(nil) })
 		return
 	}
-	s.loop.spawn(func() { d.lookup(host) })
+	d.lookup(host)
 }
 
 // startAnew makes a closed socket as good as a new one; what stays is said at Connect. s.mu is held.
@@ -88,7 +96,7 @@ func (s *Socket) startAnew() {
 	}
 	s.epoch++
 	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
-	s.conn, s.local, s.remote, s.closeTimer = nil, nil, nil, nil
+	s.conn, s.local, s.remote, s.closeTimer, s.attempted = nil, nil, nil, nil, nil
 	in := inbound{mode: s.in.mode, onRead: s.in.onRead, pipes: s.in.pipes, encoding: s.in.encoding}
 	if in.encoding != "" {
 		in.decoder, _ = newDecoder(in.encoding)
@@ -126,6 +134,11 @@ type textAddr struct{ network, address string }
 func (a textAddr) Network() string { return a.network }
 func (a textAddr) String() string  { return a.address }
 
+// opError says what was to be connected to.
+func (d *dialing) opError(err error) *net.OpError {
+	return &net.OpError{Op: "dial", Net: d.network, Addr: textAddr{d.network, d.address}, Err: err}
+}
+
 // parse sets the attempt, or returns the host to look up. It runs in Connect, with s.mu held.
 func (d *dialing) parse() (host string, err error) {
 	d.family = d.s.set.Family
@@ -154,15 +167,35 @@ func (d *dialing) parse() (host string, err error) {
 	if host == "" {
 		host = "localhost"
 	}
+	local := d.localFamily()
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if d.family != 0 && d.family != familyOf(ip) {
 			return "", &net.AddrError{Err: "no suitable address", Addr: host}
 		}
+		d.family = familyOf(ip)
 		d.todo = []Attempt{d.attempt(ip)}
-		return "", nil
+	} else {
+		d.host = host
 	}
-	d.host = host
-	return host, nil
+	switch {
+	case d.family == 0:
+		d.family = local // no other can be reached from there
+	case local != 0 && local != d.family:
+		err := d.opError(os.NewSyscallError("bind", syscall.EINVAL)) // as the system says it
+		err.Source = d.s.set.Dialer.LocalAddr
+		return "", err
+	}
+	return d.host, nil
+}
+
+// localFamily is that of Dialer.LocalAddr, 0 if it names no IP address.
+func (d *dialing) localFamily() int {
+	if local, ok := d.s.set.Dialer.LocalAddr.(*net.TCPAddr); ok && local != nil {
+		if ip, ok := netip.AddrFromSlice(local.IP); ok {
+			return familyOf(ip)
+		}
+	}
+	return 0
 }
 
 // splitHostPort also knows services by name, as net.Dial does.
@@ -194,17 +227,40 @@ func (d *dialing) attempt(ip netip.Addr) Attempt {
 	}
 }
 
-// lookup runs on a goroutine of its own.
 func (d *dialing) lookup(host string) {
 	network := "ip"
 	if d.family != 0 {
 		network += strconv.Itoa(d.family)
 	}
-	ips, err := d.s.set.Resolver.LookupNetIP(d.ctx, network, host)
-	if err == nil && len(ips) == 0 {
-		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	}
-	d.s.loop.event(func() { d.resolved(ips, err) })
+	var ips []netip.Addr
+	d.supply(func() (err error) {
+		ips, err = d.s.set.Resolver.LookupNetIP(d.ctx, network, host)
+		if err == nil && len(ips) == 0 {
+			err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		return err
+	}, func(err error) { d.resolved(ips, err) })
+}
+
+// supply runs what the user has supplied on a goroutine of its own, then told on the loop. Nobody
+// could contain a panic there, or hear of a runtime.Goexit.
+func (d *dialing) supply(fn func() error, told func(error)) {
+	d.s.loop.spawn(func() {
+		var err error
+		returned := false
+		defer func() {
+			if !returned {
+				v := recover()
+				if v == nil {
+					v = errGoexit
+				}
+				err = &PanicError{Value: v, Stack: debug.Stack(), Socket: d.s}
+			}
+			d.s.loop.event(func() { told(err) })
+		}()
+		err = fn()
+		returned = true
+	})
 }
 
 // over reports whether the socket was connected, destroyed or connected anew meanwhile.
@@ -222,6 +278,9 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 	}
 	d.s.touch()
 	d.s.mu.Unlock()
+	if d.ended() {
+		return
+	}
 	if err != nil {
 		d.s.emitLookup(Lookup{Err: err, Host: d.host})
 		d.fail(err)
@@ -280,7 +339,7 @@ func (d *dialing) candidates(ips []netip.Addr) []Attempt {
 
 // next starts the next attempt, because of the time the last one takes or because it has failed.
 func (d *dialing) next(slow *Attempt) {
-	if d.over() {
+	if d.over() || d.ended() {
 		return
 	}
 	if slow != nil {
@@ -290,6 +349,11 @@ func (d *dialing) next(slow *Attempt) {
 	}
 	a := d.todo[0]
 	d.todo = d.todo[1:]
+	if a.Family != 0 {
+		d.s.mu.Lock()
+		d.s.attempted = append(d.s.attempted, a.Address)
+		d.s.mu.Unlock()
+	}
 	if d.s.emitAttempt(a); d.over() {
 		return
 	}
@@ -307,10 +371,11 @@ func (d *dialing) next(slow *Attempt) {
 		d.timer = timer
 		d.s.mu.Unlock()
 	}
-	d.s.loop.spawn(func() {
-		conn, err := d.s.set.Dialer.DialContext(d.ctx, a.Network, a.Address)
-		d.s.loop.event(func() { d.tried(a, conn, err) })
-	})
+	var conn net.Conn
+	d.supply(func() (err error) {
+		conn, err = d.s.set.Dialer.DialContext(d.ctx, a.Network, a.Address)
+		return err
+	}, func(err error) { d.tried(a, conn, err) })
 }
 
 // tried takes the outcome of one attempt.
@@ -319,6 +384,12 @@ func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
 	if d.over() {
 		if conn != nil {
 			_ = conn.Close() // a loser, or cancelled too late
+		}
+		return
+	}
+	if d.ended() {
+		if conn != nil {
+			_ = conn.Close()
 		}
 		return
 	}
@@ -343,11 +414,6 @@ func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
 
 func (d *dialing) connected(conn net.Conn) {
 	s := d.s
-	if err := d.ctx.Err(); err != nil { // ended, and about to be told so
-		_ = conn.Close()
-		d.fail(err)
-		return
-	}
 	s.mu.Lock()
 	if s.dial != d {
 		s.mu.Unlock()
@@ -382,6 +448,16 @@ func (d *dialing) connected(conn net.Conn) {
 	s.begin()
 }
 
+// ended reports whether the context has ended, and fails if nobody else has told it yet: what has
+// come of that is no outcome.
+func (d *dialing) ended() bool {
+	err := d.ctx.Err()
+	if err != nil {
+		d.fail(err)
+	}
+	return err != nil
+}
+
 // fail ends the socket. Any goroutine may call it.
 func (d *dialing) fail(err error) {
 	d.s.mu.Lock()
@@ -392,7 +468,7 @@ func (d *dialing) fail(err error) {
 	var op *net.OpError
 	var all *ConnectError
 	if !errors.As(err, &op) && !errors.As(err, &all) {
-		err = &net.OpError{Op: "dial", Net: d.network, Addr: textAddr{d.network, d.address}, Err: err}
+		err = d.opError(err)
 	}
 	d.s.destroyLocked(err, false)
 }
