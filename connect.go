@@ -6,17 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 )
 
 var (
 	errInvalidIP = errors.New("the resolver's answer is not an IP address")
-	errGoexit    = errors.New("runtime.Goexit was called")
 	errFamily    = errors.New("family is not 0, 4 or 6")
 )
 
@@ -148,7 +144,7 @@ func (d *dialing) parse() (host string, err error) {
 			return "", &net.AddrError{Err: "missing path", Addr: d.address}
 		}
 		d.todo = []Attempt{{Network: d.network, Address: d.address}}
-		return "", nil
+		return "", d.bind()
 	case "tcp":
 	case "tcp4":
 		d.family = 4
@@ -167,7 +163,6 @@ func (d *dialing) parse() (host string, err error) {
 	if host == "" {
 		host = "localhost"
 	}
-	local := d.localFamily()
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if d.family != 0 && d.family != familyOf(ip) {
 			return "", &net.AddrError{Err: "no suitable address", Addr: host}
@@ -177,25 +172,7 @@ func (d *dialing) parse() (host string, err error) {
 	} else {
 		d.host = host
 	}
-	switch {
-	case d.family == 0:
-		d.family = local // no other can be reached from there
-	case local != 0 && local != d.family:
-		err := d.opError(os.NewSyscallError("bind", syscall.EINVAL)) // as the system says it
-		err.Source = d.s.set.Dialer.LocalAddr
-		return "", err
-	}
-	return d.host, nil
-}
-
-// localFamily is that of Dialer.LocalAddr, 0 if it names no IP address.
-func (d *dialing) localFamily() int {
-	if local, ok := d.s.set.Dialer.LocalAddr.(*net.TCPAddr); ok && local != nil {
-		if ip, ok := netip.AddrFromSlice(local.IP); ok {
-			return familyOf(ip)
-		}
-	}
-	return 0
+	return d.host, d.bind()
 }
 
 // splitHostPort also knows services by name, as net.Dial does.
@@ -240,27 +217,6 @@ func (d *dialing) lookup(host string) {
 		}
 		return err
 	}, func(err error) { d.resolved(ips, err) })
-}
-
-// supply runs what the user has supplied on a goroutine of its own, then told on the loop. Nobody
-// could contain a panic there, or hear of a runtime.Goexit.
-func (d *dialing) supply(fn func() error, told func(error)) {
-	d.s.loop.spawn(func() {
-		var err error
-		returned := false
-		defer func() {
-			if !returned {
-				v := recover()
-				if v == nil {
-					v = errGoexit
-				}
-				err = &PanicError{Value: v, Stack: debug.Stack(), Socket: d.s}
-			}
-			d.s.loop.event(func() { told(err) })
-		}()
-		err = fn()
-		returned = true
-	})
 }
 
 // over reports whether the socket was connected, destroyed or connected anew meanwhile.
@@ -373,7 +329,7 @@ func (d *dialing) next(slow *Attempt) {
 	}
 	var conn net.Conn
 	d.supply(func() (err error) {
-		conn, err = d.s.set.Dialer.DialContext(d.ctx, a.Network, a.Address)
+		conn, err = d.dialer().DialContext(d.ctx, a.Network, a.Address)
 		return err
 	}, func(err error) { d.tried(a, conn, err) })
 }

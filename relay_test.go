@@ -283,7 +283,7 @@ func TestRelayWhileConnecting(t *testing.T) {
 		evnet.Relay(s, up, func(err error) { done = append(done, err) })
 		go func() {
 			_, _ = there.Write(want)
-			_ = there.(*net.TCPConn).CloseWrite()
+			_ = there.CloseWrite()
 		}()
 		var look func()
 		look = func() {
