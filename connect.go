@@ -40,8 +40,13 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		s.mu.Unlock()
 		return
 	}
+	d := &dialing{s: s, network: network, address: address}
 	fail := func(err error) {
-		s.destroyLocked(&net.OpError{Op: "dial", Net: network, Addr: textAddr{network, address}, Err: err}, false)
+		var op *net.OpError
+		if !errors.As(err, &op) {
+			err = d.opError(err)
+		}
+		s.destroyLocked(err, false)
 	}
 	if s.dial != nil || s.tr != nil {
 		fail(ErrAlreadyConnected)
@@ -58,7 +63,6 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		fail(nilArgument("ConnectContext", "context"))
 		return
 	}
-	d := &dialing{s: s, network: network, address: address}
 	host, err := d.parse()
 	if err == nil {
 		err = ctx.Err()
@@ -68,7 +72,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		return
 	}
 	s.opened = true
-	s.dial = d
+	s.dial, s.attempted = d, nil
 	d.ctx, d.cancelAll = context.WithCancel(ctx)
 	d.unwatch = context.AfterFunc(ctx, func() { d.fail(ctx.Err()) })
 	s.touch()
@@ -77,7 +81,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		s.loop.tick(func() { d.next(nil) })
 		return
 	}
-	s.loop.spawn(func() { d.lookup(host) })
+	d.lookup(host)
 }
 
 // startAnew makes a closed socket as good as a new one; what stays is said at Connect. s.mu is held.
@@ -88,7 +92,7 @@ func (s *Socket) startAnew() {
 	}
 	s.epoch++
 	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
-	s.conn, s.local, s.remote, s.closeTimer = nil, nil, nil, nil
+	s.conn, s.local, s.remote, s.closeTimer, s.attempted = nil, nil, nil, nil, nil
 	in := inbound{mode: s.in.mode, onRead: s.in.onRead, pipes: s.in.pipes, encoding: s.in.encoding}
 	if in.encoding != "" {
 		in.decoder, _ = newDecoder(in.encoding)
@@ -126,6 +130,11 @@ type textAddr struct{ network, address string }
 func (a textAddr) Network() string { return a.network }
 func (a textAddr) String() string  { return a.address }
 
+// opError says what was to be connected to.
+func (d *dialing) opError(err error) *net.OpError {
+	return &net.OpError{Op: "dial", Net: d.network, Addr: textAddr{d.network, d.address}, Err: err}
+}
+
 // parse sets the attempt, or returns the host to look up. It runs in Connect, with s.mu held.
 func (d *dialing) parse() (host string, err error) {
 	d.family = d.s.set.Family
@@ -135,7 +144,10 @@ func (d *dialing) parse() (host string, err error) {
 			return "", &net.AddrError{Err: "missing path", Addr: d.address}
 		}
 		d.todo = []Attempt{{Network: d.network, Address: d.address}}
-		return "", checkPath(d.address)
+		if err := checkPath(d.address); err != nil {
+			return "", err
+		}
+		return "", d.bind()
 	case "tcp":
 	case "tcp4":
 		d.family = 4
@@ -158,11 +170,12 @@ func (d *dialing) parse() (host string, err error) {
 		if d.family != 0 && d.family != familyOf(ip) {
 			return "", &net.AddrError{Err: "no suitable address", Addr: host}
 		}
+		d.family = familyOf(ip)
 		d.todo = []Attempt{d.attempt(ip)}
-		return "", nil
+	} else {
+		d.host = host
 	}
-	d.host = host
-	return host, nil
+	return d.host, d.bind()
 }
 
 // splitHostPort also knows services by name, as net.Dial does.
@@ -194,17 +207,19 @@ func (d *dialing) attempt(ip netip.Addr) Attempt {
 	}
 }
 
-// lookup runs on a goroutine of its own.
 func (d *dialing) lookup(host string) {
 	network := "ip"
 	if d.family != 0 {
 		network += strconv.Itoa(d.family)
 	}
-	ips, err := d.s.set.Resolver.LookupNetIP(d.ctx, network, host)
-	if err == nil && len(ips) == 0 {
-		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-	}
-	d.s.loop.event(func() { d.resolved(ips, err) })
+	var ips []netip.Addr
+	d.supply(func() (err error) {
+		ips, err = d.s.set.Resolver.LookupNetIP(d.ctx, network, host)
+		if err == nil && len(ips) == 0 {
+			err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+		return err
+	}, func(err error) { d.resolved(ips, err) })
 }
 
 // over reports whether the socket was connected, destroyed or connected anew meanwhile.
@@ -222,6 +237,9 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 	}
 	d.s.touch()
 	d.s.mu.Unlock()
+	if d.ended() {
+		return
+	}
 	if err != nil {
 		d.s.emitLookup(Lookup{Err: err, Host: d.host})
 		d.fail(err)
@@ -293,7 +311,7 @@ func (d *dialing) blocked(a Attempt) error {
 
 // next starts the next attempt, because of the time the last one takes or because it has failed.
 func (d *dialing) next(slow *Attempt) {
-	if d.over() {
+	if d.over() || d.ended() {
 		return
 	}
 	if slow != nil {
@@ -314,6 +332,11 @@ func (d *dialing) next(slow *Attempt) {
 	}
 	a := d.todo[0]
 	d.todo = d.todo[1:]
+	if a.Family != 0 {
+		d.s.mu.Lock()
+		d.s.attempted = append(d.s.attempted, a.Address)
+		d.s.mu.Unlock()
+	}
 	if d.s.emitAttempt(a); d.over() {
 		return
 	}
@@ -331,14 +354,11 @@ func (d *dialing) next(slow *Attempt) {
 		d.timer = timer
 		d.s.mu.Unlock()
 	}
-	dialer := *d.s.set.Dialer
-	if _, tcp := dialer.LocalAddr.(*net.TCPAddr); tcp && a.Network == "unix" {
-		dialer.LocalAddr = nil // as in Node, a path has no use for it
-	}
-	d.s.loop.spawn(func() {
-		conn, err := dialer.DialContext(d.ctx, a.Network, a.Address)
-		d.s.loop.event(func() { d.tried(a, conn, err) })
-	})
+	var conn net.Conn
+	d.supply(func() (err error) {
+		conn, err = d.dialer(a).DialContext(d.ctx, a.Network, a.Address)
+		return err
+	}, func(err error) { d.tried(a, conn, err) })
 }
 
 // tried takes the outcome of one attempt.
@@ -347,6 +367,12 @@ func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
 	if d.over() {
 		if conn != nil {
 			_ = conn.Close() // a loser, or cancelled too late
+		}
+		return
+	}
+	if d.ended() {
+		if conn != nil {
+			_ = conn.Close()
 		}
 		return
 	}
@@ -379,11 +405,6 @@ func (d *dialing) failIfDone() {
 
 func (d *dialing) connected(conn net.Conn) {
 	s := d.s
-	if err := d.ctx.Err(); err != nil { // ended, and about to be told so
-		_ = conn.Close()
-		d.fail(err)
-		return
-	}
 	s.mu.Lock()
 	if s.dial != d {
 		s.mu.Unlock()
@@ -418,6 +439,16 @@ func (d *dialing) connected(conn net.Conn) {
 	s.begin()
 }
 
+// ended reports whether the context has ended, and fails if nobody else has told it yet: what has
+// come of that is no outcome.
+func (d *dialing) ended() bool {
+	err := d.ctx.Err()
+	if err != nil {
+		d.fail(err)
+	}
+	return err != nil
+}
+
 // fail ends the socket. Any goroutine may call it.
 func (d *dialing) fail(err error) {
 	d.s.mu.Lock()
@@ -428,7 +459,7 @@ func (d *dialing) fail(err error) {
 	var op *net.OpError
 	var all *ConnectError
 	if !errors.As(err, &op) && !errors.As(err, &all) {
-		err = &net.OpError{Op: "dial", Net: d.network, Addr: textAddr{d.network, d.address}, Err: err}
+		err = d.opError(err)
 	}
 	d.s.destroyLocked(err, false)
 }

@@ -294,7 +294,9 @@ func (s *Socket) emitAttemptTimeout(a Attempt) {
 // must not be able to end the process with it.
 func (s *Socket) emitError(err error) {
 	s.trace(EventError, err)
-	heard := false
+	s.mu.Lock()
+	heard := s.relay != nil && s.relay.done != nil
+	s.mu.Unlock()
 	for fn := range emitting(s, func(t *socketEvents) *event[func(error)] { return &t.error }) {
 		heard = true
 		fn(err)

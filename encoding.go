@@ -76,6 +76,8 @@ type decoder interface {
 	// end appends what is left at the end of the stream to dst. The decoder can then begin
 	// another stream.
 	end(dst []byte) []byte
+	// rest appends what is held back to dst, as it came.
+	rest(dst []byte) []byte
 }
 
 // newDecoder returns a decoder for e, or an error that is ErrUnknownEncoding.
@@ -131,6 +133,8 @@ func (d *utf8Decoder) end(dst []byte) []byte {
 	d.n = 0
 	return dst
 }
+
+func (d *utf8Decoder) rest(dst []byte) []byte { return append(dst, d.held[:d.n]...) }
 
 // utf8Length returns how long a sequence is that begins with lead, going by its leading ones alone:
 // like Node, also for leads that are never valid, such as C0 and F5. For a byte that is no lead it
@@ -228,6 +232,16 @@ func (d *utf16Decoder) end(dst []byte) []byte {
 	return dst
 }
 
+func (d *utf16Decoder) rest(dst []byte) []byte {
+	if d.high != 0 {
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(d.high))
+	}
+	if d.hasOdd {
+		dst = append(dst, d.odd)
+	}
+	return dst
+}
+
 // base64Decoder holds back bytes until there are three, which make four digits.
 type base64Decoder struct {
 	enc  *base64.Encoding
@@ -256,11 +270,14 @@ func (d *base64Decoder) end(dst []byte) []byte {
 	return dst
 }
 
+func (d *base64Decoder) rest(dst []byte) []byte { return append(dst, d.held[:d.n]...) }
+
 // stateless is a decoder that holds nothing back.
 type stateless func(dst, p []byte) []byte
 
 func (f stateless) write(dst, p []byte) []byte { return f(dst, p) }
 func (f stateless) end(dst []byte) []byte      { return dst }
+func (f stateless) rest(dst []byte) []byte     { return dst }
 
 func appendLatin1(dst, p []byte) []byte {
 	high := 0

@@ -129,6 +129,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	}
 	s.out.drop(s.dropError(err))
 	tr, dial, opened, callbacksFirst := s.tr, s.dial, s.opened, s.out.failedHere
+	relay, whole := s.relay, err == nil && !reset && s.in.ended && s.out.finished
 	s.tr, s.dial = nil, nil
 	if tr != nil {
 		tr.gone, tr.want = true, false
@@ -144,6 +145,9 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	}
 	if s.server != nil {
 		s.server.socketDestroyed(s)
+	}
+	if relay != nil {
+		relay.gone(s, err, err != nil || reset, whole)
 	}
 	s.loop.tick(func() {
 		returned := false
@@ -197,6 +201,7 @@ func (s *Socket) finishClose(hadError bool) {
 		if s.server != nil {
 			s.server.socketClosed(s)
 		}
+		s.leaveRelay()
 		s.mu.Lock()
 		again := s.again
 		s.again = nil

@@ -1,10 +1,10 @@
 package evnet
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 )
@@ -58,6 +58,11 @@ var (
 	ErrLoopRunning error = errors.New("evnet: loop is already running")
 	// ErrLoopStopped is the cause of sockets and servers started while Serve is ending.
 	ErrLoopStopped error = closedError("evnet: loop is stopping")
+	// ErrWritesQueued is the cause when Detach is called while written bytes still wait.
+	ErrWritesQueued error = errors.New("evnet: writes are queued")
+	// ErrRelayed is what Relay tells of a socket that is in a relay already, and Detach of one
+	// that is in any.
+	ErrRelayed error = errors.New("evnet: socket is in a relay")
 	// ErrOnLoop is returned by methods that would block when they are called from a callback.
 	ErrOnLoop error = errors.New("evnet: blocking call from a callback")
 )
@@ -103,8 +108,16 @@ func (e *ConnectError) Error() string {
 // Unwrap returns the errors of the attempts.
 func (e *ConnectError) Unwrap() []error { return e.Errs }
 
-// PanicError is a panic that a callback raised. The socket the callback belonged to is destroyed
-// with it. Without Loop.OnPanic, which contains the panic, Value and Stack are those of no panic:
+// connectTimeout is the cause when IdleTimeout ends a socket that is still connecting.
+type connectTimeout struct{}
+
+func (connectTimeout) Error() string   { return "the connection was not made in time" }
+func (connectTimeout) Timeout() bool   { return true }
+func (connectTimeout) Temporary() bool { return true }
+func (connectTimeout) Unwrap() error   { return os.ErrDeadlineExceeded }
+
+// PanicError is a panic that a callback raised, or a Resolver or Dialer. The socket it belonged to
+// is destroyed with it. Without Loop.OnPanic, which contains the panic, Value and Stack are those of no panic:
 // they go with it.
 type PanicError struct {
 	Value  any     // what was given to panic
@@ -122,97 +135,4 @@ func (e *PanicError) Error() string { return fmt.Sprintf("evnet: panic in a call
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
-}
-
-var codes = []struct {
-	err  error
-	code string
-}{
-	{ErrWriteAfterEnd, "ERR_STREAM_WRITE_AFTER_END"},
-	{ErrClosedBeforeConnect, "ERR_SOCKET_CLOSED_BEFORE_CONNECTION"},
-	{ErrSocketClosed, "ERR_SOCKET_CLOSED"},
-	{ErrDestroyed, "ERR_STREAM_DESTROYED"},
-	{ErrServerAlreadyListening, "ERR_SERVER_ALREADY_LISTEN"},
-	{ErrServerNotRunning, "ERR_SERVER_NOT_RUNNING"},
-	{ErrUnknownEncoding, "ERR_UNKNOWN_ENCODING"},
-	{ErrInvalidTimeout, "ERR_OUT_OF_RANGE"},
-	{ErrBlocked, "ERR_IP_BLOCKED"},
-	{ErrInvalidAddress, "ERR_INVALID_ADDRESS"},
-	{ErrInvalidRange, "ERR_INVALID_ARG_VALUE"},
-	{ErrInvalidPrefix, "ERR_OUT_OF_RANGE"},
-	{ErrNilArgument, "ERR_INVALID_ARG_TYPE"},
-	{ErrWriteBufferFull, "ENOBUFS"},
-	{errInvalidIP, "ERR_INVALID_IP_ADDRESS"},
-	{errFamily, "ERR_INVALID_ARG_VALUE"},
-	{errSocketMode, "ERR_INVALID_ARG_VALUE"},
-	{errAbstractMode, "ERR_INVALID_ARG_VALUE"},
-	{context.Canceled, "ABORT_ERR"},
-	{context.DeadlineExceeded, "ETIMEDOUT"},
-	{syscall.ECONNREFUSED, "ECONNREFUSED"},
-	{syscall.ECONNRESET, "ECONNRESET"},
-	{syscall.ECONNABORTED, "ECONNABORTED"},
-	{syscall.EPIPE, "EPIPE"},
-	{syscall.ENOENT, "ENOENT"},
-	{syscall.EACCES, "EACCES"},
-	{syscall.EADDRINUSE, "EADDRINUSE"},
-	{syscall.EADDRNOTAVAIL, "EADDRNOTAVAIL"},
-	{syscall.EINVAL, "EINVAL"},
-	{syscall.EISCONN, "EISCONN"},
-	{syscall.EALREADY, "EALREADY"},
-	{syscall.ECANCELED, "ECANCELED"},
-	{syscall.ETIMEDOUT, "ETIMEDOUT"},
-	{syscall.ENETUNREACH, "ENETUNREACH"},
-	{syscall.EHOSTUNREACH, "EHOSTUNREACH"},
-	{syscall.ENOTCONN, "ENOTCONN"},
-	{syscall.EMFILE, "EMFILE"},
-	{syscall.ENFILE, "ENFILE"},
-	{syscall.ENOSYS, "ENOSYS"},
-	{errors.ErrUnsupported, "ENOTSUP"},
-}
-
-// Code returns Node's code for err, such as "ECONNREFUSED" or "ERR_STREAM_WRITE_AFTER_END", and
-// "" when err is nil or Node has no code for it. Any goroutine may call it. For a ConnectError it
-// is the code of the first attempt. Node: error.code.
-func Code(err error) string {
-	var all *ConnectError
-	if errors.As(err, &all) && len(all.Errs) > 0 {
-		return Code(all.Errs[0])
-	}
-	for _, c := range codes {
-		if errors.Is(err, c.err) {
-			return c.code
-		}
-	}
-	if code := platformCode(err); code != "" {
-		return code
-	}
-	var network net.UnknownNetworkError
-	if errors.As(err, &network) {
-		return "ERR_INVALID_ARG_VALUE"
-	}
-	var addr *net.AddrError
-	if errors.As(err, &addr) {
-		switch addr.Err {
-		case "invalid port":
-			return "ERR_SOCKET_BAD_PORT"
-		case "missing port in address":
-			return "ERR_MISSING_ARGS"
-		}
-		return "ERR_INVALID_ARG_VALUE"
-	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		switch {
-		case dns.Err == "unknown port":
-			return "ERR_SOCKET_BAD_PORT"
-		case dns.IsNotFound:
-			return "ENOTFOUND"
-		}
-		return "EAI_AGAIN"
-	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return "ETIMEDOUT"
-	}
-	return ""
 }

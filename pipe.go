@@ -10,9 +10,10 @@ import (
 
 // pipe is one destination of one source.
 type pipe struct {
-	src  *Socket
-	dst  io.Writer
-	sock *Socket // dst, when it is a socket
+	src   *Socket
+	dst   io.Writer
+	sock  *Socket // dst, when it is a socket
+	relay *relay  // that the pipe belongs to, nil if Pipe has made it
 
 	blocked bool // dst needs to drain; guarded by src.mu
 }
@@ -33,8 +34,18 @@ func (s *Socket) Pipe(dst io.Writer) {
 	}
 	l := &pipe{src: s, dst: dst}
 	l.sock, _ = dst.(*Socket)
+	s.link(l)
+}
+
+// link adds a destination and lets the data flow.
+func (s *Socket) link(l *pipe) {
 	s.mu.Lock()
+	if l.relay != nil && s.destroyed { // the next connection has nothing to do with it
+		s.mu.Unlock()
+		return
+	}
 	s.in.pipes = append(slices.Clip(s.in.pipes), l)
+	over := l.relay != nil && s.in.ended
 	s.mu.Unlock()
 	if l.sock != nil {
 		l.sock.mu.Lock()
@@ -49,20 +60,27 @@ func (s *Socket) Pipe(dst io.Writer) {
 		}
 		l.checkRoom()
 	}
+	if over {
+		l.end()
+		return
+	}
 	s.Resume()
 }
 
 // Unpipe undoes Pipe to dst, or all of them for nil; when none is left the socket is paused. Node:
-// socket.unpipe.
+// socket.unpipe. It leaves Relay alone.
 func (s *Socket) Unpipe(dst io.Writer) {
-	s.mu.Lock()
-	pipes := s.in.pipes
-	s.mu.Unlock()
-	for _, l := range pipes {
-		if dst == nil || sameWriter(l.dst, dst) {
+	for _, l := range s.pipes() {
+		if l.relay == nil && (dst == nil || sameWriter(l.dst, dst)) {
 			s.unpipe(l)
 		}
 	}
+}
+
+func (s *Socket) pipes() []*pipe {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.pipes
 }
 
 func sameWriter(a, b io.Writer) bool {
@@ -97,6 +115,12 @@ func (l *pipe) write(p []byte) {
 	n, err := l.dst.Write(p)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
+	}
+	if err != nil && l.relay != nil {
+		if !errors.Is(err, ErrDestroyed) { // which the relay is told itself
+			l.relay.broken(err)
+		}
+		return
 	}
 	if err != nil {
 		if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // those are told by dst's events
@@ -151,13 +175,19 @@ func (s *Socket) drainPipes() {
 }
 
 // leavePipes takes s out of its sources' destinations, and, when it is destroyed, out of its
-// destinations' sources.
+// destinations' sources. A Relay is left by the destroyed alone: until then its source goes on, and
+// fails if more comes.
 func (s *Socket) leavePipes() {
+	destroyed := s.Destroyed()
 	for _, l := range s.pipeSources() {
-		l.src.unpipe(l)
+		if destroyed || l.relay == nil {
+			l.src.unpipe(l)
+		}
 	}
-	if s.Destroyed() {
-		s.Unpipe(nil)
+	if destroyed {
+		for _, l := range s.pipes() {
+			s.unpipe(l)
+		}
 	}
 }
 

@@ -91,16 +91,22 @@ func (l *Loop) setRef(h handle, referenced bool) {
 
 // spawn runs fn on a goroutine that Run outlives. What fn posts last is still run.
 func (l *Loop) spawn(fn func()) {
+	done := l.expect()
+	go func() {
+		defer done()
+		fn()
+	}()
+}
+
+// expect keeps Run from returning until what it returns is called: something will be posted first.
+func (l *Loop) expect() (done func()) {
 	l.mu.Lock()
 	l.workers++
 	l.mu.Unlock()
-	go func() {
-		defer func() {
-			l.mu.Lock()
-			l.workers--
-			l.rouse()
-			l.mu.Unlock()
-		}()
-		fn()
-	}()
+	return func() {
+		l.mu.Lock()
+		l.workers--
+		l.rouse()
+		l.mu.Unlock()
+	}
 }

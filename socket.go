@@ -59,6 +59,7 @@ type Socket struct {
 	conn       net.Conn
 	tr         *transport // nil until connected and after it is destroyed
 	dial       *dialing   // while connecting
+	attempted  []string   // addresses, by the last Connect
 	local      net.Addr
 	remote     net.Addr
 	opened     bool // a conn was had, or is being made: there is something to close
@@ -77,6 +78,7 @@ type Socket struct {
 	in      inbound
 	out     outbound
 	sources []*pipe // that have this socket as their destination
+	relay   *relay  // from Relay to Close
 
 	active time.Time // of the last activity, if a timer is on
 	notify idleTimer // SetTimeout

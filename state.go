@@ -3,6 +3,7 @@ package evnet
 import (
 	"errors"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -34,6 +35,15 @@ func (s *Socket) Connecting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dial != nil
+}
+
+// AttemptedAddresses are the IP addresses with ports that the last Connect has tried, in order; the
+// slice is the caller's. Empty before the first attempt and for a Unix path. Node:
+// socket.autoSelectFamilyAttemptedAddresses.
+func (s *Socket) AttemptedAddresses() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.attempted)
 }
 
 // Readable reports whether data may still come. Node: socket.readable.

@@ -125,5 +125,8 @@ func (s *Socket) Timeout() time.Duration {
 
 // timeoutError is the cause when a limit in the options ends the socket. s.mu is held.
 func timeoutError(s *Socket, op string) error {
+	if s.dial != nil {
+		return s.dial.opError(connectTimeout{})
+	}
 	return &net.OpError{Op: op, Net: network(s.remote), Source: s.local, Addr: s.remote, Err: os.ErrDeadlineExceeded}
 }

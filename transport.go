@@ -31,14 +31,17 @@ type transport struct {
 	raw  *rawConn // nil for a conn that can only be written to by its Write
 
 	// Guarded by s.mu.
-	want        bool  // the socket wants data
-	reading     bool  // the reader is there
-	waiting     bool  // the reader waits for the loop, not in Read
-	interrupted bool  // a read deadline in the past is set, to bring the reader back from Read
-	writing     bool  // the writer is there
-	ending      bool  // the writer is sending this side's end
-	gone        bool  // the socket is destroyed
-	broken      error // why writing failed, while the reader is asked whether it knows better
+	want        bool          // the socket wants data
+	reading     bool          // the reader is there
+	full        bool          // the reader has a chunk that the loop has not taken up yet
+	waiting     bool          // the reader waits for the loop, which has taken it up, not in Read
+	interrupted bool          // a read deadline in the past is set, to bring the reader back from Read
+	writing     bool          // the writer is there
+	ending      bool          // the writer is sending this side's end
+	gone        bool          // the socket is destroyed
+	kept        bool          // Detach has given the conn away
+	broken      error         // why writing failed, while the reader is asked whether it knows better
+	parting     chan struct{} // closed when the reader is out of Read; nil unless Detach waits for that
 
 	// Handed from the reader to the loop and back.
 	buf []byte
@@ -82,7 +85,7 @@ func (t *transport) read() {
 		if t.n == 0 && t.err == nil {
 			continue // called back; or io.Reader's discouraged but allowed answer
 		}
-		t.s.loop.event(t.deliver)
+		t.handOver()
 		<-t.ack
 		if t.err != nil {
 			t.leave()
@@ -103,8 +106,9 @@ func (t *transport) mayRead() bool {
 		t.interrupt()
 		return true
 	}
-	if !t.want || t.gone {
-		t.reading = false
+	if !t.want || t.gone || t.parting != nil {
+		t.want, t.reading = false, false
+		t.outOfRead()
 		return false
 	}
 	if t.interrupted {
@@ -112,6 +116,50 @@ func (t *transport) mayRead() bool {
 		_ = t.conn.SetReadDeadline(time.Time{})
 	}
 	return true
+}
+
+// handOver lets the loop take the chunk up.
+func (t *transport) handOver() {
+	t.s.mu.Lock()
+	t.full = true
+	t.outOfRead()
+	t.s.mu.Unlock()
+	t.s.loop.event(t.deliver)
+}
+
+// outOfRead tells Detach, if it waits. s.mu is held.
+func (t *transport) outOfRead() {
+	if t.parting != nil {
+		close(t.parting)
+		t.parting = nil
+	}
+}
+
+// recall brings the reader back from Read: it has left then, or has a chunk for the loop. It runs on
+// the loop. s.mu is held, and released meanwhile.
+func (t *transport) recall() error {
+	if !t.reading || t.waiting || t.full {
+		return nil
+	}
+	t.interrupted = true
+	if err := t.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	out := make(chan struct{})
+	t.parting = out
+	t.s.mu.Unlock()
+	timer := time.NewTimer(detachWait)
+	defer timer.Stop()
+	select {
+	case <-out:
+	case <-timer.C:
+	}
+	t.s.mu.Lock()
+	if t.parting != nil {
+		t.parting = nil
+		return errReaderStuck // when it does come back, it goes on as after Pause and Resume
+	}
+	return nil
 }
 
 // leave ends the reader for good: the socket has seen the end.
@@ -154,7 +202,7 @@ func (t *transport) blame(err error) bool {
 // deliver runs on the loop.
 func (t *transport) deliver() {
 	t.s.mu.Lock()
-	t.waiting = true
+	t.waiting, t.full = true, false
 	t.s.mu.Unlock()
 	defer func() { t.ack <- struct{}{} }()
 	t.s.received(t, t.buf[:t.n], t.err)
@@ -324,9 +372,20 @@ func (t *transport) halfCloses() bool {
 // close closes the conn, with a reset if asked for and known. The transport is gone already, and
 // s.mu is not held.
 func (t *transport) close(reset bool) {
+	if t.kept {
+		return
+	}
 	if reset {
-		if c, ok := t.conn.(interface{ SetLinger(int) error }); ok {
+		inner := t.conn
+		if c, ok := t.conn.(interface{ NetConn() net.Conn }); ok {
+			inner = c.NetConn()
+		}
+		if c, ok := inner.(interface{ SetLinger(int) error }); ok {
 			_ = c.SetLinger(0)
+		}
+		if inner != t.conn { // a tls.Conn's own Close would tell the peer that it has got all
+			t.s.loop.spawn(func() { _, _ = inner.Close(), t.conn.Close() })
+			return
 		}
 	}
 	if isKernelConn(t.conn) {

@@ -1,0 +1,19 @@
+//go:build unix
+
+package evnet_test
+
+import (
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// shrinkBacklog leaves room for hardly any conn that was not accepted.
+func shrinkBacklog(t testing.TB, ln *net.TCPListener) {
+	raw, err := ln.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) }))
+	require.NoError(t, err)
+}

@@ -1,0 +1,266 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// descriptors are how many this process has open; 0 where that cannot be told.
+func descriptors() int {
+	list, _ := os.ReadDir("/proc/self/fd")
+	return len(list)
+}
+
+// A local address keeps to its family; the other could never be reached from there.
+func TestConnectLocalAddrFamily(t *testing.T) {
+	for local, c := range map[string]struct{ asked, tried string }{
+		"127.0.0.1":        {"ip4 name.example", "127.0.0.1"},
+		"::ffff:127.0.0.1": {"ip4 name.example", "127.0.0.1"},
+		"::1":              {"ip6 name.example", "::1"},
+	} {
+		a := &answers{list: []string{"::1", "127.0.0.1"}}
+		l := evnet.NewLoop()
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: a,
+			Dialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}})
+		s.On.Error(func(error) {})
+		p := freePort(t)
+		s.Connect("tcp", "name.example:"+p)
+		run(t, l)
+		assert.Equal(t, []string{c.asked}, a.asked)
+		assert.Equal(t, []string{net.JoinHostPort(c.tried, p)}, s.AttemptedAddresses())
+	}
+	// A port alone says nothing of a family.
+	r := &tries{of: evnet.SocketOptions{Resolver: ips("::1", "127.0.0.1")}}
+	r.run(t, "tcp")
+	assert.Len(t, r.started, 2)
+}
+
+func TestConnectAttemptedAddresses(t *testing.T) {
+	l := evnet.NewLoop()
+	p := freePort(t)
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1", "127.0.0.2")})
+	assert.Empty(t, s.AttemptedAddresses())
+	s.On.Error(func(error) {})
+	s.Connect("tcp", "name.example:"+p)
+	run(t, l)
+	want := []string{"127.0.0.1:" + p, "127.0.0.2:" + p}
+	got := s.AttemptedAddresses()
+	assert.Equal(t, want, got)
+	got[0] = "mine"
+	assert.Equal(t, want, s.AttemptedAddresses())
+	s.Connect("tcp", "127.0.0.1:"+p) // starts anew
+	run(t, l)
+	assert.Equal(t, want[:1], s.AttemptedAddresses())
+	s.Connect("unix", "/nowhere/at/all")
+	run(t, l)
+	assert.Empty(t, s.AttemptedAddresses())
+}
+
+// asked is a Resolver that is a function.
+type asked func(ctx context.Context) ([]netip.Addr, error)
+
+func (f asked) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) { return f(ctx) }
+
+// Whatever a Resolver or a Dialer does, Error and Close come, the error names the address, and
+// nothing is left.
+func TestConnectBadHelpers(t *testing.T) {
+	p := freePort(t)
+	loopback := netip.MustParseAddr("127.0.0.1")
+	soon := func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(context.Background(), 10*time.Millisecond)
+	}
+	cases := map[string]struct {
+		opts  evnet.SocketOptions
+		ctx   func() (context.Context, context.CancelFunc)
+		tried []string
+		is    error
+		as    any
+		code  string
+	}{
+		"a zero Addr among good ones": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) {
+			return []netip.Addr{{}, loopback, {}}, nil
+		})}, tried: []string{"127.0.0.1:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
+		"duplicates": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1")},
+			tried: []string{"127.0.0.1:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
+		"wrong family": {opts: evnet.SocketOptions{Resolver: ips("::1"), Family: 4}, as: addrError(), code: "ERR_INVALID_ARG_VALUE"},
+		"panic": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { panic("at the resolver") })},
+			as: new(*evnet.PanicError)},
+		"panic with an error": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { panic(boom("boom")) })},
+			as: new(*evnet.PanicError), is: boom("boom")},
+		"goexit": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { runtime.Goexit(); return nil, nil })},
+			as: new(*evnet.PanicError)},
+		"panic while dialing": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1"),
+			Dialer: &net.Dialer{Control: func(string, string, syscall.RawConn) error { panic("at the dialer") }}},
+			tried: []string{"127.0.0.1:" + p}, as: new(*evnet.PanicError)},
+		"answers once the context has ended": {ctx: soon, opts: evnet.SocketOptions{Resolver: asked(func(ctx context.Context) ([]netip.Addr, error) {
+			<-ctx.Done()
+			return []netip.Addr{loopback}, nil
+		})}, is: context.DeadlineExceeded, code: "ETIMEDOUT"},
+		"fails once the context has ended": {ctx: soon, opts: evnet.SocketOptions{Resolver: mute{}},
+			is: context.DeadlineExceeded, code: "ETIMEDOUT"},
+		"never answers": {opts: evnet.SocketOptions{Resolver: mute{}, IdleTimeout: 10 * time.Millisecond},
+			is: os.ErrDeadlineExceeded, code: "ERR_SOCKET_CONNECTION_TIMEOUT"},
+		"tiny delay": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1", "127.0.0.2", "127.0.0.4"), AttemptDelay: 1},
+			tried: []string{"127.0.0.1:" + p, "127.0.0.2:" + p, "127.0.0.4:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
+		"serial": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1", "127.0.0.2"), AttemptDelay: -1},
+			tried: []string{"127.0.0.1:" + p, "127.0.0.2:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			before, open := goleak.IgnoreCurrent(), descriptors()
+			l := evnet.NewLoop()
+			c.opts.Loop = l
+			s := evnet.NewSocket(&c.opts)
+			var events notes
+			var told error
+			s.On.Error(func(err error) { told = err; events.say("error")() })
+			s.On.Close(func(hadError bool) { events.say("close")(); assert.True(t, hadError) })
+			ctx, cancel := context.Background(), context.CancelFunc(func() {})
+			if c.ctx != nil {
+				ctx, cancel = c.ctx()
+			}
+			defer cancel()
+			s.ConnectContext(ctx, "tcp", "name.example:"+p)
+			run(t, l)
+			assert.Equal(t, notes{"error", "close"}, events)
+			assert.Equal(t, c.tried, s.AttemptedAddresses())
+			assert.ErrorContains(t, told, p)
+			assert.Equal(t, c.code, evnet.Code(told), "%v", told)
+			if c.is != nil {
+				assert.ErrorIs(t, told, c.is)
+			}
+			if c.as != nil {
+				assert.ErrorAs(t, told, c.as)
+			}
+			goleak.VerifyNone(t, before)
+			assert.Equal(t, open, descriptors())
+		})
+	}
+}
+
+// Once the context has ended, nothing but Error and Close comes, however the ending is learnt of.
+func TestConnectContextEndsSilently(t *testing.T) {
+	for range 50 {
+		l := evnet.NewLoop()
+		ctx, cancel := context.WithCancel(context.Background())
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.3", "127.0.0.1"), Dialer: silent(), AttemptDelay: -1})
+		var got notes
+		watch(s, &got)
+		s.On.ConnectionAttempt(func(evnet.Attempt) { cancel(); got = nil })
+		s.ConnectContext(ctx, "tcp", "name.example:80")
+		run(t, l)
+		assert.Equal(t, notes{"error ABORT_ERR", "close true"}, got)
+		assert.ErrorIs(t, s.Err(), context.Canceled)
+	}
+}
+
+// full makes 127.0.0.4 a listener that has no room left: the system answers nothing there.
+func full(t *testing.T, p string) {
+	if !onLinux {
+		t.Skip("what a full backlog does is the system's choice")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.4:"+p)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	shrinkBacklog(t, ln.(*net.TCPListener))
+	for range 10 {
+		c, err := net.DialTimeout("tcp", ln.Addr().String(), 200*time.Millisecond)
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	t.Skip("the listener takes all that come")
+}
+
+// The second address wins within about the delay, and of the first nothing is left.
+func TestConnectPastABlackHole(t *testing.T) {
+	for _, hole := range []string{"waiting", "full"} {
+		t.Run(hole, func(t *testing.T) {
+			l := evnet.NewLoop()
+			const delay = 50 * time.Millisecond
+			p := ""
+			opts := &evnet.SocketOptions{Loop: l, AttemptDelay: delay}
+			var server *evnet.Server
+			server, addr := serve(t, l, nil, func(c *evnet.Socket) { _ = server.Close(nil); c.Resume() })
+			p = port(addr)
+			switch hole {
+			case "waiting":
+				opts.Resolver, opts.Dialer = ips("127.0.0.3", "127.0.0.1"), silent()
+			case "full":
+				t.Cleanup(func() { _ = server.Close(nil) })
+				full(t, p)
+				opts.Resolver = ips("127.0.0.4", "127.0.0.1")
+			}
+			before := descriptors() // with the listener, which is gone in the end
+			s := evnet.NewSocket(opts)
+			began := time.Now()
+			s.On.Error(func(err error) { t.Error(err) })
+			s.On.Ready(func() {
+				assert.Equal(t, "127.0.0.1:"+p, s.RemoteAddr().String())
+				assert.GreaterOrEqual(t, time.Since(began), delay)
+				assert.Less(t, time.Since(began), delay+5*time.Second)
+				s.End()
+			})
+			s.Resume()
+			s.Connect("tcp", "name.example:"+p)
+			run(t, l)
+			assert.Len(t, s.AttemptedAddresses(), 2)
+			if onLinux {
+				assert.Equal(t, before-1, descriptors())
+			}
+		})
+	}
+}
+
+// Errors of bind say so, and name the local address.
+func TestConnectBindErrors(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	busy := ln.Addr().(*net.TCPAddr)
+	for name, c := range map[string]struct {
+		local  net.Addr
+		remote string
+		badInput
+	}{
+		"busy": {busy, "127.0.0.1:1", badInput{is: []error{syscall.EADDRINUSE}, code: "EADDRINUSE", says: []string{"bind", busy.String()}}},
+		"not of this machine": {&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, "127.0.0.1:1",
+			badInput{is: []error{syscall.EADDRNOTAVAIL}, code: "EADDRNOTAVAIL", says: []string{"bind", "192.0.2.1"}}},
+		"wrong family": {&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, "[::1]:1",
+			badInput{is: []error{syscall.EINVAL}, code: "EINVAL", says: []string{"bind", "127.0.0.1", "[::1]:1"}}},
+		"typed nil": {(*net.TCPAddr)(nil), "127.0.0.1:1",
+			badInput{as: []any{addrError()}, code: "ERR_INVALID_IP_ADDRESS", says: []string{"127.0.0.1:1"}}},
+		"no TCP address": {&net.UnixAddr{Name: "/x", Net: "unix"}, "127.0.0.1:1",
+			badInput{as: []any{addrError()}, code: "ERR_INVALID_IP_ADDRESS", says: []string{"127.0.0.1:1"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: &net.Dialer{LocalAddr: c.local}})
+			s.On.Error(func(err error) { c.err = err })
+			s.Connect("tcp", c.remote)
+			run(t, l)
+			c.as = append(c.as, opError())
+			c.check(t)
+			var sys *os.SyscallError
+			if errors.As(c.err, &sys) {
+				assert.Equal(t, "bind", sys.Syscall)
+			}
+		})
+	}
+}

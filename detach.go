@@ -1,0 +1,133 @@
+package evnet
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// detachWait bounds how long Detach waits for the loop, and for the reader.
+const detachWait = time.Second
+
+var (
+	errLoopBusy    = errors.New("evnet: the loop is busy")
+	errReaderStuck = errors.New("evnet: the conn's Read does not heed its deadline")
+)
+
+// Detach gives the conn back to blocking code, with the bytes that were read and not delivered: the
+// caller handles them first, then reads on from the conn. Both belong to the caller. The conn stays
+// open, without a deadline (one that was set on it before may be gone), and evnet touches it no
+// more; bytes and conn are whole when Detach returns. The socket is over: Close(false) is its last
+// event. Bytes are as they came, but for those that SetEncoding has decoded while they were held;
+// what the peer's end was is told by the conn again.
+//
+// In a callback it calls the reading goroutine back and waits for it; from any other goroutine it
+// also waits for the running callback. Each takes moments, and one second at most.
+//
+// It fails with an error that names the addresses, and then the socket goes on as before, nothing
+// lost: ErrSocketClosed before Connect and SecureConnect, ErrDestroyed, ErrWriteAfterEnd once this
+// side is ended, ErrWritesQueued (what was written in the running callback is sent first, if the
+// system takes it), ErrRelayed; a failure that was read and is about to be told; or that the loop or
+// a conn without deadlines did not answer in time. Node has none.
+func (s *Socket) Detach() (conn net.Conn, rest []byte, err error) {
+	if s.loop.here() {
+		return s.detach()
+	}
+	var claimed atomic.Bool // by the loop, or by us when it does not come to it
+	done := make(chan struct{})
+	go s.loop.Do(func() {
+		if claimed.CompareAndSwap(false, true) {
+			defer close(done)
+			conn, rest, err = s.detach()
+		}
+	})
+	timer := time.NewTimer(detachWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C: // two loops may wait for each other
+		if claimed.CompareAndSwap(false, true) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return nil, nil, s.detachError(errLoopBusy)
+		}
+		<-done
+	}
+	return conn, rest, err
+}
+
+// detach is Detach on the loop.
+func (s *Socket) detach() (net.Conn, []byte, error) {
+	s.mu.Lock()
+	if s.out.queued > 0 {
+		// What the running callback has written need not wait for its end.
+		if err := s.flushLocked(); err != nil {
+			told := s.detachError(err)
+			s.leave(err)
+			return nil, nil, told
+		}
+	}
+	err := s.detachable()
+	if err == nil {
+		err = s.tr.recall()
+		if err == nil {
+			err = s.detachable() // much may have happened meanwhile
+		}
+		if err != nil {
+			s.updateReading()
+		}
+	}
+	if err != nil {
+		defer s.mu.Unlock()
+		return nil, nil, s.detachError(err)
+	}
+
+	t, in := s.tr, &s.in
+	rest := in.text
+	if in.decoder != nil {
+		rest = in.decoder.rest(rest)
+	}
+	rest = append(rest, in.raw...)
+	if t.full {
+		rest = append(rest, t.buf[:t.n]...)
+		in.bytes += int64(t.n)
+	}
+	in.text, in.raw = nil, nil
+	if t.interrupted {
+		_ = t.conn.SetReadDeadline(time.Time{})
+	}
+	t.kept = true
+	s.destroyLocked(nil, false)
+	return t.conn, rest, nil
+}
+
+// detachable is why the socket cannot let its conn go, or nil. s.mu is held.
+func (s *Socket) detachable() error {
+	switch {
+	case s.destroyed:
+		return ErrDestroyed
+	case s.tr == nil:
+		return ErrSocketClosed
+	case s.handshake:
+		return fmt.Errorf("%w: its handshake is not done", ErrSocketClosed)
+	case s.relay != nil:
+		return ErrRelayed
+	case s.tr.broken != nil:
+		return s.tr.broken
+	case s.out.ending:
+		return ErrWriteAfterEnd
+	case s.out.queued > 0:
+		return ErrWritesQueued
+	case s.tr.full && s.tr.err != nil && s.tr.err != io.EOF:
+		return s.tr.err // the conn may not tell it again
+	}
+	return nil
+}
+
+// detachError says of which socket. s.mu is held.
+func (s *Socket) detachError(err error) error {
+	return &net.OpError{Op: "detach", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}
+}

@@ -1,0 +1,554 @@
+package evnet_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// unixConns is a connected pair.
+func unixConns(t testing.TB) (client, server net.Conn) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "evnet")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	defer ln.Close()
+	client, err = net.Dial("unix", ln.Addr().String())
+	require.NoError(t, err)
+	server, err = ln.Accept()
+	require.NoError(t, err)
+	return client, server
+}
+
+// connKinds are pairs of every kind that a socket treats in its own way.
+var connKinds = map[string]func(testing.TB) (here, there net.Conn){
+	"tcp":  func(t testing.TB) (net.Conn, net.Conn) { return tcpConns(t) },
+	"unix": unixConns,
+	"pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
+	"tls": func(t testing.TB) (net.Conn, net.Conn) {
+		c, s := tlsConns(t)
+		return s, c
+	},
+}
+
+// open says that the conn was not closed, and has no deadline that has passed.
+func open(t testing.TB, conn, peer net.Conn) {
+	t.Helper()
+	go func() { _, _ = io.WriteString(peer, "still here") }()
+	got := make([]byte, len("still here"))
+	_, err := io.ReadFull(conn, got)
+	assert.NoError(t, err)
+	assert.Equal(t, "still here", string(got))
+}
+
+// Under a flood, whoever detaches and when, each byte is delivered, or given back, or still in the
+// conn, and the conversation goes on.
+func TestDetachUnderAFlood(t *testing.T) {
+	want := random(megabyte)
+	for kind, pair := range connKinds {
+		for _, where := range []string{"in data", "posted", "elsewhere", "in onread", "paused", "unread"} {
+			t.Run(kind+" "+where, func(t *testing.T) {
+				before := goleak.IgnoreCurrent()
+				l := evnet.NewLoop()
+				here, there := pair(t)
+				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+				var got bytes.Buffer
+				var events notes
+				s.On.Close(func(hadError bool) { events.say("close")(); assert.False(t, hadError) })
+				s.On.Finish(events.say("finish"))
+				s.On.End(events.say("end"))
+				s.On.Error(func(err error) { t.Error(err) })
+				var peer sync.WaitGroup
+				begin := func() {
+					peer.Go(func() { // says it all, and hears it back
+						peer.Go(func() {
+							_, err := there.Write(want)
+							assert.NoError(t, err)
+						})
+						echoed := make([]byte, len(want))
+						_, err := io.ReadFull(there, echoed)
+						assert.NoError(t, err)
+						equalBytes(t, want, echoed)
+						_ = there.Close()
+					})
+				}
+				var conn net.Conn
+				detach := func() {
+					c, rest, err := s.Detach()
+					require.NoError(t, err)
+					assert.True(t, s.Destroyed())
+					assert.EqualValues(t, got.Len()+len(rest), s.BytesRead())
+					s.RemoveAllListeners(evnet.EventData)
+					s.On.Data(func([]byte) { t.Error("data after Detach") })
+					got.Write(rest)
+					conn = c
+					aside(l, func() { // blocking code goes on
+						buf := make([]byte, 7000)
+						_, err := c.Write(got.Bytes())
+						assert.NoError(t, err)
+						for got.Len() < len(want) {
+							n, err := c.Read(buf)
+							got.Write(buf[:n])
+							if _, werr := c.Write(buf[:n]); err != nil || werr != nil {
+								assert.NoError(t, err)
+								assert.NoError(t, werr)
+								return
+							}
+						}
+					})
+				}
+				start := func() {
+					begin()
+					after := 200 << 10
+					switch where {
+					case "unread":
+						var look func()
+						look = func() {
+							if s.ReadableLength() == 0 {
+								l.Post(look)
+								return
+							}
+							detach()
+						}
+						look()
+						return
+					case "in onread":
+						s.OnRead(func(p []byte) bool {
+							if got.Write(p); got.Len() >= after && conn == nil {
+								detach()
+							}
+							return true
+						})
+						return
+					}
+					s.On.Data(func(p []byte) {
+						got.Write(p)
+						if got.Len() < after || conn != nil {
+							return
+						}
+						switch where {
+						case "in data":
+							detach()
+						case "posted":
+							after = len(want) + 1
+							l.AfterFunc(0, detach)
+						case "elsewhere":
+							after = len(want) + 1
+							aside(l, detach)
+						case "paused":
+							s.Pause()
+							after = len(want) + 1
+							l.AfterFunc(0, detach)
+						}
+					})
+				}
+				if kind == "tls" {
+					peer.Go(func() { assert.NoError(t, there.(*tls.Conn).HandshakeContext(context.Background())) })
+					s.On.SecureConnect(start)
+				} else {
+					l.Post(start)
+				}
+				run(t, l)
+				peer.Wait()
+				equalBytes(t, want, got.Bytes())
+				assert.Equal(t, notes{"close"}, events)
+				assert.NoError(t, conn.Close())
+				goleak.VerifyNone(t, before)
+			})
+		}
+	}
+}
+
+// With nothing to read the reader is in Read, and has to be called back.
+func TestDetachIdle(t *testing.T) {
+	for kind, pair := range connKinds {
+		for _, before := range []string{"nothing", "pause", "pause and resume"} {
+			t.Run(kind+" "+before, func(t *testing.T) {
+				l := evnet.NewLoop()
+				here, there := pair(t)
+				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+				s.On.Data(func([]byte) {})
+				detach := func() {
+					switch before {
+					case "pause":
+						s.Pause()
+					case "pause and resume":
+						s.Pause()
+						s.Resume()
+					}
+					began := time.Now()
+					conn, rest, err := s.Detach()
+					require.NoError(t, err)
+					assert.Less(t, time.Since(began), time.Second)
+					assert.Empty(t, rest)
+					assert.Same(t, here, conn)
+					aside(l, func() {
+						open(t, conn, there)
+						_ = conn.Close()
+						_ = there.Close()
+					})
+				}
+				if kind == "tls" {
+					aside(l, func() { _ = there.(*tls.Conn).HandshakeContext(context.Background()) })
+					s.On.SecureConnect(func() { l.AfterFunc(time.Millisecond, detach) })
+				} else {
+					l.AfterFunc(time.Millisecond, detach)
+				}
+				run(t, l)
+			})
+		}
+	}
+}
+
+// A server counts it no more, and closes without it.
+func TestDetachFromServer(t *testing.T) {
+	for _, where := range []string{"connection", "later", "outside"} {
+		t.Run(where, func(t *testing.T) {
+			l := evnet.NewLoop()
+			var server *evnet.Server
+			var conn net.Conn
+			var peer net.Conn
+			detach := func(s *evnet.Socket) {
+				var err error
+				conn, _, err = s.Detach()
+				require.NoError(t, err)
+				assert.Zero(t, server.Connections())
+				assert.Empty(t, server.Sockets())
+				require.NoError(t, server.Close(nil))
+			}
+			server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+				switch where {
+				case "connection":
+					detach(s)
+				case "later":
+					l.AfterFunc(0, func() { detach(s) })
+				case "outside":
+					aside(l, func() { detach(s) })
+				}
+			})
+			aside(l, func() {
+				var err error
+				peer, err = net.Dial("tcp", addr)
+				require.NoError(t, err)
+			})
+			run(t, l)
+			open(t, conn, peer)
+			_ = conn.Close()
+			_ = peer.Close()
+		})
+	}
+}
+
+// What a decoder holds back is given back as it came.
+func TestDetachWithEncoding(t *testing.T) {
+	for name, c := range map[string]struct {
+		encoding  evnet.Encoding
+		sent      string
+		delivered string
+		rest      string
+	}{
+		"utf8":     {evnet.UTF8, "ol\xc3", "ol", "\xc3"},
+		"utf16":    {evnet.UTF16LE, "o\x00\x3d\xd8\x00", "o", "\x3d\xd8\x00"},
+		"base64":   {evnet.Base64, "abcde", "YWJj", "de"},
+		"hex":      {evnet.Hex, "ab", "6162", ""},
+		"no whole": {evnet.Base64, "ab", "", "ab"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, evnet.SocketOptions{})
+			require.NoError(t, s.SetEncoding(c.encoding))
+			got := ""
+			s.On.Data(func(p []byte) { got += string(p) })
+			aside(l, func() {
+				_, _ = io.WriteString(peer, c.sent)
+				for s.BytesRead() < int64(len(c.sent)) {
+					runtime.Gosched()
+				}
+				conn, rest, err := s.Detach()
+				assert.NoError(t, err)
+				assert.Equal(t, c.delivered, got)
+				assert.Equal(t, c.rest, string(rest))
+				_ = conn.Close()
+			})
+			run(t, l)
+			_ = peer.Close()
+		})
+	}
+}
+
+// What is held, read ahead and in the reader's hands comes in the order it was sent.
+func TestDetachBeforeRun(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{})
+	closed := 0
+	s.On.Close(func(bool) { closed++ })
+	conn, rest, err := s.Detach()
+	require.NoError(t, err)
+	assert.Empty(t, rest)
+	assert.Zero(t, closed)
+	run(t, l)
+	assert.Equal(t, 1, closed)
+	open(t, conn, peer)
+	_ = conn.Close()
+}
+
+// The writes of the running callback leave first, if the system takes them.
+func TestDetachFlushes(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := tcpConns(t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	var told []error
+	l.AfterFunc(0, func() {
+		s.WriteThen([]byte("hello"), func(err error) { told = append(told, err) })
+		conn, _, err := s.Detach()
+		require.NoError(t, err)
+		_, _ = io.WriteString(conn, " world")
+		_ = conn.Close()
+	})
+	run(t, l)
+	got, _ := io.ReadAll(there)
+	assert.Equal(t, "hello world", string(got))
+	assert.Equal(t, []error{nil}, told)
+	_ = there.Close()
+}
+
+// After the peer's end there is nothing to read, and the other side goes on.
+func TestDetachAfterPeersEnd(t *testing.T) {
+	for _, where := range []string{"end", "before"} {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		detach := func() {
+			conn, rest, err := s.Detach()
+			require.NoError(t, err)
+			_, err = conn.Read(make([]byte, 1))
+			assert.Equal(t, io.EOF, err)
+			_, err = conn.Write(append(rest, '!'))
+			assert.NoError(t, err)
+			_ = conn.Close()
+		}
+		_, _ = io.WriteString(there, "x")
+		_ = there.CloseWrite()
+		want := "!"
+		if where == "end" {
+			s.Resume()
+			s.On.End(detach)
+		} else {
+			want = "x!" // read and held; the end may be read already
+			l.AfterFunc(time.Millisecond, detach)
+		}
+		run(t, l)
+		got, _ := io.ReadAll(there)
+		assert.Equal(t, want, string(got))
+		_ = there.Close()
+	}
+}
+
+// Where it cannot be done it says why and of which socket, and changes nothing.
+func TestDetachRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(s *evnet.Socket)
+		is      error
+	}{
+		"end called": {(*evnet.Socket).End, evnet.ErrWriteAfterEnd},
+		"destroyed":  {func(s *evnet.Socket) { s.Destroy(nil) }, evnet.ErrDestroyed},
+		"corked":     {func(s *evnet.Socket) { s.Cork(); _, _ = s.WriteString("x") }, evnet.ErrWritesQueued},
+		"queued":     {func(s *evnet.Socket) { _, _ = s.Write(make([]byte, 32*megabyte)) }, evnet.ErrWritesQueued},
+		"relayed": {func(s *evnet.Socket) {
+			evnet.Relay(s, evnet.NewSocket(&evnet.SocketOptions{Loop: s.Loop()}), nil)
+		}, evnet.ErrRelayed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			linked(t, l, nil, nil, func(s, a *evnet.Socket) {
+				local := s.LocalAddr().String()
+				c.prepare(s)
+				destroyed := s.Destroyed()
+				conn, rest, err := s.Detach()
+				assert.Nil(t, conn)
+				assert.Empty(t, rest)
+				badInput{err: err, is: []error{c.is}, as: []any{opError()}, code: evnet.Code(c.is), says: []string{"detach", local}}.check(t)
+				assert.Equal(t, destroyed, s.Destroyed())
+				s.Destroy(nil)
+				a.Destroy(nil)
+			})
+			run(t, l)
+		})
+	}
+	t.Run("not connected", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := client(l)
+		_, _, err := s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+		s.On.Error(func(error) {})
+		s.Connect("tcp", closedPort(t))
+		_, _, err = s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+		run(t, l)
+		_, _, err = s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrDestroyed)
+	})
+	t.Run("handshake", func(t *testing.T) {
+		l := evnet.NewLoop()
+		c, s := tlsSockets(t, l)
+		c.On.Error(func(error) {})
+		_, _, err := s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+		assert.ErrorContains(t, err, "handshake")
+		l.AfterFunc(0, func() { s.Destroy(nil) })
+		run(t, l)
+	})
+	t.Run("reset read", func(t *testing.T) { // and not told yet: the conn would tell it once
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		s.Resume()
+		told := 0
+		s.On.Error(func(err error) { told++; assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
+		l.AfterFunc(time.Millisecond, func() {
+			_ = there.SetLinger(0)
+			_ = there.Close()
+			conn, _, err := s.Detach()
+			if conn != nil { // the reset came later still: it is in the conn
+				_ = conn.Close()
+				told++
+				return
+			}
+			assert.Equal(t, "ECONNRESET", evnet.Code(err))
+			assert.False(t, s.Destroyed())
+		})
+		run(t, l)
+		assert.Equal(t, 1, told)
+	})
+}
+
+// deaf is a conn whose Read does not heed its deadline.
+type deaf struct{ net.Conn }
+
+func (deaf) SetReadDeadline(time.Time) error { return nil }
+
+// A conn that cannot be called back stays with its socket, which misses nothing.
+func TestDetachWithoutDeadlines(t *testing.T) {
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"refused": func(c net.Conn) net.Conn { return &oddConn{Conn: c, noDeadlines: true} },
+		"ignored": func(c net.Conn) net.Conn { return deaf{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			l := evnet.NewLoop()
+			here, there := net.Pipe()
+			s := evnet.Wrap(wrap(here), &evnet.SocketOptions{Loop: l})
+			got := collect(s)
+			events := life(s)
+			l.AfterFunc(time.Millisecond, func() {
+				began := time.Now()
+				conn, rest, err := s.Detach()
+				assert.Nil(t, conn)
+				assert.Empty(t, rest)
+				assert.ErrorAs(t, err, opError())
+				assert.Less(t, time.Since(began), 10*time.Second)
+				assert.False(t, s.Destroyed())
+				aside(l, func() {
+					_, _ = there.Write(pattern(100_000))
+					_ = there.Close()
+				})
+				s.On.Data(func(p []byte) { got.Write(p) })
+			})
+			run(t, l)
+			equalBytes(t, pattern(100_000), got.Bytes())
+			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+			goleak.VerifyNone(t, before)
+		})
+	}
+}
+
+// Two loops that wait for each other do not wait for ever.
+func TestDetachAcrossLoops(t *testing.T) {
+	first, second := evnet.NewLoop(), evnet.NewLoop()
+	a, peerA := wrapped(first, evnet.SocketOptions{})
+	b, peerB := wrapped(second, evnet.SocketOptions{})
+	var inside, done sync.WaitGroup
+	inside.Add(2)
+	cross := func(other *evnet.Socket) func() {
+		return func() {
+			inside.Done()
+			inside.Wait()
+			if conn, _, err := other.Detach(); err == nil {
+				_ = conn.Close()
+			} else {
+				other.Destroy(nil)
+			}
+		}
+	}
+	first.Post(cross(b))
+	second.Post(cross(a))
+	done.Go(func() { run(t, second) })
+	run(t, first)
+	done.Wait()
+	_ = peerA.Close()
+	_ = peerB.Close()
+}
+
+// What others do meanwhile is heeded: the socket is whole, or its conn is.
+func TestDetachMeanwhile(t *testing.T) {
+	for range 200 {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		s.Resume()
+		wrote, last := 0, error(nil)
+		stop := make(chan struct{})
+		aside(l, func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n, err := s.WriteString("x")
+				if wrote += n; err != nil {
+					last = err
+					return
+				}
+			}
+		})
+		read := make(chan int)
+		go func() {
+			got, _ := io.ReadAll(there)
+			read <- len(got)
+		}()
+		aside(l, func() {
+			for {
+				conn, _, err := s.Detach()
+				if err == nil {
+					close(stop)
+					_ = conn.Close()
+					return
+				}
+				assert.ErrorIs(t, err, evnet.ErrWritesQueued)
+			}
+		})
+		run(t, l)
+		assert.Equal(t, wrote, <-read)
+		if last != nil {
+			assert.ErrorIs(t, last, evnet.ErrDestroyed)
+		}
+		_ = there.Close()
+	}
+}

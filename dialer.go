@@ -1,0 +1,98 @@
+package evnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"syscall"
+)
+
+// What the user has supplied for connecting, and what may be wrong with it.
+
+var errGoexit = errors.New("runtime.Goexit was called")
+
+// bind keeps to the family of Dialer.LocalAddr: no other can be reached from there. s.mu is held.
+func (d *dialing) bind() error {
+	local := d.s.set.Dialer.LocalAddr
+	if local == nil {
+		return nil
+	}
+	refused := func(err error) error {
+		op := d.opError(err)
+		op.Source = local
+		return op
+	}
+	family, fits := 0, false
+	switch local := local.(type) {
+	case *net.TCPAddr:
+		if d.network == "unix" {
+			return nil // as in Node, a path has no use for it
+		}
+		fits = local != nil
+		if fits {
+			if ip, ok := netip.AddrFromSlice(local.IP); ok {
+				family = familyOf(ip)
+			}
+		}
+	case *net.UnixAddr:
+		fits = local != nil && d.network == "unix"
+	}
+	switch {
+	case !fits:
+		return refused(&net.AddrError{Err: "mismatched local address type", Addr: fmt.Sprint(local)})
+	case d.family == 0:
+		d.family = family
+	case family != 0 && family != d.family:
+		return refused(os.NewSyscallError("bind", syscall.EINVAL)) // as the system says it
+	}
+	return nil
+}
+
+// dialer is the user's, whose Control may panic: package net would leave the descriptor open.
+func (d *dialing) dialer(a Attempt) *net.Dialer {
+	dialer := *d.s.set.Dialer
+	if _, tcp := dialer.LocalAddr.(*net.TCPAddr); tcp && a.Network == "unix" {
+		dialer.LocalAddr = nil
+	}
+	control, controlContext := dialer.Control, dialer.ControlContext
+	if control == nil && controlContext == nil {
+		return &dialer
+	}
+	dialer.ControlContext = func(ctx context.Context, network, address string, raw syscall.RawConn) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack(), Socket: d.s}
+			}
+		}()
+		if controlContext != nil {
+			return controlContext(ctx, network, address, raw)
+		}
+		return control(network, address, raw)
+	}
+	return &dialer
+}
+
+// supply runs what the user has supplied on a goroutine of its own, then told on the loop. Nobody
+// could contain a panic there, or hear of a runtime.Goexit.
+func (d *dialing) supply(fn func() error, told func(error)) {
+	d.s.loop.spawn(func() {
+		var err error
+		returned := false
+		defer func() {
+			if !returned {
+				v := recover()
+				if v == nil {
+					v = errGoexit
+				}
+				err = &PanicError{Value: v, Stack: debug.Stack(), Socket: d.s}
+			}
+			d.s.loop.event(func() { told(err) })
+		}()
+		err = fn()
+		returned = true
+	})
+}

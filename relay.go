@@ -1,0 +1,192 @@
+package evnet
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+// Relay joins two sockets, as a proxy does: what either receives is written to the other, at the
+// other's pace, until both directions have ended. Both are made to allow half-open: the peer's end
+// is passed on once everything before it was, and the other direction goes on. A socket may still
+// be connecting, or be connected right after, and they may be on different loops, both of which
+// must run. SetEncoding and Data listeners see what passes, as with Pipe; OnRead is undone.
+//
+// Neither outlives the other: when one fails or is Reset before both directions have ended, the
+// other is Reset, where its conn knows that, so that its peer does not take a stream that was cut
+// off for a whole one; when one is merely destroyed, so is the other. That is also what becomes of
+// what is live when a socket is nil, closed, given twice, or in a relay already, whose relay goes on.
+//
+// done, which may be nil, runs once, on a's loop, after both have emitted Close: with nil if both
+// directions ended, else with the first cause, which is ErrDestroyed after a plain Destroy. With
+// done, errors of the sockets count as heard. Any goroutine may call Relay. Node: stream.pipeline,
+// both ways.
+func Relay(a, b *Socket, done func(error)) {
+	r := &relay{done: done, loop: DefaultLoop, left: 1}
+	var with []*Socket
+	switch {
+	case a == nil || b == nil:
+		r.fail(nilArgument("Relay", "socket"), true)
+		for _, s := range []*Socket{a, b} {
+			if s != nil {
+				with = append(with, s)
+			}
+		}
+	case a == b:
+		r.fail(fmt.Errorf("%w: with itself", ErrRelayed), true)
+		with = []*Socket{a}
+	default:
+		with = []*Socket{a, b}
+	}
+	if len(with) > 0 {
+		r.loop = with[0].loop
+	}
+	if len(with) == 2 && a.loop != b.loop && done != nil {
+		r.release = r.loop.expect()
+	}
+	for _, s := range with {
+		r.join(s)
+	}
+	if cause, reset := r.failed(); cause == nil {
+		a.link(&pipe{src: a, dst: b, sock: b, relay: r})
+		b.link(&pipe{src: b, dst: a, sock: a, relay: r})
+	} else {
+		if done == nil {
+			slog.Warn("evnet: Relay of sockets that cannot be joined", "err", cause)
+		}
+		for _, s := range with {
+			r.tear(s, reset)
+		}
+	}
+	r.closed()
+}
+
+// relay is what two sockets have in common. Its lock is taken last, and nothing is called under it.
+type relay struct {
+	done    func(error)
+	loop    *Loop  // where done runs
+	release func() // lets loop go; nil if it waits for its own sockets alone
+
+	mu    sync.Mutex
+	ends  []*Socket
+	left  int // Close events to come, and the call of Relay
+	cause error
+	reset bool // the cause is a failure
+}
+
+// join makes s one of the two.
+func (r *relay) join(s *Socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.relay != nil:
+		r.fail(ErrRelayed, true)
+		return
+	case s.destroyed:
+		r.fail(s.err, s.err != nil)
+	}
+	if s.closed {
+		return
+	}
+	s.relay, s.halfOpen, s.in.onRead = r, true, nil
+	r.mu.Lock()
+	r.ends = append(r.ends, s)
+	r.left++
+	r.mu.Unlock()
+}
+
+// fail notes the first cause of a failure, or of a mere destruction, which has none.
+func (r *relay) fail(cause error, reset bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if cause == nil {
+		cause = ErrDestroyed
+	}
+	if r.cause == nil {
+		r.cause, r.reset = cause, reset
+	}
+}
+
+func (r *relay) failed() (cause error, reset bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cause, r.reset
+}
+
+func (r *relay) others(s *Socket) []*Socket {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var others []*Socket
+	for _, x := range r.ends {
+		if x != s {
+			others = append(others, x)
+		}
+	}
+	return others
+}
+
+// gone is told that s was destroyed; whole says that both its sides had ended before.
+func (r *relay) gone(s *Socket, err error, reset, whole bool) {
+	if !whole {
+		r.fail(err, reset)
+	}
+	for _, other := range r.others(s) {
+		switch {
+		case !whole:
+			r.tear(other, reset)
+		case other.Readable(): // s was ended by hand: what other still receives has nowhere to go
+			_ = other.Close()
+		}
+	}
+}
+
+// broken is told that what one has received could not be written to the other.
+func (r *relay) broken(err error) {
+	r.fail(err, true)
+	for _, s := range r.others(nil) {
+		r.tear(s, true)
+	}
+}
+
+// tear ends s, unless it belongs to another relay or is ending already.
+func (r *relay) tear(s *Socket, reset bool) {
+	s.mu.Lock()
+	if s.relay != r || s.destroyed {
+		s.mu.Unlock()
+		return
+	}
+	if reset {
+		s.destroyLocked(nil, s.tr != nil)
+		return
+	}
+	s.mu.Unlock()
+	s.Destroy(nil)
+}
+
+// closed is told of each Close, after its listeners.
+func (r *relay) closed() {
+	r.mu.Lock()
+	r.left--
+	over, cause := r.left == 0, r.cause
+	r.mu.Unlock()
+	if !over {
+		return
+	}
+	if r.done != nil {
+		r.loop.tick(func() { r.done(cause) })
+	}
+	if r.release != nil {
+		r.release()
+	}
+}
+
+// leaveRelay is called when s has emitted Close.
+func (s *Socket) leaveRelay() {
+	s.mu.Lock()
+	r := s.relay
+	s.relay = nil
+	s.mu.Unlock()
+	if r != nil {
+		r.closed()
+	}
+}
