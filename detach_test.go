@@ -445,18 +445,20 @@ func (deaf) SetReadDeadline(time.Time) error { return nil }
 
 // A conn that cannot be called back stays with its socket, which misses nothing.
 func TestDetachWithoutDeadlines(t *testing.T) {
-	for name, wrap := range map[string]func(net.Conn) net.Conn{
-		"refused": func(c net.Conn) net.Conn { return &oddConn{Conn: c, noDeadlines: true} },
-		"ignored": func(c net.Conn) net.Conn { return deaf{c} },
+	for name, wrap := range map[string]func(*oddConn) net.Conn{
+		"refused": func(c *oddConn) net.Conn { c.noDeadlines = true; return c },
+		"ignored": func(c *oddConn) net.Conn { return deaf{c} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			l := evnet.NewLoop()
 			here, there := net.Pipe()
-			s := evnet.Wrap(wrap(here), &evnet.SocketOptions{Loop: l})
-			got := collect(s)
+			odd := &oddConn{Conn: here}
+			s := evnet.Wrap(wrap(odd), &evnet.SocketOptions{Loop: l})
 			events := life(s)
-			l.AfterFunc(time.Millisecond, func() {
+			var got bytes.Buffer
+			s.On.Data(func(p []byte) { got.Write(p) })
+			detach := func() {
 				began := time.Now()
 				conn, rest, err := s.Detach()
 				assert.Nil(t, conn)
@@ -468,8 +470,12 @@ func TestDetachWithoutDeadlines(t *testing.T) {
 					_, _ = there.Write(pattern(100_000))
 					_ = there.Close()
 				})
-				s.On.Data(func(p []byte) { got.Write(p) })
-			})
+			}
+			odd.onRead = func(n int32) {
+				if n == 1 { // the reader is on its way into Read, and cannot be kept from it
+					l.Post(detach)
+				}
+			}
 			run(t, l)
 			equalBytes(t, pattern(100_000), got.Bytes())
 			assert.Equal(t, notes{"end", "finish", "close false"}, *events)

@@ -27,10 +27,11 @@ func ExampleRelay() {
 		fmt.Println(err)
 		return
 	}
+	outcome := errors.New("never relayed")
 	proxy := evnet.CreateServer(func(c *evnet.Socket) {
 		upstream := evnet.Connect("tcp", behind.Address().String(), nil)
 		evnet.Relay(c, upstream, func(err error) {
-			fmt.Println("relayed:", err)
+			outcome = err
 			_ = behind.Close(nil)
 		})
 	})
@@ -44,6 +45,7 @@ func ExampleRelay() {
 	c.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
 	c.On.Close(func(bool) { _ = proxy.Close(nil) })
 	evnet.Run()
+	fmt.Println("relayed:", outcome)
 	// Output:
 	// through the proxy and back
 	// relayed: <nil>
