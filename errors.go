@@ -39,6 +39,11 @@ var (
 	ErrUnknownEncoding error = errors.New("evnet: unknown encoding")
 	// ErrInvalidTimeout is returned by SetTimeout for a negative duration.
 	ErrInvalidTimeout error = errors.New("evnet: time-out is negative")
+	// ErrConsumed is returned by OnRead and Scan, kept in Listener.Err by On.Data, and yielded by
+	// Chunks, when the socket has a consumer that does not share.
+	ErrConsumed error = errors.New("evnet: socket has another consumer")
+	// ErrUnshiftAfterEnd is returned by Unshift once End was emitted.
+	ErrUnshiftAfterEnd error = errors.New("evnet: unshift after the end")
 	// ErrNilArgument is returned, or kept in Listener.Err, where nil was given for a callback,
 	// a conn, a listener or a writer that is required.
 	ErrNilArgument error = errors.New("evnet: nil argument")
@@ -124,6 +129,8 @@ var codes = []struct {
 	{ErrServerAlreadyListening, "ERR_SERVER_ALREADY_LISTEN"},
 	{ErrServerNotRunning, "ERR_SERVER_NOT_RUNNING"},
 	{ErrUnknownEncoding, "ERR_UNKNOWN_ENCODING"},
+	{ErrConsumed, "ERR_INVALID_STATE"},
+	{ErrUnshiftAfterEnd, "ERR_STREAM_UNSHIFT_AFTER_END_EVENT"},
 	{ErrInvalidTimeout, "ERR_OUT_OF_RANGE"},
 	{ErrNilArgument, "ERR_INVALID_ARG_TYPE"},
 	{ErrWriteBufferFull, "ENOBUFS"},
