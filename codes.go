@@ -20,6 +20,8 @@ var codes = []struct {
 	{ErrServerAlreadyListening, "ERR_SERVER_ALREADY_LISTEN"},
 	{ErrServerNotRunning, "ERR_SERVER_NOT_RUNNING"},
 	{ErrUnknownEncoding, "ERR_UNKNOWN_ENCODING"},
+	{ErrConsumed, "ERR_INVALID_STATE"},
+	{ErrUnshiftAfterEnd, "ERR_STREAM_UNSHIFT_AFTER_END_EVENT"},
 	{ErrInvalidTimeout, "ERR_OUT_OF_RANGE"},
 	{ErrBlocked, "ERR_IP_BLOCKED"},
 	{ErrInvalidAddress, "ERR_INVALID_ADDRESS"},

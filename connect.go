@@ -23,7 +23,7 @@ var (
 // SocketOptions.AttemptDelay after the one before, until one answers.
 //
 // Data may be written already; it is sent once connected. A socket that has closed may be connected
-// again: listeners, encoding, Pause (also that of a Pipe that ended) and SetTimeout stay, everything
+// again: listeners, OnRead, Scan, encoding, Pause (also that of a Pipe that ended) and SetTimeout stay, everything
 // else starts anew. On one that is on its way to Close, the connection is started after Close, and
 // until then writes are refused. On a socket that is connecting or connected it is a failure, ErrAlreadyConnected. Node: socket.connect.
 func (s *Socket) Connect(network, address string) {
@@ -93,7 +93,8 @@ func (s *Socket) startAnew() {
 	s.epoch++
 	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
 	s.conn, s.local, s.remote, s.closeTimer, s.attempted = nil, nil, nil, nil, nil
-	in := inbound{mode: s.in.mode, onRead: s.in.onRead, pipes: s.in.pipes, encoding: s.in.encoding}
+	in := inbound{mode: s.in.mode, onRead: s.in.onRead, scan: s.in.scan, pipes: s.in.pipes, encoding: s.in.encoding}
+	in.lookAgain()
 	if in.encoding != "" {
 		in.decoder, _ = newDecoder(in.encoding)
 	}

@@ -133,9 +133,14 @@ func register[F any](v SocketEvents, isNil bool, fn F, pick func(*socketEvents) 
 	}
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
+	return enlist(v, fn, pick)
+}
+
+// enlist is register with s.mu held.
+func enlist[F any](v SocketEvents, fn F, pick func(*socketEvents) *event[F]) Listener {
 	if v.s.events == nil {
 		v.s.events = &socketEvents{}
-		v.s.events.data.onOff = v.s.consumerGone
+		v.s.events.data.onOff = v.s.listenersGone
 	}
 	return pick(v.s.events).add(&v.s.mu, v.mode, fn)
 }
@@ -165,11 +170,12 @@ func (s *Socket) ListenerCount(name Event) int {
 // it. A name that is no event of sockets has none. Node: removeAllListeners.
 func (s *Socket) RemoveAllListeners(names ...Event) {
 	s.mu.Lock()
-	had := s.events != nil && s.events.data.count() > 0
-	if s.events != nil {
-		clearAll(s.events.byName(), names)
+	defer s.mu.Unlock()
+	if s.events == nil {
+		return
 	}
-	s.mu.Unlock()
+	had := s.events.data.count() > 0
+	clearAll(s.events.byName(), names)
 	if had {
 		s.consumerGone()
 	}

@@ -134,6 +134,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if tr != nil {
 		tr.gone, tr.want = true, false
 	}
+	s.endChunks(s.cause())
 	s.mu.Unlock()
 	s.wakeReadFrom()
 

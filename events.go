@@ -42,7 +42,8 @@ func (l Listener) Off() {
 	}
 }
 
-// Err is ErrNilArgument when the callback was nil, so that nothing was registered; else nil.
+// Err says why nothing was registered: ErrNilArgument when the callback was nil, ErrConsumed when
+// On.Data found a consumer that does not share; else it is nil.
 func (l Listener) Err() error { return l.err }
 
 // Lookup is the answer of the resolver, one for each address. Node: the arguments of lookup.
@@ -119,12 +120,20 @@ func (v SocketEvents) ConnectionAttemptTimeout(fn func(Attempt)) Listener {
 // socket was paused. A chunk belongs to the receiver, who may keep and change it; several listeners
 // of one socket share it. It holds at most 64 KiB of what came, or, after SetEncoding, whole
 // characters as UTF-8 text. When the last listener has gone the socket holds what comes, as before
-// the first. Node: data.
+// the first. What Unshift has put back, and what Scan has left, may be longer. While OnRead, Scan or
+// Chunks is the consumer, nothing is registered and Listener.Err is ErrConsumed; Pipe shares. Node:
+// data.
 func (v SocketEvents) Data(fn func(chunk []byte)) Listener {
-	l := register(v, fn == nil, fn, func(t *socketEvents) *event[func([]byte)] { return &t.data })
-	if l.err == nil {
-		v.s.consumerAdded()
+	if fn == nil {
+		return Listener{err: ErrNilArgument}
 	}
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	if err := v.s.consumed("On.Data"); err != nil {
+		return Listener{err: err}
+	}
+	l := enlist(v, fn, func(t *socketEvents) *event[func([]byte)] { return &t.data })
+	v.s.consumerAdded()
 	return l
 }
 

@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -173,6 +174,56 @@ func ExampleSocket_SetEncoding() {
 	// Output:
 	// ol
 	// á
+}
+
+// A message is not a chunk: Scan finds the lines, however the network has cut the bytes.
+func ExampleSocket_Scan() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	err := s.Scan(bufio.ScanLines, 1024, func(line []byte) { fmt.Printf("%s\n", line) })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() {
+		there.Write([]byte("first line\r\nsecond "))
+		there.Write([]byte("line\nthird line"))
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// first line
+	// second line
+	// third line
+}
+
+// Code on a goroutine of its own ranges over what comes, at its own pace.
+func ExampleSocket_Chunks() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for chunk, err := range s.Chunks() {
+			if err != nil {
+				fmt.Println(err)
+				return
+			}
+			fmt.Printf("%s\n", chunk)
+		}
+		fmt.Println("that was all")
+	}()
+	go func() {
+		there.Write([]byte("one"))
+		there.Write([]byte("two"))
+		there.Close()
+	}()
+	evnet.Run()
+	<-done
+	// Output:
+	// one
+	// two
+	// that was all
 }
 
 // Any net.Conn will do: Wrap gives it events.

@@ -26,7 +26,8 @@ type pipe struct {
 //
 // Pipe stops when dst has finished, failed or closed, and when writing to it fails; this socket is
 // then paused, if it was the last destination, and neither ended nor destroyed. A failure of this
-// socket does not end dst. A nil dst is logged and otherwise ignored. Node: socket.pipe.
+// socket does not end dst. A nil dst is logged and otherwise ignored, and so is any while OnRead, Scan
+// or Chunks is the consumer; Data listeners share. Node: socket.pipe.
 func (s *Socket) Pipe(dst io.Writer) {
 	if dst == nil {
 		slog.Warn(nilArgument("Socket.Pipe", "writer").Error())
@@ -42,6 +43,11 @@ func (s *Socket) link(l *pipe) {
 	s.mu.Lock()
 	if l.relay != nil && s.destroyed { // the next connection has nothing to do with it
 		s.mu.Unlock()
+		return
+	}
+	if err := s.consumed("Pipe"); err != nil {
+		s.mu.Unlock()
+		s.set.logger().Warn(err.Error())
 		return
 	}
 	s.in.pipes = append(slices.Clip(s.in.pipes), l)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime/debug"
+	"slices"
 	"syscall"
 )
 
@@ -22,17 +23,45 @@ type inbound struct {
 	mode    flowMode
 	blocked int    // destinations of Pipe that need to drain
 	started bool   // begin was called
-	text    []byte // held and decoded, before raw
+	text    []byte // held and decoded, before raw; nothing without a decoder
 	raw     []byte // held as it came
 	bytes   int64
 	eof     bool // the peer's end was read
 	ended   bool // End was emitted
 	queued  bool // flow is among the loop's ticks
+	later   bool // Unshift was called: delivery waits for that tick
 
 	encoding Encoding
 	decoder  decoder
-	onRead   func([]byte) bool
-	pipes    []*pipe
+
+	// The consumers, besides the listeners of Data.
+	pipes  []*pipe
+	onRead func([]byte) bool
+	scan   *scan
+	chunks *chunks
+
+	// While Scan looks at a chunk that the transport has lent.
+	lent   []byte // what of it is not in raw yet
+	lentAt int    // where that begins
+	joined int    // how many bytes at the end of raw are copies of those before it
+	inLent bool   // raw is itself a part of the chunk
+	atEnd  bool   // the peer's end is due: split is told so
+}
+
+// held is how many bytes have been read and wait for a consumer.
+func (in *inbound) held() int { return len(in.text) + len(in.raw) + len(in.lent) - in.lentAt }
+
+// due reports whether there is something to deliver. What Scan has looked at in vain is not.
+func (in *inbound) due() bool {
+	if in.scan == nil {
+		return in.held() > 0
+	}
+	return in.held() > in.scan.seen || in.atEnd && !in.scan.done
+}
+
+// wanted reports whether data may be delivered now.
+func (in *inbound) wanted() bool {
+	return in.mode == flowing && in.blocked == 0 && !in.later && (in.chunks == nil || in.chunks.asked)
 }
 
 // received takes what the transport has read; the bytes are borrowed. It runs on the loop.
@@ -53,12 +82,17 @@ func (s *Socket) received(t *transport, p []byte, err error) {
 	s.touch()
 	eof := err == io.EOF || err != nil && s.out.endSent && !t.halfCloses()
 	s.in.eof = eof
-	hold := len(p) > 0 && !s.delivering()
-	if hold {
+	straight := s.in.wanted() && !s.in.due() // to the consumer as it comes
+	if !straight {
 		s.in.raw = append(s.in.raw, p...)
 	}
+	scan := straight && s.in.scan != nil
 	s.mu.Unlock()
-	if len(p) > 0 && !hold {
+	switch {
+	case len(p) == 0 || !straight:
+	case scan:
+		s.scanLent(p)
+	default:
 		s.deliver(p, false)
 	}
 	if err != nil && !eof {
@@ -73,18 +107,16 @@ func (s *Socket) received(t *transport, p []byte, err error) {
 	s.flow()
 }
 
-// delivering reports whether data goes to the consumer as it comes. s.mu is held.
-func (s *Socket) delivering() bool {
-	return s.in.mode == flowing && s.in.blocked == 0 && len(s.in.text)+len(s.in.raw) == 0
-}
-
 // flow delivers what is held, if somebody wants it, and then the peer's end, or lets more come. It
 // runs on the loop.
 func (s *Socket) flow() {
 	s.mu.Lock() // not by defer: a consumer may panic while it is released
 	in := &s.in
-	in.queued = false
-	for s.tr != nil && in.mode == flowing && in.blocked == 0 && len(in.text)+len(in.raw) > 0 {
+	for s.tr != nil && in.wanted() && in.due() {
+		if in.scan != nil {
+			s.scanHeld()
+			continue
+		}
 		p, decoded := in.text, true
 		if len(p) > 0 {
 			in.text = nil
@@ -107,7 +139,12 @@ func (s *Socket) flow() {
 func (s *Socket) scheduleFlow() {
 	if s.tr != nil && s.in.started && !s.in.queued {
 		s.in.queued = true
-		s.loop.tick(s.flow)
+		s.loop.tick(func() {
+			s.mu.Lock()
+			s.in.queued, s.in.later = false, false
+			s.mu.Unlock()
+			s.flow()
+		})
 	}
 }
 
@@ -117,23 +154,18 @@ func (s *Socket) updateReading() {
 	if s.tr == nil || !in.started {
 		return
 	}
-	s.tr.setReading(!in.eof && len(in.text)+len(in.raw) == 0 &&
-		(in.mode == undecided || in.mode == flowing && in.blocked == 0))
+	s.tr.setReading(!in.eof && !in.due() && (in.mode == undecided || in.wanted()))
 }
 
 // deliver gives one chunk to the consumer; p is borrowed.
 func (s *Socket) deliver(p []byte, decoded bool) {
 	s.mu.Lock()
-	onRead, dec, pipes := s.in.onRead, s.in.decoder, s.in.pipes
+	onRead, dec, pipes, chunks := s.in.onRead, s.in.decoder, s.in.pipes, s.in.chunks
 	s.mu.Unlock()
 	if onRead != nil {
 		s.loop.current = s
 		more := onRead(p)
-		if scribble {
-			for i := range p {
-				p[i] = 0xDB
-			}
-		}
+		scribbleOver(p)
 		if !more {
 			s.Pause()
 		}
@@ -147,6 +179,10 @@ func (s *Socket) deliver(p []byte, decoded bool) {
 			return
 		}
 		decoded = true
+	}
+	if chunks != nil {
+		s.handOver(chunks, p, decoded)
+		return
 	}
 	s.emitData(p, decoded)
 	for _, l := range pipes {
@@ -170,8 +206,17 @@ func (s *Socket) emitData(p []byte, owned bool) {
 	}
 }
 
-// scribble overwrites what OnRead has borrowed once it returns, in a program built with the race
-// detector, so that a slice kept too long shows at once.
+// scribbleOver overwrites what a callback has borrowed once it has returned, so that a slice kept too
+// long shows at once.
+func scribbleOver(p []byte) {
+	if scribble {
+		for i := range p {
+			p[i] = 0xDB
+		}
+	}
+}
+
+// scribble is whether that is done: in a program built with the race detector.
 var scribble = func() bool {
 	info, _ := debug.ReadBuildInfo()
 	if info != nil {
@@ -187,8 +232,8 @@ var scribble = func() bool {
 // endDue reports whether End is to be emitted. s.mu is held.
 func (s *Socket) endDue() bool {
 	in := &s.in
-	return s.tr != nil && in.started && in.eof && !in.ended && len(in.text)+len(in.raw) == 0 &&
-		in.mode != paused && in.blocked == 0
+	return s.tr != nil && in.started && in.eof && !in.ended && !in.due() && in.mode != paused &&
+		in.blocked == 0 && (in.chunks == nil || in.chunks.asked)
 }
 
 // peerEnded emits End once everything was consumed. It runs on the loop.
@@ -198,16 +243,21 @@ func (s *Socket) peerEnded() {
 		// What the decoder still holds is the last chunk: it may find the socket unread, and
 		// its listeners may pause or destroy.
 		if tail := s.in.decoder.end(nil); len(tail) > 0 {
-			s.in.text = tail
+			s.in.text = append(s.in.text, tail...)
 			s.scheduleFlow()
 		}
+	}
+	if s.endDue() && s.in.scan != nil && !s.in.atEnd {
+		s.in.atEnd = true // what Scan holds is no longer unfinished
+		s.scheduleFlow()
 	}
 	if !s.endDue() {
 		s.mu.Unlock()
 		return
 	}
-	s.in.ended = true
+	s.in.ended, s.in.atEnd = true, false
 	s.closingPhase()
+	s.endChunks(io.EOF)
 	pipes := s.in.pipes
 	s.mu.Unlock()
 
@@ -221,27 +271,6 @@ func (s *Socket) peerEnded() {
 	}
 	s.mu.Unlock()
 	s.bothEnded()
-}
-
-// consumerAdded starts the flow when the first consumer comes.
-func (s *Socket) consumerAdded() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.in.mode == undecided {
-		s.in.mode = flowing
-		s.scheduleFlow()
-	}
-}
-
-// consumerGone stops the flow when the last consumer has gone: Node would drop what comes now.
-func (s *Socket) consumerGone() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.in.mode == flowing && s.in.onRead == nil && len(s.in.pipes) == 0 &&
-		(s.events == nil || s.events.data.count() == 0) {
-		s.in.mode = undecided
-		s.updateReading()
-	}
 }
 
 // Pause stops the flow: no more data is delivered or read until Resume, nor is the peer's end or
@@ -263,22 +292,7 @@ func (s *Socket) Resume() {
 	s.scheduleFlow()
 }
 
-// OnRead makes fn the one consumer of what comes, as it came, without a copy: p is borrowed, valid
-// until fn returns; under the race detector it is overwritten then. No Data is emitted, nothing is
-// decoded or piped. fn runs on the loop; when it returns false the socket is paused. nil undoes it.
-// Node: the onread option.
-func (s *Socket) OnRead(fn func(p []byte) bool) {
-	s.mu.Lock()
-	s.in.onRead = fn
-	s.mu.Unlock()
-	if fn == nil {
-		s.consumerGone()
-	} else {
-		s.consumerAdded()
-	}
-}
-
-// SetEncoding makes Data deliver text: whole characters, decoded to UTF-8 (for hex and base64, the
+// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: whole characters, decoded to UTF-8 (for hex and base64, the
 // digits), never half a character; what is left at the end comes before End. What is held already
 // is decoded too. Names are those of Node, in any case; "" is utf8. With an unknown name it returns
 // an error that is ErrUnknownEncoding and changes nothing. It cannot be undone; a second call first
@@ -298,11 +312,46 @@ func (s *Socket) SetEncoding(e Encoding) error {
 	if in.decoder != nil {
 		in.text = in.decoder.end(in.decoder.write(in.text, in.raw))
 	} else {
-		in.text = dec.write(in.text, in.raw)
+		in.text = dec.write(dec.write(nil, in.raw), in.lent[in.lentAt:])
 	}
-	in.raw = nil
+	in.forgetRaw()
 	in.decoder, in.encoding = dec, name
+	in.atEnd = false
+	in.lookAgain()
 	s.scheduleFlow()
+	return nil
+}
+
+// Unshift puts a copy of p back in front of what is still to be delivered: the consumer gets it on
+// the next turn of the loop, and the peer's End waits until it has. It is delivered as given: with an
+// encoding set it is taken for text. It may be called in any callback, also of Data, OnRead and Scan,
+// and before the socket is connected: then p comes before what the peer sends. BytesRead does not
+// count it.
+//
+// Once End was emitted it returns ErrUnshiftAfterEnd, on a destroyed socket ErrDestroyed, and does
+// nothing else. Node, which destroys the socket then: readable.unshift.
+func (s *Socket) Unshift(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := &s.in
+	switch {
+	case in.ended:
+		return ErrUnshiftAfterEnd
+	case s.destroyed:
+		return ErrDestroyed
+	case len(p) == 0:
+		return nil
+	case in.decoder != nil:
+		in.text = slices.Concat(p, in.text)
+	default:
+		raw := slices.Concat(p, in.raw, in.lent[in.lentAt:])
+		in.forgetRaw()
+		in.raw = raw
+	}
+	in.lookAgain()
+	s.updateReading()
+	s.scheduleFlow()
+	in.later = in.queued
 	return nil
 }
 

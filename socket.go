@@ -35,11 +35,11 @@ func (r ReadyState) String() string {
 // NewSocket, Connect, Wrap and a Server make them; the zero value is not usable.
 //
 // Every method may be called from any goroutine and from inside any callback; none blocks (but for
-// ReadFrom, which says so), and none runs a callback before it returns. Callbacks run on the
+// ReadFrom and Chunks, which say so), and none runs a callback before it returns. Callbacks run on the
 // socket's Loop, one at a time.
 //
-// What is written is copied; a chunk given to Data belongs to the receiver, one given to OnRead is
-// borrowed. A failing socket emits Error once, then Close(true), and keeps the cause in Err. A
+// What is written is copied; a chunk given to Data or Chunks belongs to the receiver, one given to
+// OnRead or Scan is borrowed. A failing socket emits Error once, then Close(true), and keeps the cause in Err. A
 // socket ends when both sides have ended, or by Destroy, Reset, Close or a failure; Close is its
 // last event. Until then it keeps Loop.Run going, unless Unref was called. It may be connected
 // again afterwards. Node: net.Socket.

@@ -61,12 +61,49 @@ func (s *Socket) Writable() bool {
 	return !s.destroyed && !s.out.ending
 }
 
+// Pending reports whether there is no connection: not yet, or no longer. Node: socket.pending.
+func (s *Socket) Pending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tr == nil
+}
+
+// ReadableEnded reports whether End was emitted. Node: socket.readableEnded.
+func (s *Socket) ReadableEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.ended
+}
+
+// WritableEnded reports whether End or Close was called, or this side has ended after the peer's.
+// Node: socket.writableEnded.
+func (s *Socket) WritableEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.ending
+}
+
+// WritableFinished reports whether Finish was emitted. Node: socket.writableFinished.
+func (s *Socket) WritableFinished() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.finished
+}
+
 // Destroyed reports whether the socket was destroyed, by a method or because it ended or failed.
 // Node: socket.destroyed.
 func (s *Socket) Destroyed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.destroyed
+}
+
+// Closed reports whether Close was emitted, in its listeners too; a new Connect makes it false. Node,
+// where it is true as soon as Destroy is called, which is Destroyed here: socket.closed.
+func (s *Socket) Closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // Err is the error the socket was destroyed with, or nil. Node: socket.errored.
@@ -127,12 +164,32 @@ func (s *Socket) BufferedAmount() int {
 	return s.out.queued
 }
 
-// ReadableLength is how many bytes have been read and wait for a consumer. Node:
-// socket.readableLength.
+// HighWaterMark is how many bytes may wait in the write queue before NeedDrain reports true: that of
+// the options, 64 KiB by default. Node: socket.writableHighWaterMark.
+func (s *Socket) HighWaterMark() int { return s.set.HighWaterMark }
+
+// Corked is how many calls of Cork have not been taken back. Node: socket.writableCorked.
+func (s *Socket) Corked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.corks
+}
+
+// ReadableLength is how many bytes have been read, or put back by Unshift, and wait for a consumer,
+// with those of a token that Scan holds unfinished. Node: socket.readableLength.
 func (s *Socket) ReadableLength() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.in.text) + len(s.in.raw)
+	return s.in.held()
+}
+
+// Flowing reports whether data is delivered as it comes, or dropped where there is no consumer. It is
+// false while nobody has asked for data yet, and while Paused. Node: socket.readableFlowing being
+// true.
+func (s *Socket) Flowing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.mode == flowing && s.in.blocked == 0
 }
 
 // Paused reports whether nothing is delivered because of Pause, PauseOnConnect, OnRead's answer, or

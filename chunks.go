@@ -1,0 +1,164 @@
+package evnet
+
+import (
+	"bytes"
+	"io"
+	"iter"
+)
+
+// chunks is one range over Socket.Chunks. The socket's mu guards it.
+type chunks struct {
+	asked bool          // the goroutine waits for a chunk
+	p     []byte        // the chunk it has been given
+	err   error         // why there will be no more: io.EOF at the peer's end
+	ready chan struct{} // p or err is there
+}
+
+// Chunks gives what the socket receives to code on a goroutine of its own: each step of the range
+// blocks until a chunk has come, and nothing more is read before the next step, so that a slow
+// goroutine holds the peer back. A chunk belongs to the receiver; with an encoding set it is text. No
+// Data is emitted. Range before Connect too: it waits for the connection, as it waits while the socket
+// is paused and while the loop is not running.
+//
+// The range ends when the peer has ended and everything was taken, at once if that was before. If the
+// socket fails or is destroyed, it yields nil and the cause, Err or ErrDestroyed, once, and ends; if
+// the loop ends while the socket is not connected, ErrLoopStopped. In a callback, where waiting would
+// stop the loop that it waits for, it yields ErrOnLoop; with another consumer, ErrConsumed, and the
+// socket is not harmed.
+//
+// Leaving the range leaves the socket open: it holds what comes, and a second range or another
+// consumer goes on from there. Close the socket when you are done with it. Node, where leaving
+// destroys the socket: its async iteration.
+func (s *Socket) Chunks() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if s.loop.here() {
+			yield(nil, ErrOnLoop)
+			return
+		}
+		c, err := s.beginChunks()
+		if err == nil {
+			defer s.leaveChunks(c)
+		}
+		for err == nil {
+			var p []byte
+			if p, err = s.nextChunk(c); err == nil && !yield(p, nil) {
+				return
+			}
+		}
+		if err != io.EOF {
+			yield(nil, err)
+		}
+	}
+}
+
+// beginChunks makes the caller the consumer, or says why there is nothing to come.
+func (s *Socket) beginChunks() (*chunks, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.in.ended:
+		return nil, io.EOF
+	case s.destroyed:
+		return nil, s.cause()
+	}
+	if err := s.consumed("Chunks"); err != nil {
+		return nil, err
+	}
+	c := &chunks{ready: make(chan struct{}, 1)}
+	if !s.held && !s.loop.add(awaiting{s, c}, false) {
+		return nil, ErrLoopStopped
+	}
+	s.in.chunks = c
+	s.consumerAdded()
+	return c, nil
+}
+
+// nextChunk waits for a chunk, or for the reason why there is none.
+func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.err == nil {
+		c.asked = true
+		s.updateReading()
+		if s.in.due() || s.in.eof {
+			s.scheduleFlow()
+		}
+		s.mu.Unlock()
+		<-c.ready
+		s.mu.Lock()
+	}
+	if p := c.p; p != nil {
+		c.p = nil
+		return p, nil
+	}
+	return nil, c.err
+}
+
+// handOver gives the goroutine the chunk it waits for: p itself, if it is owned. It runs on the loop.
+func (s *Socket) handOver(c *chunks, p []byte, owned bool) {
+	s.trace(EventData, p)
+	if !owned {
+		p = bytes.Clone(p)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.err != nil {
+		return // destroyed meanwhile
+	}
+	c.p = p
+	c.wake()
+}
+
+// wake ends the goroutine's waiting. The socket's mu is held.
+func (c *chunks) wake() {
+	if c.asked {
+		c.asked = false
+		c.ready <- struct{}{}
+	}
+}
+
+// endChunks tells the goroutine that nothing more will come. s.mu is held.
+func (s *Socket) endChunks(err error) {
+	if c := s.in.chunks; c != nil {
+		s.in.chunks = nil
+		c.err = err
+		c.wake()
+		s.consumerGone()
+	}
+}
+
+// leaveChunks ends the range: others may consume.
+func (s *Socket) leaveChunks(c *chunks) {
+	s.loop.remove(awaiting{s, c})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.in.chunks == c {
+		s.in.chunks = nil
+		s.consumerGone()
+		s.scheduleFlow() // an end that has waited for the next step
+	}
+}
+
+// cause is what those who wait for a destroyed socket are told. s.mu is held.
+func (s *Socket) cause() error {
+	if s.err != nil {
+		return s.err
+	}
+	return ErrDestroyed
+}
+
+// awaiting stands for a range over the chunks of a socket that is not open, so that it does not wait
+// for a loop that has ended.
+type awaiting struct {
+	s *Socket
+	c *chunks
+}
+
+func (a awaiting) halt() {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	if !a.s.held && a.s.in.chunks == a.c {
+		a.s.endChunks(ErrLoopStopped)
+	}
+	a.s.loop.remove(a)
+}

@@ -1,0 +1,374 @@
+package evnet_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// ranged notes all that a range over the chunks of s yields.
+func ranged(s *evnet.Socket) (got []byte, failed []error) {
+	for p, err := range s.Chunks() {
+		if err != nil {
+			failed = append(failed, err)
+		}
+		got = append(got, p...)
+	}
+	return got, failed
+}
+
+func TestChunks(t *testing.T) {
+	want := random(8 * megabyte)
+	for name, pair := range map[string]func(testing.TB) (here, there net.Conn){
+		"pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
+		"tcp":  func(t testing.TB) (net.Conn, net.Conn) { return tcpConns(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			here, there := pair(t)
+			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+			events := life(s)
+			aside(l, func() { _, _ = there.Write(want); _ = there.Close() })
+			aside(l, func() {
+				got, failed := ranged(s)
+				assert.Empty(t, failed)
+				equalBytes(t, want, got)
+				got, failed = ranged(s) // it has ended
+				assert.Empty(t, failed)
+				assert.Empty(t, got)
+			})
+			run(t, l)
+			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+		})
+	}
+}
+
+// A chunk belongs to the receiver, comes once, is traced, and is no Data event.
+func TestChunksOwnedAndTraced(t *testing.T) {
+	l := evnet.NewLoop()
+	var traced notes
+	evnet.SetTracer(l, func(_ any, event string, args ...any) {
+		if event == "data" {
+			traced = append(traced, string(args[0].([]byte)))
+		}
+	})
+	s := feed(l, "one", "two", "three")
+	var kept [][]byte
+	aside(l, func() {
+		for p := range s.Chunks() {
+			kept = append(kept, p)
+		}
+	})
+	run(t, l)
+	assert.Equal(t, "one two three", string(bytes.Join(kept, []byte(" "))))
+	assert.Equal(t, notes{"one", "two", "three"}, traced)
+}
+
+// Nothing is read but the chunk that was asked for, and the peer's end waits too.
+func TestChunksReadNothingAhead(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{})
+	ended := false
+	s.On.End(func() { ended = true })
+	wrote := make(chan string, 3)
+	go func() {
+		for _, p := range []string{"one", "two"} {
+			_, _ = io.WriteString(peer, p)
+			wrote <- p
+		}
+		_ = peer.Close()
+		wrote <- "end"
+	}()
+	aside(l, func() {
+		var got notes
+		for p, err := range s.Chunks() {
+			assert.NoError(t, err)
+			got = append(got, string(p))
+			assert.Equal(t, string(p), <-wrote)
+			if len(got) == 2 {
+				assert.Equal(t, "end", <-wrote)
+			}
+			for range 100 { // turns, in which more could be read
+				l.Do(func() {
+					assert.False(t, ended)
+					assert.Zero(t, s.ReadableLength())
+				})
+			}
+			assert.Empty(t, wrote, "read before it was asked for")
+		}
+		assert.Equal(t, notes{"one", "two"}, got)
+	})
+	run(t, l)
+	assert.True(t, ended)
+}
+
+// Leaving the range leaves the socket open, and whoever comes next goes on.
+func TestChunksLeaving(t *testing.T) {
+	for name, next := range map[string]func(s *evnet.Socket) []byte{
+		"a second range": func(s *evnet.Socket) []byte { got, _ := ranged(s); return got },
+		"data": func(s *evnet.Socket) []byte {
+			var got *bytes.Buffer
+			done := make(chan struct{})
+			s.Loop().Do(func() { got = collect(s); s.On.End(func() { close(done) }) })
+			<-done
+			return got.Bytes()
+		},
+		"scan": func(s *evnet.Socket) (got []byte) {
+			done := make(chan struct{})
+			s.Loop().Do(func() {
+				_ = s.Scan(nil, 0, func(p []byte) { got = append(got, p...) })
+				s.On.End(func() { close(done) })
+			})
+			<-done
+			return got
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := feed(l, "one", "two", "three")
+			aside(l, func() {
+				for p := range s.Chunks() {
+					assert.Equal(t, "one", string(p))
+					break
+				}
+				assert.False(t, s.Destroyed())
+				assert.False(t, s.Flowing())
+				assert.Equal(t, "twothree", string(next(s)))
+			})
+			run(t, l)
+			assert.NoError(t, s.Err())
+		})
+	}
+}
+
+// An end that came with the last bytes waits for the next step, or for the range to be left.
+func TestChunksLeavingAtTheEnd(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	go func() { _, _ = io.WriteString(there, "all"); _ = there.Close() }()
+	s := evnet.Wrap(&oddConn{Conn: here, eofWithData: true}, &evnet.SocketOptions{Loop: l})
+	ended := make(chan struct{})
+	s.On.End(func() { close(ended) })
+	aside(l, func() {
+		for range s.Chunks() {
+			for range 10 {
+				l.Do(func() { assert.False(t, s.ReadableEnded()) })
+			}
+			break
+		}
+		<-ended
+	})
+	run(t, l)
+}
+
+// A failure is yielded once, whatever the goroutine is at.
+func TestChunksFail(t *testing.T) {
+	cause := errors.New("boom")
+	for name, c := range map[string]struct{ destroy, want error }{
+		"failed":    {cause, cause},
+		"destroyed": {nil, evnet.ErrDestroyed},
+	} {
+		t.Run(name+" while it waits", func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, _ := wrapped(l, evnet.SocketOptions{})
+			s.On.Error(func(error) {})
+			l.AfterFunc(time.Millisecond, func() { s.Destroy(c.destroy) })
+			aside(l, func() {
+				_, failed := ranged(s)
+				assert.Equal(t, []error{c.want}, failed)
+				_, failed = ranged(s) // destroyed before
+				assert.Equal(t, []error{c.want}, failed)
+			})
+			run(t, l)
+		})
+		t.Run(name+" while it works", func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, evnet.SocketOptions{})
+			s.On.Error(func(error) {})
+			go func() { _, _ = io.WriteString(peer, "one") }()
+			aside(l, func() {
+				var failed []error
+				for p, err := range s.Chunks() {
+					if err == nil {
+						assert.Equal(t, "one", string(p))
+						s.Destroy(c.destroy)
+						continue
+					}
+					assert.Nil(t, p)
+					failed = append(failed, err)
+				}
+				assert.Equal(t, []error{c.want}, failed)
+			})
+			run(t, l)
+		})
+	}
+}
+
+// The range may begin before Connect, and goes on once there is a connection.
+func TestChunksBeforeConnect(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.End(); a.Resume() })
+	s := client(l)
+	s.On.Close(func(bool) { _ = server.Close(nil) })
+	aside(l, func() {
+		got, failed := ranged(s)
+		assert.Empty(t, failed)
+		assert.Equal(t, "hello", string(got))
+	})
+	l.AfterFunc(time.Millisecond, func() { s.Connect("tcp", addr) })
+	run(t, l)
+}
+
+// In a callback it would wait for itself.
+func TestChunksOnLoop(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "kept")
+	var got notes
+	l.Post(func() {
+		_, failed := ranged(s)
+		assert.Equal(t, []error{evnet.ErrOnLoop}, failed)
+		s.On.Data(got.chunk(""))
+	})
+	run(t, l)
+	assert.Equal(t, notes{"kept"}, got)
+}
+
+// A goroutine in a range does not outlast its loop: neither on an unreferenced socket, nor on one that
+// is not connected.
+func TestChunksEndWithTheLoop(t *testing.T) {
+	runs := map[string]func(l *evnet.Loop, ctx context.Context){
+		"run":   func(l *evnet.Loop, _ context.Context) { run(t, l) },
+		"serve": func(l *evnet.Loop, ctx context.Context) { assert.ErrorIs(t, l.Serve(ctx), context.Canceled) },
+	}
+	sockets := map[string]struct {
+		make func(l *evnet.Loop) *evnet.Socket
+		want error
+	}{
+		"unreferenced": {func(l *evnet.Loop) *evnet.Socket { s, _ := wrapped(l, evnet.SocketOptions{}); s.Unref(); return s }, evnet.ErrDestroyed},
+		"unconnected":  {client, evnet.ErrLoopStopped},
+	}
+	for name, runs := range runs {
+		for kind, c := range sockets {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				l := evnet.NewLoop()
+				s := c.make(l)
+				var waiting sync.WaitGroup
+				waiting.Go(func() {
+					_, failed := ranged(s)
+					assert.Equal(t, []error{c.want}, failed)
+				})
+				ctx, cancel := context.WithCancel(context.Background())
+				var look func()
+				look = func() { // the loop goes on until the range has begun
+					if evnet.WaitsForChunk(s) {
+						cancel()
+					} else {
+						l.AfterFunc(time.Millisecond, look)
+					}
+				}
+				look()
+				runs(l, ctx)
+				waiting.Wait()
+				assert.NoError(t, s.On.Data(func([]byte) {}).Err(), "nobody consumes any more")
+			})
+		}
+	}
+}
+
+// Pause holds the range, Resume lets it go on.
+func TestChunksPause(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one", "two")
+	resumed := false
+	aside(l, func() {
+		var got notes
+		for p := range s.Chunks() {
+			if got = append(got, string(p)); len(got) == 1 {
+				s.Pause()
+				l.AfterFunc(time.Millisecond, func() { resumed = true; s.Resume() })
+			} else {
+				l.Do(func() { assert.True(t, resumed) })
+			}
+		}
+		assert.Equal(t, notes{"one", "two"}, got)
+	})
+	run(t, l)
+}
+
+func TestChunksEncoding(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "ol\xc3", "\xa1", "\xc3")
+	require.NoError(t, s.SetEncoding(evnet.UTF8))
+	aside(l, func() {
+		var got notes
+		for p := range s.Chunks() {
+			got = append(got, string(p))
+		}
+		assert.Equal(t, notes{"ol", "á", "\uFFFD"}, got)
+	})
+	run(t, l)
+}
+
+// Each connection has its own range; a new connection does not throw data away after an old range.
+func TestChunksReconnect(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.Resume() })
+	s := client(l)
+	closed := make(chan struct{})
+	s.Once.Close(func(bool) {
+		s.Connect("tcp", addr)
+		s.On.Close(func(bool) { _ = server.Close(nil) })
+		close(closed)
+	})
+	s.Connect("tcp", addr)
+	aside(l, func() {
+		var failed []error
+		for p, err := range s.Chunks() {
+			if err != nil {
+				failed = append(failed, err)
+				continue
+			}
+			assert.Equal(t, "hello", string(p))
+			s.Destroy(nil)
+		}
+		assert.Equal(t, []error{evnet.ErrDestroyed}, failed)
+		<-closed
+		for s.ReadableLength() == 0 { // read ahead and held, not thrown away
+			runtime.Gosched()
+		}
+		for p, err := range s.Chunks() {
+			assert.NoError(t, err)
+			assert.Equal(t, "hello", string(p))
+			break
+		}
+		s.Destroy(nil)
+	})
+	run(t, l)
+}
+
+// A goroutine that panics in the body leaves the range.
+func TestChunksBodyPanics(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one", "two")
+	aside(l, func() {
+		assert.Panics(t, func() {
+			for range s.Chunks() {
+				panic("x")
+			}
+		})
+		got, _ := ranged(s)
+		assert.Equal(t, "two", string(got))
+	})
+	run(t, l)
+}

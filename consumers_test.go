@@ -1,0 +1,153 @@
+package evnet_test
+
+import (
+	"io"
+	"log/slog"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// consumers are the ways to consume a socket; each says why it was refused. It is called off the loop.
+var consumers = map[string]func(s *evnet.Socket) error{
+	"On.Data": func(s *evnet.Socket) error { return s.On.Data(func([]byte) {}).Err() },
+	"Pipe": func(s *evnet.Socket) error {
+		s.Pipe(io.Discard) // it has no result: see TestConsumersPipeLogs
+		return nil
+	},
+	"OnRead": func(s *evnet.Socket) error { return s.OnRead(func([]byte) bool { return true }) },
+	"Scan":   func(s *evnet.Socket) error { return s.Scan(nil, 0, func([]byte) {}) },
+	"Chunks": func(s *evnet.Socket) error {
+		for _, err := range s.Chunks() {
+			return err
+		}
+		return nil
+	},
+}
+
+func TestConsumersExclude(t *testing.T) {
+	alone := map[string]bool{"OnRead": true, "Scan": true, "Chunks": true}
+	for first := range consumers {
+		for second := range consumers {
+			if second == "Pipe" || first == second && first != "Chunks" {
+				continue
+			}
+			t.Run(first+" then "+second, func(t *testing.T) {
+				l := evnet.NewLoop()
+				s, peer := wrapped(l, evnet.SocketOptions{})
+				check := func() {
+					if !alone[first] && !alone[second] {
+						assert.NoError(t, consumers[second](s))
+						return
+					}
+					before := s.ListenerCount(evnet.EventData)
+					badInput{err: consumers[second](s), is: []error{evnet.ErrConsumed}, code: "ERR_INVALID_STATE",
+						says: []string{first, second, "peer pipe"}}.check(t)
+					assert.Equal(t, before, s.ListenerCount(evnet.EventData))
+					assert.False(t, s.Destroyed(), "the socket is not harmed")
+				}
+				aside(l, func() {
+					if first != "Chunks" {
+						assert.NoError(t, consumers[first](s))
+						check()
+						s.Destroy(nil)
+						return
+					}
+					go func() { _, _ = io.WriteString(peer, "x") }()
+					for _, err := range s.Chunks() {
+						if err == nil {
+							check()
+							s.Destroy(nil)
+						}
+					}
+				})
+				run(t, l)
+			})
+		}
+	}
+}
+
+// A consumer that shares with none may follow itself, and any other once it is gone.
+func TestConsumersReplace(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one\ntwo\n")
+	var got notes
+	line := func(what string) func([]byte) bool {
+		return func(p []byte) bool { got = append(got, what+string(p)); return true }
+	}
+	require.NoError(t, s.OnRead(line("first ")))
+	require.NoError(t, s.OnRead(line("second ")))
+	require.NoError(t, s.OnRead(nil))
+	require.NoError(t, s.Scan(nil, 0, got.chunk("third ")))
+	require.NoError(t, s.Scan(nil, 0, got.chunk("scan ")))
+	run(t, l)
+	assert.Equal(t, notes{"scan one", "scan two"}, got)
+}
+
+// Inside its callback a consumer may give way to another, which gets all the rest.
+func TestConsumersChangeInside(t *testing.T) {
+	t.Run("once, then scan", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := feed(l, "one\n", "two\n")
+		var got notes
+		s.Once.Data(func(p []byte) {
+			got = append(got, string(p))
+			assert.NoError(t, s.Scan(nil, 0, got.chunk("scan ")))
+		})
+		run(t, l)
+		assert.Equal(t, notes{"one\n", "scan two"}, got)
+	})
+	t.Run("onread, then data", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := feed(l, "one", "two")
+		var got notes
+		require.NoError(t, s.OnRead(func(p []byte) bool {
+			got = append(got, string(p))
+			assert.NoError(t, s.Unshift(p))
+			assert.NoError(t, s.OnRead(nil))
+			assert.NoError(t, s.On.Data(got.chunk("data ")).Err())
+			return true
+		}))
+		run(t, l)
+		assert.Equal(t, notes{"one", "data one", "data two"}, got)
+	})
+	t.Run("data, then onread", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := feed(l, "one", "two")
+		var got notes
+		var data evnet.Listener
+		data = s.On.Data(func(p []byte) {
+			got = append(got, string(p))
+			assert.ErrorIs(t, s.OnRead(func([]byte) bool { return true }), evnet.ErrConsumed)
+			data.Off()
+			assert.NoError(t, s.OnRead(func(p []byte) bool { got = append(got, "read "+string(p)); return true }))
+		})
+		run(t, l)
+		assert.Equal(t, notes{"one", "read two"}, got)
+	})
+}
+
+// Pipe has no result: it logs, as for a nil writer, and does nothing.
+func TestConsumersPipeLogs(t *testing.T) {
+	for name, first := range consumers {
+		if name == "On.Data" || name == "Pipe" || name == "Chunks" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			log := &records{}
+			l := evnet.NewLoop()
+			s, _ := wrapped(l, evnet.SocketOptions{Logger: slog.New(log)})
+			require.NoError(t, first(s))
+			s.Pause()
+			s.Pipe(io.Discard)
+			require.Len(t, log.list, 1)
+			assert.Contains(t, log.list[0].Message, name)
+			assert.True(t, s.Paused(), "it did nothing")
+			s.Destroy(nil)
+			run(t, l)
+		})
+	}
+}

@@ -1,0 +1,511 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// frames is a split function for messages with their length, four bytes, in front.
+func frames(data []byte, _ bool) (int, []byte, error) {
+	if len(data) < 4 {
+		return 0, nil, nil
+	}
+	n := 4 + int(binary.BigEndian.Uint32(data))
+	if len(data) < n {
+		return 0, nil, nil
+	}
+	return n, data[4:n], nil
+}
+
+func frame(body string) string {
+	return string(binary.BigEndian.AppendUint32(nil, uint32(len(body)))) + body
+}
+
+// bytewise is text in chunks of one byte.
+func bytewise(text string) []string { return strings.Split(text, "") }
+
+func TestScanTokens(t *testing.T) {
+	cases := map[string]struct {
+		split bufio.SplitFunc
+		parts []string
+		want  notes
+	}{
+		"lines":              {nil, []string{"a\nb\r\n", "c", "d\n\ne"}, notes{"a", "b", "cd", "", "e"}},
+		"lines, one by one":  {bufio.ScanLines, bytewise("a\nb\r\n\ncd"), notes{"a", "b", "", "cd"}},
+		"words":              {bufio.ScanWords, []string{"  one tw", "o  ", "  three "}, notes{"one", "two", "three"}},
+		"characters":         {bufio.ScanRunes, []string{"a\xc3", "\xa9\xff"}, notes{"a", "é", "\uFFFD"}},
+		"frames":             {frames, []string{frame("one") + frame("")[:2], frame("")[2:] + frame("two")}, notes{"one", "", "two"}},
+		"frames, one by one": {frames, bytewise(frame("one") + frame("two")), notes{"one", "two"}},
+		"nothing":            {nil, nil, nil},
+		"several in what is joined": {frames, []string{frame("one")[:5], frame("one")[5:] + frame("two") + frame("three")[:5], frame("three")[5:]},
+			notes{"one", "two", "three"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			var got notes
+			s := feed(l, c.parts...)
+			require.NoError(t, s.Scan(c.split, 0, got.chunk("")))
+			s.On.End(got.say("(end)"))
+			run(t, l)
+			assert.NoError(t, s.Err())
+			assert.Equal(t, append(c.want, "(end)"), got)
+			assert.Zero(t, s.ReadableLength())
+		})
+	}
+}
+
+// However the bytes are cut and whenever the socket pauses, the lines are those of bufio.Scanner.
+func TestScanIsBufioScanner(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := rapid.SliceOf(rapid.SampledFrom([]byte("ab\r\n\n"))).Draw(rt, "text")
+		long := rapid.IntRange(0, 3000).Draw(rt, "long")
+		text = append(text, bytes.Repeat([]byte("x"), long)...)
+		text = append(text, rapid.SliceOf(rapid.SampledFrom([]byte("c\r\n"))).Draw(rt, "tail")...)
+		cuts := rapid.SliceOfN(rapid.IntRange(1, 700), 1, 20).Draw(rt, "cuts")
+		pauses := rapid.SliceOfN(rapid.Bool(), 1, 10).Draw(rt, "pauses")
+		encode := rapid.Bool().Draw(rt, "encode")
+
+		var want notes
+		sc := bufio.NewScanner(bytes.NewReader(text))
+		for sc.Scan() {
+			want = append(want, sc.Text())
+		}
+		var parts []string
+		for i, rest := 0, string(text); len(rest) > 0; i++ {
+			n := min(cuts[i%len(cuts)], len(rest))
+			parts, rest = append(parts, rest[:n]), rest[n:]
+		}
+		l := evnet.NewLoop()
+		s := feed(l, parts...)
+		if encode {
+			require.NoError(rt, s.SetEncoding(evnet.Latin1))
+		}
+		var got notes
+		resting := false
+		require.NoError(rt, s.Scan(bufio.ScanLines, 0, func(token []byte) {
+			require.False(rt, resting, "a token while paused")
+			got = append(got, string(token))
+			if pauses[len(got)%len(pauses)] {
+				resting = true
+				s.Pause()
+				l.Post(func() { resting = false; s.Resume() })
+			}
+		}))
+		s.On.End(func() { require.Equal(rt, want, got, "all of it before End") })
+		run(t, l)
+		require.NoError(rt, s.Err())
+		require.Equal(rt, want, got)
+	})
+}
+
+// splitter answers what it is told to, call by call.
+func splitter(answers ...func(data []byte, atEOF bool) (int, []byte, error)) bufio.SplitFunc {
+	return func(data []byte, atEOF bool) (int, []byte, error) {
+		answer := answers[0]
+		if len(answers) > 1 {
+			answers = answers[1:]
+		}
+		return answer(data, atEOF)
+	}
+}
+
+// What goes wrong destroys the socket with an error that says so.
+func TestScanFails(t *testing.T) {
+	cause := errors.New("bad frame")
+	answer := func(n int, token []byte, err error) bufio.SplitFunc {
+		return splitter(func([]byte, bool) (int, []byte, error) { return n, token, err })
+	}
+	cases := map[string]struct {
+		split  bufio.SplitFunc
+		max    int
+		parts  []string
+		is     error
+		says   string
+		tokens int
+	}{
+		"unfinished":      {nil, 10, []string{"ok\n0123456789", "0"}, bufio.ErrTooLong, "10 bytes", 1},
+		"finished":        {nil, 10, []string{"01234567890\n"}, bufio.ErrTooLong, "10 bytes", 0},
+		"default":         {nil, 0, []string{strings.Repeat("x", 64<<10), "x"}, bufio.ErrTooLong, "65536 bytes", 0},
+		"frame":           {frames, 10, []string{frame(strings.Repeat("x", 100))[:50]}, bufio.ErrTooLong, "10 bytes", 0},
+		"own error":       {answer(0, nil, cause), 0, []string{"x"}, cause, "bad frame", 0},
+		"negative":        {answer(-1, nil, nil), 0, []string{"x"}, bufio.ErrNegativeAdvance, "", 0},
+		"negative, final": {answer(-1, nil, bufio.ErrFinalToken), 0, []string{"x"}, bufio.ErrNegativeAdvance, "", 0},
+		"too far":         {answer(2, []byte("x"), nil), 0, []string{"x"}, bufio.ErrAdvanceTooFar, "", 0},
+		"endless empties": {answer(0, []byte{}, nil), 0, []string{"x"}, io.ErrNoProgress, "", 100},
+		"endless tokens":  {answer(0, []byte("x"), nil), 0, []string{"x"}, io.ErrNoProgress, "", 100},
+		"cut off":         {frames, 0, []string{frame("one") + frame("two")[:6]}, io.ErrUnexpectedEOF, "6 bytes", 1},
+		"endless at an end": {splitter(func(_ []byte, atEOF bool) (int, []byte, error) {
+			if atEOF {
+				return 0, []byte{}, nil
+			}
+			return 0, nil, nil
+		}), 0, []string{"x"}, io.ErrNoProgress, "", 100},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := feed(l, c.parts...)
+			var got notes
+			tokens := 0
+			require.NoError(t, s.Scan(c.split, c.max, func([]byte) { tokens++ }))
+			s.On.End(got.say("end"))
+			s.On.Error(func(err error) { got = append(got, "error"); assert.ErrorIs(t, err, c.is) })
+			s.On.Close(func(bool) { got = append(got, "close") })
+			run(t, l)
+			assert.Equal(t, notes{"error", "close"}, got)
+			assert.ErrorContains(t, s.Err(), c.says)
+			assert.ErrorContains(t, s.Err(), s.RemoteAddr().String())
+			assert.Equal(t, c.tokens, tokens)
+		})
+	}
+}
+
+// A line of just the maximum is none too many, wherever it is cut.
+func TestScanMaximum(t *testing.T) {
+	for _, parts := range [][]string{{"0123456789\r\n"}, {"0123456789\r", "\n"}, {"0123456789", "\r\n"}, {"0123456789"}} {
+		l := evnet.NewLoop()
+		s := feed(l, parts...)
+		var got notes
+		require.NoError(t, s.Scan(nil, 10, got.chunk("")))
+		run(t, l)
+		assert.NoError(t, s.Err())
+		assert.Equal(t, notes{"0123456789"}, got)
+	}
+}
+
+// The final token is given, and what is behind it waits for the next consumer.
+func TestScanFinalToken(t *testing.T) {
+	until := func(stop string) bufio.SplitFunc {
+		return func(data []byte, atEOF bool) (int, []byte, error) {
+			n, token, err := bufio.ScanWords(data, atEOF)
+			if string(token) == stop {
+				return n, token, bufio.ErrFinalToken
+			}
+			if string(token) == "silent" {
+				return n, nil, bufio.ErrFinalToken
+			}
+			return n, token, err
+		}
+	}
+	for name, c := range map[string]struct {
+		text string
+		want notes
+	}{
+		"a token":  {"one stop rest", notes{"one", "stop", "data rest"}},
+		"no token": {"one silent rest", notes{"one", "data rest"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := feed(l, c.text)
+			var got notes
+			require.NoError(t, s.Scan(until("stop"), 0, got.chunk("")))
+			s.On.End(func() { assert.Equal(t, c.want, got, "End waits for the rest") })
+			l.AfterFunc(time.Millisecond, func() {
+				assert.False(t, s.Flowing())
+				assert.False(t, s.Paused())
+				assert.Equal(t, 4, s.ReadableLength())
+				s.On.Data(got.chunk("data "))
+			})
+			run(t, l)
+			assert.Equal(t, c.want, got)
+		})
+	}
+	// The example of bufio, whose advance is 0.
+	t.Run("at the end", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := feed(l, "1,2", ",")
+		var got notes
+		require.NoError(t, s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
+			if i := bytes.IndexByte(data, ','); i >= 0 {
+				return i + 1, data[:i], nil
+			}
+			if !atEOF {
+				return 0, nil, nil
+			}
+			return 0, data, bufio.ErrFinalToken
+		}, 0, got.chunk("<")))
+		s.On.End(got.say("end"))
+		run(t, l)
+		assert.Equal(t, notes{"<1", "<2", "<", "end"}, got)
+	})
+}
+
+// A protocol goes on with another split, or with other consumers, and each gets all that is left.
+func TestScanChangesInsideItself(t *testing.T) {
+	body := "body with\nlines"
+	for name, next := range map[string]func(s *evnet.Socket, got *bytes.Buffer){
+		"data": func(s *evnet.Socket, got *bytes.Buffer) { s.On.Data(func(p []byte) { got.Write(p) }) },
+		"pipe": func(s *evnet.Socket, got *bytes.Buffer) { s.Pipe(got) },
+		"onread": func(s *evnet.Socket, got *bytes.Buffer) {
+			_ = s.OnRead(func(p []byte) bool { got.Write(p); return true })
+		},
+		"chunks": func(s *evnet.Socket, got *bytes.Buffer) {
+			aside(s.Loop(), func() {
+				for p := range s.Chunks() {
+					got.Write(p)
+				}
+			})
+		},
+		"scan": func(s *evnet.Socket, got *bytes.Buffer) {
+			_ = s.Scan(bufio.ScanRunes, 0, func(p []byte) { got.Write(p) })
+		},
+	} {
+		for cut, parts := range map[string][]string{
+			"one chunk": {"head\n\n" + body},
+			"bytes":     bytewise("head\n\n" + body),
+			"joined":    {"head", "\n\n" + body},
+		} {
+			t.Run(name+"/"+cut, func(t *testing.T) {
+				l := evnet.NewLoop()
+				s := feed(l, parts...)
+				var head notes
+				var got bytes.Buffer
+				require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+					head = append(head, string(line))
+					if len(line) == 0 {
+						require.NoError(t, s.Scan(nil, 0, nil))
+						next(s, &got)
+					}
+				}))
+				run(t, l)
+				assert.NoError(t, s.Err())
+				assert.Equal(t, notes{"head", ""}, head)
+				assert.Equal(t, body, got.String())
+			})
+		}
+	}
+	t.Run("replaced", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := feed(l, "head\n"+frame("one")+frame("two")[:5], frame("two")[5:])
+		var got notes
+		require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+			got = append(got, string(line))
+			require.NoError(t, s.Scan(frames, 0, got.chunk("frame ")))
+		}))
+		run(t, l)
+		assert.Equal(t, notes{"head", "frame one", "frame two"}, got)
+	})
+}
+
+// Pause holds the tokens that are there, Resume gives them although nothing more comes.
+func TestScanPause(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{})
+	var got notes
+	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+		got = append(got, string(line))
+		s.Pause()
+		more := len(got)
+		l.AfterFunc(time.Millisecond, func() {
+			assert.Len(t, got, more, "a token while paused")
+			s.Resume()
+		})
+		switch more {
+		case 1:
+			assert.Equal(t, len("two\nthree\nfo"), s.ReadableLength())
+		case 3:
+			assert.Equal(t, len("fo"), s.ReadableLength())
+			l.AfterFunc(time.Millisecond, func() { // resumed: the unfinished one does not keep more from coming
+				aside(l, func() { _, _ = io.WriteString(peer, "ur"); _ = peer.Close() })
+			})
+		}
+	}))
+	aside(l, func() { _, _ = io.WriteString(peer, "one\ntwo\nthree\nfo") })
+	run(t, l)
+	assert.Equal(t, notes{"one", "two", "three", "four"}, got)
+}
+
+// After Destroy no token comes.
+func TestScanDestroy(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one\ntwo\n")
+	var got notes
+	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+		got = append(got, string(line))
+		s.Destroy(nil)
+	}))
+	run(t, l)
+	assert.Equal(t, notes{"one"}, got)
+}
+
+// Scan gets text like Data, and SetEncoding in its midst loses nothing.
+func TestScanSetEncoding(t *testing.T) {
+	t.Run("text", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := feed(l, "ol\xc3", "\xa1\nol\xc3")
+		require.NoError(t, s.SetEncoding(evnet.UTF8))
+		var got notes
+		require.NoError(t, s.Scan(nil, 0, got.chunk("")))
+		s.On.End(got.say("end"))
+		run(t, l)
+		assert.Equal(t, notes{"olá", "ol\uFFFD", "end"}, got)
+	})
+	t.Run("while bytes are held", func(t *testing.T) {
+		for _, parts := range [][]string{{"\xe9\nol\xe1\nch\xe1", "\n"}, bytewise("\xe9\nol\xe1\nch\xe1\n")} {
+			l := evnet.NewLoop()
+			s := feed(l, parts...)
+			var got notes
+			require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+				if got = append(got, string(line)); len(got) == 1 {
+					require.NoError(t, s.SetEncoding(evnet.Latin1))
+				}
+			}))
+			run(t, l)
+			assert.Equal(t, notes{"\xe9", "olá", "chá"}, got)
+		}
+	})
+}
+
+// A token must not reach into what is behind it.
+func TestScanTokenIsClipped(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one\ntwo\n")
+	var got notes
+	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+		got = append(got, string(line))
+		_ = append(line, "overwritten"...)
+	}))
+	run(t, l)
+	assert.Equal(t, notes{"one", "two"}, got)
+}
+
+// Many small chunks of one long token take time in proportion to its length, not to its square.
+func TestScanLongToken(t *testing.T) {
+	const size, cut = 16 * megabyte, 2 << 10
+	want := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	took := func(before, after string, consume func(s *evnet.Socket)) time.Duration {
+		l := evnet.NewLoop()
+		s, peer := wrapped(l, evnet.SocketOptions{})
+		consume(s)
+		began := time.Now()
+		aside(l, func() {
+			_, _ = io.WriteString(peer, before)
+			for rest := want; len(rest) > 0; rest = rest[cut:] {
+				_, _ = peer.Write(rest[:cut])
+			}
+			_, _ = io.WriteString(peer, after)
+			_ = peer.Close()
+		})
+		run(t, l)
+		return time.Since(began)
+	}
+	plain := took("", "", func(s *evnet.Socket) { _ = s.OnRead(func([]byte) bool { return true }) })
+	for name, c := range map[string]struct {
+		before, after string
+		split         bufio.SplitFunc
+	}{
+		"line":  {"", "\n", nil},
+		"frame": {frame(string(want))[:4], "", frames},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokens := 0
+			scanned := took(c.before, c.after, func(s *evnet.Socket) {
+				require.NoError(t, s.Scan(c.split, size+4, func(token []byte) { tokens++; equalBytes(t, want, token) }))
+			})
+			assert.Equal(t, 1, tokens)
+			assert.Less(t, scanned, 8*plain+time.Second/2)
+			t.Logf("%v, without Scan %v", scanned, plain)
+		})
+	}
+}
+
+// On a new connection Scan begins with nothing held.
+func TestScanReconnects(t *testing.T) {
+	l := evnet.NewLoop()
+	n := 0
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) {
+		n++
+		_, _ = a.WriteString(fmt.Sprintf("line %d\nrest", n))
+		a.Resume()
+	})
+	s := client(l)
+	var got notes
+	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+		got = append(got, string(line))
+		if string(line) == "rest" {
+			t.Error("the rest of a destroyed connection")
+		}
+		l.AfterFunc(time.Millisecond, func() { s.Destroy(nil) })
+	}))
+	s.Once.Close(func(bool) {
+		s.Connect("tcp", addr)
+		s.On.Close(func(bool) { _ = server.Close(nil) })
+	})
+	s.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, notes{"line 1", "line 2"}, got)
+}
+
+func TestScanNilFunction(t *testing.T) {
+	s := client(evnet.NewLoop())
+	badInput{err: s.Scan(bufio.ScanLines, 0, nil), is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE", says: []string{"Scan"}}.check(t)
+	assert.NoError(t, s.Scan(nil, 0, nil))
+	s.Resume()
+	assert.NoError(t, s.Scan(nil, 0, nil), "where there was none it changes nothing")
+	assert.True(t, s.Flowing())
+}
+
+// A callback that panics leaves nothing of the lent chunk behind.
+func TestScanPanics(t *testing.T) {
+	l := evnet.NewLoop()
+	l.OnPanic(func(*evnet.PanicError) {})
+	s := feed(l, "one\ntwo\n")
+	s.On.Error(func(error) {})
+	require.NoError(t, s.Scan(nil, 0, func([]byte) { panic("x") }))
+	run(t, l)
+	var perr *evnet.PanicError
+	require.ErrorAs(t, s.Err(), &perr)
+	assert.Same(t, s, perr.Socket)
+}
+
+// BenchmarkScan is one line of 64 bytes found, in chunks as TCP brings them.
+func BenchmarkScan(b *testing.B) {
+	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "frames": frames} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			body := strings.Repeat("x", 60)
+			message := body + "\r\n\r\n"
+			per := 2
+			if split != nil {
+				message, per = frame(body), 1
+			}
+			b.SetBytes(int64(len(message) / per))
+			l := evnet.NewLoop()
+			linked(b, l, nil, nil, func(c, a *evnet.Socket) {
+				left := (b.N + per - 1) / per
+				batch := strings.Repeat(message, 1000)
+				send := func() {
+					for left > 0 && !c.NeedDrain() {
+						n := min(left, 1000)
+						left -= n
+						_, _ = c.WriteString(batch[:n*len(message)])
+					}
+					if left == 0 {
+						c.End()
+					}
+				}
+				c.On.Drain(send)
+				tokens := 0
+				_ = a.Scan(split, 0, func([]byte) { tokens++ })
+				a.On.End(func() { assert.GreaterOrEqual(b, tokens, b.N) })
+				b.ResetTimer()
+				send()
+			})
+			run(b, l)
+		})
+	}
+}

@@ -1,0 +1,173 @@
+package evnet_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What was put back last comes first, before what is held, and before the end.
+func TestUnshift(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "c")
+	got := ""
+	p := []byte("b")
+	require.NoError(t, s.Unshift(p))
+	p[0] = 'x' // it was copied
+	require.NoError(t, s.Unshift([]byte("a")))
+	require.NoError(t, s.Unshift(nil))
+	assert.Equal(t, 2, s.ReadableLength())
+	s.On.Data(func(p []byte) { got += string(p) })
+	s.On.End(func() { assert.Equal(t, "abc", got) })
+	run(t, l)
+	assert.Equal(t, "abc", got)
+	assert.EqualValues(t, 1, s.BytesRead())
+}
+
+// Each consumer may put back what it was given: it gets it once more, in the next turn.
+func TestUnshiftInsideConsumers(t *testing.T) {
+	for name, consume := range map[string]func(s *evnet.Socket, fn func(p []byte)){
+		"data":   func(s *evnet.Socket, fn func(p []byte)) { s.On.Data(fn) },
+		"onread": func(s *evnet.Socket, fn func(p []byte)) { _ = s.OnRead(func(p []byte) bool { fn(p); return true }) },
+		"scan":   func(s *evnet.Socket, fn func(p []byte)) { _ = s.Scan(nil, 0, fn) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := feed(l, "1\n", "2\n")
+			var got notes
+			inside := false
+			consume(s, func(p []byte) {
+				require.False(t, inside)
+				inside = true
+				defer func() { inside = false }()
+				text := strings.TrimSuffix(string(p), "\n")
+				got = append(got, text)
+				if text == "1" {
+					l.Post(got.say("posted"))
+					require.NoError(t, s.Unshift([]byte("again\n")))
+				}
+			})
+			s.On.End(got.say("end"))
+			run(t, l)
+			assert.Equal(t, notes{"1", "posted", "again", "2", "end"}, got)
+		})
+	}
+}
+
+// In the midst of a chunk, what is put back comes before the tokens that are left of it.
+func TestUnshiftInMidChunk(t *testing.T) {
+	for name, parts := range map[string][]string{"one chunk": {"1\n2\n3"}, "joined": {"1", "\n2\n3"}, "bytes": bytewise("1\n2\n3")} {
+		for _, encoding := range []evnet.Encoding{"", evnet.UTF8} {
+			t.Run(name+string(encoding), func(t *testing.T) {
+				l := evnet.NewLoop()
+				s := feed(l, parts...)
+				if encoding != "" {
+					require.NoError(t, s.SetEncoding(encoding))
+				}
+				var got notes
+				require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+					if got = append(got, string(line)); len(got) == 1 {
+						require.NoError(t, s.Unshift([]byte("x\ny")))
+					}
+				}))
+				run(t, l)
+				assert.Equal(t, notes{"1", "x", "y2", "3"}, got)
+			})
+		}
+	}
+}
+
+// A consumer that puts everything back for ever does not starve the others.
+func TestUnshiftForEver(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "x")
+	n := 0
+	s.On.Data(func(p []byte) {
+		if n++; n == 1 {
+			l.AfterFunc(0, func() { s.Destroy(nil) })
+		}
+		_ = s.Unshift(p)
+	})
+	run(t, l)
+	assert.Greater(t, n, 1)
+}
+
+// It is delivered as given, as text where text is expected.
+func TestUnshiftIsText(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "\xff")
+	require.NoError(t, s.Unshift([]byte("\x01"))) // decoded with the rest, as SetEncoding comes after it
+	require.NoError(t, s.SetEncoding(evnet.Hex))
+	require.NoError(t, s.Unshift([]byte("text ")))
+	got := collect(s)
+	run(t, l)
+	assert.Equal(t, "text 01ff", got.String())
+}
+
+// The end waits until what was put back is consumed; afterwards nothing can be.
+func TestUnshiftAndEnd(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l)
+	require.NoError(t, s.Unshift([]byte("held")))
+	var got notes
+	s.On.End(func() {
+		got = append(got, "end")
+		badInput{err: s.Unshift([]byte("x")), is: []error{evnet.ErrUnshiftAfterEnd}, code: "ERR_STREAM_UNSHIFT_AFTER_END_EVENT", says: []string{"end"}}.check(t)
+		assert.False(t, s.Destroyed())
+	})
+	s.On.Close(func(bool) {
+		got = append(got, "close")
+		assert.ErrorIs(t, s.Unshift([]byte("x")), evnet.ErrUnshiftAfterEnd)
+	})
+	for range 5 {
+		l.Post(func() {})
+	}
+	l.AfterFunc(0, func() {
+		assert.Empty(t, got)
+		s.On.Data(got.chunk(""))
+	})
+	run(t, l)
+	assert.Equal(t, notes{"held", "end", "close"}, got)
+}
+
+func TestUnshiftDestroyed(t *testing.T) {
+	s := client(evnet.NewLoop())
+	s.Destroy(nil)
+	badInput{err: s.Unshift([]byte("x")), is: []error{evnet.ErrDestroyed}, code: "ERR_STREAM_DESTROYED"}.check(t)
+	s.Loop().Run()
+}
+
+// Before the connection is made it is allowed, and comes first.
+func TestUnshiftBeforeConnect(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("world"); a.End(); a.Resume() })
+	s := client(l)
+	require.NoError(t, s.Unshift([]byte("hello ")))
+	var got *bytes.Buffer
+	s.On.Ready(func() { assert.Equal(t, 6, s.ReadableLength()); got = collect(s) })
+	s.On.Close(func(bool) { _ = server.Close(nil) })
+	s.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, "hello world", got.String())
+}
+
+// A range over chunks gets it too.
+func TestUnshiftForChunks(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one", "two")
+	aside(l, func() {
+		var got notes
+		for p := range s.Chunks() {
+			if got = append(got, string(p)); len(got) == 1 {
+				assert.NoError(t, s.Unshift([]byte("again")))
+			}
+		}
+		assert.Equal(t, notes{"one", "again", "two"}, got)
+	})
+	run(t, l)
+}
