@@ -371,7 +371,7 @@ func TestConnectBlockedAndAgain(t *testing.T) {
 	}, *got)
 
 	require.NoError(t, list.Add("::/0"))
-	path := (&rig{T: t}).path("s")
+	path := (&player{TB: t}).place("s")
 	server = evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: list})
 	server.On.Connection(func(c *evnet.Socket) { c.Destroy(nil); _ = server.Close(nil) })
 	if err := server.Listen("unix", path, nil); err != nil {

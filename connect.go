@@ -120,6 +120,7 @@ type dialing struct {
 
 	host    string // looked up, "" for an IP address or a path
 	todo    []Attempt
+	several bool        // there was more than one to do
 	pending int         // attempts under way
 	timer   *time.Timer // for the next attempt; guarded by s.mu
 	errs    []error
@@ -266,6 +267,7 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 		}
 		return
 	}
+	d.several = len(d.todo) > 1
 	d.next(nil)
 }
 
@@ -333,7 +335,7 @@ func (d *dialing) next(slow *Attempt) {
 	}
 	a := d.todo[0]
 	d.todo = d.todo[1:]
-	if a.Family != 0 {
+	if d.several {
 		d.s.mu.Lock()
 		d.s.attempted = append(d.s.attempted, a.Address)
 		d.s.mu.Unlock()

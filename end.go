@@ -16,6 +16,7 @@ import (
 func (s *Socket) End() {
 	s.mu.Lock()
 	if s.destroyed || s.out.ending {
+		s.out.ending = true
 		s.mu.Unlock()
 		return
 	}

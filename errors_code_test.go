@@ -28,8 +28,8 @@ func failing(t *testing.T, network, address string, opts evnet.SocketOptions) er
 	return s.Err()
 }
 
-// refusing is a Dialer whose system answers with errno.
-func refusing(errno syscall.Errno) *net.Dialer {
+// answering is a Dialer whose system answers with errno.
+func answering(errno syscall.Errno) *net.Dialer {
 	return &net.Dialer{Control: func(string, string, syscall.RawConn) error { return os.NewSyscallError("connect", errno) }}
 }
 
@@ -54,7 +54,7 @@ func TestErrorsCode(t *testing.T) {
 	}
 	simulated := func(errno syscall.Errno) func(t *testing.T) error { // where no test can have it for real
 		return func(t *testing.T) error {
-			return failing(t, "tcp", "192.0.2.1:80", evnet.SocketOptions{Dialer: refusing(errno)})
+			return failing(t, "tcp", "192.0.2.1:80", evnet.SocketOptions{Dialer: answering(errno)})
 		}
 	}
 	type situation struct {
@@ -162,7 +162,7 @@ func TestErrorsCode(t *testing.T) {
 			defer run(t, l)
 			defer s.Destroy(nil)
 			return s.SetNoDelay(true)
-		}, "ERR_INVALID_HANDLE_TYPE", errors.ErrUnsupported, []string{"set", "pipe"}},
+		}, "ENOTSUP", errors.ErrUnsupported, []string{"set", "pipe"}},
 		"access":       {simulated(syscall.EACCES), "EACCES", syscall.EACCES, []string{"connect", "192.0.2.1:80"}},
 		"permission":   {simulated(syscall.EPERM), "EPERM", syscall.EPERM, []string{"connect", "192.0.2.1:80"}},
 		"timed out":    {simulated(syscall.ETIMEDOUT), "ETIMEDOUT", syscall.ETIMEDOUT, []string{"connect", "192.0.2.1:80"}},

@@ -179,12 +179,12 @@ func TestEventsEndAfterReset(t *testing.T) {
 				}
 				s.Reset()
 			}
-			wait()
+			s.WriteThen([]byte("x"), func(error) { wait() }) // unread, it hides the reset behind it
 		})
 		s.On.Close(func(bool) { accepted.End(); l.AfterFunc(0, accepted.Resume) })
 	})
 	run(t, l)
-	assert.Equal(t, notes{"finish", "error ECONNRESET", "close true"}, got)
+	assert.Equal(t, notes{"finish", "data x", "error ECONNRESET", "close true"}, got)
 }
 
 // The time for the closing phase begins with End, which may come before the connection.

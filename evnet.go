@@ -32,8 +32,11 @@
 //   - To connect: [Connect], or [NewSocket] and [Socket.Connect]; [Wrap] for a net.Conn you have.
 //   - To hear: the fields On, Once and Prepend of a socket ([SocketEvents]) and of a server
 //     ([ServerEvents]) have one method for each event; each returns a [Listener] with Off.
-//   - To read: On.Data, [Socket.OnRead], [Socket.Pipe], [Socket.SetEncoding], [Socket.Pause].
+//   - To read: On.Data, [Socket.Scan] for lines and frames, [Socket.OnRead], [Socket.Chunks] on a
+//     goroutine of its own, [Socket.SetEncoding], [Socket.Pause], [Socket.Unshift].
+//   - To pass on: [Socket.Pipe], [Relay], [Socket.ReadFrom], [Socket.Detach].
 //   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
+//   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections.
 //   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
 //   - To wait: [Socket.SetTimeout], [Loop.AfterFunc].
 //   - To run: [Run], [Loop.Run], [Loop.Serve], [Loop.Post], [Loop.Do].
@@ -90,39 +93,58 @@
 //
 // # Differences from Node
 //
-// Events, their order and their conditions are Node's, proven by recorded traces, but for these:
+// Events, their order and their conditions are Node's, proven by recorded traces, but for what
+// follows. Each line has a scenario or a test of its name.
 //
-//   - An error that nobody hears is logged; it does not end the process. Err keeps it.
-//   - A socket that nobody reads holds one chunk, not a buffer up to the high-water mark. A paused
-//     one reads nothing at all. Neither sees what comes behind; IdleTimeout and CloseTimeout bound
-//     that, and Server.Sockets shows them.
-//   - When the last Data listener goes, the socket holds what comes instead of dropping it.
-//   - SetTimeout takes no callback to pile up: On.Timeout listens.
-//   - Connect on a closed socket starts clean: no old bytes, a live timer.
-//   - The write queue is bounded by MaxWriteBuffer.
-//   - Write callbacks run exactly once, in order, before Close, with an error unless the system took
-//     the bytes. End has none: Finish is the event.
-//   - Close always says true or false; Err has the cause.
-//   - A write after End, after the automatic end, or on a socket that was never connected, returns
-//     an error and does nothing else: the socket goes on reading.
-//   - After Destroy nothing is emitted but Error and Close, and no event before a method returns.
-//   - The closing phase may be bounded by CloseTimeout.
-//   - A server has Shutdown, CloseAllConnections and Sockets.
-//   - A server emits Close once, after the Close of its last socket; Close on a server that does not
-//     listen returns ErrServerNotRunning and emits nothing.
-//   - Listen binds before it returns and returns the error. One callback for each call.
-//   - Several addresses race as in RFC 8305; a slow attempt is not given up; the error lists all.
-//   - An empty or useless answer of the resolver, and a context that has ended, always end in Error
-//     and Close.
-//   - Keep-alive and TCP_NODELAY are on, as everywhere in Go; times are time.Durations.
-//   - utf16le never lets half a character out, and a second SetEncoding flushes what the first held.
-//   - Both addresses stay readable for ever.
-//   - When accepting fails, the server emits Error, backs off and goes on.
-//   - A socket that was never connected is in StateNew.
-//   - MaxConnections 0 means no limit; a negative one refuses all.
-//   - Off takes effect at once, also during an emit.
-//   - Reset on a conn that knows no reset destroys it.
-//   - What is open but not referenced when Run ends is destroyed, with its Close event.
+//   - Unheard errors: an error that nobody hears is logged; it does not end the process. Err keeps
+//     it.
+//   - Unread sockets: one that nobody reads holds one chunk, not a buffer up to the high-water mark,
+//     and a paused one reads nothing. Neither sees the end behind what is unread, as in Node, but a
+//     reset that nothing unread is before, where the kernel tells it; IdleTimeout and CloseTimeout
+//     bound the rest, and Server.Sockets shows them.
+//   - The last Data listener: when it goes, the socket holds what comes instead of dropping it.
+//   - Time-out callbacks: SetTimeout sets the time only, and On.Timeout listens.
+//   - Connecting again: a closed socket starts clean, without old bytes, and with a live timer.
+//   - The write queue: it is bounded by MaxWriteBuffer.
+//   - Write callbacks: they run exactly once, in order, before Close, with an error unless the
+//     system took the bytes: the cause, or ErrDestroyed. End has none: Finish is the event.
+//   - The argument of Close: always true or false; Err has the cause.
+//   - Writing too late: a Write after End, after the automatic end, or before Connect returns an
+//     error and does nothing else: the socket goes on reading.
+//   - After Destroy: nothing is emitted but Error and Close.
+//   - Before a method returns: no event is emitted.
+//   - The closing phase: it may be bounded by CloseTimeout.
+//   - All connections: a server has Shutdown, CloseAllConnections and Sockets.
+//   - Closing a server: Close is emitted once, after the Close of its last socket; on a server that
+//     does not listen, Close returns ErrServerNotRunning and emits nothing.
+//   - Listening: Listen binds before it returns and returns the error, whatever the host. One
+//     callback for each call.
+//   - Several addresses: they race as in RFC 8305; a slow attempt is not given up; the error lists
+//     every attempt.
+//   - Lookups and contexts: an empty or useless answer of the resolver, and a context that has ended
+//     already, end in Error and Close, and nothing is started. A Resolver's answers are typed.
+//   - Keep-alive: it and TCP_NODELAY are on, as everywhere in Go; times are time.Durations.
+//   - Messages: one Data is not one message, here as there; Scan makes messages of the stream.
+//   - Encodings: utf16le never lets half a character out, and a second SetEncoding flushes what the
+//     first held.
+//   - Addresses: both stay readable for ever.
+//   - Failures of a pipe: Pipe forwards none, as in Node; Relay tears both sockets down.
+//   - Unix paths: Listen replaces a socket file that nobody answers at, and nothing else; Close
+//     removes only the file that the server made; errors are the system's own. SocketMode sets the
+//     permissions before anybody can connect.
+//   - Failed accepts: the server emits Error, backs off and goes on.
+//   - Iterating: Chunks does not own the socket; leaving the loop leaves it open and loses nothing.
+//   - A new socket: one that was never connected is in StateNew.
+//   - MaxConnections: 0 means no limit; a negative one refuses all.
+//   - Off: it takes effect at once, also during an emit.
+//   - Resets: Reset on a conn that knows no reset destroys it.
+//   - What Run leaves: what is open but not referenced when Run ends is destroyed, with its Close.
+//   - Lengths: they count bytes, and BufferedAmount those that still wait.
+//   - Getters: Connections tells at once; Timeout is 0 where none was set.
+//   - Listeners: emit is not public, and a socket has no listeners of its own to lose.
+//   - Putting back: Unshift after End returns an error and does nothing else.
+//   - Consumers: OnRead, Scan and Chunks need to be alone; a second one is refused.
+//   - Block lists: UnmarshalJSON replaces the rules, and refuses a text that is no rule.
 package evnet
 
 import (

@@ -169,7 +169,8 @@ func TestPipeDestinationsGo(t *testing.T) {
 		far[2].Pause()
 		var look func()
 		look = func() {
-			if !near[1].NeedDrain() || !near[2].NeedDrain() {
+			// The first that is full holds the source back, so that the other may never be.
+			if !near[1].NeedDrain() && !near[2].NeedDrain() {
 				l.AfterFunc(0, look)
 				return
 			}

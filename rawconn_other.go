@@ -13,3 +13,5 @@ func newRawConn(net.Conn) *rawConn { return nil }
 func (*rawConn) tryWrite([]byte) (int, error) { return 0, nil }
 
 func (*rawConn) whenWritable(func(func([]byte) (int, error)) bool) error { return nil }
+
+func (*rawConn) untilReset() error { return nil }

@@ -56,6 +56,24 @@ func (r *rawConn) whenWritable(fn func(write func([]byte) (int, error)) bool) er
 	})
 }
 
+// untilReset waits, reading nothing, until the peer has reset the conn, a deadline passes or the
+// conn is closed, and returns why. Bytes that wait to be read hide a reset behind them.
+func (r *rawConn) untilReset() error {
+	var peeked [1]byte
+	var failed error
+	err := r.raw.Read(func(fd uintptr) bool {
+		_, _, failed = syscall.Recvfrom(int(fd), peeked[:], syscall.MSG_PEEK)
+		if failed == syscall.EAGAIN || failed == syscall.EINTR {
+			failed = nil
+		}
+		return failed != nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
 // writeFD writes what fits: 0 and no error when nothing does.
 func writeFD(fd uintptr, p []byte) (int, error) {
 	for {

@@ -38,7 +38,7 @@ func (s *Socket) Connecting() bool {
 }
 
 // AttemptedAddresses are the IP addresses with ports that the last Connect has tried, in order; the
-// slice is the caller's. Empty before the first attempt and for a Unix path. Node:
+// slice is the caller's. Empty unless there were several to choose from. Node:
 // socket.autoSelectFamilyAttemptedAddresses.
 func (s *Socket) AttemptedAddresses() []string {
 	s.mu.Lock()
@@ -98,13 +98,9 @@ func (s *Socket) Destroyed() bool {
 	return s.destroyed
 }
 
-// Closed reports whether Close was emitted, in its listeners too; a new Connect makes it false. Node,
-// where it is true as soon as Destroy is called, which is Destroyed here: socket.closed.
-func (s *Socket) Closed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
+// Closed reports whether the socket is closed for good, which, as in Node, is as soon as it is
+// destroyed: the Close event is still to come then. A new Connect makes it false. Node: socket.closed.
+func (s *Socket) Closed() bool { return s.Destroyed() }
 
 // Err is the error the socket was destroyed with, or nil. Node: socket.errored.
 func (s *Socket) Err() error {

@@ -16,7 +16,7 @@ type idleTimer struct {
 	timer *time.Timer
 	round int   // an expiry of an earlier round counts no more
 	fired bool  // told; the next activity starts it again
-	sent  int64 // outbound.sent when the writer, or an expiry, last saw it
+	sent  int64 // outbound.sent when the queue began to fill, or at the last expiry
 }
 
 // touch notes activity: bytes came or went, or the connection made progress. s.mu is held.
@@ -59,8 +59,8 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		last = t.set
 	}
 	rest := t.after - time.Since(last)
-	if rest <= 0 && t == &s.notify && s.out.queued > 0 && s.out.sent != t.sent {
-		rest = t.after // as Node: a blocked writer that got something away at once is let off one period
+	if rest <= 0 && s.out.queued > 0 && s.out.sent != t.sent {
+		rest = t.after // as Node: a blocked writer that got something away is let off one period
 		t.sent = s.out.sent
 	}
 	if rest > 0 {
@@ -79,9 +79,11 @@ func (s *Socket) expired(t *idleTimer, round int) {
 
 // SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing
 // handed to the system, no step of Connect. It runs from now on, also before and during Connect,
-// while paused and half closed, and again from the next activity after it was told. 0 switches it
-// off. It does not keep Run going, and ends with it. It closes nothing: SocketOptions.IdleTimeout does. After Destroy it does nothing. A negative
-// d is ErrInvalidTimeout and changes nothing. Node: socket.setTimeout.
+// while paused and half closed, and again from the next activity after it was told. A write that the
+// system takes bit by bit puts it off by d each time that something has left meanwhile. 0 switches
+// it off. It does not keep Run going, and ends with it. It closes nothing:
+// SocketOptions.IdleTimeout does. After Destroy it does nothing. A negative d is ErrInvalidTimeout
+// and changes nothing. Node: socket.setTimeout.
 func (s *Socket) SetTimeout(d time.Duration) error {
 	if d < 0 {
 		return fmt.Errorf("evnet: SetTimeout(%v): %w", d, ErrInvalidTimeout)

@@ -35,6 +35,7 @@ type transport struct {
 	reading     bool          // the reader is there
 	full        bool          // the reader has a chunk that the loop has not taken up yet
 	waiting     bool          // the reader waits for the loop, which has taken it up, not in Read
+	watching    bool          // the reader is in untilReset, not in Read
 	interrupted bool          // a read deadline in the past is set, to bring the reader back from Read
 	writing     bool          // the writer is there
 	ending      bool          // the writer is sending this side's end
@@ -54,20 +55,27 @@ func newTransport(s *Socket, conn net.Conn) *transport {
 	return &transport{s: s, conn: conn, raw: newRawConn(conn), ack: make(chan struct{}, 1)}
 }
 
-// setReading starts or stops the flow of data. s.mu is held.
+// setReading starts or stops the flow of data. While it is stopped the reader looks out for a reset,
+// where it can. s.mu is held.
 func (t *transport) setReading(want bool) {
-	if t.want == want || t.gone {
+	if t.gone {
 		return
 	}
 	t.want = want
 	switch {
-	case want && !t.reading:
-		t.reading = true
-		t.s.loop.spawn(t.read)
-	case !want && t.reading && !t.waiting && !t.interrupted:
+	case !t.reading:
+		if want || t.mayWatch() {
+			t.reading = true
+			t.s.loop.spawn(t.read)
+		}
+	case want == t.watching && !t.waiting && !t.interrupted:
 		t.interrupt()
 	}
 }
+
+// mayWatch reports whether a reset can be seen without reading, and may be told: nothing that came
+// before it is held. s.mu is held.
+func (t *transport) mayWatch() bool { return t.raw != nil && !t.s.in.eof && t.s.in.held() == 0 }
 
 // read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
 func (t *transport) read() {
@@ -75,7 +83,7 @@ func (t *transport) read() {
 		if t.buf == nil {
 			t.buf = make([]byte, minBuffer)
 		}
-		t.n, t.err = t.conn.Read(t.buf)
+		t.next()
 		if t.n > len(t.buf) {
 			t.n, t.err = 0, errInvalidRead
 		}
@@ -97,16 +105,32 @@ func (t *transport) read() {
 	}
 }
 
+// next reads one chunk, or waits without reading until there is a reset to tell.
+func (t *transport) next() {
+	t.s.mu.Lock()
+	watching := t.watching
+	t.s.mu.Unlock()
+	if !watching {
+		t.n, t.err = t.conn.Read(t.buf)
+		return
+	}
+	t.n, t.err = 0, t.raw.untilReset()
+	if errno, ok := t.err.(syscall.Errno); ok {
+		local, remote := t.conn.LocalAddr(), t.conn.RemoteAddr()
+		t.err = &net.OpError{Op: "read", Net: network(remote), Source: local, Addr: remote, Err: os.NewSyscallError("read", errno)}
+	}
+}
+
 // mayRead reports whether the reader is to go on.
 func (t *transport) mayRead() bool {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	t.waiting = false
+	t.waiting, t.watching = false, false
 	if t.broken != nil {
 		t.interrupt()
 		return true
 	}
-	if !t.want || t.gone || t.parting != nil {
+	if !t.want && !t.mayWatch() || t.gone || t.parting != nil {
 		t.want, t.reading = false, false
 		t.outOfRead()
 		return false
@@ -115,6 +139,7 @@ func (t *transport) mayRead() bool {
 		t.interrupted = false
 		_ = t.conn.SetReadDeadline(time.Time{})
 	}
+	t.watching = !t.want
 	return true
 }
 
@@ -287,6 +312,11 @@ func (t *transport) writeBlocking() {
 			if failed != nil {
 				break
 			}
+			s.mu.Lock()
+			if !t.gone {
+				s.out.completed(s)
+			}
+			s.mu.Unlock()
 		}
 		if len(batch) > 0 && failed == nil {
 			s.loop.event(s.progressed)

@@ -85,6 +85,9 @@ func write[T []byte | string](s *Socket, p T, done func(error)) (int, error) {
 		s.mu.Unlock()
 		return 0, err
 	}
+	if o.queued == 0 {
+		s.notify.sent, s.kill.sent = o.sent, o.sent
+	}
 	appendTo(o, p)
 	if done != nil {
 		o.waiting.push(waiter{end: o.accepted, done: done})
@@ -270,6 +273,7 @@ func (o *outbound) writeTo(s *Socket, write func([]byte) (int, error)) (moved bo
 		if o.off == len(*b) {
 			o.off = 0
 			release(o.queue.pop())
+			o.completed(s)
 		} else if err != nil || n <= 0 {
 			return moved, err
 		}
@@ -283,12 +287,15 @@ func (o *outbound) took(s *Socket, n int) {
 	if o.dropErr == nil {
 		o.queued -= n
 	}
-	if n > 0 {
-		s.touch()
-		if s.tr != nil && s.tr.writing {
-			s.notify.sent = o.sent
-		}
+	if n > 0 && (s.tr == nil || !s.tr.writing) {
+		s.touch() // what the writer gets away bit by bit is seen when the time is up
 	}
+}
+
+// completed notes that a queued write is done, which is activity. s.mu is held.
+func (o *outbound) completed(s *Socket) {
+	s.notify.sent, s.kill.sent = o.sent, o.sent
+	s.touch()
 }
 
 // take gives the writer segments of about limit bytes to write without the lock.

@@ -1,0 +1,199 @@
+package evnet_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// exported are the names that a package exports: Name, Type.Method and Type.Field.
+func exported(t testing.TB, dir string) map[string]bool {
+	names := map[string]bool{}
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	require.NoError(t, err)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, decl := range tree.Decls {
+			switch decl := decl.(type) {
+			case *ast.FuncDecl:
+				name := decl.Name.Name
+				if decl.Recv != nil {
+					receiver := decl.Recv.List[0].Type
+					if star, ok := receiver.(*ast.StarExpr); ok {
+						receiver = star.X
+					}
+					if id, ok := receiver.(*ast.Ident); ok {
+						name = id.Name + "." + name
+					}
+				}
+				names[name] = true
+			case *ast.GenDecl:
+				for _, spec := range decl.Specs {
+					switch spec := spec.(type) {
+					case *ast.ValueSpec:
+						for _, id := range spec.Names {
+							names[id.Name] = true
+						}
+					case *ast.TypeSpec:
+						names[spec.Name.Name] = true
+						if st, ok := spec.Type.(*ast.StructType); ok {
+							for _, field := range st.Fields.List {
+								for _, id := range field.Names {
+									names[spec.Name.Name+"."+id.Name] = true
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+var backticked = regexp.MustCompile("`([^`]+)`")
+
+// rows are the rows of the Markdown tables of a file, by cells, without the heads.
+func rows(t testing.TB, file string) [][]string {
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var all [][]string
+	previous := ""
+	for _, line := range strings.Split(string(text), "\n") {
+		if strings.HasPrefix(line, "|--") || strings.HasPrefix(line, "|") && !strings.HasPrefix(previous, "|") {
+			previous = line
+			continue
+		}
+		if previous = line; strings.HasPrefix(line, "|") {
+			cells := strings.Split(strings.Trim(line, "|"), "|")
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			all = append(all, cells)
+		}
+	}
+	return all
+}
+
+// Every name of evnet and of the standard library in the migration table exists.
+func TestFromNodeNamesExist(t *testing.T) {
+	own := exported(t, ".")
+	std := map[string]map[string]bool{}
+	for _, name := range []string{"net", "net/netip"} {
+		std[filepath.Base(name)] = exported(t, filepath.Join(runtime.GOROOT(), "src", name))
+	}
+	count := 0
+	for _, row := range rows(t, "docs/from-node.md") {
+		require.Len(t, row, 3, "%q", row)
+		for _, m := range backticked.FindAllStringSubmatch(row[1], -1) {
+			name := m[1]
+			count++
+			first, rest, _ := strings.Cut(name, ".")
+			switch {
+			case std[first] != nil:
+				assert.True(t, std[first][rest], "%s of the row %q", name, row[0])
+			case first == "On":
+				assert.True(t, own["SocketEvents."+rest] || own["ServerEvents."+rest], "%s of the row %q", name, row[0])
+			default:
+				assert.True(t, own[name], "%s of the row %q", name, row[0])
+			}
+		}
+	}
+	assert.Greater(t, count, 150)
+}
+
+// nodeMembers are the members of Node's net, by the section of the table they belong in.
+const nodeMembers = `
+createServer connect createConnection isIP isIPv4 isIPv6 getDefaultAutoSelectFamily setDefaultAutoSelectFamily
+getDefaultAutoSelectFamilyAttemptTimeout setDefaultAutoSelectFamilyAttemptTimeout Server Socket Stream BlockList
+SocketAddress BoundSocket promises.connect promises.listen
+allowHalfOpen pauseOnConnect noDelay keepAlive keepAliveInitialDelay highWaterMark blockList
+backlog exclusive ipv6Only reusePort readableAll writableAll signal handle fd
+server.listen server.close server.address server.listening server.getConnections server.maxConnections
+server.dropMaxConnection server.ref server.unref server[Symbol.asyncDispose] server[Symbol.asyncIterator]
+listening connection close error drop
+readable writable onread readableHighWaterMark writableHighWaterMark typeOfService objectMode readableObjectMode
+writableObjectMode port host path family hints localAddress localPort lookup autoSelectFamily
+autoSelectFamilyAttemptTimeout timeout
+connecting pending readyState destroyed closed errored readableEnded writableEnded writableFinished readableFlowing
+readableLength readableEncoding readableDidRead readableAborted writableAborted writableLength writableNeedDrain
+writableCorked bufferSize bytesRead bytesWritten server address localFamily remoteAddress remotePort remoteFamily
+autoSelectFamilyAttemptedAddresses
+write end destroy destroySoon resetAndDestroy pause resume setEncoding setTimeout setNoDelay setKeepAlive
+setTypeOfService getTypeOfService ref unref read unshift pipe unpipe isPaused cork uncork setDefaultEncoding
+[Symbol.asyncIterator] [Symbol.asyncDispose]
+connectionAttempt connectionAttemptFailed connectionAttemptTimeout ready data end finish prefinish drain
+on addListener prependListener once prependOnceListener off removeListener removeAllListeners emit listenerCount listeners
+rawListeners eventNames setMaxListeners getMaxListeners newListener errorMonitor
+addAddress addRange addSubnet check rules toJSON fromJSON BlockList.isBlockList addAddresses addCIDR clear size
+PRIVATE_RANGES flowlabel SocketAddress.parse`
+
+func TestFromNodeIsComplete(t *testing.T) {
+	have := map[string]bool{}
+	for _, row := range rows(t, "docs/from-node.md") {
+		for _, m := range backticked.FindAllStringSubmatch(row[0], -1) {
+			have[m[1]] = true
+		}
+	}
+	for _, name := range strings.Fields(nodeMembers) {
+		assert.True(t, have[name], "%s has no row", name)
+	}
+}
+
+// traceEvents are the events among the lines of a trace, by Go's names; Close and its argument stay.
+func traceEvents(lines []string) []string {
+	var events []string
+	for _, line := range lines {
+		name, args, _ := strings.Cut(line, " ")
+		if !traceEvent.MatchString(line) {
+			continue
+		}
+		text := strings.ToUpper(name[:1]) + name[1:]
+		if name == "close" && args != "" {
+			text += "(" + args + ")"
+		}
+		if n := len(events); name != "data" || n == 0 || events[n-1] != text {
+			events = append(events, text)
+		}
+	}
+	return events
+}
+
+var traceEvent = regexp.MustCompile(`^(lookup (null|[A-Z]+) .*|connectionAttempt(Failed|Timeout)? \S+ \S+ \S+.*|connect|ready` +
+	`|data (\d+|".*")|drain|end|finish|timeout|error [A-Z_]+|close( true| false)?|listening|connection|drop .*)$`)
+
+// Each path of docs/events.md is what its scenario shows.
+func TestEventsPaths(t *testing.T) {
+	scripts := map[string]*script{}
+	for _, s := range readScripts(t) {
+		scripts[s.name] = s
+	}
+	paths := 0
+	for _, row := range rows(t, "docs/events.md") {
+		if len(row) != 3 || !strings.HasPrefix(row[2], "`") {
+			continue
+		}
+		paths++
+		name, actor, ok := strings.Cut(strings.Trim(row[2], "`"), " ")
+		require.True(t, ok && scripts[name] != nil, "the scenario of %q", row)
+		var want []string
+		if row[1] != "" {
+			want = strings.Split(row[1], " · ")
+		}
+		assert.Equal(t, traceEvents(scripts[name].expected()[actor]), want, "%s: %s", row[2], row[0])
+	}
+	assert.Greater(t, paths, 30)
+}

@@ -1,0 +1,500 @@
+package evnet_test
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/require"
+)
+
+// ms is the millisecond of the scenarios: stretched, so that a busy machine keeps their order.
+const ms = 4 * time.Millisecond
+
+// player plays a script on evnet and notes what its actors do. Node's is testdata/node/scenario.js.
+type player struct {
+	testing.TB
+	l        *evnet.Loop
+	lines    traceLines
+	objects  map[string]any // sockets and servers
+	names    map[any]string
+	blocks   map[string][]*statement
+	done     map[*statement]bool // `when` that has run
+	named    map[string][]evnet.Listener
+	hidden   map[string]bool // "actor event"
+	traffic  map[string]*traffic
+	cancels  map[string]context.CancelFunc
+	ctxs     map[string]context.Context
+	paths    map[string]string   // of servers and connects
+	accepted map[string]int      // by a server
+	addrs    map[string]net.Addr // where a server listens, or did
+	unrefed  map[string]bool     // servers whose Close, at the end of Run, a Node process leaves out
+	dir      string
+	over     bool
+
+	unaccepted int // connects less accepts
+}
+
+// traffic is what a socket has delivered.
+type traffic struct {
+	received int
+	text     string // the last of it
+	verify   bool
+	wrong    bool // some byte was not that of the pattern
+}
+
+// env is what a block may ask about in braces.
+type env map[string]any
+
+func (e env) with(more env) env {
+	all := env{}
+	for k, v := range e {
+		all[k] = v
+	}
+	for k, v := range more {
+		all[k] = v
+	}
+	return all
+}
+
+func newPlayer(t testing.TB) *player {
+	p := &player{
+		TB: t, l: evnet.NewLoop(), lines: traceLines{}, objects: map[string]any{}, names: map[any]string{},
+		blocks: map[string][]*statement{}, done: map[*statement]bool{}, named: map[string][]evnet.Listener{},
+		hidden: map[string]bool{}, traffic: map[string]*traffic{}, cancels: map[string]context.CancelFunc{},
+		ctxs: map[string]context.Context{}, paths: map[string]string{}, accepted: map[string]int{}, addrs: map[string]net.Addr{}, unrefed: map[string]bool{},
+	}
+	evnet.SetTracer(p.l, p.traced)
+	return p
+}
+
+// play plays the whole script, until nothing is left open.
+func play(t testing.TB, s *script) traceLines {
+	p := newPlayer(t)
+	p.run(s.steps, env{})
+	run(t, p.l)
+	for _, cancel := range p.cancels {
+		cancel()
+	}
+	return p.lines
+}
+
+func (p *player) note(actor, text string) {
+	if !p.over {
+		p.lines[actor] = append(p.lines[actor], text)
+	}
+}
+
+func (p *player) traced(emitter any, event string, args ...any) {
+	switch {
+	case p.over:
+	case event == "connect": // a socket whose peer is still to be accepted keeps the loop going
+		if p.unaccepted++; p.unaccepted == 1 {
+			p.l.Ref()
+		}
+	case event == "connection" || event == "drop":
+		if p.unaccepted--; p.unaccepted == 0 {
+			p.l.Unref()
+		}
+	}
+	if event == "connection" {
+		p.accepted[p.names[emitter]]++
+		p.names[args[0]] = "" // named by its listener, or never
+		args = nil
+	}
+	name := p.names[emitter]
+	if name == "" {
+		return
+	}
+	if event == "data" {
+		p.traffic[name].count(args[0].([]byte))
+	}
+	if !p.hidden[name+" "+event] && !(event == "close" && p.unrefed[name]) {
+		p.note(name, describe(emitter, event, args))
+	}
+}
+
+func patternAt(i int) byte { return byte(i * 31 >> 8) }
+
+func (t *traffic) count(chunk []byte) {
+	if t.verify {
+		for i, b := range chunk {
+			t.wrong = t.wrong || b != patternAt(t.received+i)
+		}
+	}
+	t.received += len(chunk)
+	t.text = string(append([]byte(t.text), chunk...)[max(0, len(t.text)+len(chunk)-64):])
+}
+
+// describe writes an event as the traces do.
+func describe(emitter any, event string, args []any) string {
+	text := event
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case []byte:
+			if emitter.(*evnet.Socket).Encoding() != "" {
+				var quoted strings.Builder
+				enc := json.NewEncoder(&quoted)
+				enc.SetEscapeHTML(false)
+				_ = enc.Encode(string(arg))
+				text += " " + strings.TrimSpace(quoted.String())
+			} else {
+				text += fmt.Sprintf(" %d", len(arg))
+			}
+		case error:
+			text += " " + codeOf(arg)
+		case evnet.Lookup:
+			if arg.Err != nil {
+				text += fmt.Sprintf(" %s undefined undefined %s", codeOf(arg.Err), arg.Host)
+			} else {
+				text += fmt.Sprintf(" null %s %d %s", arg.Address, arg.Family, arg.Host)
+			}
+		case evnet.Attempt:
+			if arg.Network == "unix" {
+				text += " PATH undefined undefined"
+			} else {
+				host, _, _ := net.SplitHostPort(arg.Address)
+				text += fmt.Sprintf(" %s PORT %d", host, arg.Family)
+			}
+		case evnet.Drop:
+			if _, ok := arg.Remote.(*net.TCPAddr); ok {
+				text += " localAddress,localPort,localFamily,remoteAddress,remotePort,remoteFamily"
+			} else {
+				text += " undefined"
+			}
+		default:
+			text += fmt.Sprint(" ", arg)
+		}
+	}
+	return text
+}
+
+// codeOf is Node's code, or the text of an error of the scenario's own.
+func codeOf(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if code := evnet.Code(err); code != "" {
+		return code
+	}
+	return err.Error()
+}
+
+func (p *player) watch(name string, object any) {
+	p.objects[name], p.names[object] = object, name
+	p.traffic[name] = &traffic{}
+}
+
+func (p *player) place(name string) string {
+	if p.dir == "" {
+		dir, err := os.MkdirTemp("", "evnet") // t.TempDir may be too long for a socket
+		require.NoError(p, err)
+		p.Cleanup(func() { _ = os.RemoveAll(dir) })
+		p.dir = dir
+	}
+	return filepath.Join(p.dir, name)
+}
+
+// outcome is how a block ends: "return", "break", or "" at its end.
+type outcome struct {
+	word  string
+	value bool
+}
+
+func (p *player) run(block []*statement, e env) outcome {
+	for _, st := range block {
+		if out := p.step(st, e); out.word != "" {
+			return out
+		}
+	}
+	return outcome{}
+}
+
+func (p *player) then(block []*statement, e env) func() { return func() { p.run(block, e) } }
+
+func (p *player) step(st *statement, e env) outcome {
+	verb, args := st.words[0], st.words[1:]
+	switch verb {
+	case "server":
+		p.makeServer(args)
+	case "socket":
+		p.makeSocket(args)
+	case "start":
+		p.listen(args[0], parseOptions(args[1:]), nil, e)
+		require.Equal(p, "ok", e["result"])
+		p.unref(args[0])
+	case "stale":
+		staleSocket(p, p.place(args[0]))
+	case "silent":
+		require.Equal(p, "127.0.0.3", args[0]) // which always is
+	case "define":
+		p.blocks[args[0]] = st.block
+	case "show": // Node's own events
+	case "hide":
+		for _, event := range args[1:] {
+			p.hidden[args[0]+" "+event] = true
+		}
+	case "log":
+		p.note(args[0], p.fill(st.text, e))
+	case "after":
+		p.l.AfterFunc(time.Duration(number(args[0]))*ms, p.then(st.block, e))
+	case "tick", "immediate":
+		p.l.Post(p.then(st.block, e))
+	case "every":
+		times := -1
+		if len(args) > 1 {
+			times = number(args[1])
+		}
+		p.every(st, time.Duration(number(args[0]))*ms, times, e)
+	case "settled":
+		p.settled(st, p.socket(args[0]), -1, e)
+	case "iterate":
+		p.iterate(st, p.socket(args[0]), args[1], e)
+	case "if":
+		if p.holds(args, e) {
+			return p.run(st.block, e)
+		}
+	case "when":
+		if !p.done[st] && p.holds(args, e) {
+			p.done[st] = true
+			return p.run(st.block, e)
+		}
+	case "throw":
+		panic(boom(args[0]))
+	case "return":
+		return outcome{"return", args[0] != "false"}
+	case "break":
+		return outcome{word: "break"}
+	case "stop":
+		p.stop()
+	default:
+		name, method, _ := strings.Cut(verb, ".")
+		e["result"] = "ok"
+		switch o := p.objects[name].(type) {
+		case *evnet.Socket:
+			p.onSocket(o, name, method, args, st, e)
+		case *evnet.Server:
+			p.onServer(o, name, method, args, st, e)
+		default:
+			require.Fail(p, "unknown object", "line %d: %s", st.line, verb)
+		}
+	}
+	return outcome{}
+}
+
+func number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func (p *player) socket(name string) *evnet.Socket { return p.objects[name].(*evnet.Socket) }
+func (p *player) server(name string) *evnet.Server { return p.objects[name].(*evnet.Server) }
+
+// stop ends a scenario that would go on: nothing more is noted.
+func (p *player) stop() {
+	if p.over {
+		return
+	}
+	p.over = true
+	if p.unaccepted > 0 {
+		p.l.Unref()
+	}
+	for o := range p.names {
+		switch o := o.(type) {
+		case *evnet.Socket:
+			o.Destroy(nil)
+		case *evnet.Server:
+			_ = o.Close(nil)
+		}
+	}
+}
+
+func (p *player) every(st *statement, d time.Duration, times int, e env) {
+	if p.over || times == 0 {
+		return
+	}
+	p.run(st.block, e)
+	p.l.AfterFunc(d, func() { p.every(st, d, times-1, e) })
+}
+
+// unref lets the scenario end although a server listens. Run then closes it, which a Node process,
+// that just ends, does not tell.
+func (p *player) unref(name string) {
+	p.server(name).Unref()
+	p.unrefed[name] = true
+}
+
+// settled runs the block once the socket has read something and then no more for a while.
+func (p *player) settled(st *statement, c *evnet.Socket, last int64, e env) {
+	if now := c.BytesRead(); now > 0 && now == last {
+		p.run(st.block, e)
+		return
+	}
+	last = c.BytesRead()
+	p.l.AfterFunc(50*ms, func() { p.settled(st, c, last, e) })
+}
+
+func (p *player) makeServer(args []string) {
+	o := parseOptions(args[1:])
+	opts := &evnet.ServerOptions{Loops: []*evnet.Loop{p.l}, AllowHalfOpen: o["halfOpen"] != "", PauseOnConnect: o["pauseOnConnect"] != ""}
+	if o["maxConnections"] != "" {
+		opts.MaxConnections = number(o["maxConnections"])
+	}
+	p.watch(args[0], evnet.NewServer(opts))
+}
+
+func (p *player) makeSocket(args []string) {
+	name, o := args[0], parseOptions(args[1:])
+	opts := &evnet.SocketOptions{
+		Loop: p.l, AllowHalfOpen: o["halfOpen"] != "", NoAutoSelectFamily: o["autoSelectFamily"] == "off",
+		Dialer: silent(),
+	}
+	switch o["highWaterMark"] {
+	case "":
+	case "0":
+		opts.HighWaterMark = -1
+	default:
+		opts.HighWaterMark = number(o["highWaterMark"])
+	}
+	switch o["lookup"] {
+	case "":
+	case "never":
+		opts.Resolver = mute{}
+	case "ENOTFOUND":
+		opts.Resolver = resolver{}
+	default:
+		opts.Resolver = resolver(strings.Split(o["lookup"], ","))
+	}
+	if o["family"] != "" {
+		opts.Family = number(o["family"])
+	}
+	if o["attemptTimeout"] != "" {
+		opts.AttemptDelay = time.Duration(number(o["attemptTimeout"])) * ms
+	}
+	c := evnet.NewSocket(opts)
+	p.watch(name, c)
+	p.ctxs[name] = context.Background()
+	if o["signal"] != "" {
+		p.ctxs[name], p.cancels[name] = context.WithCancel(context.Background())
+	}
+	if block := p.blocks[o["onread"]]; block != nil {
+		c.OnRead(func(b []byte) bool {
+			out := p.run(block, env{"length": len(b), "chunk": string(b)})
+			return out.word == "" || out.value
+		})
+	}
+	if o["timeout"] != "" {
+		require.NoError(p, c.SetTimeout(time.Duration(number(o["timeout"]))*ms))
+	}
+}
+
+// abort ends a context and waits until the end was told, on a goroutine of its own.
+func (p *player) abort(name string) {
+	p.cancels[name]()
+	for {
+		switch o := p.objects[name].(type) {
+		case *evnet.Socket:
+			if o.Destroyed() {
+				return
+			}
+		case *evnet.Server:
+			if !o.Listening() {
+				return
+			}
+		}
+		runtime.Gosched()
+	}
+}
+
+// iterate ranges over the chunks on a goroutine of its own, and runs the block for each on the loop.
+// When they have ended by themselves, what follows is run after Close, so that its place is certain.
+func (p *player) iterate(st *statement, c *evnet.Socket, after string, e env) {
+	closed := make(chan struct{})
+	c.On.Close(func(bool) { close(closed) })
+	p.l.Ref()
+	go func() {
+		defer p.l.Unref()
+		left := false
+		var failed error
+		for chunk, err := range c.Chunks() {
+			if failed = err; err != nil {
+				break
+			}
+			p.l.Do(func() { left = p.run(st.block, e.with(env{"chunk": string(chunk)})).word == "break" })
+			if left {
+				break
+			}
+		}
+		if !left {
+			<-closed
+		}
+		p.l.Do(p.then(p.blocks[after], e.with(env{"result": codeOf(failed)})))
+	}()
+}
+
+// errorEnv is what a block may ask of an error.
+func errorEnv(err error) env {
+	e := env{"result": codeOf(err), "code": codeOf(err), "port": "undefined", "name": "Error", "errnoType": "number"}
+	if err == nil {
+		return e
+	}
+	e["message"] = err.Error()
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		e["syscall"] = sys.Syscall
+		e["message"] = sys.Syscall + " " + codeOf(err)
+	}
+	if errors.Is(err, context.Canceled) {
+		e["name"] = "AbortError"
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Addr != nil {
+		switch a := op.Addr.(type) {
+		case *net.TCPAddr:
+			e["address"], e["port"] = a.IP.String(), "PORT"
+		default:
+			e["address"] = "PATH"
+		}
+	}
+	var all *evnet.ConnectError
+	if errors.As(err, &all) {
+		e["name"] = "AggregateError" // Node's
+		e["quoted"] = "every attempt"
+		var texts []string
+		for _, err := range all.Errs {
+			texts = append(texts, fmt.Sprint(codeOf(err), " ", errorEnv(err)["address"]))
+			if !strings.Contains(all.Error(), err.Error()) {
+				e["quoted"] = "not every attempt"
+			}
+		}
+		e["errors"] = strings.Join(texts, ",")
+	}
+	return e
+}
+
+// encoded is what write gives to the conn for a text in an encoding.
+func encoded(text []byte, encoding string) []byte {
+	if encoding == "hex" {
+		p, err := hex.DecodeString(string(text))
+		if err != nil {
+			panic(err)
+		}
+		return p
+	}
+	return text
+}
