@@ -1,19 +1,18 @@
 package evnet_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -68,42 +67,49 @@ var nodeVersion = sync.OnceValue(func() int {
 	return n
 })
 
-// playOnNode plays scenarios on Node, a few at a time; the result of each is asked for by name.
-func playOnNode(scripts []*script) func(name string) (traceLines, error) {
-	type result struct {
-		lines traceLines
-		err   error
-		done  chan struct{}
-	}
-	results := map[string]*result{}
-	atOnce := make(chan struct{}, runtime.NumCPU())
+// nodePlay is Node playing scenarios; the trace of each can be waited for by name.
+type nodePlay struct{ results map[string]chan nodeResult }
+
+type nodeResult struct {
+	Name  string
+	Lines traceLines
+	Error string
+}
+
+func playOnNode(t *testing.T, scripts []*script) *nodePlay {
+	p := &nodePlay{results: map[string]chan nodeResult{}}
+	args := []string{"testdata/node/play.js"}
 	for _, s := range scripts {
-		r := &result{done: make(chan struct{})}
-		results[s.name] = r
-		go func() {
-			defer close(r.done)
-			atOnce <- struct{}{}
-			defer func() { <-atOnce }()
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, "node", "testdata/node/scenario.js", "testdata/scenarios/"+s.name+".txt")
-			cmd.Env = append(os.Environ(), fmt.Sprint("SCALE=", int(ms/1e6)))
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			out, err := cmd.Output()
-			if err == nil {
-				err = json.Unmarshal(out, &r.lines)
-			}
-			if err != nil {
-				r.err = fmt.Errorf("%w: %s", err, &stderr)
-			}
-		}()
+		p.results[s.name] = make(chan nodeResult, 1)
+		args = append(args, "testdata/scenarios/"+s.name+".txt")
 	}
-	return func(name string) (traceLines, error) {
-		r := results[name]
-		<-r.done
-		return r.lines, r.err
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	cmd := exec.CommandContext(ctx, "node", args...)
+	cmd.Env = append(os.Environ(), fmt.Sprint("SCALE=", int(ms/time.Millisecond)))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for dec := json.NewDecoder(out); ; {
+			var r nodeResult
+			if dec.Decode(&r) != nil {
+				break
+			}
+			p.results[r.Name] <- r
+		}
+		err := cmd.Wait()
+		for _, r := range p.results { // those that are still waited for
+			select {
+			case r <- nodeResult{Error: fmt.Sprint("node has ended: ", err)}:
+			default:
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return p
 }
 
 // expected is what a script is to show on evnet: Node's trace but for what differs.
@@ -135,9 +141,9 @@ func TestTraces(t *testing.T) {
 		byName[rec.Name] = rec
 	}
 	require.Len(t, scripts, len(all))
-	onNode := playOnNode(nil)
+	var onNode *nodePlay
 	if nodeVersion() > 0 {
-		onNode = playOnNode(scripts)
+		onNode = playOnNode(t, scripts)
 	}
 	var same, differ, inapplicable int
 	for _, s := range scripts {
@@ -160,11 +166,11 @@ func TestTraces(t *testing.T) {
 			if rec.Platform == "linux" && !onLinux {
 				t.Skip("recorded on Linux; the kernel decides")
 			}
-			if nodeVersion() > 0 {
-				got, err := onNode(s.name)
-				require.NoError(t, err)
+			if onNode != nil {
+				got := <-onNode.results[s.name]
+				require.Empty(t, got.Error)
 				for actor, want := range s.nodeTrace(nodeVersion()) {
-					assert.Equal(t, merged(want, nil), merged(got[actor], nil), "trace of %s on Node", actor)
+					assert.Equal(t, merged(want, nil), merged(got.Lines[actor], nil), "trace of %s on Node", actor)
 				}
 			}
 			if s.nodeOnly != "" {

@@ -1,11 +1,12 @@
-// Plays one scenario of testdata/scenarios on Node and prints what every actor noted, as JSON. The
-// language is described in testdata/scenarios/README.md; evnet's own player is scenario_*_test.go.
+// Plays one scenario of testdata/scenarios on Node: node scenario.js FILE prints what every actor
+// noted, as JSON; play.js plays many. The language is described in testdata/scenarios/README.md;
+// evnet's own player is scenario_*_test.go.
 'use strict';
 const fs = require('fs');
 const net = require('net');
 const os = require('os');
 const path = require('path');
-const { Worker } = require('worker_threads');
+const { Worker, parentPort } = require('worker_threads');
 const { parse, data, parseOptions } = require('./script.js');
 const special = require('./special.js');
 
@@ -25,7 +26,8 @@ const events = new Set(['lookup', 'connectionAttempt', 'connectionAttemptFailed'
 
 process.on('exit', () => {
   if (dir) fs.rmSync(dir, { recursive: true, force: true });
-  fs.writeSync(1, JSON.stringify(lines));
+  if (parentPort) parentPort.postMessage(lines);
+  else fs.writeSync(1, `${JSON.stringify(lines)}\n`);
 });
 
 function note(actor, text) {
