@@ -23,16 +23,17 @@ var (
 // SocketOptions.AttemptDelay after the one before, until one answers.
 //
 // Data may be written already; it is sent once connected. A socket that has closed may be connected
-// again: listeners, OnRead, Scan, encoding, Pause (also that of a Pipe that ended) and SetTimeout stay, everything
-// else starts anew. On one that is on its way to Close, the connection is started after Close, and
-// until then writes are refused. On a socket that is connecting or connected it is a failure, ErrAlreadyConnected. Node: socket.connect.
+// again: listeners, OnRead, Scan, encoding, Pause (also that of a Pipe that ended) and SetTimeout stay,
+// everything else starts anew. On one that is on its way to Close, the connection is started after
+// Close, and until then writes are refused. On a socket that is connecting or connected it is a
+// failure, ErrAlreadyConnected. Node: socket.connect.
 func (s *Socket) Connect(network, address string) {
 	s.ConnectContext(context.Background(), network, address)
 }
 
 // ConnectContext is Connect with a context that ends the attempt: if ctx ends before Connect is
-// emitted, the socket fails with an error that is ctx.Err(). Afterwards ctx has no effect. Node:
-// the signal option.
+// emitted, the socket fails with an error that is ctx.Err(). Afterwards ctx has no effect:
+// SocketOptions.Context is for the whole life. Node: the signal option.
 func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	s.mu.Lock()
 	if s.destroyed && !s.closed { // on the way to Close: after it
@@ -66,6 +67,9 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	host, err := d.parse()
 	if err == nil {
 		err = ctx.Err()
+	}
+	if err == nil && s.set.Context != nil {
+		err = s.set.Context.Err()
 	}
 	if err != nil {
 		fail(err)

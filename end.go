@@ -128,6 +128,10 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 		s.closeTimer.Stop()
 		s.closeTimer = nil
 	}
+	if s.unwatch != nil {
+		s.unwatch()
+		s.unwatch = nil
+	}
 	s.out.drop(s.dropError(err))
 	tr, dial, opened, callbacksFirst := s.tr, s.dial, s.opened, s.out.failedHere
 	relay, whole := s.relay, err == nil && !reset && s.in.ended && s.out.finished

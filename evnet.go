@@ -193,9 +193,14 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	s.mu.Lock()
 	ok := s.hold()
 	s.adopt(conn)
+	epoch := s.epoch
 	s.mu.Unlock()
-	if !ok {
+	switch ctx := s.set.Context; {
+	case !ok:
 		s.Destroy(ErrLoopStopped)
+		return s
+	case ctx != nil && ctx.Err() != nil:
+		s.contextEnded(epoch)
 		return s
 	}
 	s.loop.tick(s.begin)

@@ -27,6 +27,10 @@ type Resolver interface {
 type SocketOptions struct {
 	// Loop runs the socket's callbacks. Default: DefaultLoop.
 	Loop *Loop
+	// Context bounds the socket's life: when it ends, the socket is destroyed with an error that is
+	// Context.Err(), connecting or connected. Once it has ended, Connect and Wrap start nothing.
+	// Default: none. Node: the signal option.
+	Context context.Context
 	// AllowHalfOpen keeps this side open when the peer ends, until End is called. Default: the
 	// socket ends its own side after the End listeners have run.
 	AllowHalfOpen bool

@@ -74,7 +74,7 @@ func newPlayer(t testing.TB) *player {
 		TB: t, l: evnet.NewLoop(), lines: traceLines{}, objects: map[string]any{}, names: map[any]string{},
 		blocks: map[string][]*statement{}, done: map[*statement]bool{}, named: map[string][]evnet.Listener{},
 		hidden: map[string]bool{}, traffic: map[string]*traffic{}, cancels: map[string]context.CancelFunc{},
-		ctxs: map[string]context.Context{}, paths: map[string]string{}, accepted: map[string]int{}, addrs: map[string]net.Addr{}, unrefed: map[string]bool{},
+		paths: map[string]string{}, accepted: map[string]int{}, addrs: map[string]net.Addr{}, unrefed: map[string]bool{},
 	}
 	evnet.SetTracer(p.l, p.traced)
 	return p
@@ -386,12 +386,11 @@ func (p *player) makeSocket(args []string) {
 	if o["attemptTimeout"] != "" {
 		opts.AttemptDelay = time.Duration(number(o["attemptTimeout"])) * ms
 	}
+	if o["signal"] != "" {
+		opts.Context, p.cancels[name] = context.WithCancel(context.Background())
+	}
 	c := evnet.NewSocket(opts)
 	p.watch(name, c)
-	p.ctxs[name] = context.Background()
-	if o["signal"] != "" {
-		p.ctxs[name], p.cancels[name] = context.WithCancel(context.Background())
-	}
 	if block := p.blocks[o["onread"]]; block != nil {
 		c.OnRead(func(b []byte) bool {
 			out := p.run(block, env{"length": len(b), "chunk": string(b)})

@@ -21,10 +21,6 @@ import (
 // The recorded traces of Node, testdata/traces.json, as scenarios: each script is played on evnet,
 // and on Node where it is installed, and the traces are compared three ways.
 
-func contextWithCancel() (context.Context, context.CancelFunc) {
-	return context.WithCancel(context.Background())
-}
-
 // recorded is one entry of testdata/traces.json.
 type recorded struct {
 	Name         string

@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -209,7 +210,7 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 		}()
 		evnet.EmitTimeout(c)
 	case "connect":
-		p.connect(c, name, args, st, e)
+		p.connect(c, args, st, e)
 	case "abort":
 		p.abort(name)
 	case "receive":
@@ -325,7 +326,7 @@ func (p *player) listener(v evnet.SocketEvents, name string, args []string, st *
 	p.named[key] = append(p.named[key], l)
 }
 
-func (p *player) connect(c *evnet.Socket, name string, args []string, st *statement, e env) {
+func (p *player) connect(c *evnet.Socket, args []string, st *statement, e env) {
 	if len(st.block) > 0 {
 		c.Once.Connect(p.then(st.block, e))
 	}
@@ -348,7 +349,7 @@ func (p *player) connect(c *evnet.Socket, name string, args []string, st *statem
 		_, port, _ := net.SplitHostPort(address)
 		address = net.JoinHostPort(o["host"], port)
 	}
-	c.ConnectContext(p.ctxs[name], network, address)
+	c.Connect(network, address)
 }
 
 // write also does Node's end with data: a write, then End.
@@ -458,12 +459,9 @@ func (p *player) listen(name string, o map[string]string, onListening func(), e 
 	case o["host"] != "":
 		address = o["host"] + ":0"
 	}
-	ctx := p.ctxs[name]
-	if ctx == nil {
-		ctx = p.Context()
-	}
+	ctx := context.Background()
 	if o["signal"] != "" {
-		ctx, p.cancels[name] = contextWithCancel()
+		ctx, p.cancels[name] = context.WithCancel(ctx)
 	}
 	err := s.ListenContext(ctx, network, address, onListening)
 	for k, v := range errorEnv(err) {

@@ -85,6 +85,7 @@ type Socket struct {
 	kill   idleTimer // SocketOptions.IdleTimeout
 
 	closeTimer *time.Timer // bounds the closing phase
+	unwatch    func() bool // lets SocketOptions.Context go
 	halfOpen   bool
 	noDelay    *bool      // asked for, to be set once there is a conn
 	keepAlive  *keepAlive // likewise
@@ -117,7 +118,27 @@ func (s *Socket) hold() bool {
 		s.kill.after, s.kill.set = s.set.IdleTimeout, time.Now()
 		s.startTimer(&s.kill, s.kill.after)
 	}
+	if ctx := s.set.Context; ctx != nil {
+		epoch := s.epoch
+		s.unwatch = context.AfterFunc(ctx, func() { s.contextEnded(epoch) })
+	}
 	return true
+}
+
+// contextEnded destroys the socket because SocketOptions.Context has ended.
+func (s *Socket) contextEnded(epoch int) {
+	s.mu.Lock()
+	if s.epoch != epoch || s.destroyed {
+		s.mu.Unlock()
+		return
+	}
+	err := s.set.Context.Err()
+	if s.dial != nil {
+		err = s.dial.opError(err)
+	} else {
+		err = &net.OpError{Op: "context", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}
+	}
+	s.destroyLocked(err, false)
 }
 
 // adopt takes a connected conn. s.mu is held.
