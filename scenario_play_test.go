@@ -36,7 +36,6 @@ type player struct {
 	hidden   map[string]bool // "actor event"
 	traffic  map[string]*traffic
 	cancels  map[string]context.CancelFunc
-	ctxs     map[string]context.Context
 	paths    map[string]string   // of servers and connects
 	accepted map[string]int      // by a server
 	addrs    map[string]net.Addr // where a server listens, or did
