@@ -179,6 +179,14 @@ func TestTraces(t *testing.T) {
 				return
 			}
 			want := s.expected()
+			if s.evnet != nil {
+				require.NotEmpty(t, s.because)
+				same := true
+				for actor, lines := range s.nodeTrace(22) {
+					same = same && slices.Equal(want[actor], merged(lines, counterpart))
+				}
+				require.False(t, same, "marked as a difference, but it is none: %s", s.because)
+			}
 			got := play(t, s)
 			for actor := range want {
 				seen := merged(got[actor], counterpart)

@@ -1,0 +1,120 @@
+package evnet_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"evnet"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+)
+
+// How a scenario writes what it sees.
+
+// describe writes an event as the traces do.
+func describe(emitter any, event string, args []any) string {
+	text := event
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case []byte:
+			if emitter.(*evnet.Socket).Encoding() != "" {
+				var quoted strings.Builder
+				enc := json.NewEncoder(&quoted)
+				enc.SetEscapeHTML(false)
+				_ = enc.Encode(string(arg))
+				text += " " + strings.TrimSpace(quoted.String())
+			} else {
+				text += fmt.Sprintf(" %d", len(arg))
+			}
+		case error:
+			text += " " + codeOf(arg)
+		case evnet.Lookup:
+			if arg.Err != nil {
+				text += fmt.Sprintf(" %s undefined undefined %s", codeOf(arg.Err), arg.Host)
+			} else {
+				text += fmt.Sprintf(" null %s %d %s", arg.Address, arg.Family, arg.Host)
+			}
+		case evnet.Attempt:
+			if arg.Network == "unix" {
+				text += " PATH undefined undefined"
+			} else {
+				host, _, _ := net.SplitHostPort(arg.Address)
+				text += fmt.Sprintf(" %s PORT %d", host, arg.Family)
+			}
+		case evnet.Drop:
+			if _, ok := arg.Remote.(*net.TCPAddr); ok {
+				text += " localAddress,localPort,localFamily,remoteAddress,remotePort,remoteFamily"
+			} else {
+				text += " undefined"
+			}
+		default:
+			text += fmt.Sprint(" ", arg)
+		}
+	}
+	return text
+}
+
+// codeOf is Node's code, or the text of an error of the scenario's own.
+func codeOf(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if code := evnet.Code(err); code != "" {
+		return code
+	}
+	return err.Error()
+}
+
+func patternAt(i int) byte { return byte(i * 31 >> 8) }
+
+func (t *traffic) count(chunk []byte) {
+	if t.verify {
+		for i, b := range chunk {
+			t.wrong = t.wrong || b != patternAt(t.received+i)
+		}
+	}
+	t.received += len(chunk)
+	t.text = string(append([]byte(t.text), chunk...)[max(0, len(t.text)+len(chunk)-64):])
+}
+
+// errorEnv is what a block may ask of an error.
+func errorEnv(err error) env {
+	e := env{"result": codeOf(err), "code": codeOf(err), "port": "undefined", "name": "Error", "errnoType": "number"}
+	if err == nil {
+		return e
+	}
+	e["message"] = err.Error()
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		e["syscall"] = sys.Syscall
+		e["message"] = sys.Syscall + " " + codeOf(err)
+	}
+	if errors.Is(err, context.Canceled) {
+		e["name"] = "AbortError"
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Addr != nil {
+		switch a := op.Addr.(type) {
+		case *net.TCPAddr:
+			e["address"], e["port"] = a.IP.String(), "PORT"
+		default:
+			e["address"] = "PATH"
+		}
+	}
+	var all *evnet.ConnectError
+	if errors.As(err, &all) {
+		e["name"] = "AggregateError" // Node's
+		e["quoted"] = "every attempt"
+		var texts []string
+		for _, err := range all.Errs {
+			texts = append(texts, fmt.Sprint(codeOf(err), " ", errorEnv(err)["address"]))
+			if !strings.Contains(all.Error(), err.Error()) {
+				e["quoted"] = "not every attempt"
+			}
+		}
+		e["errors"] = strings.Join(texts, ",")
+	}
+	return e
+}
