@@ -6,6 +6,9 @@ func SetTracer(l *Loop, fn func(emitter any, event string, args ...any)) { l.tra
 // EmitTimeout emits an event whose cause a test does not want to wait for.
 func EmitTimeout(s *Socket) { s.emitTimeout() }
 
+// Scribbles is whether what a callback has borrowed is overwritten.
+var Scribbles = scribble
+
 // WaitsForChunk reports whether a goroutine is in a range over the chunks of s, waiting for the next.
 func WaitsForChunk(s *Socket) bool {
 	s.mu.Lock()

@@ -316,7 +316,6 @@ func (s *Socket) SetEncoding(e Encoding) error {
 	}
 	in.forgetRaw()
 	in.decoder, in.encoding = dec, name
-	in.atEnd = false
 	in.lookAgain()
 	s.scheduleFlow()
 	return nil

@@ -65,7 +65,6 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 		if in.scan != nil {
 			in.scan = nil
 			s.consumerGone()
-			s.scheduleFlow() // an end that split had to see first
 		}
 		return nil
 	}
@@ -78,11 +77,7 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 	if max <= 0 {
 		max = bufio.MaxScanTokenSize
 	}
-	sc := &scan{split: split, max: max, fn: fn, lines: reflect.ValueOf(split).Pointer() == scanLinesCode}
-	if in.scan != nil {
-		sc.buf = in.scan.buf
-	}
-	in.scan = sc
+	in.scan = &scan{split: split, max: max, fn: fn, lines: reflect.ValueOf(split).Pointer() == scanLinesCode}
 	s.consumerAdded()
 	s.scheduleFlow()
 	return nil
@@ -248,7 +243,7 @@ func (in *inbound) scanned(advance int, token []byte) (tooLong bool) {
 		if sc.lines {
 			rest = bytes.TrimSuffix(rest, endLine)
 		}
-		return !in.atEnd && len(in.lent) == in.lentAt && len(rest) > sc.max
+		return !in.atEnd && len(rest) > sc.max
 	}
 	sc.seen = 0
 	*held = (*held)[advance:]

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -225,229 +224,25 @@ func TestScanFinalToken(t *testing.T) {
 		})
 	}
 	// The example of bufio, whose advance is 0.
-	t.Run("at the end", func(t *testing.T) {
-		l := evnet.NewLoop()
-		s := feed(l, "1,2", ",")
-		var got notes
-		require.NoError(t, s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
-			if i := bytes.IndexByte(data, ','); i >= 0 {
-				return i + 1, data[:i], nil
-			}
-			if !atEOF {
-				return 0, nil, nil
-			}
-			return 0, data, bufio.ErrFinalToken
-		}, 0, got.chunk("<")))
-		s.On.End(got.say("end"))
-		run(t, l)
-		assert.Equal(t, notes{"<1", "<2", "<", "end"}, got)
-	})
-}
-
-// A protocol goes on with another split, or with other consumers, and each gets all that is left.
-func TestScanChangesInsideItself(t *testing.T) {
-	body := "body with\nlines"
-	for name, next := range map[string]func(s *evnet.Socket, got *bytes.Buffer){
-		"data": func(s *evnet.Socket, got *bytes.Buffer) { s.On.Data(func(p []byte) { got.Write(p) }) },
-		"pipe": func(s *evnet.Socket, got *bytes.Buffer) { s.Pipe(got) },
-		"onread": func(s *evnet.Socket, got *bytes.Buffer) {
-			_ = s.OnRead(func(p []byte) bool { got.Write(p); return true })
-		},
-		"chunks": func(s *evnet.Socket, got *bytes.Buffer) {
-			aside(s.Loop(), func() {
-				for p := range s.Chunks() {
-					got.Write(p)
-				}
-			})
-		},
-		"scan": func(s *evnet.Socket, got *bytes.Buffer) {
-			_ = s.Scan(bufio.ScanRunes, 0, func(p []byte) { got.Write(p) })
-		},
-	} {
-		for cut, parts := range map[string][]string{
-			"one chunk": {"head\n\n" + body},
-			"bytes":     bytewise("head\n\n" + body),
-			"joined":    {"head", "\n\n" + body},
-		} {
-			t.Run(name+"/"+cut, func(t *testing.T) {
-				l := evnet.NewLoop()
-				s := feed(l, parts...)
-				var head notes
-				var got bytes.Buffer
-				require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-					head = append(head, string(line))
-					if len(line) == 0 {
-						require.NoError(t, s.Scan(nil, 0, nil))
-						next(s, &got)
-					}
-				}))
-				run(t, l)
-				assert.NoError(t, s.Err())
-				assert.Equal(t, notes{"head", ""}, head)
-				assert.Equal(t, body, got.String())
-			})
-		}
-	}
-	t.Run("replaced", func(t *testing.T) {
-		l := evnet.NewLoop()
-		s := feed(l, "head\n"+frame("one")+frame("two")[:5], frame("two")[5:])
-		var got notes
-		require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-			got = append(got, string(line))
-			require.NoError(t, s.Scan(frames, 0, got.chunk("frame ")))
-		}))
-		run(t, l)
-		assert.Equal(t, notes{"head", "frame one", "frame two"}, got)
-	})
-}
-
-// Pause holds the tokens that are there, Resume gives them although nothing more comes.
-func TestScanPause(t *testing.T) {
-	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
-	var got notes
-	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-		got = append(got, string(line))
-		s.Pause()
-		more := len(got)
-		l.AfterFunc(time.Millisecond, func() {
-			assert.Len(t, got, more, "a token while paused")
-			s.Resume()
-		})
-		switch more {
-		case 1:
-			assert.Equal(t, len("two\nthree\nfo"), s.ReadableLength())
-		case 3:
-			assert.Equal(t, len("fo"), s.ReadableLength())
-			l.AfterFunc(time.Millisecond, func() { // resumed: the unfinished one does not keep more from coming
-				aside(l, func() { _, _ = io.WriteString(peer, "ur"); _ = peer.Close() })
-			})
-		}
-	}))
-	aside(l, func() { _, _ = io.WriteString(peer, "one\ntwo\nthree\nfo") })
-	run(t, l)
-	assert.Equal(t, notes{"one", "two", "three", "four"}, got)
-}
-
-// After Destroy no token comes.
-func TestScanDestroy(t *testing.T) {
-	l := evnet.NewLoop()
-	s := feed(l, "one\ntwo\n")
-	var got notes
-	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-		got = append(got, string(line))
-		s.Destroy(nil)
-	}))
-	run(t, l)
-	assert.Equal(t, notes{"one"}, got)
-}
-
-// Scan gets text like Data, and SetEncoding in its midst loses nothing.
-func TestScanSetEncoding(t *testing.T) {
-	t.Run("text", func(t *testing.T) {
-		l := evnet.NewLoop()
-		s := feed(l, "ol\xc3", "\xa1\nol\xc3")
-		require.NoError(t, s.SetEncoding(evnet.UTF8))
-		var got notes
-		require.NoError(t, s.Scan(nil, 0, got.chunk("")))
-		s.On.End(got.say("end"))
-		run(t, l)
-		assert.Equal(t, notes{"olá", "ol\uFFFD", "end"}, got)
-	})
-	t.Run("while bytes are held", func(t *testing.T) {
-		for _, parts := range [][]string{{"\xe9\nol\xe1\nch\xe1", "\n"}, bytewise("\xe9\nol\xe1\nch\xe1\n")} {
+	for text, want := range map[string]notes{"1,2,": {"<1", "<2", "<", "end"}, "1,2": {"<1", "<2", "end"}} {
+		t.Run("at the end of "+text, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, parts...)
+			s := feed(l, text)
 			var got notes
-			require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-				if got = append(got, string(line)); len(got) == 1 {
-					require.NoError(t, s.SetEncoding(evnet.Latin1))
+			require.NoError(t, s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
+				if i := bytes.IndexByte(data, ','); i >= 0 {
+					return i + 1, data[:i], nil
 				}
-			}))
+				if !atEOF {
+					return 0, nil, nil
+				}
+				return 0, data, bufio.ErrFinalToken
+			}, 0, got.chunk("<")))
+			s.On.End(got.say("end"))
 			run(t, l)
-			assert.Equal(t, notes{"\xe9", "olá", "chá"}, got)
-		}
-	})
-}
-
-// A token must not reach into what is behind it.
-func TestScanTokenIsClipped(t *testing.T) {
-	l := evnet.NewLoop()
-	s := feed(l, "one\ntwo\n")
-	var got notes
-	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-		got = append(got, string(line))
-		_ = append(line, "overwritten"...)
-	}))
-	run(t, l)
-	assert.Equal(t, notes{"one", "two"}, got)
-}
-
-// Many small chunks of one long token take time in proportion to its length, not to its square.
-func TestScanLongToken(t *testing.T) {
-	const size, cut = 16 * megabyte, 2 << 10
-	want := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-	took := func(before, after string, consume func(s *evnet.Socket)) time.Duration {
-		l := evnet.NewLoop()
-		s, peer := wrapped(l, evnet.SocketOptions{})
-		consume(s)
-		began := time.Now()
-		aside(l, func() {
-			_, _ = io.WriteString(peer, before)
-			for rest := want; len(rest) > 0; rest = rest[cut:] {
-				_, _ = peer.Write(rest[:cut])
-			}
-			_, _ = io.WriteString(peer, after)
-			_ = peer.Close()
-		})
-		run(t, l)
-		return time.Since(began)
-	}
-	plain := took("", "", func(s *evnet.Socket) { _ = s.OnRead(func([]byte) bool { return true }) })
-	for name, c := range map[string]struct {
-		before, after string
-		split         bufio.SplitFunc
-	}{
-		"line":  {"", "\n", nil},
-		"frame": {frame(string(want))[:4], "", frames},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tokens := 0
-			scanned := took(c.before, c.after, func(s *evnet.Socket) {
-				require.NoError(t, s.Scan(c.split, size+4, func(token []byte) { tokens++; equalBytes(t, want, token) }))
-			})
-			assert.Equal(t, 1, tokens)
-			assert.Less(t, scanned, 8*plain+time.Second/2)
-			t.Logf("%v, without Scan %v", scanned, plain)
+			assert.Equal(t, want, got)
 		})
 	}
-}
-
-// On a new connection Scan begins with nothing held.
-func TestScanReconnects(t *testing.T) {
-	l := evnet.NewLoop()
-	n := 0
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) {
-		n++
-		_, _ = a.WriteString(fmt.Sprintf("line %d\nrest", n))
-		a.Resume()
-	})
-	s := client(l)
-	var got notes
-	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-		got = append(got, string(line))
-		if string(line) == "rest" {
-			t.Error("the rest of a destroyed connection")
-		}
-		l.AfterFunc(time.Millisecond, func() { s.Destroy(nil) })
-	}))
-	s.Once.Close(func(bool) {
-		s.Connect("tcp", addr)
-		s.On.Close(func(bool) { _ = server.Close(nil) })
-	})
-	s.Connect("tcp", addr)
-	run(t, l)
-	assert.Equal(t, notes{"line 1", "line 2"}, got)
 }
 
 func TestScanNilFunction(t *testing.T) {
@@ -457,55 +252,4 @@ func TestScanNilFunction(t *testing.T) {
 	s.Resume()
 	assert.NoError(t, s.Scan(nil, 0, nil), "where there was none it changes nothing")
 	assert.True(t, s.Flowing())
-}
-
-// A callback that panics leaves nothing of the lent chunk behind.
-func TestScanPanics(t *testing.T) {
-	l := evnet.NewLoop()
-	l.OnPanic(func(*evnet.PanicError) {})
-	s := feed(l, "one\ntwo\n")
-	s.On.Error(func(error) {})
-	require.NoError(t, s.Scan(nil, 0, func([]byte) { panic("x") }))
-	run(t, l)
-	var perr *evnet.PanicError
-	require.ErrorAs(t, s.Err(), &perr)
-	assert.Same(t, s, perr.Socket)
-}
-
-// BenchmarkScan is one line of 64 bytes found, in chunks as TCP brings them.
-func BenchmarkScan(b *testing.B) {
-	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "frames": frames} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			body := strings.Repeat("x", 60)
-			message := body + "\r\n\r\n"
-			per := 2
-			if split != nil {
-				message, per = frame(body), 1
-			}
-			b.SetBytes(int64(len(message) / per))
-			l := evnet.NewLoop()
-			linked(b, l, nil, nil, func(c, a *evnet.Socket) {
-				left := (b.N + per - 1) / per
-				batch := strings.Repeat(message, 1000)
-				send := func() {
-					for left > 0 && !c.NeedDrain() {
-						n := min(left, 1000)
-						left -= n
-						_, _ = c.WriteString(batch[:n*len(message)])
-					}
-					if left == 0 {
-						c.End()
-					}
-				}
-				c.On.Drain(send)
-				tokens := 0
-				_ = a.Scan(split, 0, func([]byte) { tokens++ })
-				a.On.End(func() { assert.GreaterOrEqual(b, tokens, b.N) })
-				b.ResetTimer()
-				send()
-			})
-			run(b, l)
-		})
-	}
 }

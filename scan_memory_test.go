@@ -1,0 +1,212 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A token must not reach into what is behind it.
+func TestScanTokenIsClipped(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one\ntwo\n")
+	var got notes
+	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+		got = append(got, string(line))
+		_ = append(line, "overwritten"...)
+	}))
+	run(t, l)
+	assert.Equal(t, notes{"one", "two"}, got)
+}
+
+// Many small chunks of one long token take time in proportion to its length, not to its square.
+func TestScanLongToken(t *testing.T) {
+	const size, cut = 16 * megabyte, 2 << 10
+	want := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	took := func(before, after string, consume func(s *evnet.Socket)) time.Duration {
+		l := evnet.NewLoop()
+		s, peer := wrapped(l, evnet.SocketOptions{})
+		consume(s)
+		began := time.Now()
+		aside(l, func() {
+			_, _ = io.WriteString(peer, before)
+			for rest := want; len(rest) > 0; rest = rest[cut:] {
+				_, _ = peer.Write(rest[:cut])
+			}
+			_, _ = io.WriteString(peer, after)
+			_ = peer.Close()
+		})
+		run(t, l)
+		return time.Since(began)
+	}
+	plain := took("", "", func(s *evnet.Socket) { _ = s.OnRead(func([]byte) bool { return true }) })
+	for name, c := range map[string]struct {
+		before, after string
+		split         bufio.SplitFunc
+	}{
+		"line":  {"", "\n", nil},
+		"frame": {frame(string(want))[:4], "", frames},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokens := 0
+			scanned := took(c.before, c.after, func(s *evnet.Socket) {
+				require.NoError(t, s.Scan(c.split, size+4, func(token []byte) { tokens++; equalBytes(t, want, token) }))
+			})
+			assert.Equal(t, 1, tokens)
+			assert.Less(t, scanned, 8*plain+time.Second/2)
+			t.Logf("%v, without Scan %v", scanned, plain)
+		})
+	}
+}
+
+// lending notes the memory that its socket reads into.
+type lending struct {
+	net.Conn
+	lent []byte
+}
+
+func (c *lending) Read(p []byte) (int, error) {
+	c.lent = p
+	return c.Conn.Read(p)
+}
+
+// A token that is whole in a chunk is a part of it, not a copy; under the race detector it is
+// overwritten once it was given.
+func TestScanBorrows(t *testing.T) {
+	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "any split": func(data []byte, atEOF bool) (int, []byte, error) {
+		return bufio.ScanLines(data, atEOF)
+	}} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			here, there := net.Pipe()
+			conn := &lending{Conn: here}
+			s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
+			long := strings.Repeat("x", 1000)
+			go func() {
+				for _, p := range []string{"one\nmid\ntw", "o\nthree\n" + long + "\nfo", "ur"} {
+					_, _ = io.WriteString(there, p)
+				}
+				_ = there.Close()
+			}()
+			var got notes
+			var kept []byte
+			require.NoError(t, s.Scan(split, 0, func(token []byte) {
+				if kept != nil && evnet.Scribbles { // the chunk is still the same
+					assert.Equal(t, bytes.Repeat([]byte{0xDB}, 3), kept)
+				}
+				if kept = nil; string(token) == "one" {
+					kept = token
+				}
+				at, first := uintptr(unsafe.Pointer(&token[0])), uintptr(unsafe.Pointer(&conn.lent[0]))
+				if first <= at && at < first+uintptr(len(conn.lent)) {
+					got = append(got, "lent")
+				} else {
+					got = append(got, string(token))
+				}
+			}))
+			run(t, l)
+			assert.Equal(t, notes{"lent", "lent", "two", "lent", "lent", "four"}, got)
+		})
+	}
+}
+
+// endless gives the same bytes again and again, count times.
+type endless struct {
+	net.Conn
+	text  string
+	count int
+}
+
+func (c *endless) Read(p []byte) (int, error) {
+	if c.count == 0 {
+		return 0, io.EOF
+	}
+	c.count--
+	return copy(p, c.text), nil
+}
+
+// Tokens cost no allocation, though each chunk ends in the midst of one.
+func TestScanAllocatesNothing(t *testing.T) {
+	const chunks, lines = 1000, 40
+	for name, encoding := range map[string]evnet.Encoding{"bytes": "", "text": evnet.UTF8} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			here, there := net.Pipe()
+			s := evnet.Wrap(&endless{here, strings.Repeat("0123456789\n", lines) + "the rest", chunks}, &evnet.SocketOptions{Loop: l})
+			if encoding != "" {
+				require.NoError(t, s.SetEncoding(encoding))
+			}
+			tokens := 0
+			require.NoError(t, s.Scan(nil, 0, func([]byte) { tokens++ }))
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			run(t, l)
+			runtime.ReadMemStats(&after)
+			assert.Equal(t, chunks*lines+1, tokens)
+			assert.Less(t, after.Mallocs-before.Mallocs, uint64(3*chunks+chunks/2))
+			_ = there.Close()
+		})
+	}
+}
+
+// A callback that panics leaves nothing of the lent chunk behind.
+func TestScanPanics(t *testing.T) {
+	l := evnet.NewLoop()
+	l.OnPanic(func(*evnet.PanicError) {})
+	s := feed(l, "one\ntwo\n")
+	s.On.Error(func(error) {})
+	require.NoError(t, s.Scan(nil, 0, func([]byte) { panic("x") }))
+	run(t, l)
+	var perr *evnet.PanicError
+	require.ErrorAs(t, s.Err(), &perr)
+	assert.Same(t, s, perr.Socket)
+}
+
+// BenchmarkScan is one token found, of two in a message of 64 bytes or of one, in chunks as TCP brings them.
+func BenchmarkScan(b *testing.B) {
+	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "frames": frames} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			body := strings.Repeat("x", 60)
+			message := body + "\r\n\r\n"
+			per := 2
+			if split != nil {
+				message, per = frame(body), 1
+			}
+			b.SetBytes(int64(len(message) / per))
+			l := evnet.NewLoop()
+			linked(b, l, nil, nil, func(c, a *evnet.Socket) {
+				left := (b.N + per - 1) / per
+				batch := strings.Repeat(message, 1000)
+				send := func() {
+					for left > 0 && !c.NeedDrain() {
+						n := min(left, 1000)
+						left -= n
+						_, _ = c.WriteString(batch[:n*len(message)])
+					}
+					if left == 0 {
+						c.End()
+					}
+				}
+				c.On.Drain(send)
+				tokens := 0
+				_ = a.Scan(split, 0, func([]byte) { tokens++ })
+				a.On.End(func() { assert.GreaterOrEqual(b, tokens, b.N) })
+				b.ResetTimer()
+				send()
+			})
+			run(b, l)
+		})
+	}
+}
