@@ -69,8 +69,9 @@
 //
 // # Who owns the bytes
 //
-// A chunk given to On.Data is yours to keep. What [Socket.OnRead] is given is borrowed until the
-// callback returns, and costs no copy. What you write is copied.
+// A chunk given to On.Data or by [Socket.Chunks] is yours to keep. What [Socket.OnRead] and
+// [Socket.Scan] give is borrowed until the callback returns, and costs no copy. What you write is
+// copied. [Socket.Detach] gives the conn away whole.
 //
 // # Backpressure
 //
@@ -85,6 +86,11 @@
 // A connection has two sides. [Socket.End] ends yours, and data may still come. When the peer ends
 // its side, End is emitted and a socket ends its own too, after the listeners have run, unless
 // AllowHalfOpen is set: then you go on writing until you call End.
+//
+// # Contexts
+//
+// [Socket.ConnectContext] bounds an attempt, [SocketOptions].Context a socket's whole life,
+// [Server.ListenContext] the listening, [Server.Shutdown] the way out, and [Loop.Serve] all of it.
 //
 // # Panics and errors
 //
