@@ -103,7 +103,8 @@ func (s *Socket) handOver(c *chunks, p []byte, owned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.err != nil {
-		return // destroyed meanwhile
+		s.takeBack(p, owned) // Relay wants it, if the socket was not destroyed
+		return
 	}
 	c.p = p
 	c.wake()

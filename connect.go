@@ -97,7 +97,7 @@ func (s *Socket) startAnew() {
 	s.epoch++
 	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
 	s.conn, s.local, s.remote, s.closeTimer, s.attempted = nil, nil, nil, nil, nil
-	in := inbound{mode: s.in.mode, onRead: s.in.onRead, scan: s.in.scan, pipes: s.in.pipes, encoding: s.in.encoding}
+	in := inbound{mode: s.in.mode, onRead: s.in.onRead, scan: s.in.scan, pipes: s.in.pipes, blocked: s.in.blocked, encoding: s.in.encoding}
 	in.lookAgain()
 	if in.encoding != "" {
 		in.decoder, _ = newDecoder(in.encoding)

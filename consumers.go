@@ -42,6 +42,8 @@ func (s *Socket) consumed(method string) error {
 		by = "Scan"
 	case s.in.chunks != nil:
 		by = "Chunks"
+	case alone && s.relay != nil:
+		by = "Relay"
 	case alone && len(s.in.pipes) > 0:
 		by = "Pipe"
 	case alone && s.events != nil && s.events.data.count() > 0:

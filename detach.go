@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -86,16 +87,18 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 	}
 
 	t, in := s.tr, &s.in
-	rest := in.text
+	rest := bytes.Clone(in.text) // whose memory Scan uses again after another Connect
 	if in.decoder != nil {
 		rest = in.decoder.rest(rest)
 	}
 	rest = append(rest, in.raw...)
+	rest = append(rest, in.lent[in.lentAt:]...) // in the midst of Scan
 	if t.full {
 		rest = append(rest, t.buf[:t.n]...)
 		in.bytes += int64(t.n)
 	}
-	in.text, in.raw = nil, nil
+	in.text = nil
+	in.forgetRaw()
 	if t.interrupted {
 		_ = t.conn.SetReadDeadline(time.Time{})
 	}

@@ -86,11 +86,10 @@ func (s *Socket) received(t *transport, p []byte, err error) {
 	if !straight {
 		s.in.raw = append(s.in.raw, p...)
 	}
-	scan := straight && s.in.scan != nil
-	s.mu.Unlock()
 	switch {
 	case len(p) == 0 || !straight:
-	case scan:
+		s.mu.Unlock()
+	case s.in.scan != nil:
 		s.scanLent(p)
 	default:
 		s.deliver(p, false)
@@ -124,7 +123,6 @@ func (s *Socket) flow() {
 			p, decoded = in.raw, false
 			in.raw = nil
 		}
-		s.mu.Unlock()
 		s.deliver(p, decoded)
 		s.mu.Lock()
 	}
@@ -157,42 +155,50 @@ func (s *Socket) updateReading() {
 	s.tr.setReading(!in.eof && !in.due() && (in.mode == undecided || in.wanted()))
 }
 
-// deliver gives one chunk to the consumer; p is borrowed.
+// deliver gives one chunk to the consumer; p is borrowed. s.mu is held, and released.
 func (s *Socket) deliver(p []byte, decoded bool) {
-	s.mu.Lock()
-	onRead, dec, pipes, chunks := s.in.onRead, s.in.decoder, s.in.pipes, s.in.chunks
+	in := &s.in
+	onRead, pipes, chunks := in.onRead, in.pipes, in.chunks
+	if onRead == nil && in.decoder != nil && !decoded {
+		p, decoded = in.decoder.write(nil, p), true
+	}
+	shared := s.events != nil && s.events.data.count() > 0
 	s.mu.Unlock()
-	if onRead != nil {
+	switch {
+	case onRead != nil:
 		s.loop.current = s
 		more := onRead(p)
 		scribbleOver(p)
 		if !more {
 			s.Pause()
 		}
-		return
-	}
-	if dec != nil && !decoded {
-		s.mu.Lock()
-		p = s.in.decoder.write(nil, p) // under the lock: SetEncoding uses it from any goroutine
-		s.mu.Unlock()
-		if len(p) == 0 {
-			return
-		}
-		decoded = true
-	}
-	if chunks != nil {
+	case len(p) == 0:
+	case chunks != nil:
 		s.handOver(chunks, p, decoded)
-		return
-	}
-	s.emitData(p, decoded)
-	for _, l := range pipes {
-		l.write(p)
+	default:
+		if !s.emitData(p, decoded) && shared && len(pipes) == 0 {
+			s.mu.Lock()
+			s.takeBack(p, decoded)
+			s.mu.Unlock()
+		}
+		for _, l := range pipes {
+			l.write(p)
+		}
 	}
 }
 
-// emitData hands the listeners a chunk of their own. p is copied, unless it is owned and no
-// destination of Pipe still wants it.
-func (s *Socket) emitData(p []byte, owned bool) {
+// takeBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
+func (s *Socket) takeBack(p []byte, decoded bool) {
+	if decoded {
+		s.in.text = slices.Concat(p, s.in.text)
+	} else {
+		s.in.raw = slices.Concat(p, s.in.raw)
+	}
+}
+
+// emitData hands the listeners a chunk of their own, and reports whether there was one. p is copied,
+// unless it is owned and no destination of Pipe still wants it.
+func (s *Socket) emitData(p []byte, owned bool) (heard bool) {
 	s.trace(EventData, p)
 	s.mu.Lock()
 	copied := !owned || len(s.in.pipes) > 0
@@ -202,8 +208,10 @@ func (s *Socket) emitData(p []byte, owned bool) {
 		if copied {
 			chunk, copied = bytes.Clone(p), false
 		}
+		heard = true
 		fn(chunk)
 	}
+	return heard
 }
 
 // scribbleOver overwrites what a callback has borrowed once it has returned, so that a slice kept too

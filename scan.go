@@ -93,9 +93,9 @@ func (in *inbound) lookAgain() {
 	}
 }
 
-// scanLent scans a chunk that the transport has lent, and keeps what is left of it.
+// scanLent scans a chunk that the transport has lent, and keeps what is left of it. s.mu is held, and
+// released.
 func (s *Socket) scanLent(p []byte) {
-	s.mu.Lock()
 	if s.in.decoder != nil {
 		s.in.decode(p)
 	} else {
@@ -135,7 +135,7 @@ func (s *Socket) scanHeld() {
 		if final && atEnd && token != nil && advance == 0 {
 			advance = len(data)
 		}
-		if err = sc.judge(data, advance, token, err, atEnd); err == nil && in.scanned(advance, token) {
+		if err = sc.judge(data, advance, token, err, atEnd); err == nil && in.scanned(advance, token) && !final {
 			err = sc.tooLong()
 		}
 		if err != nil {

@@ -41,6 +41,7 @@ type transport struct {
 	ending      bool          // the writer is sending this side's end
 	gone        bool          // the socket is destroyed
 	kept        bool          // Detach has given the conn away
+	recalled    bool          // Detach waits for the reader, or is about to go on: no other is started
 	broken      error         // why writing failed, while the reader is asked whether it knows better
 	parting     chan struct{} // closed when the reader is out of Read; nil unless Detach waits for that
 
@@ -58,7 +59,7 @@ func newTransport(s *Socket, conn net.Conn) *transport {
 // setReading starts or stops the flow of data. While it is stopped the reader looks out for a reset,
 // where it can. s.mu is held.
 func (t *transport) setReading(want bool) {
-	if t.gone {
+	if t.gone || t.recalled {
 		return
 	}
 	t.want = want
@@ -68,7 +69,8 @@ func (t *transport) setReading(want bool) {
 			t.reading = true
 			t.s.loop.spawn(t.read)
 		}
-	case want == t.watching && !t.waiting && !t.interrupted:
+	case t.waiting || t.interrupted:
+	case t.watching && (want || !t.mayWatch()), !t.watching && !want:
 		t.interrupt()
 	}
 }
@@ -171,7 +173,7 @@ func (t *transport) recall() error {
 		return err
 	}
 	out := make(chan struct{})
-	t.parting = out
+	t.parting, t.recalled = out, true
 	t.s.mu.Unlock()
 	timer := time.NewTimer(detachWait)
 	defer timer.Stop()
@@ -180,6 +182,7 @@ func (t *transport) recall() error {
 	case <-timer.C:
 	}
 	t.s.mu.Lock()
+	t.recalled = false
 	if t.parting != nil {
 		t.parting = nil
 		return errReaderStuck // when it does come back, it goes on as after Pause and Resume

@@ -1,0 +1,263 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What was read goes from one consumer to the next, to Relay or out by Detach, each byte once.
+
+// Detach inside Scan gives back all that comes behind the token, wherever Scan keeps it.
+func TestDetachInsideScan(t *testing.T) {
+	const tail = "6\n7\n8"
+	for name, parts := range map[string][]string{
+		"one chunk":   {"1\n2\n3\n" + tail},
+		"joined":      {"1\n2\n", "3", "\n" + tail},
+		"joined long": {"1\n2\n" + "", "3", "\n" + tail + strings.Repeat("x", 60<<10)},
+		"bytes":       bytewise("1\n2\n3\n" + tail),
+	} {
+		for _, by := range []string{"lines", "own split", "inside split"} {
+			for _, encoding := range []evnet.Encoding{"", evnet.Latin1} {
+				t.Run(name+" "+by+string(encoding), func(t *testing.T) {
+					l := evnet.NewLoop()
+					s, peer := wrapped(l, evnet.SocketOptions{})
+					if encoding != "" {
+						require.NoError(t, s.SetEncoding(encoding))
+					}
+					all, got := strings.Join(parts, ""), ""
+					detached := false
+					detach := func() {
+						conn, rest, err := s.Detach()
+						require.NoError(t, err)
+						detached = true
+						assert.Zero(t, s.ReadableLength())
+						aside(l, func() {
+							more, _ := io.ReadAll(conn)
+							got += string(rest) + string(more)
+							_ = conn.Close()
+						})
+					}
+					split := bufio.ScanLines
+					if by != "lines" {
+						split = func(data []byte, atEOF bool) (int, []byte, error) {
+							if by == "inside split" && strings.Count(got, "\n") == 3 {
+								detach()
+								return 0, nil, nil
+							}
+							return bufio.ScanLines(data, atEOF)
+						}
+					}
+					require.NoError(t, s.Scan(split, 0, func(line []byte) {
+						require.False(t, detached, "a token after Detach")
+						got += string(line) + "\n"
+						if by != "inside split" && string(line) == "3" {
+							detach()
+						}
+					}))
+					go func() {
+						for _, p := range parts {
+							_, _ = io.WriteString(peer, p)
+						}
+						_ = peer.Close()
+					}()
+					run(t, l)
+					require.True(t, detached)
+					equalBytes(t, []byte(all), []byte(got))
+				})
+			}
+		}
+	}
+}
+
+// What Detach has given back is not written over by the next connection's Scan.
+func TestDetachedRestIsTheCallers(t *testing.T) {
+	l := evnet.NewLoop()
+	first, second := "go\nkept and kept", strings.Repeat("overwritten\n", 10)
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) {
+		_, _ = a.WriteString(first)
+		first = second
+		a.End()
+		a.Resume()
+	})
+	s := client(l)
+	require.NoError(t, s.SetEncoding(evnet.UTF8))
+	var rest []byte
+	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+		if string(line) != "go" {
+			return
+		}
+		conn, r, err := s.Detach()
+		require.NoError(t, err)
+		rest = r
+		_ = conn.Close()
+	}))
+	s.Once.Close(func(bool) {
+		s.Connect("tcp", addr)
+		s.Once.Close(func(bool) { _ = server.Close(nil) })
+	})
+	s.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, "kept and kept", string(rest))
+}
+
+// A header by Scan, the rest by Relay.
+func TestRelayInsideScan(t *testing.T) {
+	for name, parts := range map[string][]string{
+		"one chunk": {"header\nbody\nand more"}, "joined": {"head", "er\nbody\n", "and more"}, "bytes": bytewise("header\nbody\nand more"),
+	} {
+		for _, encoding := range []evnet.Encoding{"", evnet.UTF8} {
+			t.Run(name+string(encoding), func(t *testing.T) {
+				l := evnet.NewLoop()
+				s := feed(l, parts...)
+				if encoding != "" {
+					require.NoError(t, s.SetEncoding(encoding))
+				}
+				var lines, over notes
+				require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+					lines.chunk("")(line)
+					out, peer := wrapped(l, evnet.SocketOptions{})
+					evnet.Relay(s, out, func(err error) { over.say("over")(); assert.NoError(t, err) })
+					assert.ErrorIs(t, s.Scan(nil, 0, func([]byte) {}), evnet.ErrConsumed)
+					aside(l, func() {
+						got := make([]byte, len("body\nand more"))
+						_, err := io.ReadFull(peer, got)
+						assert.NoError(t, err)
+						assert.Equal(t, "body\nand more", string(got))
+						_ = peer.Close()
+					})
+				}))
+				run(t, l)
+				assert.Equal(t, notes{"header"}, lines)
+				assert.Equal(t, notes{"over"}, over)
+			})
+		}
+	}
+}
+
+// ErrFinalToken ends Scan whatever is left, also more than a token may hold.
+func TestScanFinalLeavesMuch(t *testing.T) {
+	l := evnet.NewLoop()
+	body := strings.Repeat("b", 1000)
+	s := feed(l, body)
+	var got bytes.Buffer
+	require.NoError(t, s.Scan(func([]byte, bool) (int, []byte, error) {
+		l.Post(func() { s.On.Data(func(p []byte) { got.Write(p) }) })
+		return 0, nil, bufio.ErrFinalToken
+	}, 10, func([]byte) {}))
+	run(t, l)
+	require.NoError(t, s.Err())
+	assert.Equal(t, body, got.String())
+}
+
+// A consumer that goes away from another goroutine, right before it is told, leaves the chunk to the next.
+func TestConsumerGoesBeforeItIsTold(t *testing.T) {
+	for _, encoding := range []evnet.Encoding{"", evnet.Hex} {
+		want := map[evnet.Encoding]string{"": "onetwo", evnet.Hex: "6f6e6574776f"}[encoding]
+		t.Run("data "+string(encoding), func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := feed(l, "one", "two")
+			if encoding != "" {
+				require.NoError(t, s.SetEncoding(encoding))
+			}
+			got := ""
+			first := s.On.Data(func([]byte) { t.Error("it was off") })
+			once := sync.OnceFunc(func() {
+				first.Off()
+				l.Post(func() { s.On.Data(func(p []byte) { got += string(p) }) })
+			})
+			evnet.SetTracer(l, func(_ any, event string, _ ...any) {
+				if event == "data" {
+					once()
+				}
+			})
+			run(t, l)
+			assert.Equal(t, want, got)
+		})
+		t.Run("chunks "+string(encoding), func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := feed(l, "one", "two")
+			if encoding != "" {
+				require.NoError(t, s.SetEncoding(encoding))
+			}
+			out, peer := wrapped(l, evnet.SocketOptions{})
+			once := sync.OnceFunc(func() { evnet.Relay(s, out, nil) })
+			evnet.SetTracer(l, func(_ any, event string, _ ...any) {
+				if event == "data" {
+					once()
+				}
+			})
+			aside(l, func() {
+				for p, err := range s.Chunks() {
+					assert.Empty(t, p)
+					assert.ErrorIs(t, err, evnet.ErrConsumed)
+				}
+			})
+			aside(l, func() {
+				got := make([]byte, len(want))
+				_, err := io.ReadFull(peer, got)
+				assert.NoError(t, err)
+				assert.Equal(t, want, string(got))
+				_ = peer.Close()
+			})
+			run(t, l)
+		})
+	}
+}
+
+// A reset does not overtake what was put back while the socket was paused.
+func TestResetWaitsForWhatWasPutBack(t *testing.T) {
+	if !onLinux {
+		t.Skip("resets of paused sockets are told on Linux")
+	}
+	l := evnet.NewLoop()
+	here, there := tcpConns(t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	var got notes
+	s.On.Data(got.chunk(""))
+	s.On.Error(func(err error) { got = append(got, evnet.Code(err)) })
+	s.Pause()
+	l.AfterFunc(5*time.Millisecond, func() { // the reader looks out for a reset by now
+		require.NoError(t, s.Unshift([]byte("put back")))
+		l.AfterFunc(5*time.Millisecond, func() {
+			_ = there.SetLinger(0)
+			_ = there.Close()
+			l.AfterFunc(20*time.Millisecond, s.Resume)
+		})
+	})
+	run(t, l)
+	assert.Equal(t, notes{"put back", "ECONNRESET"}, got)
+}
+
+// A closed socket is given a destination that is full, then connected again: it flows once that has
+// drained.
+func TestPipeToTheFullThenConnect(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("x"); a.End(); a.Resume() })
+	s := client(l)
+	s.On.Error(func(error) {})
+	out, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	s.Once.Close(func(bool) {
+		_, _ = out.WriteString("full ")
+		s.Pipe(out)
+		s.Connect("tcp", addr)
+		s.Once.Close(func(bool) { _ = server.Close(nil) })
+		s.On.Connect(func() {
+			aside(l, func() {
+				got, _ := io.ReadAll(peer)
+				assert.Equal(t, "full x", string(got))
+			})
+		})
+	})
+	s.Destroy(boom("first"))
+	run(t, l)
+}
