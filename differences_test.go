@@ -1,0 +1,226 @@
+package evnet_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Which tests hold what the package documentation says of the differences from Node, and what it
+// says of Node's traps. Here it is proven only that they exist.
+
+// differences has the tests of each line of "Differences from Node", by its title. Scenarios that
+// name the title in their `difference:` line come on top.
+var differences = map[string]string{
+	"Unheard errors":          "TestEventsUnheardError TestOptionsLogger",
+	"Unread sockets":          "TestTrapUnreadSocketIsBounded TestTrapUnreadAnswerIsBounded TestChunksReadNothingAhead",
+	"The last Data listener":  "TestEventsLastDataListenerPauses",
+	"Time-out callbacks":      "TestTrapSetTimeoutRegistersNothing",
+	"Connecting again":        "TestTrapConnectingAgainStartsClean TestTrapConnectingAgainKeepsTheTimer TestWriteOfAnOldConnDoesNotCount",
+	"The write queue":         "TestWriteMaxWriteBuffer TestBadInputMaxWriteBuffer",
+	"Write callbacks":         "TestWriteThenAcrossDestroy TestWriteThenAcrossReset TestWriteThenBeforeCloseThoughMuchIsPosted",
+	"The argument of Close":   "TestTrapCloseArgument",
+	"Writing too late":        "TestTrapLateWriteHarmsNothing TestBadInputWrite",
+	"After Destroy":           "TestTrapNothingAfterDestroy",
+	"Before a method returns": "TestTrapNoEventBeforeAMethodReturns",
+	"The closing phase":       "TestTimeoutOfClosing TestTimeoutOfClosingByThePeersEnd",
+	"All connections":         "TestServerShutdownIsGraceful TestServerShutdownContextEnds TestServerCloseAllConnections TestTrapUnreadSocketIsBounded",
+	"Closing a server":        "TestServerCloseWaitsForConnections TestBadInputServer",
+	"Listening":               "TestTrapListenFailsAtOnce TestBadInputListen",
+	"Several addresses":       "TestConnectPastABlackHole TestOptionsAttemptDelay TestErrorsCodeOfSeveral",
+	"Lookups and contexts":    "TestConnectBadHelpers TestBadInputConnect TestBadInputEndedContextStartsNothing",
+	"Keep-alive":              "TestOptionsNoDelay TestOptionsKeepAlive TestOptionsKeepAliveOnWithoutTimes",
+	"Messages":                "TestScanTokens TestScanIsBufioScanner",
+	"Encodings":               "TestDecoderVectors FuzzDecoder",
+	"Addresses":               "TestTrapAddressesStay",
+	"Failures of a pipe":      "TestPipeSourceFails TestRelayTornDown",
+	"Unix paths":              "TestUnixListenReplacesAStaleFile TestUnixListenLeavesOthersAlone TestUnixCloseRemovesOnlyItsOwnFile TestUnixListenBadPath TestTrapMissingDirectory TestUnixSocketMode",
+	"Failed accepts":          "TestServerAcceptBacksOff",
+	"Iterating":               "TestChunksLeaving TestChunksLeavingAtTheEnd",
+	"A new socket":            "TestTrapNewSocket",
+	"MaxConnections":          "TestServerMaxConnections",
+	"Off":                     "TestEventsOffDuringAnEmit TestEventsRemoveAllListenersDuringAnEmit",
+	"Resets":                  "TestTrapResetOfUnixSocket TestRelayResetsTLS",
+	"What Run leaves":         "TestLoopRefs TestLoopRunLeavesNothing",
+	"Lengths":                 "TestTrapLengthsAreBytes TestWriteCounters",
+	"Getters":                 "TestTrapGetters",
+	"Listeners":               "TestEventsSocketWorksWithoutListeners TestEventsBlockingMethodsWorkWithoutListeners TestEventsShutdownWorksWithoutListeners",
+	"Putting back":            "TestUnshiftAndEnd TestUnshiftDestroyed",
+	"Consumers":               "TestConsumersExclude",
+	"Block lists":             "TestBlockListJSON TestBlockListBadInput",
+}
+
+// traps has what holds each of the traps that users of Node fall into: tests, and scenarios, also
+// those that show that Node is kept.
+var traps = []struct{ trap, held string }{
+	1: {"an unheard error ends the process",
+		"TestEventsUnheardError server-socket-error-no-listener-on-server"},
+	2: {"an accepted socket that nobody reads stays for ever",
+		"TestTrapUnreadSocketIsBounded unread-server-socket-leaks"},
+	3: {"a client that does not read the answer stays for ever",
+		"TestTrapUnreadAnswerIsBounded unread-client-never-closes"},
+	4: {"data is thrown away after the last Data listener went",
+		"TestEventsLastDataListenerPauses removed-data-listener-keeps-flowing resume-without-listener-loses-data late-data-listener"},
+	5: {"a Data listener does not start a paused socket",
+		"TestStateFlowing pause-before-listener"},
+	6: {"a time-out closes nothing, and Connect has none",
+		"TestTimeoutIdleDestroys TestOptionsDialerTimeout timeout-idle timeout-while-attempting"},
+	7: {"each setTimeout adds a callback",
+		"TestTrapSetTimeoutRegistersNothing timeout-callbacks-accumulate"},
+	8: {"a socket connected again delivers old bytes, and its timer is dead",
+		"TestTrapConnectingAgainStartsClean TestTrapConnectingAgainKeepsTheTimer reconnect-after-close"},
+	9: {"the queue grows without bound",
+		"TestWriteMaxWriteBuffer"},
+	10: {"a write that returned true has not arrived",
+		"TestWriteCounters write-above-hwm-accepted-at-once"},
+	11: {"drain never comes after the end, nor when the socket dies",
+		"TestTrapProducerIsWoken TestWriteReadFromSocketCloses drain-blocked drain-not-after-end"},
+	12: {"a callback without an error is no proof of delivery",
+		"TestWriteThenAcrossDestroy destroy-with-blocked-writes"},
+	13: {"callbacks that never come, or after Close",
+		"TestWriteThenAcrossReset TestWriteThenBeforeCloseThoughMuchIsPosted connect-refused-with-pending-write destroy-before-connected-with-writes"},
+	14: {"the argument of Close is undefined",
+		"TestTrapCloseArgument destroy-err-before-connect reset-unconnected reset-from-client"},
+	15: {"a write in End is legal, two ticks later it is not",
+		"TestTrapLateWriteHarmsNothing write-in-end-listener write-after-peer-end"},
+	16: {"a write after the end destroys the socket",
+		"TestTrapLateWriteHarmsNothing write-after-end end-data-twice"},
+	17: {"removeAllListeners breaks the socket",
+		"TestEventsSocketWorksWithoutListeners remove-all-listeners-breaks-socket"},
+	18: {"events after Destroy, and inside connect",
+		"TestTrapNothingAfterDestroy TestTrapNoEventBeforeAMethodReturns destroy-in-connect-listener connect-unix"},
+	19: {"an answer is cut off when the peer has ended its side",
+		"TestNodeServerHalfOpen server-half-open write-after-peer-end"},
+	20: {"a half-open side that is never ended",
+		"TestTimeoutOfClosingByThePeersEnd peer-end-half-open"},
+	21: {"End waits for the peer for ever",
+		"TestTimeoutOfClosing destroysoon"},
+	22: {"Destroy cuts off what was written",
+		"TestWriteCloseFlushes end-then-destroy"},
+	23: {"no way to close all connections",
+		"TestServerShutdownIsGraceful TestServerShutdownContextEnds TestServerCloseAllConnections server-close-with-connections"},
+	24: {"Close of the server comes before that of its sockets, or twice",
+		"TestServerCloseWaitsForConnections server-close-twice server-close-vs-last-socket-close"},
+	25: {"closing a server that does not listen",
+		"TestBadInputServer server-close-not-running"},
+	26: {"Listen with a host is asynchronous",
+		"TestTrapListenFailsAtOnce server-listen-hostname server-listen-twice-with-host"},
+	27: {"callbacks of a failed Listen",
+		"TestTrapListenFailsAtOnce server-eaddrinuse"},
+	28: {"localhost is two addresses",
+		"TestConnectPastABlackHole autoselect-fallback"},
+	29: {"slow attempts are aborted",
+		"TestOptionsAttemptDelay TestErrorsCodeOfSeveral autoselect-attempt-timeout autoselect-all-fail"},
+	30: {"empty answers and useless ones of the resolver",
+		"TestBadInputConnect TestConnectBadHelpers connect-lookup-invalid-ip"},
+	31: {"a context that has ended already",
+		"TestBadInputEndedContextStartsNothing connect-abort-signal"},
+	32: {"keep-alive is off",
+		"TestOptionsKeepAliveOnWithoutTimes TestOptionsKeepAlive"},
+	33: {"a paused socket notices nothing",
+		"TestTrapUnreadSocketIsBounded paused-socket-misses-reset peer-end-paused"},
+	34: {"one data event is not one message",
+		"TestScanTokens"},
+	35: {"halves of characters, lost bytes",
+		"TestDecoderVectors encoding-changed-loses-partial"},
+	36: {"the remote address is lost",
+		"TestTrapAddressesStay"},
+	37: {"a pipe forwards no failure",
+		"TestPipeSourceFails TestRelayTornDown pipe-source-destroyed pipe-destination-destroyed"},
+	38: {"stale Unix socket files, and those of others",
+		"TestUnixListenReplacesAStaleFile TestUnixCloseRemovesOnlyItsOwnFile TestTrapMissingDirectory TestUnixListenBadPath connect-unix-stale server-unix-in-use"},
+	39: {"connections lost at the descriptor limit",
+		"TestServerAcceptBacksOff"},
+	40: {"iterating destroys",
+		"TestChunksLeaving async-iteration-break"},
+	41: {"a fresh socket is open",
+		"TestTrapNewSocket state-properties-connect"},
+	42: {"connecting again adds up listeners",
+		"TestTrapConnectingAgainStartsClean reconnect-after-close"},
+	43: {"a maximum of 0 connections",
+		"TestServerMaxConnections server-max-connections"},
+}
+
+// testNames are the tests and fuzz targets of this directory.
+func testNames(t *testing.T) map[string]bool {
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	names := map[string]bool{}
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		require.NoError(t, err)
+		for _, decl := range parsed.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil {
+				names[fn.Name.Name] = true
+			}
+		}
+	}
+	return names
+}
+
+// documented are the titles of the list "Differences from Node".
+func documented(t *testing.T) map[string]bool {
+	file, err := parser.ParseFile(token.NewFileSet(), "evnet.go", nil, parser.ParseComments|parser.PackageClauseOnly)
+	require.NoError(t, err)
+	_, list, found := strings.Cut(file.Doc.Text(), "# Differences from Node\n")
+	require.True(t, found)
+	titles := map[string]bool{}
+	for _, line := range strings.Split(list, "\n") {
+		if line, item := strings.CutPrefix(strings.TrimLeft(line, " "), "- "); item {
+			title, _, colon := strings.Cut(line, ":")
+			assert.True(t, colon, "no title: %s", line)
+			assert.False(t, titles[title], "twice: %s", title)
+			titles[title] = true
+		}
+	}
+	require.NotEmpty(t, titles)
+	return titles
+}
+
+func TestDifferencesAreHeld(t *testing.T) {
+	titles, tests := documented(t), testNames(t)
+	held := map[string]bool{}
+	for _, s := range readScripts(t) {
+		if s.differs != "" {
+			assert.True(t, titles[s.differs], "%s names no line of the documentation: %q", s.name, s.differs)
+			held[s.differs] = true
+		}
+		assert.Equal(t, s.evnet != nil, s.differs != "", "%s has a difference and no name for it, or the reverse", s.name)
+	}
+	for title, names := range differences {
+		assert.True(t, titles[title], "no such line of the documentation: %q", title)
+		for _, name := range strings.Fields(names) {
+			assert.True(t, tests[name], "%s: no such test: %s", title, name)
+			held[title] = true
+		}
+	}
+	for title := range titles {
+		assert.True(t, held[title], "nothing holds %q", title)
+	}
+}
+
+var testForm = regexp.MustCompile(`^(Test|Fuzz|Example)`)
+
+func TestTrapsAreHeld(t *testing.T) {
+	require.Len(t, traps, 1+43)
+	tests := testNames(t)
+	for number, of := range traps[1:] {
+		assert.NotEmpty(t, of.held, "nothing holds trap %d", number+1)
+		for _, name := range strings.Fields(of.held) {
+			if testForm.MatchString(name) {
+				assert.True(t, tests[name], "trap %d, %s: no such test: %s", number+1, of.trap, name)
+				continue
+			}
+			_, err := os.Stat(filepath.Join("testdata", "scenarios", name+".txt"))
+			assert.NoError(t, err, "trap %d, %s", number+1, of.trap)
+		}
+	}
+}

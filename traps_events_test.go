@@ -1,0 +1,205 @@
+package evnet_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// When events must not come: before a method has returned, and after Destroy.
+
+// After Destroy nothing is emitted but Error and Close, whatever event it was called in.
+func TestTrapNothingAfterDestroy(t *testing.T) {
+	events := []evnet.Event{
+		evnet.EventLookup, evnet.EventConnectionAttempt, evnet.EventConnectionAttemptFailed, evnet.EventConnect, evnet.EventReady,
+		evnet.EventData, evnet.EventDrain, evnet.EventFinish, evnet.EventEnd, evnet.EventTimeout, evnet.EventError,
+	}
+	for _, in := range events {
+		for _, cause := range []error{nil, boom("boom")} {
+			t.Run(fmt.Sprint(in, cause), func(t *testing.T) {
+				l := evnet.NewLoop()
+				server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+					s.On.Error(func(error) {})
+					_, _ = s.WriteString("hello")
+					s.Pipe(s)
+				})
+				p := port(addr)
+				s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, HighWaterMark: -1, Resolver: ips("127.0.0.2", "127.0.0.1")})
+				var after notes
+				destroyed := false
+				evnet.SetTracer(l, func(emitter any, event string, _ ...any) {
+					if emitter != s {
+						return
+					}
+					if destroyed {
+						after = append(after, event)
+					}
+					if evnet.Event(event) == in && !destroyed {
+						destroyed = true
+						s.Destroy(cause)
+					}
+				})
+				consume(s)
+				s.On.Error(func(error) {})
+				s.On.Close(func(bool) { _ = server.Close(nil) })
+				s.On.Ready(func() {
+					_, _ = s.Write(make([]byte, 8*megabyte))
+					if !s.Destroyed() {
+						evnet.EmitTimeout(s)
+					}
+				})
+				s.On.Drain(s.End)
+				if in == evnet.EventError {
+					s.Connect("tcp", closedPort(t))
+				} else {
+					s.Connect("tcp", "name.example:"+p)
+				}
+				run(t, l)
+				require.True(t, destroyed, "the event never came")
+				want := notes{"close"}
+				if cause != nil && in != evnet.EventError {
+					want = notes{"error", "close"}
+				}
+				assert.Equal(t, want, after)
+			})
+		}
+	}
+}
+
+// No event is emitted, and no callback called, before the method that causes it has returned.
+func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
+	dir := t.TempDir()
+	write := func(s *evnet.Socket) { s.WriteThen([]byte("x"), func(error) {}) }
+	methods := map[string]func(s *evnet.Socket, server *evnet.Server, l *evnet.Loop){
+		"Connect": func(_ *evnet.Socket, s *evnet.Server, l *evnet.Loop) { client(l).Connect("tcp", s.Address().String()) },
+		"Connect to a path": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
+			client(l).Connect("unix", filepath.Join(dir, "x"))
+		},
+		"Connect badly": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).Connect("udp", "") },
+		"Connect twice": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Connect("tcp", "127.0.0.1:1") },
+		"ConnectContext": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
+			ctx, cancel := context.WithCancel(context.Background())
+			client(l).ConnectContext(ctx, "tcp", "name.example:1")
+			cancel()
+		},
+		"Wrap": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
+			here, there := net.Pipe()
+			evnet.Wrap(here, &evnet.SocketOptions{Loop: l}).Resume()
+			_ = there.Close()
+		},
+		"Write": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { _, _ = s.Write(make([]byte, 8*megabyte)) },
+		"WriteThen": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
+			called, returned := false, false
+			s.WriteThen([]byte("x"), func(error) { called = true; assert.True(t, returned) })
+			assert.False(t, called)
+			returned = true
+		},
+		"WriteThen, refused": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
+			returned := false
+			s.Destroy(nil)
+			s.WriteThen([]byte("x"), func(err error) { assert.True(t, returned); assert.Error(t, err) })
+			returned = true
+		},
+		"Uncork":              func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Cork(); write(s); s.Uncork() },
+		"End":                 func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); s.End() },
+		"End, never opened":   func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).End() },
+		"Close":               func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); _ = s.Close() },
+		"Destroy":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); s.Destroy(boom("boom")) },
+		"Destroy, never open": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).Destroy(boom("boom")) },
+		"Reset":               func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Reset() },
+		"Reset, never open":   func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).Reset() },
+		"Resume":              func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Resume() },
+		"On.Data":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { consume(s) },
+		"Pipe":                func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Pipe(s) },
+		"Pipe and Unpipe":     func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Pipe(s); s.Unpipe(nil) },
+		"Relay":               func(s *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { evnet.Relay(s, client(l), nil) },
+		"OnRead": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
+			returned := false
+			_ = s.OnRead(func([]byte) bool { assert.True(t, returned); return true })
+			returned = true
+		},
+		"Scan": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
+			returned := false
+			_ = s.Scan(bufio.ScanBytes, 0, func([]byte) { assert.True(t, returned) })
+			returned = true
+		},
+		"SetEncoding":         func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { consume(s); _ = s.SetEncoding("hex") },
+		"Unshift":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { consume(s); _ = s.Unshift([]byte("x")) },
+		"SetTimeout":          func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { _ = s.SetTimeout(1) },
+		"Detach":              func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { closeAll(s.Detach()) },
+		"Server.Close":        func(_ *evnet.Socket, s *evnet.Server, _ *evnet.Loop) { _ = s.Close(nil) },
+		"Shutdown":            func(_ *evnet.Socket, s *evnet.Server, _ *evnet.Loop) { _ = s.Shutdown(context.Background()) },
+		"CloseAllConnections": func(_ *evnet.Socket, s *evnet.Server, _ *evnet.Loop) { s.CloseAllConnections() },
+		"Listen": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
+			s := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+			s.Unref()
+			returned := false
+			assert.NoError(t, s.Listen("tcp", "127.0.0.1:0", func() { assert.True(t, returned) }))
+			assert.ErrorIs(t, s.Listen("tcp", "127.0.0.1:0", nil), evnet.ErrServerAlreadyListening)
+			returned = true
+		},
+	}
+	for name, call := range methods {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			inside := false
+			evnet.SetTracer(l, func(_ any, event string, _ ...any) {
+				assert.False(t, inside, "%s, before the method has returned", event)
+			})
+			server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+				s.On.Error(func(error) {})
+				_, _ = s.WriteString("hello")
+				s.Resume()
+				s.On.End(s.End)
+			})
+			s := client(l)
+			s.On.Error(func(error) {})
+			s.On.Ready(func() {
+				var look func()
+				look = func() { // until there is something to deliver
+					if s.ReadableLength() == 0 {
+						l.Post(look)
+						return
+					}
+					inside = true
+					call(s, server, l)
+					inside = false
+					l.AfterFunc(0, func() { // whatever it did, this is the end
+						s.Destroy(nil)
+						_ = server.Close(nil)
+						server.CloseAllConnections()
+					})
+				}
+				look()
+			})
+			s.Connect("tcp", addr)
+			run(t, l)
+			assert.True(t, s.Destroyed())
+		})
+	}
+}
+
+func closeAll(conn io.Closer, _ []byte, err error) {
+	if err == nil {
+		_ = conn.Close()
+	}
+}
+
+// An address that cannot be had is told when the path's directory is missing, and by its own error.
+func TestTrapMissingDirectory(t *testing.T) {
+	s := evnet.NewServer(nil)
+	err := s.Listen("unix", filepath.Join(t.TempDir(), "missing", "socket"), nil)
+	assert.ErrorIs(t, err, os.ErrNotExist)
+	assert.Equal(t, "ENOENT", evnet.Code(err))
+	assert.False(t, s.Listening())
+}

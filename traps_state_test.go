@@ -1,0 +1,253 @@
+package evnet_test
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Traps in what Node's getters tell.
+
+// A socket that was never connected is new, and neither open nor closed; Closed does not come before
+// the socket is destroyed.
+func TestTrapNewSocket(t *testing.T) {
+	l := evnet.NewLoop()
+	s := client(l)
+	assert.Equal(t, evnet.StateNew, s.ReadyState())
+	assert.Equal(t, "new", s.ReadyState().String())
+	assert.False(t, s.Closed())
+	assert.True(t, s.Readable())
+	assert.True(t, s.Writable())
+	s.Connect("tcp", closedPort(t))
+	assert.Equal(t, evnet.StateOpening, s.ReadyState())
+	s.On.Error(func(error) { assert.Equal(t, evnet.StateClosed, s.ReadyState()) })
+	run(t, l)
+	assert.Equal(t, evnet.StateClosed, s.ReadyState())
+}
+
+// An accepted socket is open in Connection, and nothing of it was read.
+func TestTrapAcceptedSocketIsOpen(t *testing.T) {
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		assert.Equal(t, evnet.StateOpen, s.ReadyState())
+		assert.False(t, s.Connecting())
+		assert.False(t, s.Pending())
+		assert.True(t, s.Readable())
+		assert.True(t, s.Writable())
+		assert.False(t, s.Flowing())
+		assert.False(t, s.Paused())
+		assert.Zero(t, s.BytesRead())
+		assert.Same(t, server, s.Server())
+		assert.Equal(t, server.Address().String(), s.LocalAddr().String())
+		assert.Equal(t, 1, server.Connections())
+		s.On.Connect(func() { t.Error("it was connected already") })
+		s.On.Ready(func() { t.Error("it was ready already") })
+		s.Resume()
+		_ = server.Close(nil)
+	})
+	c := client(l)
+	c.On.Ready(func() { _, _ = c.WriteString("x"); c.End() })
+	c.Resume()
+	c.Connect("tcp", addr)
+	run(t, l)
+}
+
+// Whatever an encoding makes of them, lengths count bytes.
+func TestTrapLengthsAreBytes(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{})
+	_, err := s.WriteString("é€😀")
+	require.NoError(t, err)
+	assert.Equal(t, 9, s.BufferedAmount())
+	assert.EqualValues(t, 9, s.BytesWritten())
+	require.NoError(t, s.SetEncoding("utf8"))
+	require.NoError(t, s.Unshift([]byte("€")))
+	assert.Equal(t, 3, s.ReadableLength())
+	aside(l, func() {
+		_, _ = io.ReadFull(peer, make([]byte, 4))
+		s.Loop().Do(func() {
+			assert.LessOrEqual(t, s.BufferedAmount(), 9, "what has left does not wait")
+			s.Destroy(nil)
+			assert.Zero(t, s.BufferedAmount())
+		})
+	})
+	run(t, l)
+	assert.EqualValues(t, 9, s.BytesWritten())
+}
+
+// Connections needs no callback, and Timeout has no undefined.
+func TestTrapGetters(t *testing.T) {
+	l := evnet.NewLoop()
+	s := client(l)
+	assert.Zero(t, s.Timeout())
+	require.NoError(t, s.SetTimeout(time.Second))
+	assert.Equal(t, time.Second, s.Timeout())
+	assert.Error(t, s.SetTimeout(-1))
+	assert.Equal(t, time.Second, s.Timeout(), "what was refused does not show")
+	require.NoError(t, s.SetTimeout(0))
+	assert.Zero(t, s.Timeout())
+
+	var server *evnet.Server
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		server = a.Server()
+		assert.Equal(t, 1, server.Connections(), "though it listens no more")
+		a.Destroy(nil)
+		assert.Zero(t, server.Connections(), "before its Close")
+		c.Resume()
+	})
+	run(t, l)
+}
+
+// A Unix socket knows no reset: it is destroyed, and nothing is thrown.
+func TestTrapResetOfUnixSocket(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := unixConns(t)
+	a, b := evnet.Wrap(here, &evnet.SocketOptions{Loop: l}), evnet.Wrap(there, &evnet.SocketOptions{Loop: l})
+	var got notes
+	b.On.End(got.say("end"))
+	b.On.Error(func(err error) { t.Error(err) })
+	b.Resume()
+	a.On.Error(func(err error) { t.Error(err) })
+	a.On.Close(func(hadError bool) { assert.False(t, hadError) })
+	l.AfterFunc(0, a.Reset)
+	run(t, l)
+	assert.Equal(t, notes{"end"}, got)
+}
+
+// Over a Unix socket too, the peer hears of a reset when what it sent was not read.
+func TestTrapUnixPeerDestroyedWithUnreadData(t *testing.T) {
+	if !onLinux {
+		t.Skip("the kernel decides")
+	}
+	l := evnet.NewLoop()
+	here, there := unixConns(t)
+	a, b := evnet.Wrap(here, &evnet.SocketOptions{Loop: l}), evnet.Wrap(there, &evnet.SocketOptions{Loop: l})
+	b.Pause()
+	a.Resume()
+	a.On.Error(func(err error) { assert.ErrorIs(t, err, syscall.ECONNRESET) })
+	a.On.Close(func(hadError bool) { assert.True(t, hadError) })
+	a.WriteThen([]byte("unread"), func(err error) {
+		assert.NoError(t, err)
+		b.Destroy(nil)
+	})
+	run(t, l)
+}
+
+// One Data holds at most 64 KiB, however much has come and however it was paused.
+func TestTrapChunksAreLimited(t *testing.T) {
+	want := random(8 * megabyte)
+	got, most, chunks := newSum(), 0, 0
+	l := evnet.NewLoop()
+	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		a.On.Data(func(p []byte) {
+			_, _ = got.Write(p)
+			most = max(most, len(p))
+			if chunks++; chunks%3 == 0 {
+				a.Pause()
+				l.AfterFunc(0, a.Resume)
+			}
+		})
+		_, _ = c.Write(want)
+		c.End()
+		l.AfterFunc(time.Millisecond, a.Resume)
+	})
+	run(t, l)
+	got.check(t, want)
+	assert.LessOrEqual(t, most, 64<<10)
+}
+
+// Pause before Connect: nothing is read, and a consumer that comes later does not change that.
+func TestTrapPausedBeforeConnect(t *testing.T) {
+	l := evnet.NewLoop()
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) { _, _ = s.WriteString("hello"); s.End(); s.Resume() })
+	s := client(l)
+	s.Pause()
+	var got notes
+	s.On.Data(got.chunk(""))
+	s.On.Ready(func() {
+		l.AfterFunc(20*time.Millisecond, func() {
+			assert.Zero(t, s.BytesRead())
+			assert.Empty(t, got)
+			assert.Equal(t, evnet.StateOpen, s.ReadyState())
+			s.Resume()
+			assert.Empty(t, got, "not before Resume has returned")
+		})
+	})
+	s.On.Close(func(bool) { _ = server.Close(nil) })
+	s.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, notes{"hello"}, got)
+}
+
+// AllowHalfOpen may be changed either way until End has been emitted.
+func TestTrapAllowHalfOpenAtRuntime(t *testing.T) {
+	for _, began := range []bool{false, true} {
+		l := evnet.NewLoop()
+		linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: began}, func(c, a *evnet.Socket) {
+			assert.Equal(t, began, a.AllowHalfOpen())
+			a.SetAllowHalfOpen(!began)
+			a.Resume()
+			c.Resume()
+			c.End()
+			a.On.End(func() {
+				assert.Equal(t, evnet.StateWriteOnly, a.ReadyState())
+				l.AfterFunc(20*time.Millisecond, func() {
+					want := evnet.StateClosed
+					if !began {
+						want = evnet.StateWriteOnly
+					}
+					assert.Equal(t, want, a.ReadyState())
+					a.End()
+				})
+			})
+		})
+		run(t, l)
+	}
+}
+
+// What is left of a character comes before End, but not if the socket fails; a byte order mark is
+// text like any other.
+func TestTrapEncodingAtTheEnd(t *testing.T) {
+	const mark = "\ufeff"
+	for name, c := range map[string]struct {
+		end  func(s *evnet.Socket)
+		want string
+	}{
+		"end":       {nil, mark + "a\ufffd"},
+		"destroyed": {func(s *evnet.Socket) { s.Destroy(nil) }, mark + "a"},
+		"failed":    {func(s *evnet.Socket) { s.Destroy(errors.New("a cause")) }, mark + "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, evnet.SocketOptions{})
+			require.NoError(t, s.SetEncoding("UTF-8"))
+			assert.EqualValues(t, "utf8", s.Encoding())
+			var got strings.Builder
+			events := 0
+			s.On.Error(func(error) {})
+			s.On.Data(func(p []byte) { events++; got.Write(p) })
+			aside(l, func() {
+				_, _ = io.WriteString(peer, mark+"a")
+				_, _ = io.WriteString(peer, "\xe2") // no event
+				_, _ = io.WriteString(peer, "\x82")
+				if c.end == nil {
+					_ = peer.Close()
+					return
+				}
+				l.Do(func() { c.end(s) })
+			})
+			run(t, l)
+			assert.Equal(t, c.want, got.String())
+			assert.LessOrEqual(t, events, 2)
+		})
+	}
+}

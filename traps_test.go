@@ -1,0 +1,299 @@
+package evnet_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Traps of Node that evnet does not have; differences_test.go lists who holds which.
+
+// An accepted socket that nobody reads is shown by Sockets, and IdleTimeout ends it, so that the
+// server can close.
+func TestTrapUnreadSocketIsBounded(t *testing.T) {
+	l := evnet.NewLoop()
+	var unread *evnet.Socket
+	var server *evnet.Server
+	server, addr := serve(t, l, &evnet.ServerOptions{IdleTimeout: 20 * time.Millisecond}, func(s *evnet.Socket) {
+		unread = s
+		s.On.Data(func([]byte) { t.Error("it is not read") }).Off()
+		require.NoError(t, server.Close(nil))
+		assert.Equal(t, []*evnet.Socket{s}, server.Sockets())
+		assert.Equal(t, 1, server.Connections())
+	})
+	closed := false
+	server.On.Close(func() { closed = true })
+	c := client(l)
+	c.On.Ready(func() { _, _ = c.WriteString("x"); _ = c.Close() })
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.True(t, closed)
+	assert.ErrorIs(t, unread.Err(), os.ErrDeadlineExceeded)
+	assert.Empty(t, server.Sockets())
+	assert.Zero(t, server.Connections())
+}
+
+// A client that has ended and does not read the answer is ended by CloseTimeout.
+func TestTrapUnreadAnswerIsBounded(t *testing.T) {
+	l := evnet.NewLoop()
+	linked(t, l, &evnet.SocketOptions{CloseTimeout: 20 * time.Millisecond}, nil, func(c, a *evnet.Socket) {
+		a.On.Data(func([]byte) {})
+		a.On.Error(func(error) {}) // reset, for what was not read
+		_, _ = a.WriteString("answer")
+		c.End()
+		c.On.End(func() { t.Error("it is not read") })
+		c.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
+		c.On.Close(func(hadError bool) { assert.True(t, hadError) })
+	})
+	run(t, l)
+}
+
+// SetTimeout registers nothing, however often it is called: one time, one Timeout.
+func TestTrapSetTimeoutRegistersNothing(t *testing.T) {
+	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
+		before := b.s.ListenerCount(evnet.EventTimeout)
+		for range 3 {
+			require.NoError(t, b.s.SetTimeout(2*second))
+		}
+		assert.Equal(t, before, b.s.ListenerCount(evnet.EventTimeout))
+		b.destroyAt(9 * second)
+		b.finally(func() { assert.Equal(t, []time.Duration{2 * second}, b.at) })
+	})
+}
+
+// A socket that connects again starts clean: no old bytes, counters at 0, a live timer, the listeners
+// it had and no more.
+func TestTrapConnectingAgainStartsClean(t *testing.T) {
+	l := evnet.NewLoop()
+	words := []string{"old", "new"}
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		s.On.Error(func(error) {})
+		s.Resume()
+		_, _ = s.WriteString(words[0])
+		words = words[1:]
+	})
+	c := client(l)
+	count := func() (n int) {
+		for _, e := range []evnet.Event{evnet.EventConnect, evnet.EventClose, evnet.EventData, evnet.EventEnd, evnet.EventTimeout} {
+			n += c.ListenerCount(e)
+		}
+		return n
+	}
+	round, timeouts, listeners := 0, 0, 0
+	var got notes
+	c.On.Timeout(func() {
+		if timeouts++; round == 2 {
+			c.End()
+		}
+	})
+	c.On.Ready(func() {
+		round++
+		if round == 1 {
+			require.NoError(t, c.SetTimeout(20*time.Millisecond))
+			var look func()
+			look = func() { // until it has read ahead
+				if c.ReadableLength() == 0 {
+					l.Post(look)
+					return
+				}
+				c.Destroy(nil)
+			}
+			look()
+			listeners = count()
+			return
+		}
+		assert.Equal(t, listeners, count())
+		assert.Zero(t, c.ReadableLength())
+		assert.Zero(t, c.BytesRead())
+		assert.Zero(t, c.BytesWritten())
+		assert.NoError(t, c.Err())
+		c.Once.Data(got.chunk(""))
+		c.Resume()
+	})
+	c.On.Close(func(bool) {
+		if round == 1 {
+			c.Connect("tcp", addr)
+			return
+		}
+		_ = server.Close(nil)
+	})
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, notes{"new"}, got)
+	assert.Positive(t, timeouts, "the timer is alive")
+}
+
+// The timer of the first connection is that of the second too.
+func TestTrapConnectingAgainKeepsTheTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: mute{}})
+		require.NoError(t, s.SetTimeout(2*second))
+		began := time.Now()
+		s.Once.Close(func(bool) {
+			s.Connect("tcp", "name.example:1")
+			assert.Equal(t, 2*second, s.Timeout())
+		})
+		s.On.Timeout(func() {
+			assert.Equal(t, 3*second, time.Since(began))
+			s.Destroy(nil)
+		})
+		s.Connect("tcp", "name.example:1")
+		l.AfterFunc(second, func() { s.Destroy(nil) })
+		run(t, l)
+		assert.Equal(t, 3*second, time.Since(began))
+	})
+}
+
+// Close has a boolean, whatever became of the socket, and Err has the cause.
+func TestTrapCloseArgument(t *testing.T) {
+	cause := boom("boom")
+	for name, c := range map[string]struct {
+		end  func(s *evnet.Socket, l *evnet.Loop)
+		want error // nil: Close(false)
+	}{
+		"destroyed, never connected":             {func(s *evnet.Socket, _ *evnet.Loop) { s.Destroy(nil) }, nil},
+		"destroyed for a cause, never connected": {func(s *evnet.Socket, _ *evnet.Loop) { s.Destroy(cause) }, cause},
+		"reset, never connected":                 {func(s *evnet.Socket, _ *evnet.Loop) { s.Reset() }, evnet.ErrSocketClosed},
+		"closed, never connected":                {func(s *evnet.Socket, _ *evnet.Loop) { _ = s.Close() }, nil},
+		"bad address":                            {func(s *evnet.Socket, _ *evnet.Loop) { s.Connect("tcp", "") }, nil},
+		"destroyed while connecting": {func(s *evnet.Socket, _ *evnet.Loop) {
+			s.Connect("tcp", closedPort(t))
+			s.Destroy(nil)
+		}, nil},
+		"destroyed twice": {func(s *evnet.Socket, _ *evnet.Loop) {
+			s.Destroy(nil)
+			s.Destroy(cause)
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := client(l)
+			var args []bool
+			var told error
+			s.On.Error(func(err error) { told = err })
+			s.On.Close(func(hadError bool) { args = append(args, hadError) })
+			c.end(s, l)
+			run(t, l)
+			if name == "bad address" {
+				require.Error(t, told)
+				c.want = told
+			}
+			assert.Equal(t, []bool{c.want != nil}, args)
+			assert.Equal(t, c.want, told)
+			assert.Equal(t, c.want, s.Err())
+		})
+	}
+}
+
+// A write that comes too late is refused, and harms nothing: the answer still arrives.
+func TestTrapLateWriteHarmsNothing(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		watch := func(s *evnet.Socket, name string) {
+			s.On.Error(func(err error) { t.Error(name, err) })
+			s.On.Close(func(hadError bool) { assert.False(t, hadError, name) })
+		}
+		watch(c, "client")
+		watch(a, "server")
+		late := func(s *evnet.Socket) {
+			_, err := s.WriteString("late")
+			assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
+			assert.NotErrorIs(t, err, net.ErrClosed)
+			s.WriteThen([]byte("late"), func(err error) { assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd) })
+			s.End()
+		}
+		c.On.Data(got.chunk(""))
+		c.End()
+		late(c)
+		a.Resume()
+		a.On.End(func() {
+			_, err := a.WriteString("answer")
+			assert.NoError(t, err, "this side ends after the listeners")
+			a.On.Finish(func() { late(a) })
+		})
+	})
+	run(t, l)
+	assert.Equal(t, notes{"answer"}, got)
+}
+
+// Both addresses stay readable, in Error, in Close and for ever.
+func TestTrapAddressesStay(t *testing.T) {
+	l := evnet.NewLoop()
+	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+		local, remote := c.Conn().LocalAddr(), c.Conn().RemoteAddr()
+		for s, want := range map[*evnet.Socket][2]net.Addr{c: {local, remote}, a: {remote, local}} {
+			check := func() {
+				assert.Equal(t, want[0].String(), s.LocalAddr().String())
+				assert.Equal(t, want[1].String(), s.RemoteAddr().String())
+			}
+			s.On.Error(func(error) { check() })
+			s.On.Close(func(bool) { check(); l.AfterFunc(0, check) })
+		}
+		c.Destroy(errors.New("a cause"))
+		a.Resume()
+	})
+	run(t, l)
+}
+
+// A Listen that fails has told so when it returns, and its callback is gone with it.
+func TestTrapListenFailsAtOnce(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	l := evnet.NewLoop()
+	s := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+	var got notes
+	s.On.Listening(got.say("listening"))
+	s.On.Error(func(error) { t.Error("told twice") })
+	require.Error(t, s.Listen("tcp", taken.Addr().String(), got.say("first")))
+	assert.False(t, s.Listening())
+	require.NoError(t, s.Listen("tcp", "localhost:0", got.say("second")))
+	assert.True(t, s.Listening(), "a host name needs no waiting")
+	assert.NotNil(t, s.Address())
+	require.ErrorIs(t, s.Listen("tcp", "127.0.0.1:0", got.say("third")), evnet.ErrServerAlreadyListening)
+	l.AfterFunc(0, func() { assert.NoError(t, s.Close(got.say("closed"))) })
+	run(t, l)
+	require.NoError(t, s.Listen("tcp", "127.0.0.1:0", nil))
+	l.AfterFunc(0, func() { assert.NoError(t, s.Close(nil)) })
+	run(t, l)
+	assert.Equal(t, notes{"listening", "second", "closed", "listening"}, got)
+}
+
+// Who waits for Drain alone is not left waiting when the socket dies.
+func TestTrapProducerIsWoken(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	defer peer.Close()
+	told := 0
+	s.WriteThen([]byte("never taken"), func(err error) {
+		assert.ErrorIs(t, err, evnet.ErrDestroyed)
+		told++
+	})
+	require.True(t, s.NeedDrain())
+	s.On.Close(func(bool) {
+		assert.Equal(t, 1, told)
+		assert.False(t, s.NeedDrain())
+	})
+	aside(l, func() {
+		_, err := s.ReadFrom(io.LimitReader(forever{}, 1<<20))
+		assert.ErrorIs(t, err, evnet.ErrDestroyed)
+	})
+	l.AfterFunc(time.Millisecond, func() { s.Destroy(nil) })
+	run(t, l)
+}
+
+// forever is a reader without an end.
+type forever struct{}
+
+func (forever) Read(p []byte) (int, error) { return len(p), nil }
