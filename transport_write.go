@@ -1,0 +1,175 @@
+package evnet
+
+import (
+	"io"
+	"net"
+	"slices"
+)
+
+// The writing half of a transport.
+
+// tryWrite writes what the conn takes without blocking: nothing, if it cannot tell. s.mu is held
+// and the writer is not there.
+func (t *transport) tryWrite(p []byte) (int, error) {
+	if t.raw == nil {
+		return 0, nil
+	}
+	return t.raw.tryWrite(p)
+}
+
+// startWriting lets the writer empty the socket's queue, and send the end if that is asked for.
+// s.mu is held.
+func (t *transport) startWriting() {
+	if t.writing || t.gone {
+		return
+	}
+	t.writing = true
+	if t.raw != nil {
+		t.s.loop.spawn(t.writeWhenReady)
+	} else {
+		t.s.loop.spawn(t.writeBlocking)
+	}
+}
+
+// writeWhenReady is the writer of a kernel socket: each time there is room it writes what fits.
+func (t *transport) writeWhenReady() {
+	s := t.s
+	for {
+		var failed error
+		err := t.raw.whenWritable(func(write func([]byte) (int, error)) bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if t.gone {
+				return true
+			}
+			moved, err := s.out.writeTo(s, write)
+			failed = err
+			s.out.failed = err != nil // before the end that the reader may see then is believed
+			if moved && err == nil {
+				s.loop.event(s.progressed)
+			}
+			return err != nil || s.out.sendable() == 0
+		})
+		if failed == nil {
+			failed = err
+		}
+		if !t.goOn(failed) {
+			return
+		}
+	}
+}
+
+// writeBlocking is the writer of any other conn.
+func (t *transport) writeBlocking() {
+	s := t.s
+	for {
+		s.mu.Lock()
+		var batch [][]byte
+		if !t.gone { // else the queue is that of another connection by now
+			batch = s.out.take(maxBatch)
+		}
+		s.mu.Unlock()
+		var failed error
+		for _, p := range batch {
+			for piece := range slices.Chunk(p, maxChunk) { // so that progress shows
+				n, err := writeAll(t.conn, piece)
+				s.mu.Lock()
+				if t.gone {
+					s.mu.Unlock()
+					return
+				}
+				s.out.took(s, n)
+				s.mu.Unlock()
+				if failed = err; err != nil {
+					break
+				}
+			}
+			if failed != nil {
+				break
+			}
+			s.mu.Lock()
+			if !t.gone {
+				s.out.completed(s)
+			}
+			s.mu.Unlock()
+		}
+		if len(batch) > 0 && failed == nil {
+			s.loop.event(s.progressed)
+		}
+		if !t.goOn(failed) {
+			return
+		}
+	}
+}
+
+// writeAll also copes with a conn that takes a part and reports no error.
+func writeAll(conn net.Conn, p []byte) (int, error) {
+	written := 0
+	for written < len(p) {
+		n, err := conn.Write(p[written:])
+		if n < 0 || n > len(p)-written || n == 0 && err == nil {
+			return written, io.ErrShortWrite
+		}
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// goOn reports whether the writer has more to do. When all is written it sends the end, if asked.
+func (t *transport) goOn(failed error) bool {
+	s := t.s
+	s.mu.Lock()
+	if t.gone {
+		s.mu.Unlock()
+		return false
+	}
+	if failed != nil {
+		t.writing = false
+		s.writeFailed(failed)
+		return false
+	}
+	if s.out.sendable() > 0 {
+		s.mu.Unlock()
+		return true
+	}
+	if s.out.wantsEnd() && t.raw == nil {
+		s.out.endSent, t.ending = true, true
+		s.loop.tick(s.finished)
+		s.mu.Unlock()
+		err := t.sendEnd()
+		s.mu.Lock()
+		t.ending = false
+		s.loop.tick(s.bothEnded)
+		if err != nil && !t.gone {
+			t.writing = false
+			s.writeFailed(err)
+			return false
+		}
+	}
+	t.writing = false
+	if err := s.flushEnd(); err != nil {
+		s.writeFailed(err)
+		return false
+	}
+	s.mu.Unlock()
+	return false
+}
+
+// sendEnd ends this side of the conn: by half, or, where that is unknown, whole.
+func (t *transport) sendEnd() error {
+	if c, ok := t.conn.(halfCloser); ok {
+		return c.CloseWrite()
+	}
+	return t.conn.Close()
+}
+
+type halfCloser interface{ CloseWrite() error }
+
+// halfCloses reports whether the conn may be half open. If not, reading fails once sendEnd was
+// called, and that is the end, not a failure.
+func (t *transport) halfCloses() bool {
+	_, ok := t.conn.(halfCloser)
+	return ok
+}
