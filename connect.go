@@ -80,6 +80,9 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	d.ctx, d.cancelAll = context.WithCancel(ctx)
 	d.unwatch = context.AfterFunc(ctx, func() { d.fail(ctx.Err()) })
 	s.touch()
+	if s.out.ending { // End was called on a new socket
+		s.closingPhase()
+	}
 	s.mu.Unlock()
 	if host == "" {
 		s.loop.tick(func() { d.next(nil) })

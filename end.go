@@ -240,9 +240,10 @@ func (s *Socket) bothEnded() {
 	s.mu.Unlock()
 }
 
-// closingPhase starts the time that SocketOptions.CloseTimeout allows. s.mu is held.
+// closingPhase starts the time that SocketOptions.CloseTimeout allows, once there is something to
+// close. s.mu is held.
 func (s *Socket) closingPhase() {
-	if s.set.CloseTimeout > 0 && s.closeTimer == nil && !s.destroyed {
+	if s.set.CloseTimeout > 0 && s.closeTimer == nil && (s.tr != nil || s.dial != nil) {
 		var timer *time.Timer
 		timer = time.AfterFunc(s.set.CloseTimeout, func() {
 			s.mu.Lock()

@@ -20,7 +20,7 @@ type pipe struct {
 
 // Pipe writes everything the socket receives to dst, and makes it flow. When dst is a *Socket, its
 // own pace holds this socket back (with several destinations the slowest one does), it may run on
-// another loop, and it is ended when this socket's peer ends. Any other writer is called on the
+// another loop, and it is ended when this socket's peer ends, or has ended already. Any other writer is called on the
 // loop, must not block for long, and is left open: close it in On.End. dst may be the socket
 // itself: an echo.
 //
@@ -51,7 +51,7 @@ func (s *Socket) link(l *pipe) {
 		return
 	}
 	s.in.pipes = append(slices.Clip(s.in.pipes), l)
-	over := l.relay != nil && s.in.ended
+	over := s.in.ended && (l.relay != nil || !s.destroyed) // a destroyed one may connect again
 	s.mu.Unlock()
 	if l.sock != nil {
 		l.sock.mu.Lock()
@@ -66,11 +66,18 @@ func (s *Socket) link(l *pipe) {
 		}
 		l.checkRoom()
 	}
-	if over {
+	switch {
+	case over && l.relay != nil:
 		l.end()
-		return
+	case over:
+		s.loop.tick(func() { // what this callback still writes to dst comes before its end
+			if slices.Contains(s.pipes(), l) {
+				l.end()
+			}
+		})
+	default:
+		s.Resume()
 	}
-	s.Resume()
 }
 
 // Unpipe undoes Pipe to dst, or all of them for nil; when none is left the socket is paused. Node:

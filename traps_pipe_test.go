@@ -1,0 +1,121 @@
+package evnet_test
+
+import (
+	"io"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A source that has ended already ends its destination too, after what is written in the same
+// callback.
+func TestTrapPipeAfterTheEnd(t *testing.T) {
+	l := evnet.NewLoop()
+	var got notes
+	linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+		c.End()
+		c.Resume()
+		a.Resume()
+		a.On.End(func() {
+			l.AfterFunc(0, func() {
+				linked(t, l, nil, nil, func(dst, far *evnet.Socket) {
+					far.On.Data(got.chunk(""))
+					far.On.End(got.say("end"))
+					a.Pipe(dst)
+					_, err := dst.WriteString("last words")
+					assert.NoError(t, err)
+					dst.Resume()
+					dst.On.Finish(a.End)
+				})
+			})
+		})
+	})
+	run(t, l)
+	assert.Equal(t, notes{"last words", "end"}, got)
+}
+
+// A Pipe that is undone at once has ended nothing; one of a closed socket waits for its next
+// connection.
+func TestTrapPipeAfterTheEndUndone(t *testing.T) {
+	l := evnet.NewLoop()
+	linked(t, l, nil, nil, func(dst, far *evnet.Socket) {
+		linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+			c.End()
+			c.Resume()
+			a.Resume()
+			a.On.End(func() {
+				a.Pipe(dst)
+				a.Unpipe(dst)
+				a.End()
+			})
+			a.On.Close(func(bool) {
+				a.Pipe(dst)
+				l.AfterFunc(0, func() {
+					assert.True(t, dst.Writable())
+					a.Unpipe(dst)
+					dst.Destroy(nil)
+					far.Resume()
+				})
+			})
+		})
+	})
+	run(t, l)
+}
+
+// Pause is not undone by a destination that drains.
+func TestTrapPauseBehindAPipe(t *testing.T) {
+	l := evnet.NewLoop()
+	s, source := wrapped(l, evnet.SocketOptions{})
+	dst, far := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	s.Pipe(dst)
+	drained := false
+	dst.On.Drain(func() {
+		drained = true
+		l.AfterFunc(time.Millisecond, func() {
+			assert.True(t, s.Paused())
+			assert.False(t, s.Flowing())
+			s.Destroy(nil)
+			dst.Destroy(nil)
+		})
+	})
+	aside(l, func() { _, _ = io.WriteString(source, "much") })
+	var look func()
+	look = func() {
+		if !dst.NeedDrain() {
+			l.Post(look)
+			return
+		}
+		s.Pause()
+		aside(l, func() { _, _ = io.ReadFull(far, make([]byte, 4)) })
+	}
+	l.Post(look)
+	run(t, l)
+	assert.True(t, drained)
+}
+
+// CloseTimeout has nothing to bound before there is a connection: End on a new socket leaves no timer
+// behind. It counts from Connect.
+func TestTrapCloseTimeoutOfANewSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, CloseTimeout: 3 * second, Resolver: mute{}})
+		s.End()
+		run(t, l)
+		time.Sleep(9 * second) // of the bubble: no time passes
+		assert.False(t, s.Destroyed())
+		assert.Equal(t, evnet.StateReadOnly, s.ReadyState())
+
+		began := time.Now()
+		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
+		s.Connect("tcp", "name.example:1")
+		run(t, l)
+		require.True(t, s.Destroyed())
+		assert.Equal(t, 3*second, time.Since(began))
+	})
+}
