@@ -51,6 +51,9 @@ func (s *Socket) link(l *pipe) {
 		return
 	}
 	s.in.pipes = append(slices.Clip(s.in.pipes), l)
+	if l.relay != nil {
+		s.in.joining = false
+	}
 	over := l.relay != nil && s.in.ended
 	s.mu.Unlock()
 	if l.sock != nil {
