@@ -54,7 +54,7 @@ func (m *mixed) took(p []byte) {
 // consumed is what each consumer on the loop does with a chunk.
 func (m *mixed) consumed(p []byte) {
 	m.took(p)
-	if len(m.ops) > 0 && m.ops[0].inside {
+	if len(m.ops) > 0 && m.ops[0].inside && m.ops[0].what != "chunks" { // which OnRead might pause
 		m.next(len(p))
 	}
 }
@@ -76,6 +76,12 @@ func (m *mixed) drive() {
 func (m *mixed) next(delivered int) {
 	op := m.ops[0]
 	m.ops, m.wait = m.ops[1:], 0
+	switch op.what {
+	case "none", "data", "onread", "scan", "scan lines", "chunks", "pipe", "pause", "blip":
+		if m.ranges.Load() > 0 {
+			return // they are refused, or would stop the range, and nobody would resume
+		}
+	}
 	switch op.what {
 	case "none":
 		m.clear()
@@ -128,21 +134,16 @@ func (m *mixed) next(delivered int) {
 			})
 		}
 	case "pipe":
-		if m.clear(); m.ranges.Load() == 0 {
-			m.on = true
-			m.s.Pipe(m)
-		}
+		m.clear()
+		m.on = true
+		m.s.Pipe(m)
 	case "pause":
-		if m.ranges.Load() == 0 {
-			m.s.Pause()
-		}
+		m.s.Pause()
 	case "resume":
 		m.resume()
 	case "blip":
-		if m.ranges.Load() == 0 {
-			m.s.Pause()
-			m.resume()
-		}
+		m.s.Pause()
+		m.resume()
 	case "encoding":
 		_ = m.s.SetEncoding([]evnet.Encoding{evnet.UTF8, evnet.Latin1, evnet.ASCII}[op.n%3])
 	case "unshift":
@@ -181,14 +182,14 @@ func (m *mixed) next(delivered int) {
 	}
 }
 
-// clear leaves no consumer, but for a range over Chunks, which leaves by itself.
+// clear leaves no consumer.
 func (m *mixed) clear() {
 	m.on = false
 	m.data.Off()
 	_ = m.s.OnRead(nil)
 	_ = m.s.Scan(nil, 0, nil)
 	m.s.Unpipe(nil)
-	if m.ranges.Load() == 0 && m.s.Paused() {
+	if m.s.Paused() {
 		m.data = m.s.On.Data(m.consumed) // so that nothing is dropped
 		m.s.Resume()
 		m.data.Off()
@@ -212,6 +213,7 @@ func (m *mixed) settle() {
 		return
 	}
 	m.clear()
+	m.on = true
 	m.data = m.s.On.Data(m.consumed)
 	m.s.Resume()
 }
