@@ -133,7 +133,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 		s.unwatch = nil
 	}
 	s.out.drop(s.dropError(err))
-	tr, dial, opened, callbacksFirst := s.tr, s.dial, s.opened, s.out.failedHere
+	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.dial, s.opened, s.out.failedHere, s.onConnect
 	relay, whole := s.relay, err == nil && !reset && s.in.ended && s.out.finished
 	s.tr, s.dial = nil, nil
 	if tr != nil {
@@ -142,6 +142,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.endChunks(s.cause())
 	s.mu.Unlock()
 	s.wakeReadFrom()
+	onConnect.Off()
 
 	if dial != nil {
 		dial.cancel()

@@ -123,13 +123,14 @@
 //   - All connections: a server has Shutdown, CloseAllConnections and Sockets.
 //   - Closing a server: Close is emitted once, after the Close of its last socket; on a server that
 //     does not listen, Close returns ErrServerNotRunning and emits nothing.
-//   - Listening: Listen binds before it returns and returns the error, whatever the host. One
-//     callback for each call.
-//   - Several addresses: they race as in RFC 8305; a slow attempt is not given up; the error lists
-//     every attempt.
+//   - Listening: Listen binds before it returns and returns the error, whatever the host.
+//   - Callbacks of a call: that of a Listen or Connect that failed is forgotten.
+//   - Several addresses: they race as in RFC 8305, also those of one Family; a slow attempt is not
+//     given up; the error lists every attempt. A local address that cannot be had fails the attempt.
 //   - Lookups and contexts: an empty or useless answer of the resolver, and a context that has ended
 //     already, end in Error and Close, and nothing is started. A Resolver's answers are typed.
-//   - Keep-alive: it and TCP_NODELAY are on, as everywhere in Go; times are time.Durations.
+//   - Keep-alive: it and TCP_NODELAY are on, as everywhere in Go; times are time.Durations; setting
+//     them on a conn that has none is errors.ErrUnsupported.
 //   - Messages: one Data is not one message, here as there; Scan makes messages of the stream.
 //   - Encodings: utf16le never lets half a character out, and a second SetEncoding flushes what the
 //     first held.
@@ -145,11 +146,13 @@
 //   - Off: it takes effect at once, also during an emit.
 //   - Resets: Reset on a conn that knows no reset destroys it.
 //   - What Run leaves: what is open but not referenced when Run ends is destroyed, with its Close.
-//   - Lengths: they count bytes, and BufferedAmount those that still wait.
+//   - Lengths: they count bytes, BufferedAmount those that still wait, and BytesWritten all that Write
+//     took, also what Destroy has dropped.
 //   - Getters: Connections tells at once; Timeout is 0 where none was set.
 //   - Listeners: emit is not public, and a socket has no listeners of its own to lose.
 //   - Putting back: Unshift after End returns an error and does nothing else.
-//   - Consumers: OnRead, Scan and Chunks need to be alone; a second one is refused.
+//   - Consumers: OnRead, Scan and Chunks need to be alone; a second one is refused, and so is any on a
+//     socket in a Relay.
 //   - Block lists: UnmarshalJSON replaces the rules, and refuses a text that is no rule.
 package evnet
 
@@ -169,13 +172,13 @@ func CreateServer(onConnection func(*Socket)) *Server {
 }
 
 // Connect makes a socket on DefaultLoop and connects it. onConnect, which may be nil, is called
-// once on Connect. Register further callbacks on the result before Run, or inside a callback. Any
-// failure, of the arguments too, is told by Error and Close. Node: net.connect,
-// net.createConnection.
+// once on Connect, and never if this attempt fails. Register further callbacks on the result before
+// Run, or inside a callback. Any failure, of the arguments too, is told by Error and Close. Node:
+// net.connect, net.createConnection.
 func Connect(network, address string, onConnect func()) *Socket {
 	s := NewSocket(nil)
 	if onConnect != nil {
-		s.Once.Connect(onConnect)
+		s.onConnect = s.Once.Connect(onConnect)
 	}
 	s.Connect(network, address)
 	return s

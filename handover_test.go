@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -82,7 +83,7 @@ func TestDetachInsideScan(t *testing.T) {
 // What Detach has given back is not written over by the next connection's Scan.
 func TestDetachedRestIsTheCallers(t *testing.T) {
 	l := evnet.NewLoop()
-	first, second := "go\nkept and kept", strings.Repeat("overwritten\n", 10)
+	first, second := "go\nkept and kept", "overwritten all"
 	server, addr := serve(t, l, nil, func(a *evnet.Socket) {
 		_, _ = a.WriteString(first)
 		first = second
@@ -260,4 +261,27 @@ func TestPipeToTheFullThenConnect(t *testing.T) {
 	})
 	s.Destroy(boom("first"))
 	run(t, l)
+}
+
+// Where the peer has closed, and the reader was about to tell, Detach succeeds all the same.
+func TestDetachFromAClosedPipe(t *testing.T) {
+	for range 300 {
+		l := evnet.NewLoop()
+		s, peer := wrapped(l, evnet.SocketOptions{})
+		l.Post(func() {
+			l.Post(func() {
+				go func() { _ = peer.Close() }()
+				for range 10 {
+					runtime.Gosched()
+				}
+				conn, rest, err := s.Detach()
+				require.NoError(t, err)
+				assert.Empty(t, rest)
+				_, err = conn.Read(make([]byte, 1))
+				assert.Equal(t, io.EOF, err)
+				_ = conn.Close()
+			})
+		})
+		run(t, l)
+	}
 }

@@ -51,6 +51,9 @@ func (s *Socket) link(l *pipe) {
 		return
 	}
 	s.in.pipes = append(slices.Clip(s.in.pipes), l)
+	if l.relay != nil {
+		s.in.joining = false
+	}
 	over := s.in.ended && (l.relay != nil || !s.destroyed) // a destroyed one may connect again
 	s.mu.Unlock()
 	if l.sock != nil {
@@ -80,12 +83,15 @@ func (s *Socket) link(l *pipe) {
 	}
 }
 
-// Unpipe undoes Pipe to dst, or all of them for nil; when none is left the socket is paused. Node:
+// Unpipe undoes one Pipe to dst, or all of them for nil; when none is left the socket is paused. Node:
 // socket.unpipe. It leaves Relay alone.
 func (s *Socket) Unpipe(dst io.Writer) {
 	for _, l := range s.pipes() {
 		if l.relay == nil && (dst == nil || sameWriter(l.dst, dst)) {
 			s.unpipe(l)
+			if dst != nil {
+				return
+			}
 		}
 	}
 }

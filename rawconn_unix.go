@@ -62,8 +62,10 @@ func (r *rawConn) untilReset() error {
 	var peeked [1]byte
 	var failed error
 	err := r.raw.Read(func(fd uintptr) bool {
-		_, _, failed = syscall.Recvfrom(int(fd), peeked[:], syscall.MSG_PEEK)
-		if failed == syscall.EAGAIN || failed == syscall.EINTR {
+		for failed = syscall.EINTR; failed == syscall.EINTR; {
+			_, _, failed = syscall.Recvfrom(int(fd), peeked[:], syscall.MSG_PEEK)
+		}
+		if failed == syscall.EAGAIN {
 			failed = nil
 		}
 		return failed != nil

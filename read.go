@@ -30,6 +30,7 @@ type inbound struct {
 	ended   bool // End was emitted
 	queued  bool // flow is among the loop's ticks
 	later   bool // Unshift was called: delivery waits for that tick
+	joining bool // Relay has ended the consumer, and is about to be the next
 
 	encoding Encoding
 	decoder  decoder
@@ -61,7 +62,7 @@ func (in *inbound) due() bool {
 
 // wanted reports whether data may be delivered now.
 func (in *inbound) wanted() bool {
-	return in.mode == flowing && in.blocked == 0 && !in.later && (in.chunks == nil || in.chunks.asked)
+	return in.mode == flowing && in.blocked == 0 && !in.later && !in.joining && (in.chunks == nil || in.chunks.asked)
 }
 
 // received takes what the transport has read; the bytes are borrowed. It runs on the loop.

@@ -91,7 +91,7 @@ func (r *relay) join(s *Socket) {
 	}
 	s.relay, s.halfOpen, s.in.onRead, s.in.scan = r, true, nil, nil
 	s.endChunks(ErrConsumed)
-	s.consumerGone() // what comes before link is held
+	s.in.joining = true
 	r.mu.Lock()
 	r.ends = append(r.ends, s)
 	r.left++

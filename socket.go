@@ -65,8 +65,9 @@ type Socket struct {
 	opened     bool // a conn was had, or is being made: there is something to close
 	held       bool // in the loop's table: keeps Run going
 	unref      bool
-	handshake  bool // a TLS handshake is under way: nothing is read or written yet
-	resetLater bool // Reset was called while connecting
+	handshake  bool     // a TLS handshake is under way: nothing is read or written yet
+	resetLater bool     // Reset was called while connecting
+	onConnect  Listener // of the function Connect: gone with its attempt
 
 	// The way to the end.
 	destroyed bool

@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -167,8 +168,8 @@ func (t *transport) recall() error {
 		return nil
 	}
 	t.interrupted = true
-	if err := t.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		return err
+	if err := t.conn.SetReadDeadline(time.Unix(1, 0)); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		return err // a net.Pipe that the peer has closed knows no deadline, and no waiting either
 	}
 	out := make(chan struct{})
 	t.parting, t.recalled = out, true

@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"testing"
@@ -118,4 +119,18 @@ func TestTrapCloseTimeoutOfANewSocket(t *testing.T) {
 		require.True(t, s.Destroyed())
 		assert.Equal(t, 3*second, time.Since(began))
 	})
+}
+
+// A destination that was given twice is taken away once for each time.
+func TestPipeTwiceToOne(t *testing.T) {
+	var got bytes.Buffer
+	l := evnet.NewLoop()
+	s, peer := wrapped(l, evnet.SocketOptions{})
+	s.Pipe(&got)
+	s.Pipe(&got)
+	s.Unpipe(&got)
+	s.Once.Data(func([]byte) { s.Unpipe(&got); assert.True(t, s.Paused()); s.Destroy(nil) })
+	aside(l, func() { _, _ = peer.Write([]byte("once")) })
+	run(t, l)
+	assert.Equal(t, "once", got.String())
 }

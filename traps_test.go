@@ -297,3 +297,18 @@ func TestTrapProducerIsWoken(t *testing.T) {
 type forever struct{}
 
 func (forever) Read(p []byte) (int, error) { return len(p), nil }
+
+// The callback given to Connect belongs to that attempt alone.
+func TestTrapCallbackOfAFailedConnect(t *testing.T) {
+	stale := 0
+	s := evnet.Connect("tcp", closedPort(t), func() { stale++ })
+	s.On.Error(func(error) {})
+	run(t, evnet.DefaultLoop)
+	assert.Zero(t, s.ListenerCount(evnet.EventConnect))
+	server := evnet.CreateServer(consume)
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	s.On.Ready(func() { s.Destroy(nil); _ = server.Close(nil) })
+	s.Connect("tcp", server.Address().String())
+	run(t, evnet.DefaultLoop)
+	assert.Zero(t, stale)
+}

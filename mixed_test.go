@@ -1,0 +1,322 @@
+package evnet_test
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"evnet"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+)
+
+// mixed is one socket whose bytes go to ever other consumers, while it is paused, resumed and given back
+// what it had delivered. Its fields belong to the loop, but for those under mu.
+type mixed struct {
+	l    *evnet.Loop
+	s    *evnet.Socket
+	ops  []mixedOp
+	wait int // turns for which the next op has waited for a callback
+
+	data   evnet.Listener
+	on     bool         // there is a consumer on the loop
+	ranges atomic.Int32 // over Chunks
+
+	mu     sync.Mutex
+	got    []byte // by all consumers
+	rest   []byte // by Detach, and from the conn afterwards, or by Relay's other end
+	failed string
+}
+
+type mixedOp struct {
+	what   string
+	n      int
+	inside bool // a callback, if one comes soon
+}
+
+func (m *mixed) fail(why string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed = why
+}
+
+func (m *mixed) took(p []byte) {
+	m.mu.Lock()
+	m.got = append(m.got, p...)
+	m.mu.Unlock()
+}
+
+// consumed is what each consumer on the loop does with a chunk.
+func (m *mixed) consumed(p []byte) {
+	m.took(p)
+	if len(m.ops) > 0 && m.ops[0].inside && m.ops[0].what != "chunks" { // which OnRead might pause
+		m.next(len(p))
+	}
+}
+
+func (m *mixed) Write(p []byte) (int, error) { m.consumed(p); return len(p), nil }
+
+// drive does one op in each turn of the loop.
+func (m *mixed) drive() {
+	if m.s.Destroyed() || len(m.ops) == 0 {
+		return
+	}
+	if m.wait++; !m.ops[0].inside || m.wait > 20 {
+		m.next(0)
+	}
+	m.l.AfterFunc(0, m.drive)
+}
+
+// next does the next op; the last delivered bytes of what was got may be put back.
+func (m *mixed) next(delivered int) {
+	op := m.ops[0]
+	m.ops, m.wait = m.ops[1:], 0
+	switch op.what {
+	case "none", "data", "onread", "scan", "scan lines", "chunks", "pipe", "pause", "blip":
+		if m.ranges.Load() > 0 {
+			return // they are refused, or would stop the range, and nobody would resume
+		}
+	}
+	switch op.what {
+	case "none":
+		m.clear()
+	case "data":
+		m.clear()
+		m.data = m.s.On.Data(m.consumed)
+		m.on = m.data.Err() == nil
+		m.resume()
+	case "onread":
+		m.clear()
+		n := op.n
+		m.on = nil == m.s.OnRead(func(p []byte) bool {
+			m.consumed(p)
+			if n++; n%3 == 0 {
+				m.l.AfterFunc(0, m.resume)
+			}
+			return n%3 != 0
+		})
+		m.resume()
+	case "scan lines":
+		m.clear()
+		m.on = nil == m.s.Scan(nil, 1<<20, func(line []byte) { m.consumed(append(line, '\n')) })
+		m.resume()
+	case "scan":
+		m.clear()
+		split := func(data []byte, atEOF bool) (int, []byte, error) {
+			n := op.n
+			switch {
+			case len(data) == 0 || !atEOF && len(data) < n:
+				return 0, nil, nil
+			case len(data) < n:
+				n = len(data)
+			}
+			return n, data[:n], nil
+		}
+		m.on = nil == m.s.Scan(split, 1<<20, m.consumed)
+		m.resume()
+	case "chunks":
+		if m.clear(); !m.s.Paused() {
+			m.ranges.Add(1)
+			aside(m.l, func() {
+				defer m.ranges.Add(-1)
+				left := op.n % 5
+				for p := range m.s.Chunks() { // nil with an error
+					m.took(p)
+					if left--; left < 0 {
+						break
+					}
+				}
+			})
+		}
+	case "pipe":
+		m.clear()
+		m.on = true
+		m.s.Pipe(m)
+	case "pause":
+		m.s.Pause()
+	case "resume":
+		m.resume()
+	case "blip":
+		m.s.Pause()
+		m.resume()
+	case "encoding":
+		_ = m.s.SetEncoding([]evnet.Encoding{evnet.UTF8, evnet.Latin1, evnet.ASCII}[op.n%3])
+	case "unshift":
+		if n := min(op.n, delivered); n > 0 {
+			m.mu.Lock()
+			back := m.got[len(m.got)-n:]
+			if m.s.Unshift(back) == nil {
+				m.got = m.got[:len(m.got)-n]
+			}
+			m.mu.Unlock()
+		}
+	case "destroy":
+		m.s.Destroy(nil)
+	case "reset":
+		m.s.Reset()
+	case "detach":
+		m.detach()
+	case "detach elsewhere":
+		aside(m.l, m.detach)
+	case "relay", "relay elsewhere":
+		m.data.Off()
+		m.s.Unpipe(nil)
+		other, peer := net.Pipe()
+		out := evnet.Wrap(other, &evnet.SocketOptions{Loop: m.l})
+		aside(m.l, func() {
+			if op.what != "relay" {
+				evnet.Relay(m.s, out, nil)
+			}
+			m.blocking(peer)
+		})
+		if op.what == "relay" {
+			evnet.Relay(m.s, out, nil)
+		}
+	case "end":
+		m.settle()
+	}
+}
+
+// clear leaves no consumer.
+func (m *mixed) clear() {
+	m.on = false
+	m.data.Off()
+	_ = m.s.OnRead(nil)
+	_ = m.s.Scan(nil, 0, nil)
+	m.s.Unpipe(nil)
+	if m.s.Paused() {
+		m.data = m.s.On.Data(m.consumed) // so that nothing is dropped
+		m.s.Resume()
+		m.data.Off()
+	}
+}
+
+// resume does so unless what comes would be dropped.
+func (m *mixed) resume() {
+	if m.on {
+		m.s.Resume()
+	}
+}
+
+// settle lets everything come, to the end.
+func (m *mixed) settle() {
+	if m.s.Destroyed() {
+		return
+	}
+	if m.ranges.Load() > 0 {
+		m.l.AfterFunc(0, m.settle)
+		return
+	}
+	m.clear()
+	m.on = true
+	m.data = m.s.On.Data(m.consumed)
+	m.s.Resume()
+}
+
+func (m *mixed) detach() {
+	conn, rest, err := m.s.Detach()
+	if err != nil {
+		if code := evnet.Code(err); code != evnet.Code(evnet.ErrWriteAfterEnd) && code != evnet.Code(evnet.ErrDestroyed) {
+			m.fail(err.Error())
+			m.s.Destroy(nil)
+		}
+		return // it has ended by itself
+	}
+	m.mu.Lock()
+	m.rest = rest
+	m.mu.Unlock()
+	aside(m.l, func() { m.blocking(conn) })
+}
+
+// blocking reads the conn to its end.
+func (m *mixed) blocking(conn net.Conn) {
+	more, err := io.ReadAll(conn)
+	if err != nil {
+		m.fail(err.Error())
+	}
+	m.mu.Lock()
+	m.rest = append(m.rest, more...)
+	m.mu.Unlock()
+	_ = conn.Close()
+}
+
+// Whoever consumes, and however that changes, each byte comes once and in order, Close is last, and Run
+// returns with nothing left.
+func TestMixedConsumers(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	kinds := []string{"tcp", "unix", "pipe"}
+	middle := []string{"none", "data", "onread", "scan", "scan lines", "chunks", "pipe", "pause", "resume", "blip", "unshift", "unshift", "encoding"}
+	finales := []string{"end", "end", "detach", "detach", "detach elsewhere", "relay", "relay elsewhere", "destroy", "reset"}
+	op := func(of []string) *rapid.Generator[mixedOp] {
+		return rapid.Custom(func(t *rapid.T) mixedOp {
+			return mixedOp{rapid.SampledFrom(of).Draw(t, "what"), rapid.IntRange(1, 3000).Draw(t, "n"), rapid.Bool().Draw(t, "inside")}
+		})
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		kind := rapid.SampledFrom(kinds).Draw(rt, "kind")
+		here, there := connKinds[kind](t)
+		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(1, 9000), rapid.IntRange(1, 150_000)), 0, 12).Draw(rt, "sizes")
+		cut := kind == "tcp" && rapid.IntRange(0, 9).Draw(rt, "cut") == 0 // the peer resets
+		m := &mixed{l: evnet.NewLoop()}
+		m.ops = append(rapid.SliceOfN(op(middle), 0, 25).Draw(rt, "ops"), op(finales).Draw(rt, "finale"))
+		finale := m.ops[len(m.ops)-1].what
+		m.s = evnet.Wrap(here, &evnet.SocketOptions{Loop: m.l, Logger: slog.New(slog.DiscardHandler)})
+		var events notes
+		m.s.On.End(events.say("end"))
+		m.s.On.Error(func(error) { events.say("error")() })
+		m.s.On.Close(func(bool) { events.say("close")() })
+		var all []byte
+		for i, n := range sizes {
+			for range n {
+				all = append(all, " \nabcdefghijklmnopqrstuvwxyz"[(len(all)*7+len(all)>>9+i)%28])
+			}
+		}
+		if len(all) > 0 {
+			all[len(all)-1] = '\n' // so that each line that Scan tells had one
+		}
+		aside(m.l, func() {
+			sent := 0
+			for _, n := range sizes {
+				if _, err := there.Write(all[sent : sent+n]); err != nil {
+					break
+				}
+				sent += n
+			}
+			c, half := there.(interface{ CloseWrite() error })
+			switch {
+			case cut:
+				_ = there.(*net.TCPConn).SetLinger(0)
+			case half:
+				_ = c.CloseWrite()
+				_, _ = io.Copy(io.Discard, there)
+			}
+			_ = there.Close()
+		})
+		m.l.Post(m.drive)
+		run(t, m.l)
+
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		total := append(m.got, m.rest...)
+		whole := !cut && finale != "destroy" && finale != "reset"
+		if len(events) == 0 || events[len(events)-1] != "close" || len(events) > 2 {
+			rt.Fatalf("events %v", events)
+		}
+		if m.failed != "" && !cut {
+			rt.Fatalf("failed: %s", m.failed)
+		}
+		if !bytes.HasPrefix(all, total) || whole && len(total) != len(all) {
+			at := 0
+			for at < min(len(all), len(total)) && all[at] == total[at] {
+				at++
+			}
+			rt.Fatalf("%d bytes of %d, alike up to %d; %d by Detach or Relay; err %v", len(total), len(all), at, len(m.rest), m.s.Err())
+		}
+	})
+	goleak.VerifyNone(t, before)
+}
