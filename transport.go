@@ -81,9 +81,6 @@ func (t *transport) mayWatch() bool { return t.raw != nil && !t.s.in.eof && t.s.
 // read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
 func (t *transport) read() {
 	for t.mayRead() {
-		if t.buf == nil {
-			t.buf = make([]byte, minBuffer)
-		}
 		t.next()
 		if t.n > len(t.buf) {
 			t.n, t.err = 0, errInvalidRead
@@ -112,6 +109,9 @@ func (t *transport) next() {
 	watching := t.watching
 	t.s.mu.Unlock()
 	if !watching {
+		if t.buf == nil {
+			t.buf = make([]byte, minBuffer)
+		}
 		t.n, t.err = t.conn.Read(t.buf)
 		return
 	}

@@ -1,0 +1,283 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"evnet"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// After the peer's end there is nothing to read, and the other side goes on.
+func TestDetachAfterPeersEnd(t *testing.T) {
+	for _, where := range []string{"end", "before"} {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		detach := func() {
+			conn, rest, err := s.Detach()
+			require.NoError(t, err)
+			_, err = conn.Read(make([]byte, 1))
+			assert.Equal(t, io.EOF, err)
+			_, err = conn.Write(append(rest, '!'))
+			assert.NoError(t, err)
+			_ = conn.Close()
+		}
+		_, _ = io.WriteString(there, "x")
+		_ = there.CloseWrite()
+		want := "!"
+		if where == "end" {
+			s.Resume()
+			s.On.End(detach)
+		} else {
+			want = "x!" // read and held; the end may be read already
+			l.AfterFunc(time.Millisecond, detach)
+		}
+		run(t, l)
+		got, _ := io.ReadAll(there)
+		assert.Equal(t, want, string(got))
+		_ = there.Close()
+	}
+}
+
+// Where it cannot be done it says why and of which socket, and changes nothing.
+func TestDetachRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(s *evnet.Socket)
+		is      error
+	}{
+		"end called": {(*evnet.Socket).End, evnet.ErrWriteAfterEnd},
+		"destroyed":  {func(s *evnet.Socket) { s.Destroy(nil) }, evnet.ErrDestroyed},
+		"corked":     {func(s *evnet.Socket) { s.Cork(); _, _ = s.WriteString("x") }, evnet.ErrWritesQueued},
+		"queued":     {func(s *evnet.Socket) { _, _ = s.Write(make([]byte, 32*megabyte)) }, evnet.ErrWritesQueued},
+		"relayed": {func(s *evnet.Socket) {
+			evnet.Relay(s, evnet.NewSocket(&evnet.SocketOptions{Loop: s.Loop()}), nil)
+		}, evnet.ErrRelayed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			linked(t, l, nil, nil, func(s, a *evnet.Socket) {
+				local := s.LocalAddr().String()
+				c.prepare(s)
+				destroyed := s.Destroyed()
+				conn, rest, err := s.Detach()
+				assert.Nil(t, conn)
+				assert.Empty(t, rest)
+				badInput{err: err, is: []error{c.is}, as: []any{opError()}, code: evnet.Code(c.is), says: []string{"detach", local}}.check(t)
+				assert.Equal(t, destroyed, s.Destroyed())
+				s.Destroy(nil)
+				a.Destroy(nil)
+			})
+			run(t, l)
+		})
+	}
+	t.Run("not connected", func(t *testing.T) {
+		l := evnet.NewLoop()
+		s := client(l)
+		_, _, err := s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+		s.On.Error(func(error) {})
+		s.Connect("tcp", closedPort(t))
+		_, _, err = s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+		run(t, l)
+		_, _, err = s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrDestroyed)
+	})
+	t.Run("handshake", func(t *testing.T) {
+		l := evnet.NewLoop()
+		c, s := tlsSockets(t, l)
+		c.On.Error(func(error) {})
+		_, _, err := s.Detach()
+		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+		assert.ErrorContains(t, err, "handshake")
+		l.AfterFunc(0, func() { s.Destroy(nil) })
+		run(t, l)
+	})
+	t.Run("reset read", func(t *testing.T) { // and not told yet: the conn would tell it once
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		s.Resume()
+		told := 0
+		s.On.Error(func(err error) { told++; assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
+		l.AfterFunc(time.Millisecond, func() {
+			_ = there.SetLinger(0)
+			_ = there.Close()
+			conn, _, err := s.Detach()
+			if conn != nil { // the reset came later still: it is in the conn
+				_ = conn.Close()
+				told++
+				return
+			}
+			assert.Equal(t, "ECONNRESET", evnet.Code(err))
+			assert.False(t, s.Destroyed())
+		})
+		run(t, l)
+		assert.Equal(t, 1, told)
+	})
+}
+
+// deaf is a conn whose Read does not heed its deadline.
+type deaf struct{ net.Conn }
+
+func (deaf) SetReadDeadline(time.Time) error { return nil }
+
+// A conn that cannot be called back stays with its socket, which misses nothing.
+func TestDetachWithoutDeadlines(t *testing.T) {
+	for name, wrap := range map[string]func(*oddConn) net.Conn{
+		"refused": func(c *oddConn) net.Conn { c.noDeadlines = true; return c },
+		"ignored": func(c *oddConn) net.Conn { return deaf{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			l := evnet.NewLoop()
+			here, there := net.Pipe()
+			odd := &oddConn{Conn: here}
+			s := evnet.Wrap(wrap(odd), &evnet.SocketOptions{Loop: l})
+			events := life(s)
+			var got bytes.Buffer
+			s.On.Data(func(p []byte) { got.Write(p) })
+			detach := func() {
+				began := time.Now()
+				conn, rest, err := s.Detach()
+				assert.Nil(t, conn)
+				assert.Empty(t, rest)
+				assert.ErrorAs(t, err, opError())
+				assert.Less(t, time.Since(began), 10*time.Second)
+				assert.False(t, s.Destroyed())
+				aside(l, func() {
+					_, _ = there.Write(pattern(100_000))
+					_ = there.Close()
+				})
+			}
+			odd.onRead = func(n int32) {
+				if n == 1 { // the reader is on its way into Read, and cannot be kept from it
+					l.Post(detach)
+				}
+			}
+			run(t, l)
+			equalBytes(t, pattern(100_000), got.Bytes())
+			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+			goleak.VerifyNone(t, before)
+		})
+	}
+}
+
+// Two loops that wait for each other do not wait for ever.
+func TestDetachAcrossLoops(t *testing.T) {
+	first, second := evnet.NewLoop(), evnet.NewLoop()
+	a, peerA := wrapped(first, evnet.SocketOptions{})
+	b, peerB := wrapped(second, evnet.SocketOptions{})
+	var inside, done sync.WaitGroup
+	inside.Add(2)
+	cross := func(other *evnet.Socket) func() {
+		return func() {
+			inside.Done()
+			inside.Wait()
+			if conn, _, err := other.Detach(); err == nil {
+				_ = conn.Close()
+			} else {
+				other.Destroy(nil)
+			}
+		}
+	}
+	first.Post(cross(b))
+	second.Post(cross(a))
+	done.Go(func() { run(t, second) })
+	run(t, first)
+	done.Wait()
+	_ = peerA.Close()
+	_ = peerB.Close()
+}
+
+// What others do meanwhile is heeded: the socket is whole, or its conn is.
+func TestDetachMeanwhile(t *testing.T) {
+	for range 200 {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		s.Resume()
+		wrote, last := 0, error(nil)
+		stop := make(chan struct{})
+		aside(l, func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n, err := s.WriteString("x")
+				if wrote += n; err != nil {
+					last = err
+					return
+				}
+			}
+		})
+		read := make(chan int)
+		go func() {
+			got, _ := io.ReadAll(there)
+			read <- len(got)
+		}()
+		aside(l, func() {
+			for {
+				conn, _, err := s.Detach()
+				if err == nil {
+					close(stop)
+					_ = conn.Close()
+					return
+				}
+				assert.ErrorIs(t, err, evnet.ErrWritesQueued)
+			}
+		})
+		run(t, l)
+		assert.Equal(t, wrote, <-read)
+		if last != nil {
+			assert.ErrorIs(t, last, evnet.ErrDestroyed)
+		}
+		_ = there.Close()
+	}
+}
+
+// A header is read as events, then blocking code takes the conn over, with what came behind.
+func ExampleSocket_Detach() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	over := make(chan struct{})
+	err := s.Scan(bufio.ScanLines, 1024, func(line []byte) {
+		fmt.Printf("header: %s\n", line)
+		conn, rest, err := s.Detach()
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		go func() {
+			defer close(over)
+			defer conn.Close()
+			body, err := io.ReadAll(io.MultiReader(bytes.NewReader(rest), conn))
+			fmt.Printf("body: %s %v\n", body, err)
+		}()
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() {
+		there.Write([]byte("length unknown\nfirst half, "))
+		there.Write([]byte("second half"))
+		there.Close()
+	}()
+	evnet.Run()
+	<-over
+	// Output:
+	// header: length unknown
+	// body: first half, second half <nil>
+}
