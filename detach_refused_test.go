@@ -3,13 +3,14 @@ package evnet_test
 import (
 	"bufio"
 	"bytes"
-	"evnet"
 	"fmt"
 	"io"
 	"net"
 	"sync"
 	"testing"
 	"time"
+
+	"evnet"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

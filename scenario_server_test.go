@@ -2,9 +2,10 @@ package evnet_test
 
 import (
 	"context"
-	"evnet"
 	"net"
 	"os"
+
+	"evnet"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"evnet"
 	"fmt"
 	"net"
 	"os"
 	"strings"
+
+	"evnet"
 )
 
 // How a scenario writes what it sees.
