@@ -105,9 +105,9 @@
 //   - Unheard errors: an error that nobody hears is logged; it does not end the process. Err keeps
 //     it.
 //   - Unread sockets: one that nobody reads holds one chunk, not a buffer up to the high-water mark,
-//     and a paused one reads nothing. Neither sees the end behind what is unread, as in Node, but a
-//     reset that nothing unread is before, where the kernel tells it; IdleTimeout and CloseTimeout
-//     bound the rest, and Server.Sockets shows them.
+//     and a paused one reads nothing. Neither sees the end behind what is unread, as in Node; a reset
+//     is seen, where the kernel tells it, unless unread bytes are before it. IdleTimeout and
+//     CloseTimeout bound the rest, and Server.Sockets shows them.
 //   - The last Data listener: when it goes, the socket holds what comes instead of dropping it.
 //   - Time-out callbacks: SetTimeout sets the time only, and On.Timeout listens.
 //   - Connecting again: a closed socket starts clean, without old bytes, and with a live timer.

@@ -282,9 +282,10 @@ func (s *Socket) peerEnded() {
 	s.bothEnded()
 }
 
-// Pause stops the flow: no more data is delivered or read until Resume, nor is the peer's end or
-// reset noticed; bytes wait in the kernel, and the peer is held back by TCP. A conn without read
-// deadlines may bring one chunk more, which is held. Node: socket.pause.
+// Pause stops the flow: no more data is delivered or read until Resume, nor is the peer's end
+// noticed; bytes wait in the kernel, and the peer is held back by TCP. A reset is noticed on a
+// *net.TCPConn or *net.UnixConn of a Unix system, unless bytes that nobody has read are before it. A
+// conn without read deadlines may bring one chunk more, which is held. Node: socket.pause.
 func (s *Socket) Pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
