@@ -40,7 +40,15 @@ func TestDetachAfterPeersEnd(t *testing.T) {
 			s.On.End(detach)
 		} else {
 			want = "x!" // read and held; the end may be read already
-			l.AfterFunc(time.Millisecond, detach)
+			var look func()
+			look = func() {
+				if s.ReadableLength() == 0 {
+					l.AfterFunc(0, look)
+					return
+				}
+				detach()
+			}
+			l.Post(look)
 		}
 		run(t, l)
 		got, _ := io.ReadAll(there)

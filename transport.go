@@ -55,8 +55,8 @@ func newTransport(s *Socket, conn net.Conn) *transport {
 	return &transport{s: s, conn: conn, raw: newRawConn(conn), ack: make(chan struct{}, 1)}
 }
 
-// setReading starts or stops the flow of data. While it is stopped the reader looks out for a reset,
-// where it can. s.mu is held.
+// setReading starts or stops the flow of data. While the socket is paused the reader looks out for a
+// reset, where it can. s.mu is held.
 func (t *transport) setReading(want bool) {
 	if t.gone || t.recalled {
 		return
@@ -75,8 +75,12 @@ func (t *transport) setReading(want bool) {
 }
 
 // mayWatch reports whether a reset can be seen without reading, and may be told: nothing that came
-// before it is held. s.mu is held.
-func (t *transport) mayWatch() bool { return t.raw != nil && !t.s.in.eof && t.s.in.held() == 0 }
+// before it is held. While a destination of Pipe is full it is not worth its cost: the flow goes on
+// soon. s.mu is held.
+func (t *transport) mayWatch() bool {
+	in := &t.s.in
+	return t.raw != nil && in.mode == paused && !in.eof && in.held() == 0
+}
 
 // read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
 func (t *transport) read() {
