@@ -109,10 +109,7 @@ func (t *transport) read() {
 
 // next reads one chunk, or waits without reading until there is a reset to tell.
 func (t *transport) next() {
-	t.s.mu.Lock()
-	watching := t.watching
-	t.s.mu.Unlock()
-	if !watching {
+	if !t.watching { // nobody else changes it
 		if t.buf == nil {
 			t.buf = make([]byte, minBuffer)
 		}
