@@ -97,7 +97,7 @@ func (d *dialing) next(slow *Attempt) {
 	}
 	var conn net.Conn
 	d.supply(func() (err error) {
-		conn, err = d.dialer(a).DialContext(d.ctx, a.Network, a.Address)
+		conn, err = d.dialer().DialContext(d.ctx, a.Network, a.Address)
 		return err
 	}, func(err error) { d.tried(a, conn, err) })
 }
@@ -105,15 +105,9 @@ func (d *dialing) next(slow *Attempt) {
 // tried takes the outcome of one attempt.
 func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
 	d.pending--
-	if d.over() {
+	if d.over() || d.ended() {
 		if conn != nil {
 			_ = conn.Close() // a loser, or cancelled too late
-		}
-		return
-	}
-	if d.ended() {
-		if conn != nil {
-			_ = conn.Close()
 		}
 		return
 	}

@@ -187,9 +187,9 @@ func TestConnectBlocked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			answer := resolver{"127.0.0.1"}
+			answer := ips("127.0.0.1")
 			if name == "name, mapped" {
-				answer = resolver{"::ffff:127.0.0.1"}
+				answer = ips("::ffff:127.0.0.1")
 			}
 			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, BlockList: blocking(t, c.rule), Resolver: answer, Dialer: refusing()})
 			got := life(s)
@@ -249,7 +249,7 @@ func TestConnectBlockedInARace(t *testing.T) {
 			require.NoError(t, server.Listen("tcp4", "0.0.0.0:0", nil))
 			server.Unref()
 			s := evnet.NewSocket(&evnet.SocketOptions{
-				Loop: l, BlockList: blocking(t, want.blocked...), Resolver: resolver{a, b, c},
+				Loop: l, BlockList: blocking(t, want.blocked...), Resolver: ips(a, b, c),
 				Dialer: refusing(want.reached...), AttemptDelay: time.Hour,
 			})
 			var attempted, failed []string
@@ -306,7 +306,7 @@ func TestConnectBlockedBesideASlowAttempt(t *testing.T) {
 			server.Unref()
 			slow := make(chan struct{})
 			s := evnet.NewSocket(&evnet.SocketOptions{
-				Loop: l, BlockList: blocking(t, "127.0.0.2/31"), Resolver: resolver{"127.0.0.1", "127.0.0.2", "127.0.0.3"},
+				Loop: l, BlockList: blocking(t, "127.0.0.2/31"), Resolver: ips("127.0.0.1", "127.0.0.2", "127.0.0.3"),
 				AttemptDelay: time.Millisecond,
 				Dialer: &net.Dialer{ControlContext: func(context.Context, string, string, syscall.RawConn) error {
 					<-slow
@@ -338,7 +338,7 @@ func TestConnectBlockListChanges(t *testing.T) {
 	l := evnet.NewLoop()
 	list := blocking(t, "127.0.0.1", "127.0.0.3")
 	s := evnet.NewSocket(&evnet.SocketOptions{
-		Loop: l, BlockList: list, Resolver: resolver{"127.0.0.1", "127.0.0.2", "127.0.0.3"}, Dialer: refusing(), AttemptDelay: -1,
+		Loop: l, BlockList: list, Resolver: ips("127.0.0.1", "127.0.0.2", "127.0.0.3"), Dialer: refusing(), AttemptDelay: -1,
 	})
 	s.Once.Lookup(func(evnet.Lookup) { list.RemoveAddress(netip.MustParseAddr("127.0.0.1")) })
 	s.Once.ConnectionAttemptFailed(func(evnet.Attempt, error) {

@@ -42,13 +42,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		return
 	}
 	d := &dialing{s: s, network: network, address: address}
-	fail := func(err error) {
-		var op *net.OpError
-		if !errors.As(err, &op) {
-			err = d.opError(err)
-		}
-		s.destroyLocked(err, false)
-	}
+	fail := func(err error) { s.destroyLocked(d.told(err), false) }
 	if s.dial != nil || s.tr != nil {
 		fail(ErrAlreadyConnected)
 		return
@@ -100,7 +94,10 @@ func (s *Socket) startAnew() {
 	s.epoch++
 	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
 	s.conn, s.local, s.remote, s.closeTimer, s.attempted = nil, nil, nil, nil, nil
-	in := inbound{mode: s.in.mode, onRead: s.in.onRead, scan: s.in.scan, pipes: s.in.pipes, blocked: s.in.blocked, encoding: s.in.encoding}
+	in := inbound{
+		mode: s.in.mode, onRead: s.in.onRead, scan: s.in.scan,
+		pipes: s.in.pipes, blocked: s.in.blocked, encoding: s.in.encoding,
+	}
 	in.lookAgain()
 	if in.encoding != "" {
 		in.decoder, _ = newDecoder(in.encoding)
@@ -119,7 +116,8 @@ type dialing struct {
 	network string
 	address string
 	port    uint16
-	family  int // 4, 6, or 0 for both
+	family  int      // 4, 6, or 0 for both
+	local   net.Addr // to dial from, nil for any
 
 	ctx       context.Context
 	cancelAll context.CancelFunc
@@ -144,6 +142,16 @@ func (d *dialing) opError(err error) *net.OpError {
 	return &net.OpError{Op: "dial", Net: d.network, Addr: textAddr{d.network, d.address}, Err: err}
 }
 
+// told is err with what was to be connected to, if it does not say so itself.
+func (d *dialing) told(err error) error {
+	var op *net.OpError
+	var all *ConnectError
+	if errors.As(err, &op) || errors.As(err, &all) {
+		return err
+	}
+	return d.opError(err)
+}
+
 // parse sets the attempt, or returns the host to look up. It runs in Connect, with s.mu held.
 func (d *dialing) parse() (host string, err error) {
 	d.family = d.s.set.Family
@@ -152,10 +160,10 @@ func (d *dialing) parse() (host string, err error) {
 		if d.address == "" {
 			return "", &net.AddrError{Err: "missing path", Addr: d.address}
 		}
-		d.todo = []Attempt{{Network: d.network, Address: d.address}}
 		if err := checkPath(d.address); err != nil {
 			return "", err
 		}
+		d.todo = []Attempt{{Network: d.network, Address: d.address}}
 		return "", d.bind()
 	case "tcp":
 	case "tcp4":
@@ -331,12 +339,7 @@ func (d *dialing) fail(err error) {
 		d.s.mu.Unlock()
 		return
 	}
-	var op *net.OpError
-	var all *ConnectError
-	if !errors.As(err, &op) && !errors.As(err, &all) {
-		err = d.opError(err)
-	}
-	d.s.destroyLocked(err, false)
+	d.s.destroyLocked(d.told(err), false)
 }
 
 // cancel stops whatever is still under way. Any goroutine may call it, once the socket's dial is

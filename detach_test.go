@@ -6,8 +6,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -23,10 +21,7 @@ import (
 // unixConns is a connected pair.
 func unixConns(t testing.TB) (client, server net.Conn) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "evnet")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	ln, err := net.Listen("unix", socketPath(t))
 	require.NoError(t, err)
 	defer ln.Close()
 	client, err = net.Dial("unix", ln.Addr().String())

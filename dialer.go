@@ -18,7 +18,10 @@ var errGoexit = errors.New("runtime.Goexit was called")
 // bind keeps to the family of Dialer.LocalAddr: no other can be reached from there. s.mu is held.
 func (d *dialing) bind() error {
 	local := d.s.set.Dialer.LocalAddr
-	if local == nil {
+	if _, tcp := local.(*net.TCPAddr); tcp && d.network == "unix" {
+		local = nil // as in Node, a path has no use for it
+	}
+	if d.local = local; local == nil {
 		return nil
 	}
 	refused := func(err error) error {
@@ -29,9 +32,6 @@ func (d *dialing) bind() error {
 	family, fits := 0, false
 	switch local := local.(type) {
 	case *net.TCPAddr:
-		if d.network == "unix" {
-			return nil // as in Node, a path has no use for it
-		}
 		fits = local != nil
 		if fits {
 			if ip, ok := netip.AddrFromSlice(local.IP); ok {
@@ -53,11 +53,9 @@ func (d *dialing) bind() error {
 }
 
 // dialer is the user's, whose Control may panic: package net would leave the descriptor open.
-func (d *dialing) dialer(a Attempt) *net.Dialer {
+func (d *dialing) dialer() *net.Dialer {
 	dialer := *d.s.set.Dialer
-	if _, tcp := dialer.LocalAddr.(*net.TCPAddr); tcp && a.Network == "unix" {
-		dialer.LocalAddr = nil
-	}
+	dialer.LocalAddr = d.local
 	control, controlContext := dialer.Control, dialer.ControlContext
 	if control == nil && controlContext == nil {
 		return &dialer

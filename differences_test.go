@@ -152,18 +152,8 @@ var traps = []struct{ trap, held string }{
 
 // testNames are the tests and fuzz targets of this directory.
 func testNames(t *testing.T) map[string]bool {
-	files, err := filepath.Glob("*_test.go")
-	require.NoError(t, err)
 	names := map[string]bool{}
-	for _, file := range files {
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		require.NoError(t, err)
-		for _, decl := range parsed.Decls {
-			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil {
-				names[fn.Name.Name] = true
-			}
-		}
-	}
+	declared(t, ".", true, func(_, name string, _ ...*ast.CommentGroup) { names[name] = true })
 	return names
 }
 

@@ -2,8 +2,6 @@ package evnet_test
 
 import (
 	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,55 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// exported are the names that a package exports: Name, Type.Method and Type.Field.
-func exported(t testing.TB, dir string) map[string]bool {
-	names := map[string]bool{}
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	require.NoError(t, err)
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		require.NoError(t, err)
-		for _, decl := range tree.Decls {
-			switch decl := decl.(type) {
-			case *ast.FuncDecl:
-				name := decl.Name.Name
-				if decl.Recv != nil {
-					receiver := decl.Recv.List[0].Type
-					if star, ok := receiver.(*ast.StarExpr); ok {
-						receiver = star.X
-					}
-					if id, ok := receiver.(*ast.Ident); ok {
-						name = id.Name + "." + name
-					}
-				}
-				names[name] = true
-			case *ast.GenDecl:
-				for _, spec := range decl.Specs {
-					switch spec := spec.(type) {
-					case *ast.ValueSpec:
-						for _, id := range spec.Names {
-							names[id.Name] = true
-						}
-					case *ast.TypeSpec:
-						names[spec.Name.Name] = true
-						if st, ok := spec.Type.(*ast.StructType); ok {
-							for _, field := range st.Fields.List {
-								for _, id := range field.Names {
-									names[spec.Name.Name+"."+id.Name] = true
-								}
-							}
-						}
-					}
-				}
-			}
-		}
-	}
-	return names
-}
 
 var backticked = regexp.MustCompile("`([^`]+)`")
 
@@ -88,14 +37,21 @@ func rows(t testing.TB, file string) [][]string {
 	return all
 }
 
+// exportedNames are the names that a package exports: Name, Type.Method and Type.Field.
+func exportedNames(t testing.TB, dir string) map[string]bool {
+	names := map[string]bool{}
+	declared(t, dir, false, func(_, name string, _ ...*ast.CommentGroup) { names[name] = exported(name) })
+	return names
+}
+
 // Every name of evnet and of the standard library in the migration table exists.
 func TestFromNodeNamesExist(t *testing.T) {
-	own := exported(t, ".")
+	own := exportedNames(t, ".")
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	require.NoError(t, err)
 	std := map[string]map[string]bool{}
 	for _, name := range []string{"net", "net/netip"} {
-		std[filepath.Base(name)] = exported(t, filepath.Join(strings.TrimSpace(string(root)), "src", name))
+		std[filepath.Base(name)] = exportedNames(t, filepath.Join(strings.TrimSpace(string(root)), "src", name))
 	}
 	count := 0
 	for _, row := range rows(t, "docs/from-node.md") {

@@ -35,9 +35,7 @@ func answering(errno syscall.Errno) *net.Dialer {
 
 // Each situation has Node's code, is the system's error, and names the address and the call.
 func TestErrorsCode(t *testing.T) {
-	dir, err := os.MkdirTemp("", "evnet")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := socketDir(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -19,24 +18,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// fakeResolver answers every name with the same.
-type fakeResolver struct {
-	addrs []netip.Addr
-	err   error
-}
-
-func (r fakeResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	return r.addrs, r.err
-}
-
-func ips(texts ...string) fakeResolver {
-	var r fakeResolver
-	for _, text := range texts {
-		r.addrs = append(r.addrs, netip.MustParseAddr(text))
-	}
-	return r
-}
 
 // watch notes every event of s with its arguments.
 func watch(s *evnet.Socket, got *notes) {
@@ -116,15 +97,6 @@ func TestEventsOfAFailure(t *testing.T) {
 		"failed tcp4 127.0.0.2:" + port + " 4 ECONNREFUSED",
 		"error ECONNREFUSED", "close true",
 	}, got)
-}
-
-// freePort is one that nobody listens on.
-func freePort(t testing.TB) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	require.NoError(t, ln.Close())
-	return port
 }
 
 func TestEventsDrainAndTimeout(t *testing.T) {

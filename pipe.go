@@ -20,9 +20,9 @@ type pipe struct {
 
 // Pipe writes everything the socket receives to dst, and makes it flow. When dst is a *Socket, its
 // own pace holds this socket back (with several destinations the slowest one does), it may run on
-// another loop, and it is ended when this socket's peer ends, or has ended already. Any other writer is called on the
-// loop, must not block for long, and is left open: close it in On.End. dst may be the socket
-// itself: an echo.
+// another loop, and it is ended when this socket's peer ends, or has ended already. Any other writer
+// is called on the loop, must not block for long, and is left open: close it in On.End. dst may be
+// the socket itself: an echo.
 //
 // Pipe stops when dst has finished, failed or closed, and when writing to it fails; this socket is
 // then paused, if it was the last destination, and neither ended nor destroyed. A failure of this

@@ -302,11 +302,11 @@ func (s *Socket) Resume() {
 	s.scheduleFlow()
 }
 
-// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: whole characters, decoded to UTF-8 (for hex and base64, the
-// digits), never half a character; what is left at the end comes before End. What is held already
-// is decoded too. Names are those of Node, in any case; "" is utf8. With an unknown name it returns
-// an error that is ErrUnknownEncoding and changes nothing. It cannot be undone; a second call first
-// flushes what the first left incomplete. Node: socket.setEncoding.
+// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: whole characters, decoded to UTF-8 (for
+// hex and base64, the digits), never half a character; what is left at the end comes before End. What
+// is held already is decoded too. Names are those of Node, in any case; "" is utf8. With an unknown
+// name it returns an error that is ErrUnknownEncoding and changes nothing. It cannot be undone; a
+// second call first flushes what the first left incomplete. Node: socket.setEncoding.
 func (s *Socket) SetEncoding(e Encoding) error {
 	name, err := e.canonical()
 	if err != nil {

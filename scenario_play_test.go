@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -129,10 +128,7 @@ func (p *player) watch(name string, object any) {
 
 func (p *player) place(name string) string {
 	if p.dir == "" {
-		dir, err := os.MkdirTemp("", "evnet") // t.TempDir may be too long for a socket
-		require.NoError(p, err)
-		p.Cleanup(func() { _ = os.RemoveAll(dir) })
-		p.dir = dir
+		p.dir = socketDir(p)
 	}
 	return filepath.Join(p.dir, name)
 }
@@ -166,7 +162,7 @@ func (p *player) step(st *statement, e env) outcome {
 		require.Equal(p, "ok", e["result"])
 		p.unref(args[0])
 	case "stale":
-		staleSocket(p, p.place(args[0]))
+		leaveStale(p, p.place(args[0]))
 	case "silent":
 		require.Equal(p, "127.0.0.3", args[0]) // which always is
 	case "define":
@@ -306,9 +302,9 @@ func (p *player) makeSocket(args []string) {
 	case "never":
 		opts.Resolver = mute{}
 	case "ENOTFOUND":
-		opts.Resolver = resolver{}
+		opts.Resolver = fakeResolver{err: &net.DNSError{Err: "no such host", IsNotFound: true}}
 	default:
-		opts.Resolver = resolver(strings.Split(o["lookup"], ","))
+		opts.Resolver = ips(strings.Split(o["lookup"], ",")...)
 	}
 	if o["family"] != "" {
 		opts.Family = number(o["family"])

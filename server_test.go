@@ -3,8 +3,6 @@ package evnet_test
 import (
 	"context"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -403,10 +401,7 @@ func TestServerListenContext(t *testing.T) {
 
 func TestServerAddresses(t *testing.T) {
 	l := evnet.NewLoop()
-	dir, err := os.MkdirTemp("", "evnet") // t.TempDir may be too long for a socket
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	path := filepath.Join(dir, "socket")
+	path := socketPath(t)
 	for network, address := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": path} {
 		t.Run(network, func(t *testing.T) {
 			if network == "unix" && runtime.GOOS == "windows" {

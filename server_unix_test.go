@@ -21,24 +21,6 @@ import (
 	"go.uber.org/goleak"
 )
 
-// socketDir is a directory with a path that is short enough for a socket, which t.TempDir may not be.
-func socketDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("", "evnet")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
-func socketPath(t testing.TB) string { return filepath.Join(socketDir(t), "s") }
-
-// leaveStale leaves a socket file behind that nobody is bound to.
-func leaveStale(t testing.TB, path string) {
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	require.NoError(t, err)
-	ln.SetUnlinkOnClose(false)
-	require.NoError(t, ln.Close())
-}
-
 // greeter is a server on l that says name to who connects.
 func greeter(l *evnet.Loop, name string, opts *evnet.ServerOptions) *evnet.Server {
 	var o evnet.ServerOptions

@@ -39,10 +39,10 @@ func (r ReadyState) String() string {
 // socket's Loop, one at a time.
 //
 // What is written is copied; a chunk given to Data or Chunks belongs to the receiver, one given to
-// OnRead or Scan is borrowed. A failing socket emits Error once, then Close(true), and keeps the cause in Err. A
-// socket ends when both sides have ended, or by Destroy, Reset, Close or a failure; Close is its
-// last event. Until then it keeps Loop.Run going, unless Unref was called. It may be connected
-// again afterwards. Node: net.Socket.
+// OnRead or Scan is borrowed. A failing socket emits Error once, then Close(true), and keeps the
+// cause in Err. A socket ends when both sides have ended, or by Destroy, Reset, Close or a failure;
+// Close is its last event. Until then it keeps Loop.Run going, unless Unref was called. It may be
+// connected again afterwards. Node: net.Socket.
 type Socket struct {
 	// On registers callbacks for every time, Once for the next time only, and Prepend before
 	// those registered already.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -38,27 +40,45 @@ func port(address string) string {
 	return p
 }
 
-// staleSocket leaves a socket file behind that nobody listens on.
-func staleSocket(t testing.TB, path string) {
+// freePort is the port of it.
+func freePort(t testing.TB) string { return port(closedPort(t)) }
+
+// socketDir is a directory with a path that is short enough for a socket, which t.TempDir may not be.
+func socketDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "evnet")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func socketPath(t testing.TB) string { return filepath.Join(socketDir(t), "s") }
+
+// leaveStale leaves a socket file behind that nobody is bound to.
+func leaveStale(t testing.TB, path string) {
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	ln.SetUnlinkOnClose(false)
 	require.NoError(t, ln.Close())
 }
 
-// resolver answers with these addresses, none means that there is no such host, and a text that is
-// no address makes an answer that is none.
-type resolver []string
+// fakeResolver answers every name with the same.
+type fakeResolver struct {
+	addrs []netip.Addr
+	err   error
+}
 
-func (a resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	if len(a) == 0 {
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+func (r fakeResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return r.addrs, r.err
+}
+
+// ips makes one of the texts of addresses; what is no address is answered as the zero Addr.
+func ips(texts ...string) fakeResolver {
+	var r fakeResolver
+	for _, text := range texts {
+		ip, _ := netip.ParseAddr(text)
+		r.addrs = append(r.addrs, ip)
 	}
-	ips := make([]netip.Addr, len(a))
-	for i, text := range a {
-		ips[i], _ = netip.ParseAddr(text)
-	}
-	return ips, nil
+	return r
 }
 
 // mute is a Resolver that never answers.

@@ -88,7 +88,7 @@ type slowly []string
 
 func (a slowly) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	time.Sleep(second) // of a bubble: no time passes
-	return resolver(a).LookupNetIP(ctx, network, host)
+	return ips(a...).LookupNetIP(ctx, network, host)
 }
 
 // The steps of Connect: to call it and the resolver's answer are activity, a further attempt is not.
@@ -97,9 +97,9 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 		resolver evnet.Resolver
 		want     time.Duration
 	}{
-		"called, no answer": {mute{}, 3 * second},                       // called at 1 s
-		"answered":          {slowly{"127.0.0.3"}, 4 * second},          // at 2 s
-		"a further attempt": {resolver{"127.0.0.3", "::1"}, 3 * second}, // at 2 s
+		"called, no answer": {mute{}, 3 * second},                  // called at 1 s
+		"answered":          {slowly{"127.0.0.3"}, 4 * second},     // at 2 s
+		"a further attempt": {ips("127.0.0.3", "::1"), 3 * second}, // at 2 s
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
