@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -86,25 +85,20 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 		return nil, nil, s.detachError(err)
 	}
 
-	t, in := s.tr, &s.in
+	in := &s.in
 	rest := bytes.Clone(in.text) // whose memory Scan uses again after another Connect
 	if in.decoder != nil {
 		rest = in.decoder.rest(rest)
 	}
 	rest = append(rest, in.raw...)
 	rest = append(rest, in.lent[in.lentAt:]...) // in the midst of Scan
-	if t.full {
-		rest = append(rest, t.buf[:t.n]...)
-		in.bytes += int64(t.n)
-	}
+	conn, untold := s.tr.detach()
+	rest = append(rest, untold...)
+	in.bytes += int64(len(untold))
 	in.text = nil
 	in.forgetRaw()
-	if t.interrupted {
-		_ = t.conn.SetReadDeadline(time.Time{})
-	}
-	t.kept = true
 	s.destroyLocked(nil, false)
-	return t.conn, rest, nil
+	return conn, rest, nil
 }
 
 // detachable is why the socket cannot let its conn go, or nil. s.mu is held.
@@ -118,16 +112,14 @@ func (s *Socket) detachable() error {
 		return fmt.Errorf("%w: its handshake is not done", ErrSocketClosed)
 	case s.relay != nil:
 		return ErrRelayed
-	case s.tr.broken != nil:
-		return s.tr.broken
+	case s.tr.failure() != nil:
+		return s.tr.failure()
 	case s.out.ending:
 		return ErrWriteAfterEnd
 	case s.out.queued > 0:
 		return ErrWritesQueued
-	case s.tr.full && s.tr.err != nil && s.tr.err != io.EOF:
-		return s.tr.err // the conn may not tell it again
 	}
-	return nil
+	return s.tr.untold()
 }
 
 // detachError says of which socket. s.mu is held.

@@ -26,7 +26,11 @@ func (s *Socket) End() {
 	if s.tr == nil && s.dial == nil {
 		s.loop.tick(s.finished)
 	}
-	s.leave(s.kick(0))
+	var err error
+	if s.open() && !s.postpone(0) {
+		err = s.flushLocked()
+	}
+	s.leave(err)
 }
 
 // Close sends what is queued and this side's end, then closes, without waiting for the peer's end:
@@ -50,7 +54,7 @@ func (s *Socket) flushEnd() error {
 	if !s.maySend() || !s.out.wantsEnd() {
 		return nil
 	}
-	if s.tr.raw == nil {
+	if s.tr.endBlocks() {
 		s.tr.startWriting() // it may block
 		return nil
 	}
@@ -137,7 +141,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	relay, whole := s.relay, err == nil && !reset && s.in.ended && s.out.finished
 	s.tr, s.dial = nil, nil
 	if tr != nil {
-		tr.gone, tr.want = true, false
+		tr.retire()
 	}
 	s.endChunks(s.cause())
 	s.mu.Unlock()
@@ -233,7 +237,7 @@ func (s *Socket) release() {
 // bothEnded closes the socket once the peer's end was delivered and its own was sent.
 func (s *Socket) bothEnded() {
 	s.mu.Lock()
-	sending := s.tr != nil && s.tr.ending // closing the conn now might cut the end off
+	sending := s.tr != nil && s.tr.endUnderway() // closing the conn now might cut the end off
 	if s.out.finished && (s.in.ended || s.out.closeAfter) && !sending {
 		s.destroyLocked(nil, false)
 		return

@@ -1,5 +1,7 @@
 package evnet
 
+import "evnet/internal/race"
+
 // SetTracer shows fn every event of the loop as it is emitted, heard or not. Before anything runs.
 func SetTracer(l *Loop, fn func(emitter any, event string, args ...any)) { l.tracer = fn }
 
@@ -7,7 +9,7 @@ func SetTracer(l *Loop, fn func(emitter any, event string, args ...any)) { l.tra
 func EmitTimeout(s *Socket) { s.emitTimeout() }
 
 // Scribbles is whether what a callback has borrowed is overwritten.
-var Scribbles = scribble
+var Scribbles = race.Enabled
 
 // WaitsForChunk reports whether a goroutine is in a range over the chunks of s, waiting for the next.
 func WaitsForChunk(s *Socket) bool {

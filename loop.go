@@ -1,14 +1,14 @@
 package evnet
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
+
+	"evnet/internal/goid"
+	"evnet/internal/poll"
 )
 
 // maxTicks bounds how many posted tasks run before waiting I/O events get their turn: a callback
@@ -33,12 +33,11 @@ type Loop struct {
 	events  fifo[func()] // I/O and timers
 	closing fifo[func()] // Close events: at the end of the turn
 	turn    int          // events left in this turn
-	closes  int          // closing left in this turn
-	ran     int          // ticks in a row
+	closes  int          // closing left in this turn; -1: it is not their time yet
+	ran     int          // ticks in a row; the owner's alone
+	ticking atomic.Bool  // there are ticks
 
-	dirty  []*Socket // written to in the running task, to be flushed after it
-	spare  []*Socket // the other array of dirty
-	inTask bool      // a task is running
+	ready readiness // of kernel sockets, where there is epoll
 
 	timers   timerHeap
 	timerSeq uint64
@@ -55,24 +54,38 @@ type Loop struct {
 	stopping bool          // Serve's context has ended: nothing new is taken
 	leaving  bool          // nothing referenced is left: nothing new is taken that is not
 	grace    int           // tasks that may still run when nothing is open any more; 0: not so far yet
-	owner    uint64        // the goroutine, while running or borrowed
 	free     *sync.Cond    // signalled when running or borrowed becomes false
 	left     chan struct{} // closed when running becomes false
-	asleep   bool
+	asleep   sleep
 	wake     chan struct{}
 
-	onPanic func(*PanicError)
+	// Not guarded by mu.
+	owner   atomic.Uintptr // the goroutine, while running or borrowed; 0: nobody
+	onPanic atomic.Pointer[func(*PanicError)]
+	tracer  tracer // set by tests before anything runs
 
-	current *Socket // whose callback is running, for PanicError; used by the running goroutine alone
-	tracer  tracer  // set by tests before anything runs
+	// Of the owner alone.
+	inTask  bool      // a task is running
+	dirty   []*Socket // written to in the running task, to be flushed after it
+	spare   []*Socket // the other array of dirty
+	current *Socket   // whose callback is running, for PanicError
 }
+
+// sleep is how a loop waits.
+type sleep uint8
+
+const (
+	notAsleep sleep = iota
+	onChannel
+	onReadiness
+)
 
 // tracer sees each event as it is emitted, heard or not.
 type tracer func(emitter any, event string, args ...any)
 
 // NewLoop makes a loop. It does nothing until Run or Serve is called.
 func NewLoop() *Loop {
-	l := &Loop{open: make(map[handle]bool), wake: make(chan struct{}, 1), left: make(chan struct{})}
+	l := &Loop{open: make(map[handle]bool), closes: -1, wake: make(chan struct{}, 1), left: make(chan struct{})}
 	l.free = sync.NewCond(&l.mu)
 	return l
 }
@@ -123,7 +136,7 @@ func (l *Loop) Do(fn func()) {
 		slog.Warn(nilArgument("Loop.Do", "function").Error())
 		return
 	}
-	me := goroutineID()
+	me := goid.Self()
 	var claimed atomic.Bool // by the loop, or by us when it has stopped first
 	done := make(chan struct{})
 	task := func() {
@@ -136,7 +149,7 @@ func (l *Loop) Do(fn func()) {
 	l.mu.Lock()
 	for {
 		switch {
-		case (l.running || l.borrowed) && l.owner == me:
+		case l.owner.Load() == me:
 			l.mu.Unlock()
 			fn()
 			return
@@ -160,8 +173,10 @@ func (l *Loop) Do(fn func()) {
 			<-done
 			return
 		default:
-			l.borrowed, l.owner, l.inTask = true, me, true
+			l.borrowed = true
+			l.owner.Store(me)
 			l.mu.Unlock()
+			l.inTask = true
 			defer l.giveBack()
 			task()
 			return
@@ -174,6 +189,7 @@ func (l *Loop) giveBack() {
 	l.flush()
 	l.mu.Lock()
 	l.borrowed = false
+	l.owner.Store(0)
 	l.free.Broadcast()
 	l.mu.Unlock()
 }
@@ -182,9 +198,11 @@ func (l *Loop) giveBack() {
 // destroyed with the PanicError, then fn is called, on the loop, and everything else goes on. A
 // panic in fn unwinds out of Run. nil, the default, lets panics unwind out of Run.
 func (l *Loop) OnPanic(fn func(*PanicError)) {
-	l.mu.Lock()
-	l.onPanic = fn
-	l.mu.Unlock()
+	if fn == nil {
+		l.onPanic.Store(nil)
+	} else {
+		l.onPanic.Store(&fn)
+	}
 }
 
 func (l *Loop) run(ctx context.Context, serve bool) error {
@@ -192,28 +210,36 @@ func (l *Loop) run(ctx context.Context, serve bool) error {
 		return err
 	}
 	defer l.leave()
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() {
+			l.mu.Lock()
+			l.rouse()
+			l.mu.Unlock()
+		})()
+	}
 	for {
-		task, hook := l.next(ctx, serve)
-		if task == nil {
+		t := l.next(ctx, serve)
+		if t.none() {
 			return nil
 		}
-		l.call(task, hook)
+		l.call(t)
 		l.flush()
 	}
 }
 
 // enter makes the caller the one that runs the loop.
 func (l *Loop) enter() error {
-	me := goroutineID()
+	me := goid.Self()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.borrowed && l.owner != me {
+	for l.borrowed && l.owner.Load() != me {
 		l.free.Wait()
 	}
 	if l.running || l.borrowed {
 		return ErrLoopRunning
 	}
-	l.running, l.stopping, l.leaving, l.grace, l.owner = true, false, false, 0, me
+	l.running, l.stopping, l.leaving, l.grace = true, false, false, 0
+	l.owner.Store(me)
 	l.left = make(chan struct{})
 	return nil
 }
@@ -223,21 +249,33 @@ func (l *Loop) leave() {
 	l.flush()
 	l.mu.Lock()
 	l.running, l.stopping, l.leaving = false, false, false
+	l.owner.Store(0)
+	l.ready.rest()
 	close(l.left)
 	l.free.Broadcast()
 	l.mu.Unlock()
 }
 
+// task is what a loop does next: a function, or a kernel socket that is ready.
+type task struct {
+	fn   func()
+	sock *pollTransport
+	what poll.Events
+}
+
+func (t task) none() bool { return t.fn == nil && t.sock == nil }
+
 // call runs one task. Emitters note whose callback they run in l.current: a socket whose callback
 // panics is destroyed, for what was to follow the callback is lost.
-func (l *Loop) call(task func(), hook func(*PanicError)) {
-	l.current = nil
+func (l *Loop) call(t task) {
+	l.current, l.inTask = nil, true
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
 		perr := &PanicError{Value: errUnwound, Socket: l.current}
+		hook := l.onPanic.Load()
 		var v any
 		if hook != nil {
 			v = recover() // nil when it is runtime.Goexit
@@ -249,33 +287,39 @@ func (l *Loop) call(task func(), hook func(*PanicError)) {
 			perr.Socket.Destroy(perr)
 		}
 		if v != nil {
-			hook(perr)
+			(*hook)(perr)
 		}
 	}()
-	task()
+	if t.fn != nil {
+		t.fn()
+	} else {
+		t.sock.ready(t.what)
+	}
 	returned = true
 }
 
 // flush ends a task: what it wrote to sockets leaves now, several writes together.
 func (l *Loop) flush() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for len(l.dirty) > 0 {
 		dirty := l.dirty
 		l.dirty = l.spare[:0]
-		l.mu.Unlock()
 		for _, s := range dirty {
 			s.flush()
 		}
-		l.mu.Lock()
 		clear(dirty)
 		l.spare = dirty
 	}
 	l.inTask = false
 }
 
-// next waits for the next task. It returns nil when the loop is to be left.
-func (l *Loop) next(ctx context.Context, serve bool) (func(), func(*PanicError)) {
+// next waits for the next task. It returns none when the loop is to be left.
+func (l *Loop) next(ctx context.Context, serve bool) task {
+	if !l.ticking.Load() {
+		if t := l.ready.pop(); t.sock != nil {
+			l.ran = 0
+			return t
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
@@ -289,12 +333,11 @@ func (l *Loop) next(ctx context.Context, serve bool) (func(), func(*PanicError))
 				l.grace = maxTicks + l.ticks.len() + l.events.len() + l.closing.len()
 			}
 			if l.grace--; l.grace == 0 {
-				return nil, nil
+				return task{}
 			}
 		}
-		if task := l.pop(); task != nil {
-			l.inTask = true
-			return task, l.onPanic
+		if t := l.pop(); !t.none() {
+			return t
 		}
 		if l.stopping || !serve && l.refs+l.held == 0 {
 			if len(l.open) > 0 {
@@ -302,66 +345,83 @@ func (l *Loop) next(ctx context.Context, serve bool) (func(), func(*PanicError))
 				l.haltAll()
 			}
 			if l.idle() && len(l.open) == 0 && l.workers == 0 {
-				return nil, nil
+				return task{}
 			}
 		}
 		if l.idle() {
-			l.sleep(ctx)
+			l.sleep()
 		}
 	}
 }
 
-// pop takes the next task in order of precedence, or nil.
-func (l *Loop) pop() func() {
-	if l.turn == 0 && l.closes == 0 {
-		l.turn, l.closes = l.events.len(), l.closing.len()
-	}
-	if l.ticks.len() > 0 && (l.ran < maxTicks || l.turn+l.closes == 0) {
-		l.ran++
-		return l.ticks.pop()
-	}
-	l.ran = 0
-	switch {
-	case l.turn > 0:
-		l.turn--
-		if l.turn == 0 {
+// pop takes the next task in order of precedence, if there is one. l.mu is held, and released while
+// it looks which sockets are ready.
+func (l *Loop) pop() task {
+	for began := false; ; {
+		alone := began && !l.ready.any() && l.turn == 0 && l.closing.len() == 0
+		if l.ticks.len() > 0 && (l.ran < maxTicks || alone) {
+			l.ran++
+			fn := l.ticks.pop()
+			l.ticking.Store(l.ticks.len() > 0)
+			return task{fn: fn}
+		}
+		if t := l.ready.pop(); t.sock != nil {
+			l.ran = 0
+			return t
+		}
+		if l.turn > 0 {
+			l.ran = 0
+			l.turn--
+			return task{fn: l.events.pop()}
+		}
+		if l.closes < 0 {
 			l.closes = l.closing.len() // with those that this turn's events have queued
 		}
-		return l.events.pop()
-	case l.closes > 0:
-		l.closes--
-		return l.closing.pop()
+		if l.closes > 0 {
+			l.ran = 0
+			l.closes--
+			return task{fn: l.closing.pop()}
+		}
+		if began && l.ticks.len() == 0 {
+			return task{}
+		}
+		began = true
+		l.closes = -1
+		l.ready.look(l)
+		l.turn = l.events.len()
 	}
-	return nil
 }
 
-func (l *Loop) idle() bool { return l.ticks.len()+l.events.len()+l.closing.len() == 0 }
+func (l *Loop) idle() bool {
+	return l.ticks.len()+l.events.len()+l.closing.len() == 0 && !l.ready.any()
+}
 
 // sleep waits for work. l.mu is held, and released meanwhile.
-func (l *Loop) sleep(ctx context.Context) {
-	done := ctx.Done()
-	if l.stopping {
-		done = nil // it has ended; what is left to come is the end of workers
+func (l *Loop) sleep() {
+	if l.ready.set != nil {
+		l.asleep = onReadiness
+		l.ready.wait(l)
+	} else {
+		l.asleep = onChannel
+		l.mu.Unlock()
+		<-l.wake
+		l.mu.Lock()
 	}
-	l.asleep = true
-	l.mu.Unlock()
-	select {
-	case <-l.wake:
-	case <-done:
-	}
-	l.mu.Lock()
-	l.asleep = false
+	l.asleep = notAsleep
 }
 
 // rouse wakes the loop. l.mu is held.
 func (l *Loop) rouse() {
-	if l.asleep {
-		l.asleep = false
+	switch l.asleep {
+	case onChannel:
 		select {
 		case l.wake <- struct{}{}:
 		default:
 		}
+	case onReadiness:
+		l.ready.set.Wake()
 	}
+	l.asleep = notAsleep
 }
 
 // tick runs fn after the running task, before the next event.
@@ -373,6 +433,7 @@ func (l *Loop) tick(fn func()) {
 
 func (l *Loop) pushTick(fn func()) {
 	l.ticks.push(fn)
+	l.ticking.Store(true)
 	l.rouse()
 }
 
@@ -392,29 +453,11 @@ func (l *Loop) close(fn func()) {
 	l.mu.Unlock()
 }
 
-// deferFlush reports whether a task is running, after which s will be flushed.
-func (l *Loop) deferFlush(s *Socket) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.inTask {
-		l.dirty = append(l.dirty, s)
-	}
-	return l.inTask
-}
+// flushLater makes s be flushed after the running task. The caller is in it.
+func (l *Loop) flushLater(s *Socket) { l.dirty = append(l.dirty, s) }
 
-// here reports whether the caller is on the loop: inside a callback.
-func (l *Loop) here() bool {
-	me := goroutineID()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return (l.running || l.borrowed) && l.owner == me
-}
+// inCallback reports whether the caller is in a task of the loop.
+func (l *Loop) inCallback() bool { return l.here() && l.inTask }
 
-// goroutineID is the number in the first line of a stack trace, "goroutine 7 [running]:". Run,
-// Do and the blocking methods alone need it, to tell the loop from a stranger.
-func goroutineID() uint64 {
-	var buf [64]byte
-	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
-	id, _ := strconv.ParseUint(string(text[:max(bytes.IndexByte(text, ' '), 0)]), 10, 64)
-	return id
-}
+// here reports whether the caller is on the loop.
+func (l *Loop) here() bool { return l.owner.Load() == goid.Self() }

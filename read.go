@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"runtime/debug"
 	"slices"
 	"syscall"
+
+	"evnet/internal/race"
 )
 
 // flowMode is what becomes of data.
@@ -65,46 +66,53 @@ func (in *inbound) wanted() bool {
 	return in.mode == flowing && in.blocked == 0 && !in.later && !in.joining && (in.chunks == nil || in.chunks.asked)
 }
 
-// received takes what the transport has read; the bytes are borrowed. It runs on the loop.
-func (s *Socket) received(t *transport, p []byte, err error) {
-	s.mu.Lock()
-	if t.broken != nil && err != nil && s.tr == t {
+// received takes what the transport has read; the bytes are borrowed. It runs on the loop. s.mu is
+// held, and released.
+func (s *Socket) received(t transport, p []byte, err error) {
+	in := &s.in
+	if s.tr != t {
+		s.mu.Unlock()
+		return
+	}
+	if broken := t.failure(); broken != nil && err != nil {
 		if !errors.Is(err, syscall.ECONNRESET) {
-			err = t.broken
+			err = broken
 		}
 		s.destroyLocked(err, false)
 		return
-	}
-	if s.tr != t || s.out.failed && t.broken == nil {
+	} else if s.out.failed && broken == nil {
 		s.mu.Unlock()
 		return
 	}
-	s.in.bytes += int64(len(p))
+	in.bytes += int64(len(p))
 	s.touch()
-	eof := err == io.EOF || err != nil && s.out.endSent && !t.halfCloses()
-	s.in.eof = eof
-	straight := s.in.wanted() && !s.in.due() // to the consumer as it comes
+	in.eof = err != nil && ends(s, t, err)
+	failed := err != nil && !in.eof
+	straight := in.wanted() && !in.due() // to the consumer as it comes
 	if !straight {
-		s.in.raw = append(s.in.raw, p...)
+		in.raw = append(in.raw, p...)
 	}
+	settled := err == nil && straight
 	switch {
 	case len(p) == 0 || !straight:
 		s.mu.Unlock()
-	case s.in.scan != nil:
+	case in.scan != nil:
 		s.scanLent(p)
+		settled = false
 	default:
-		s.deliver(p, false)
+		settled = s.deliver(p, false) && settled
 	}
-	if err != nil && !eof {
+	switch {
+	case failed:
 		s.mu.Lock()
 		if s.tr != t {
 			s.mu.Unlock()
 			return
 		}
 		s.destroyLocked(err, false)
-		return
+	case !settled:
+		s.flow()
 	}
-	s.flow()
 }
 
 // flow delivers what is held, if somebody wants it, and then the peer's end, or lets more come. It
@@ -156,8 +164,9 @@ func (s *Socket) updateReading() {
 	s.tr.setReading(!in.eof && !in.due() && (in.mode == undecided || in.wanted()))
 }
 
-// deliver gives one chunk to the consumer; p is borrowed. s.mu is held, and released.
-func (s *Socket) deliver(p []byte, decoded bool) {
+// deliver gives one chunk to the consumer; p is borrowed. s.mu is held, and released. It reports
+// whether that was all: nothing was given back.
+func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 	in := &s.in
 	onRead, pipes, chunks := in.onRead, in.pipes, in.chunks
 	if onRead == nil && in.decoder != nil && !decoded {
@@ -176,16 +185,19 @@ func (s *Socket) deliver(p []byte, decoded bool) {
 	case len(p) == 0:
 	case chunks != nil:
 		s.handOver(chunks, p, decoded)
+		return false
 	default:
 		if !s.emitData(p, decoded) && shared && len(pipes) == 0 {
 			s.mu.Lock()
 			s.takeBack(p, decoded)
 			s.mu.Unlock()
+			return false
 		}
 		for _, l := range pipes {
 			l.write(p)
 		}
 	}
+	return true
 }
 
 // takeBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
@@ -216,27 +228,14 @@ func (s *Socket) emitData(p []byte, owned bool) (heard bool) {
 }
 
 // scribbleOver overwrites what a callback has borrowed once it has returned, so that a slice kept too
-// long shows at once.
+// long shows at once: in a program built with the race detector.
 func scribbleOver(p []byte) {
-	if scribble {
+	if race.Enabled {
 		for i := range p {
 			p[i] = 0xDB
 		}
 	}
 }
-
-// scribble is whether that is done: in a program built with the race detector.
-var scribble = func() bool {
-	info, _ := debug.ReadBuildInfo()
-	if info != nil {
-		for _, set := range info.Settings {
-			if set.Key == "-race" {
-				return set.Value == "true"
-			}
-		}
-	}
-	return false
-}()
 
 // endDue reports whether End is to be emitted. s.mu is held.
 func (s *Socket) endDue() bool {

@@ -57,9 +57,9 @@ type Socket struct {
 
 	// The connection.
 	conn       net.Conn
-	tr         *transport // nil until connected and after it is destroyed
-	dial       *dialing   // while connecting
-	attempted  []string   // addresses, by the last Connect
+	tr         transport // nil until connected and after it is destroyed
+	dial       *dialing  // while connecting
+	attempted  []string  // addresses, by the last Connect
 	local      net.Addr
 	remote     net.Addr
 	opened     bool // a conn was had, or is being made: there is something to close
@@ -182,7 +182,7 @@ type handshaker interface {
 	HandshakeContext(context.Context) error
 }
 
-func (s *Socket) handshaken(tr *transport, err error) {
+func (s *Socket) handshaken(tr transport, err error) {
 	s.mu.Lock()
 	if s.tr != tr {
 		s.mu.Unlock()

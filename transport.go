@@ -5,264 +5,87 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
-	"time"
 )
+
+const maxChunk = 64 << 10 // the most that one Data event holds, as in Node
 
 var errInvalidRead = errors.New("evnet: the conn's Read has returned an impossible count")
 
-const (
-	maxChunk  = 64 << 10 // the most that one Data event holds, as in Node
-	minBuffer = 4 << 10  // what an idle reader holds; it grows while reads fill it
-	maxBatch  = 256 << 10
-)
-
-// transport moves the bytes of one conn without ever blocking the loop: one goroutine reads while
-// the socket wants data, another writes while bytes are queued. It knows nothing of events: it
-// calls the socket's received, and progressed when the queue has moved.
+// transport moves the bytes of one conn without ever blocking the loop. It knows nothing of events:
+// it calls the socket's received, and progressed when the queue has moved. There are two: a
+// goTransport serves any conn with goroutines, a pollTransport serves the kernel's sockets by
+// readiness, on the loop itself, where there is epoll.
 //
-// A conn that is exactly a *net.TCPConn or *net.UnixConn is also written to directly, as long as
-// the system takes bytes without blocking. A type that embeds one is not: it may have a Write of
-// its own.
-type transport struct {
-	s    *Socket
-	conn net.Conn
-	raw  *rawConn // nil for a conn that can only be written to by its Write
+// Methods are called with s.mu held, but for halfCloses, sendEnd and close.
+type transport interface {
+	// setReading starts or stops the flow of data. While the socket is paused a reset is looked out
+	// for, where that can be seen.
+	setReading(want bool)
 
-	// Guarded by s.mu.
-	want        bool          // the socket wants data
-	reading     bool          // the reader is there
-	full        bool          // the reader has a chunk that the loop has not taken up yet
-	waiting     bool          // the reader waits for the loop, which has taken it up, not in Read
-	watching    bool          // the reader is in untilReset, not in Read
-	interrupted bool          // a read deadline in the past is set, to bring the reader back from Read
-	writing     bool          // the writer is there
-	ending      bool          // the writer is sending this side's end
-	gone        bool          // the socket is destroyed
-	kept        bool          // Detach has given the conn away
-	recalled    bool          // Detach waits for the reader, or is about to go on: no other is started
-	broken      error         // why writing failed, while the reader is asked whether it knows better
-	parting     chan struct{} // closed when the reader is out of Read; nil unless Detach waits for that
+	// mayWrite reports whether tryWrite and sendEnd may be called: nobody else is writing.
+	mayWrite() bool
+	// tryWrite hands the conn what it takes of the queue without blocking: nothing, if it cannot tell.
+	tryWrite() (moved bool, err error)
+	// startWriting lets the queue be emptied when there is room, and the end be sent then.
+	startWriting()
+	// blame puts a failed write off, if a reader is there that may know better why.
+	blame(err error) bool
+	// failure is a failed write that is put off.
+	failure() error
 
-	// Handed from the reader to the loop and back.
-	buf []byte
-	n   int
-	err error
-	ack chan struct{}
+	// endBlocks reports whether sendEnd may block, so that startWriting is to call it.
+	endBlocks() bool
+	// endUnderway reports whether it is being called: closing the conn now might cut the end off.
+	endUnderway() bool
+	// sendEnd ends this side of the conn: by half, or, where that is unknown, whole.
+	sendEnd() error
+	// halfCloses reports whether the conn may be half open. If not, reading fails once sendEnd was
+	// called, and that is the end, not a failure.
+	halfCloses() bool
+
+	// retire says that the socket is destroyed: nothing is to be touched any more.
+	retire()
+	// close closes the conn, with a reset if asked for and known. It follows retire.
+	close(reset bool)
+
+	// recall makes the conn free to be given away by detach: nobody is in its Read any more. s.mu is
+	// released meanwhile.
+	recall() error
+	// untold is a failure that was read and not told to the socket yet.
+	untold() error
+	// detach gives the conn away, with what was read and not told; close leaves it alone then.
+	detach() (conn net.Conn, rest []byte)
 }
 
-func newTransport(s *Socket, conn net.Conn) *transport {
-	return &transport{s: s, conn: conn, raw: newRawConn(conn), ack: make(chan struct{}, 1)}
+// newTransport chooses.
+func newTransport(s *Socket, conn net.Conn) transport {
+	if t := newPollTransport(s, conn); t != nil {
+		return t
+	}
+	return newGoTransport(s, conn)
 }
 
-// setReading starts or stops the flow of data. While the socket is paused the reader looks out for a
-// reset, where it can. s.mu is held.
-func (t *transport) setReading(want bool) {
-	if t.gone || t.recalled {
-		return
-	}
-	t.want = want
-	switch {
-	case !t.reading:
-		if want || t.mayWatch() {
-			t.reading = true
-			t.s.loop.spawn(t.read)
-		}
-	case t.waiting || t.interrupted:
-	case t.watching && (want || !t.mayWatch()), !t.watching && !want:
-		t.interrupt()
-	}
+// usePoll lets kernel sockets be served by readiness, where that is known. The environment has a
+// switch for those who want to compare.
+var usePoll = os.Getenv("EVNET_TRANSPORT") != "goroutine"
+
+type halfCloser interface{ CloseWrite() error }
+
+func halfCloses(conn net.Conn) bool {
+	_, ok := conn.(halfCloser)
+	return ok
 }
 
-// mayWatch reports whether a reset can be seen without reading, and may be told: nothing that came
-// before it is held. While a destination of Pipe is full it is not worth its cost: the flow goes on
-// soon. s.mu is held.
-func (t *transport) mayWatch() bool {
-	in := &t.s.in
-	return t.raw != nil && in.mode == paused && !in.eof && in.held() == 0
+// sendEnd ends this side of the conn: by half, or, where that is unknown, whole.
+func sendEnd(conn net.Conn) error {
+	if c, ok := conn.(halfCloser); ok {
+		return c.CloseWrite()
+	}
+	return conn.Close()
 }
 
-// read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
-func (t *transport) read() {
-	for t.mayRead() {
-		t.next()
-		if t.n > len(t.buf) {
-			t.n, t.err = 0, errInvalidRead
-		}
-		if t.n = max(t.n, 0); timedOut(t.err) && t.paused() {
-			t.err = nil
-		}
-		if t.n == 0 && t.err == nil {
-			continue // called back; or io.Reader's discouraged but allowed answer
-		}
-		t.handOver()
-		<-t.ack
-		if t.err != nil {
-			t.leave()
-			return
-		}
-		if t.n == len(t.buf) && len(t.buf) < maxChunk {
-			t.buf = make([]byte, min(4*len(t.buf), maxChunk))
-		}
-	}
-}
-
-// next reads one chunk, or waits without reading until there is a reset to tell.
-func (t *transport) next() {
-	if !t.watching { // nobody else changes it
-		if t.buf == nil {
-			t.buf = make([]byte, minBuffer)
-		}
-		t.n, t.err = t.conn.Read(t.buf)
-		return
-	}
-	t.n, t.err = 0, t.raw.untilReset()
-	if errno, ok := t.err.(syscall.Errno); ok {
-		local, remote := t.conn.LocalAddr(), t.conn.RemoteAddr()
-		t.err = &net.OpError{Op: "read", Net: network(remote), Source: local, Addr: remote, Err: os.NewSyscallError("read", errno)}
-	}
-}
-
-// mayRead reports whether the reader is to go on.
-func (t *transport) mayRead() bool {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	t.waiting, t.watching = false, false
-	if t.broken != nil {
-		t.interrupt()
-		return true
-	}
-	if !t.want && !t.mayWatch() || t.gone || t.parting != nil {
-		t.want, t.reading = false, false
-		t.outOfRead()
-		return false
-	}
-	if t.interrupted {
-		t.interrupted = false
-		_ = t.conn.SetReadDeadline(time.Time{})
-	}
-	t.watching = !t.want
-	return true
-}
-
-// handOver lets the loop take the chunk up.
-func (t *transport) handOver() {
-	t.s.mu.Lock()
-	t.full = true
-	t.outOfRead()
-	t.s.mu.Unlock()
-	t.s.loop.event(t.deliver)
-}
-
-// outOfRead tells Detach, if it waits. s.mu is held.
-func (t *transport) outOfRead() {
-	if t.parting != nil {
-		close(t.parting)
-		t.parting = nil
-	}
-}
-
-// recall brings the reader back from Read: it has left then, or has a chunk for the loop. It runs on
-// the loop. s.mu is held, and released meanwhile.
-func (t *transport) recall() error {
-	if !t.reading || t.waiting || t.full {
-		return nil
-	}
-	t.interrupted = true
-	if err := t.conn.SetReadDeadline(time.Unix(1, 0)); err != nil && !errors.Is(err, io.ErrClosedPipe) {
-		return err // a net.Pipe that the peer has closed knows no deadline, and no waiting either
-	}
-	out := make(chan struct{})
-	t.parting, t.recalled = out, true
-	t.s.mu.Unlock()
-	timer := time.NewTimer(detachWait)
-	defer timer.Stop()
-	select {
-	case <-out:
-	case <-timer.C:
-	}
-	t.s.mu.Lock()
-	t.recalled = false
-	if t.parting != nil {
-		t.parting = nil
-		return errReaderStuck // when it does come back, it goes on as after Pause and Resume
-	}
-	return nil
-}
-
-// leave ends the reader for good: the socket has seen the end.
-func (t *transport) leave() {
-	t.s.mu.Lock()
-	t.reading = false
-	if t.broken == nil || t.s.tr != t {
-		t.s.mu.Unlock()
-		return
-	}
-	t.s.destroyLocked(t.broken, false) // nobody else would tell
-}
-
-// paused reports whether the reader was called back because the socket wants no data.
-func (t *transport) paused() bool {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	return t.interrupted && t.broken == nil
-}
-
-// interrupt makes a Read return. A conn that knows no deadlines brings one chunk more. s.mu is held.
-func (t *transport) interrupt() {
-	t.interrupted = true
-	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
-}
-
-// blame puts a failed write off until the reader has returned, if there is one: a reset by the peer
-// is told to whoever comes first, and a writer that comes second hears but EPIPE. s.mu is held.
-func (t *transport) blame(err error) bool {
-	if t.raw == nil || !t.reading || t.broken != nil || !errors.Is(err, syscall.EPIPE) {
-		return false
-	}
-	t.broken, t.writing = err, true
-	if !t.waiting {
-		t.interrupt()
-	}
-	return true
-}
-
-// deliver runs on the loop.
-func (t *transport) deliver() {
-	t.s.mu.Lock()
-	t.waiting, t.full = true, false
-	t.s.mu.Unlock()
-	defer func() { t.ack <- struct{}{} }()
-	t.s.received(t, t.buf[:t.n], t.err)
-}
-
-// close closes the conn, with a reset if asked for and known. The transport is gone already, and
-// s.mu is not held.
-func (t *transport) close(reset bool) {
-	if t.kept {
-		return
-	}
-	if reset {
-		inner := t.conn
-		if c, ok := t.conn.(interface{ NetConn() net.Conn }); ok {
-			inner = c.NetConn()
-		}
-		if c, ok := inner.(interface{ SetLinger(int) error }); ok {
-			_ = c.SetLinger(0)
-		}
-		if inner != t.conn { // a tls.Conn's own Close would tell the peer that it has got all
-			t.s.loop.spawn(func() { _, _ = inner.Close(), t.conn.Close() })
-			return
-		}
-	}
-	if isKernelConn(t.conn) {
-		_ = t.conn.Close()
-		return
-	}
-	t.s.loop.spawn(func() { _ = t.conn.Close() }) // it may block, a tls.Conn for seconds
-}
-
-// isKernelConn reports whether closing and half-closing the conn cannot block.
+// isKernelConn reports whether closing and half-closing the conn cannot block. A type that embeds one
+// of these is not one: its methods may be its own.
 func isKernelConn(conn net.Conn) bool {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -271,8 +94,20 @@ func isKernelConn(conn net.Conn) bool {
 	return false
 }
 
-// timedOut also knows conns older than os.ErrDeadlineExceeded.
-func timedOut(err error) bool {
-	var timeout net.Error
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+// resetOnClose makes closing the conn a reset, if it knows that.
+func resetOnClose(conn net.Conn) {
+	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
+		_ = c.SetLinger(0)
+	}
+}
+
+// readError is what package net would have made of a failed system call.
+func readError(conn net.Conn, err error) error {
+	local, remote := conn.LocalAddr(), conn.RemoteAddr()
+	return &net.OpError{Op: "read", Net: network(remote), Source: local, Addr: remote, Err: os.NewSyscallError("read", err)}
+}
+
+// ends reports whether err, from reading, is the peer's end.
+func ends(s *Socket, t transport, err error) bool {
+	return err == io.EOF || err != nil && s.out.endSent && !t.halfCloses()
 }

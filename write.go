@@ -5,17 +5,32 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"unsafe"
 )
 
-const maxSegment = 16 << 10 // small writes are gathered in segments of this size
+// What waits to be sent is held in segments of two sizes: a small one for a few messages, large ones
+// behind it.
+const (
+	smallSegment = 2 << 10
+	largeSegment = 16 << 10
+)
 
-var segments = sync.Pool{New: func() any { b := make([]byte, 0, maxSegment); return &b }}
+var (
+	smallSegments = sync.Pool{New: func() any { return newSegment(smallSegment) }}
+	largeSegments = sync.Pool{New: func() any { return newSegment(largeSegment) }}
+)
+
+func newSegment(size int) *[]byte {
+	b := make([]byte, 0, size)
+	return &b
+}
 
 // outbound is the sending half of a socket. The socket's mu guards it.
 type outbound struct {
-	queue    fifo[*[]byte] // the bytes that wait
+	queue    fifo[*[]byte] // the bytes that wait, in segments
 	off      int           // of the first segment, sent already
-	queued   int           // bytes in queue, and in the writer's hands
+	direct   []byte        // behind the queue: what Write is sending without a copy, while it runs
+	queued   int           // bytes in queue and direct, and in the writer's hands
 	accepted int64         // bytes taken by Write
 	sent     int64         // bytes handed to the conn
 
@@ -45,17 +60,21 @@ type waiter struct {
 	done func(error)
 }
 
-// Write queues p for sending and never blocks. It copies p, so the caller may reuse it at once.
-// Several writes made in one callback leave together after it.
+// Write sends p, or what the system takes of it, queues the rest and never blocks. What waits is
+// copied, so the caller may reuse p at once. Writes made in one callback leave together after it, in
+// one system call; one of 16 KiB and more leaves at once, with those before it, and so does one made
+// on another goroutine.
 //
 // It returns len(p), or 0 and an error, and then nothing is queued: ErrWriteAfterEnd,
 // ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull. A failure of the conn is
 // told by Error and Close. When NeedDrain reports true afterwards, wait for Drain. It implements
 // io.Writer. Node: socket.write.
-func (s *Socket) Write(p []byte) (n int, err error) { return write(s, p, nil) }
+func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil) }
 
 // WriteString is Write for a string. It implements io.StringWriter. Node: socket.write.
-func (s *Socket) WriteString(p string) (n int, err error) { return write(s, p, nil) }
+func (s *Socket) WriteString(p string) (n int, err error) {
+	return s.write(unsafe.Slice(unsafe.StringData(p), len(p)), nil) // which only reads it
+}
 
 // WriteThen is Write with a callback: done runs on the loop once p is handed to the system, with
 // nil, or with the error of Write or the cause that p was dropped. The callbacks of a socket run
@@ -65,10 +84,10 @@ func (s *Socket) WriteThen(p []byte, done func(error)) {
 	if done == nil {
 		done = func(error) {}
 	}
-	_, _ = write(s, p, done)
+	_, _ = s.write(p, done)
 }
 
-func write[T []byte | string](s *Socket, p T, done func(error)) (int, error) {
+func (s *Socket) write(p []byte, done func(error)) (int, error) {
 	s.mu.Lock()
 	o := &s.out
 	if o.deferred && s.full() {
@@ -88,11 +107,12 @@ func write[T []byte | string](s *Socket, p T, done func(error)) (int, error) {
 	if o.queued == 0 {
 		s.notify.sent, s.kill.sent = o.sent, o.sent
 	}
-	appendTo(o, p)
+	o.accepted += int64(len(p))
+	o.queued += len(p)
 	if done != nil {
 		o.waiting.push(waiter{end: o.accepted, done: done})
 	}
-	err := s.kick(len(p))
+	err := s.send(p)
 	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 {
 		s.reserveDelivery() // before what this callback posts next, as in Node
 	}
@@ -106,6 +126,32 @@ func write[T []byte | string](s *Socket, p T, done func(error)) (int, error) {
 	}
 	s.leave(err)
 	return len(p), nil
+}
+
+// send takes p, counted already: a small one written on the loop waits for the end of the running
+// callback, any other is offered to the conn, and the rest of it waits. s.mu is held.
+func (s *Socket) send(p []byte) error {
+	o := &s.out
+	if !s.open() {
+		o.add(p)
+		return nil
+	}
+	if len(p) < largeSegment && s.postpone(len(p)) {
+		o.add(p)
+		return nil
+	}
+	if !s.tr.mayWrite() {
+		o.add(p)
+		return nil
+	}
+	o.direct = p
+	err := s.flushLocked()
+	rest := o.direct
+	o.direct = nil
+	if err == nil {
+		o.add(rest)
+	}
+	return err
 }
 
 // writeError is why n bytes cannot be taken, or nil. s.mu is held.
@@ -128,51 +174,58 @@ func (s *Socket) full() bool {
 	return s.set.MaxWriteBuffer >= 0 && s.out.queued >= s.set.MaxWriteBuffer
 }
 
-func appendTo[T []byte | string](o *outbound, p T) {
-	o.accepted += int64(len(p))
-	o.queued += len(p)
-	if n := o.queue.len(); n > 0 {
-		last := o.queue.items[len(o.queue.items)-1]
-		if room := cap(*last) - len(*last); room > 0 {
-			n := min(room, len(p))
-			*last = append(*last, p[:n]...)
-			p = p[n:]
+// add copies p to the end of the queue.
+func (o *outbound) add(p []byte) {
+	for len(p) > 0 {
+		var last *[]byte
+		if n := o.queue.len(); n > 0 {
+			last = o.queue.items[len(o.queue.items)-1]
 		}
-	}
-	switch {
-	case len(p) == 0:
-	case len(p) < maxSegment:
-		b := segments.Get().(*[]byte)
-		*b = append((*b)[:0], p...)
-		o.queue.push(b)
-	default:
-		b := []byte(string(p))
-		o.queue.push(&b)
+		if last == nil || len(*last) == cap(*last) {
+			pool := &largeSegments
+			if last == nil && len(p) <= smallSegment {
+				pool = &smallSegments
+			}
+			last = pool.Get().(*[]byte)
+			o.queue.push(last)
+		}
+		n := min(len(p), cap(*last)-len(*last))
+		*last = append(*last, p[:n]...)
+		p = p[n:]
 	}
 }
 
+// release gives a segment back that nobody looks at any more.
 func release(b *[]byte) {
-	if cap(*b) == maxSegment {
-		segments.Put(b)
+	*b = (*b)[:0]
+	if cap(*b) == smallSegment {
+		smallSegments.Put(b)
+	} else {
+		largeSegments.Put(b)
 	}
 }
 
-// kick sends what is queued, the last n bytes of it new: after the running task if there is one,
-// else now. s.mu is held.
-func (s *Socket) kick(n int) error {
-	if s.out.deferred || s.tr == nil || s.handshake || s.out.corks > 0 {
-		return nil
+// open reports whether anything may be sent. s.mu is held.
+func (s *Socket) open() bool {
+	return s.tr != nil && !s.handshake && s.out.corks == 0
+}
+
+// postpone lets the last n bytes wait for the end of the running callback, and reports false when it
+// is not in one: then nothing waits. s.mu is held.
+func (s *Socket) postpone(n int) bool {
+	if !s.loop.inCallback() {
+		return false
 	}
-	if s.loop.deferFlush(s) {
+	if !s.out.deferred {
 		s.out.deferred, s.out.deferAt = true, s.out.accepted-int64(n)
-		return nil
+		s.loop.flushLater(s)
 	}
-	return s.flushLocked()
+	return true
 }
 
 // maySend reports whether the queue may move on this goroutine. s.mu is held.
 func (s *Socket) maySend() bool {
-	return s.tr != nil && !s.handshake && !s.tr.writing
+	return s.tr != nil && !s.handshake && s.tr.mayWrite()
 }
 
 // flush sends what is queued, now.
@@ -199,7 +252,7 @@ func (s *Socket) flushLocked() error {
 		return nil
 	}
 	if s.out.sendable() > 0 {
-		moved, err := s.out.writeTo(s, s.tr.tryWrite)
+		moved, err := s.tr.tryWrite()
 		if err != nil {
 			return err
 		}
@@ -259,26 +312,35 @@ func (s *Socket) deliverWrites(limit int) {
 	}
 }
 
-// writeTo hands the queue to a function that does not block. s.mu is held.
-func (o *outbound) writeTo(s *Socket, write func([]byte) (int, error)) (moved bool, err error) {
-	for o.sendable() > 0 {
-		b := *o.queue.front()
-		p := (*b)[o.off:]
-		n, err := write(p[:min(len(p), o.sendable())])
-		if n > 0 {
-			moved = true
-			o.off += n
-			o.took(s, n)
-		}
-		if o.off == len(*b) {
+// piece is the i-th piece of memory that waits to be sent, nil behind the last.
+func (o *outbound) piece(i int) []byte {
+	switch n := o.queue.len(); {
+	case i == 0 && n > 0:
+		return (**o.queue.front())[o.off:]
+	case i < n:
+		return *o.queue.items[o.queue.head+i]
+	case i == n && len(o.direct) > 0:
+		return o.direct
+	}
+	return nil
+}
+
+// advance takes away the first n bytes, which the conn has taken. s.mu is held.
+func (o *outbound) advance(s *Socket, n int) {
+	for n > 0 {
+		p := o.piece(0)
+		k := min(n, len(p))
+		o.took(s, k)
+		if n -= k; o.queue.len() == 0 {
+			o.direct = p[k:]
+		} else if o.off += k; k == len(p) {
 			o.off = 0
 			release(o.queue.pop())
+		}
+		if k == len(p) {
 			o.completed(s)
-		} else if err != nil || n <= 0 {
-			return moved, err
 		}
 	}
-	return moved, nil
 }
 
 // took counts n bytes that the conn has taken. s.mu is held.
@@ -287,7 +349,7 @@ func (o *outbound) took(s *Socket, n int) {
 	if o.dropErr == nil {
 		o.queued -= n
 	}
-	if n > 0 && (s.tr == nil || !s.tr.writing) {
+	if n > 0 && (s.tr == nil || s.tr.mayWrite()) {
 		s.touch() // what the writer gets away bit by bit is seen when the time is up
 	}
 }
@@ -298,22 +360,22 @@ func (o *outbound) completed(s *Socket) {
 	s.touch()
 }
 
-// take gives the writer segments of about limit bytes to write without the lock.
-func (o *outbound) take(limit int) [][]byte {
-	var batch [][]byte
+// take gives the writer about limit bytes to write without the lock, and the segments to release
+// then.
+func (o *outbound) take(limit int) (batch [][]byte, used []*[]byte) {
 	for limit = min(limit, o.sendable()); limit > 0; {
-		p := (**o.queue.front())[o.off:]
+		p := o.piece(0)
 		if len(p) > limit {
 			p = p[:limit]
 			o.off += limit
 		} else {
-			o.queue.pop()
+			used = append(used, o.queue.pop())
 			o.off = 0
 		}
 		batch = append(batch, p)
 		limit -= len(p)
 	}
-	return batch
+	return batch, used
 }
 
 // sendable is how many bytes may leave: all that are queued, but for those behind a cork and those
@@ -332,7 +394,7 @@ func (o *outbound) sendable() int {
 func (o *outbound) drop(err error) {
 	o.dropErr = err
 	o.queue = fifo[*[]byte]{} // not released: the writer may still hold a part of a segment
-	o.queued, o.off, o.needDrain, o.corks = 0, 0, false, 0
+	o.queued, o.off, o.direct, o.needDrain, o.corks = 0, 0, nil, false, 0
 }
 
 // writeFailed ends the socket after a failed write. s.mu is held, and released.

@@ -15,14 +15,21 @@ func TestDroppedQueueHasNothingToSend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var o outbound
-			appendTo(&o, "queued before")
+			add := func(text string) {
+				o.accepted += int64(len(text))
+				o.queued += len(text)
+				o.add([]byte(text))
+			}
+			add("queued before")
 			wait(&o)
-			appendTo(&o, "and after")
+			add("and after")
 			assert.Equal(t, len("queued before"), o.sendable())
-			assert.Equal(t, "queued before", string(o.take(100)[0]))
+			batch, _ := o.take(100)
+			assert.Equal(t, "queued before", string(batch[0]))
 			o.drop(errors.New("gone"))
 			assert.Zero(t, o.sendable())
-			assert.Empty(t, o.take(100))
+			batch, _ = o.take(100)
+			assert.Empty(t, batch)
 		})
 	}
 }

@@ -8,18 +8,34 @@ import (
 
 // The writing half of a transport.
 
-// tryWrite writes what the conn takes without blocking: nothing, if it cannot tell. s.mu is held
-// and the writer is not there.
-func (t *transport) tryWrite(p []byte) (int, error) {
+func (t *goTransport) mayWrite() bool { return !t.writing }
+
+func (t *goTransport) tryWrite() (moved bool, err error) {
 	if t.raw == nil {
-		return 0, nil
+		return false, nil
 	}
-	return t.raw.tryWrite(p)
+	return t.writeTo(t.raw.tryWrite)
 }
 
-// startWriting lets the writer empty the socket's queue, and send the end if that is asked for.
-// s.mu is held.
-func (t *transport) startWriting() {
+// writeTo hands the queue to a function that does not block. s.mu is held.
+func (t *goTransport) writeTo(write func([]byte) (int, error)) (moved bool, err error) {
+	o := &t.s.out
+	for left := o.sendable(); left > 0; left = o.sendable() {
+		p := o.piece(0)
+		p = p[:min(len(p), left)]
+		n, err := write(p)
+		if n > 0 {
+			moved = true
+			o.advance(t.s, n)
+		}
+		if err != nil || n < len(p) {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+func (t *goTransport) startWriting() {
 	if t.writing || t.gone {
 		return
 	}
@@ -32,7 +48,7 @@ func (t *transport) startWriting() {
 }
 
 // writeWhenReady is the writer of a kernel socket: each time there is room it writes what fits.
-func (t *transport) writeWhenReady() {
+func (t *goTransport) writeWhenReady() {
 	s := t.s
 	for {
 		var failed error
@@ -42,7 +58,7 @@ func (t *transport) writeWhenReady() {
 			if t.gone {
 				return true
 			}
-			moved, err := s.out.writeTo(s, write)
+			moved, err := t.writeTo(write)
 			failed = err
 			s.out.failed = err != nil // before the end that the reader may see then is believed
 			if moved && err == nil {
@@ -60,13 +76,14 @@ func (t *transport) writeWhenReady() {
 }
 
 // writeBlocking is the writer of any other conn.
-func (t *transport) writeBlocking() {
+func (t *goTransport) writeBlocking() {
 	s := t.s
 	for {
 		s.mu.Lock()
 		var batch [][]byte
+		var used []*[]byte
 		if !t.gone { // else the queue is that of another connection by now
-			batch = s.out.take(maxBatch)
+			batch, used = s.out.take(maxBatch)
 		}
 		s.mu.Unlock()
 		var failed error
@@ -94,6 +111,9 @@ func (t *transport) writeBlocking() {
 			s.mu.Unlock()
 		}
 		if len(batch) > 0 && failed == nil {
+			for _, b := range used {
+				release(b)
+			}
 			s.loop.event(s.progressed)
 		}
 		if !t.goOn(failed) {
@@ -118,7 +138,7 @@ func writeAll(conn net.Conn, p []byte) (int, error) {
 }
 
 // goOn reports whether the writer has more to do. When all is written it sends the end, if asked.
-func (t *transport) goOn(failed error) bool {
+func (t *goTransport) goOn(failed error) bool {
 	s := t.s
 	s.mu.Lock()
 	if t.gone {
@@ -138,7 +158,7 @@ func (t *transport) goOn(failed error) bool {
 		s.out.endSent, t.ending = true, true
 		s.loop.tick(s.finished)
 		s.mu.Unlock()
-		err := t.sendEnd()
+		err := sendEnd(t.conn)
 		s.mu.Lock()
 		t.ending = false
 		s.loop.tick(s.bothEnded)
@@ -157,19 +177,7 @@ func (t *transport) goOn(failed error) bool {
 	return false
 }
 
-// sendEnd ends this side of the conn: by half, or, where that is unknown, whole.
-func (t *transport) sendEnd() error {
-	if c, ok := t.conn.(halfCloser); ok {
-		return c.CloseWrite()
-	}
-	return t.conn.Close()
-}
-
-type halfCloser interface{ CloseWrite() error }
-
-// halfCloses reports whether the conn may be half open. If not, reading fails once sendEnd was
-// called, and that is the end, not a failure.
-func (t *transport) halfCloses() bool {
-	_, ok := t.conn.(halfCloser)
-	return ok
-}
+func (t *goTransport) endBlocks() bool   { return t.raw == nil }
+func (t *goTransport) endUnderway() bool { return t.ending }
+func (t *goTransport) sendEnd() error    { return sendEnd(t.conn) }
+func (t *goTransport) halfCloses() bool  { return halfCloses(t.conn) }

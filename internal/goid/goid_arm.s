@@ -1,0 +1,8 @@
+//go:build gc
+
+#include "textflag.h"
+
+// func Self() uintptr
+TEXT ·Self(SB), NOSPLIT, $0-4
+	MOVW g, ret+0(FP)
+	RET

@@ -1,0 +1,111 @@
+// Package poll waits for many sockets at once: a thin layer over epoll, eventfd and system calls that
+// do not block. It knows nothing of sockets' lives, and takes no locks but those of Go's own
+// descriptors, through syscall.RawConn.
+package poll
+
+import (
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// Events is what a descriptor is watched for, or what has happened to it.
+type Events uint32
+
+// The events. Failed and Hungup are reported whatever is watched for.
+const (
+	Readable Events = syscall.EPOLLIN
+	Writable Events = syscall.EPOLLOUT
+	Failed   Events = syscall.EPOLLERR
+	Hungup   Events = syscall.EPOLLHUP
+)
+
+const maxEvents = 256 // of one call
+
+// past is a deadline that has gone by.
+var past = time.Unix(1, 0)
+
+// What a Poller is doing, for Wake.
+const (
+	awake int32 = iota
+	parked
+	woken
+)
+
+// Poller is one readiness set. Poll, Wait and Event belong to one goroutine at a time; Wake may be
+// called from any.
+type Poller struct {
+	fd     int
+	file   *os.File        // the same, known to Go's own poller, which parks Wait
+	raw    syscall.RawConn // of file
+	look   func(fd uintptr) bool
+	state  atomic.Int32
+	n      int
+	events [maxEvents]syscall.EpollEvent
+}
+
+// New makes an empty set.
+func New() (*Poller, error) {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil { // what os.NewFile goes by
+		_ = syscall.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	p := &Poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
+		_ = p.file.Close()
+		return nil, err // Go's poller does not take it
+	}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		_ = p.file.Close()
+		return nil, err
+	}
+	p.look = func(uintptr) bool { return p.Poll() > 0 }
+	return p, nil
+}
+
+// Close gives the descriptor back. Nobody may be in another method.
+func (p *Poller) Close() { _ = p.file.Close() }
+
+// Poll reports, without waiting, for how many descriptors there are events.
+func (p *Poller) Poll() int {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(p.fd),
+		uintptr(unsafe.Pointer(&p.events)), maxEvents, 0, 0, 0)
+	if errno != 0 { // EINTR: there will be another call
+		n = 0
+	}
+	p.n = int(n)
+	return p.n
+}
+
+// Event is the slot and what has happened, for the i-th of those that Poll or Wait has counted.
+func (p *Poller) Event(i int) (slot int, what Events) {
+	ev := &p.events[i]
+	return int(ev.Fd), Events(ev.Events)
+}
+
+// Wait waits until there are events, and counts them, or until Wake; now and then it returns for
+// nothing. The goroutine is parked, no thread is blocked.
+func (p *Poller) Wait() int {
+	p.n = 0
+	var err error
+	if p.state.CompareAndSwap(awake, parked) {
+		err = p.raw.Read(p.look)
+	}
+	if p.state.Swap(awake) == woken || err != nil {
+		_ = p.file.SetReadDeadline(time.Time{})
+	}
+	return p.n
+}
+
+// Wake makes Wait return: the one that is under way, or the next.
+func (p *Poller) Wake() {
+	if p.state.Swap(woken) == parked {
+		_ = p.file.SetReadDeadline(past)
+	}
+}

@@ -1,0 +1,280 @@
+package evnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+const (
+	minBuffer = 4 << 10 // what an idle reader holds; it grows while reads fill it
+	maxBatch  = 256 << 10
+)
+
+// goTransport is the transport of any conn: one goroutine reads while the socket wants data, another
+// writes while bytes are queued.
+//
+// A conn that is exactly a *net.TCPConn or *net.UnixConn is also written to directly, as long as
+// the system takes bytes without blocking. A type that embeds one is not: it may have a Write of
+// its own.
+type goTransport struct {
+	s    *Socket
+	conn net.Conn
+	raw  *rawConn // nil for a conn that can only be written to by its Write
+
+	// Guarded by s.mu.
+	want        bool          // the socket wants data
+	reading     bool          // the reader is there
+	full        bool          // the reader has a chunk that the loop has not taken up yet
+	waiting     bool          // the reader waits for the loop, which has taken it up, not in Read
+	watching    bool          // the reader is in untilReset, not in Read
+	interrupted bool          // a read deadline in the past is set, to bring the reader back from Read
+	writing     bool          // the writer is there
+	ending      bool          // the writer is sending this side's end
+	gone        bool          // the socket is destroyed
+	kept        bool          // Detach has given the conn away
+	recalled    bool          // Detach waits for the reader, or is about to go on: no other is started
+	broken      error         // why writing failed, while the reader is asked whether it knows better
+	parting     chan struct{} // closed when the reader is out of Read; nil unless Detach waits for that
+
+	// Handed from the reader to the loop and back.
+	buf []byte
+	n   int
+	err error
+	ack chan struct{}
+}
+
+func newGoTransport(s *Socket, conn net.Conn) *goTransport {
+	return &goTransport{s: s, conn: conn, raw: newRawConn(conn), ack: make(chan struct{}, 1)}
+}
+
+func (t *goTransport) setReading(want bool) {
+	if t.gone || t.recalled {
+		return
+	}
+	t.want = want
+	switch {
+	case !t.reading:
+		if want || t.mayWatch() {
+			t.reading = true
+			t.s.loop.spawn(t.read)
+		}
+	case t.waiting || t.interrupted:
+	case t.watching && (want || !t.mayWatch()), !t.watching && !want:
+		t.interrupt()
+	}
+}
+
+// mayWatch reports whether a reset can be seen without reading, and may be told: nothing that came
+// before it is held. While a destination of Pipe is full it is not worth its cost: the flow goes on
+// soon. s.mu is held.
+func (t *goTransport) mayWatch() bool {
+	in := &t.s.in
+	return t.raw != nil && in.mode == paused && !in.eof && in.held() == 0
+}
+
+// read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
+func (t *goTransport) read() {
+	for t.mayRead() {
+		t.next()
+		if t.n > len(t.buf) {
+			t.n, t.err = 0, errInvalidRead
+		}
+		if t.n = max(t.n, 0); timedOut(t.err) && t.paused() {
+			t.err = nil
+		}
+		if t.n == 0 && t.err == nil {
+			continue // called back; or io.Reader's discouraged but allowed answer
+		}
+		t.handOver()
+		<-t.ack
+		if t.err != nil {
+			t.leave()
+			return
+		}
+		if t.n == len(t.buf) && len(t.buf) < maxChunk {
+			t.buf = make([]byte, min(4*len(t.buf), maxChunk))
+		}
+	}
+}
+
+// next reads one chunk, or waits without reading until there is a reset to tell.
+func (t *goTransport) next() {
+	if !t.watching { // nobody else changes it
+		if t.buf == nil {
+			t.buf = make([]byte, minBuffer)
+		}
+		t.n, t.err = t.conn.Read(t.buf)
+		return
+	}
+	t.n, t.err = 0, t.raw.untilReset()
+	if errno, ok := t.err.(syscall.Errno); ok {
+		t.err = readError(t.conn, errno)
+	}
+}
+
+// mayRead reports whether the reader is to go on.
+func (t *goTransport) mayRead() bool {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.waiting, t.watching = false, false
+	if t.broken != nil {
+		t.interrupt()
+		return true
+	}
+	if !t.want && !t.mayWatch() || t.gone || t.parting != nil {
+		t.want, t.reading = false, false
+		t.outOfRead()
+		return false
+	}
+	if t.interrupted {
+		t.interrupted = false
+		_ = t.conn.SetReadDeadline(time.Time{})
+	}
+	t.watching = !t.want
+	return true
+}
+
+// handOver lets the loop take the chunk up.
+func (t *goTransport) handOver() {
+	t.s.mu.Lock()
+	t.full = true
+	t.outOfRead()
+	t.s.mu.Unlock()
+	t.s.loop.event(t.deliver)
+}
+
+// outOfRead tells Detach, if it waits. s.mu is held.
+func (t *goTransport) outOfRead() {
+	if t.parting != nil {
+		close(t.parting)
+		t.parting = nil
+	}
+}
+
+// recall brings the reader back from Read: it has left then, or has a chunk for the loop. It runs on
+// the loop. s.mu is held, and released meanwhile.
+func (t *goTransport) recall() error {
+	if !t.reading || t.waiting || t.full {
+		return nil
+	}
+	t.interrupted = true
+	if err := t.conn.SetReadDeadline(time.Unix(1, 0)); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		return err // a net.Pipe that the peer has closed knows no deadline, and no waiting either
+	}
+	out := make(chan struct{})
+	t.parting, t.recalled = out, true
+	t.s.mu.Unlock()
+	timer := time.NewTimer(detachWait)
+	defer timer.Stop()
+	select {
+	case <-out:
+	case <-timer.C:
+	}
+	t.s.mu.Lock()
+	t.recalled = false
+	if t.parting != nil {
+		t.parting = nil
+		return errReaderStuck // when it does come back, it goes on as after Pause and Resume
+	}
+	return nil
+}
+
+// leave ends the reader for good: the socket has seen the end.
+func (t *goTransport) leave() {
+	t.s.mu.Lock()
+	t.reading = false
+	if t.broken == nil || t.s.tr != transport(t) {
+		t.s.mu.Unlock()
+		return
+	}
+	t.s.destroyLocked(t.broken, false) // nobody else would tell
+}
+
+// paused reports whether the reader was called back because the socket wants no data.
+func (t *goTransport) paused() bool {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	return t.interrupted && t.broken == nil
+}
+
+// interrupt makes a Read return. A conn that knows no deadlines brings one chunk more. s.mu is held.
+func (t *goTransport) interrupt() {
+	t.interrupted = true
+	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// blame puts a failed write off until the reader has returned, if there is one: a reset by the peer
+// is told to whoever comes first, and a writer that comes second hears but EPIPE. s.mu is held.
+func (t *goTransport) blame(err error) bool {
+	if t.raw == nil || !t.reading || t.broken != nil || !errors.Is(err, syscall.EPIPE) {
+		return false
+	}
+	t.broken, t.writing = err, true
+	if !t.waiting {
+		t.interrupt()
+	}
+	return true
+}
+
+// deliver runs on the loop.
+func (t *goTransport) deliver() {
+	defer func() { t.ack <- struct{}{} }()
+	t.s.mu.Lock()
+	t.waiting, t.full = true, false
+	t.s.received(t, t.buf[:t.n], t.err)
+}
+
+func (t *goTransport) failure() error { return t.broken }
+
+func (t *goTransport) retire() { t.gone, t.want = true, false }
+
+func (t *goTransport) close(reset bool) {
+	if t.kept {
+		return
+	}
+	if reset {
+		inner := t.conn
+		if c, ok := t.conn.(interface{ NetConn() net.Conn }); ok {
+			inner = c.NetConn()
+		}
+		resetOnClose(inner)
+		if inner != t.conn { // a tls.Conn's own Close would tell the peer that it has got all
+			t.s.loop.spawn(func() { _, _ = inner.Close(), t.conn.Close() })
+			return
+		}
+	}
+	if isKernelConn(t.conn) {
+		_ = t.conn.Close()
+		return
+	}
+	t.s.loop.spawn(func() { _ = t.conn.Close() }) // it may block, a tls.Conn for seconds
+}
+
+func (t *goTransport) untold() error {
+	if t.full && t.err != io.EOF { // the conn may not tell it again
+		return t.err
+	}
+	return nil
+}
+
+func (t *goTransport) detach() (net.Conn, []byte) {
+	var rest []byte
+	if t.full {
+		rest = t.buf[:t.n]
+	}
+	if t.interrupted {
+		_ = t.conn.SetReadDeadline(time.Time{})
+	}
+	t.kept = true
+	return t.conn, rest
+}
+
+// timedOut also knows conns older than os.ErrDeadlineExceeded.
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}

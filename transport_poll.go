@@ -1,0 +1,298 @@
+package evnet
+
+import (
+	"io"
+	"net"
+	"sync"
+	"syscall"
+
+	"evnet/internal/poll"
+)
+
+// pollTransport is the transport of a kernel socket where there is epoll: the loop itself reads and
+// writes when the descriptor is ready. It holds no goroutine and no buffer.
+//
+// The conn stays what it is. Its descriptor is only used through its SyscallConn, so that Go's own
+// lock keeps a closed one from being touched; and only a conn that is exactly a *net.TCPConn or a
+// stream *net.UnixConn is served so, for a type that embeds one may have methods of its own.
+type pollTransport struct {
+	s    *Socket
+	conn net.Conn
+	raw  syscall.RawConn
+
+	// Guarded by s.mu.
+	slot    int32       // in the loop's readiness; -1: the descriptor is not watched
+	watched poll.Events // what for
+	want    bool        // the socket wants data
+	writing bool        // there was no room: the queue waits for it
+	kept    bool        // Detach has given the conn away
+}
+
+// newPollTransport returns nil for a conn that is to be served otherwise.
+func newPollTransport(s *Socket, conn net.Conn) transport {
+	if !usePoll {
+		return nil
+	}
+	var raw syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		raw, err = c.SyscallConn()
+	case *net.UnixConn:
+		if network(c.LocalAddr()) != "unix" { // of messages, not a stream
+			return nil
+		}
+		raw, err = c.SyscallConn()
+	}
+	if raw == nil || err != nil || !s.loop.ready.join(s.loop) {
+		return nil
+	}
+	return &pollTransport{s: s, conn: conn, raw: raw, slot: -1}
+}
+
+var strangers = sync.Pool{New: func() any { return poll.NewCall() }}
+
+// caller is what makes system calls, to be given back by done: the loop's own where that may be used.
+func (t *pollTransport) caller() *poll.Call {
+	r := &t.s.loop.ready
+	switch {
+	case !t.s.loop.here():
+		return strangers.Get().(*poll.Call)
+	case r.call == nil:
+		r.call = poll.NewCall()
+	}
+	return r.call
+}
+
+func (t *pollTransport) done(c *poll.Call) {
+	if !t.s.loop.here() {
+		strangers.Put(c)
+	}
+}
+
+// setReading lets what came unasked for be noticed once before the kernel is told not to: mostly it is
+// asked for again before.
+func (t *pollTransport) setReading(want bool) {
+	t.want = want
+	switch {
+	case want && t.watched&poll.Readable == 0:
+		t.watch(t.watched | poll.Readable)
+	case !want && t.slot < 0 && t.mayWatch():
+		t.watch(0)
+	}
+}
+
+// mayWatch reports whether a reset is to be told although nothing is read: nothing that came before it
+// is held. While a destination of Pipe is full it is not worth its cost: the flow goes on soon.
+func (t *pollTransport) mayWatch() bool {
+	in := &t.s.in
+	return in.mode == paused && !in.eof && in.held() == 0
+}
+
+// watch changes what the descriptor is watched for. When the system has no room for it, goroutines
+// take over.
+func (t *pollTransport) watch(what poll.Events) {
+	l := t.s.loop
+	there := t.slot >= 0
+	if there && t.watched == what {
+		return
+	}
+	if !there {
+		t.slot = l.ready.enter(l, t)
+	}
+	t.watched = what
+	c := t.caller()
+	err := c.Watch(t.raw, l.ready.set, there, int(t.slot), what)
+	t.done(c)
+	if err == nil || there {
+		return
+	}
+	want, writing := t.want, t.writing
+	l.ready.exit(l, t.slot)
+	l.ready.part(l)
+	other := newGoTransport(t.s, t.conn)
+	t.s.tr = other
+	other.setReading(want)
+	if writing {
+		other.startWriting()
+	}
+}
+
+// forget stops watching, also for what cannot be left out.
+func (t *pollTransport) forget() {
+	if t.slot >= 0 {
+		l := t.s.loop
+		c := t.caller()
+		c.Forget(t.raw, l.ready.set)
+		t.done(c)
+		l.ready.exit(l, t.slot)
+		t.slot, t.watched = -1, 0
+	}
+}
+
+// ready serves the socket: it is a task of the loop. As in Node, reading comes before writing.
+func (t *pollTransport) ready(what poll.Events) {
+	s := t.s
+	s.mu.Lock()
+	switch {
+	case s.tr != t:
+		s.mu.Unlock()
+	case what == poll.Writable:
+		t.drain()
+	default:
+		if t.writing && what != poll.Readable {
+			s.loop.tick(t.room)
+		}
+		if t.want {
+			t.read()
+		} else {
+			t.unwanted(what)
+		}
+	}
+}
+
+// room is told that there is room to write, or that writing fails.
+func (t *pollTransport) room() {
+	t.s.mu.Lock()
+	if t.s.tr != t {
+		t.s.mu.Unlock()
+		return
+	}
+	t.drain()
+}
+
+// read reads one chunk and hands it over. s.mu is held, and released.
+func (t *pollTransport) read() {
+	s := t.s
+	r := &s.loop.ready
+	if r.buf == nil {
+		r.buf = make([]byte, maxChunk)
+	}
+	n, ended, err := t.caller().Read(t.raw, r.buf)
+	switch {
+	case ended:
+		err = io.EOF
+	case err != nil:
+		if errno, ok := err.(syscall.Errno); ok {
+			err = readError(t.conn, errno)
+		}
+	case n == 0:
+		s.mu.Unlock()
+		return
+	}
+	s.received(t, r.buf[:n], err)
+}
+
+// unwanted copes with an event of a socket that does not want data. s.mu is held, and released.
+func (t *pollTransport) unwanted(what poll.Events) {
+	s := t.s
+	if what&(poll.Failed|poll.Hungup) == 0 {
+		if t.watched&poll.Readable != 0 {
+			t.watch(t.watched &^ poll.Readable)
+		}
+		s.mu.Unlock()
+		return
+	}
+	if t.mayWatch() {
+		if _, _, err := t.caller().Peek(t.raw); err != nil {
+			if errno, ok := err.(syscall.Errno); ok {
+				err = readError(t.conn, errno)
+			}
+			s.received(t, nil, err)
+			return
+		}
+	}
+	t.forget() // these events cannot be left out, and would come for ever
+	s.mu.Unlock()
+}
+
+func (t *pollTransport) mayWrite() bool { return !t.writing }
+
+func (t *pollTransport) tryWrite() (moved bool, err error) {
+	o := &t.s.out
+	c := t.caller()
+	defer t.done(c)
+	for left := o.sendable(); left > 0; left = o.sendable() {
+		offered := 0
+		for i := 0; offered < left && c.Room(); i++ {
+			p := o.piece(i)
+			p = p[:min(len(p), left-offered)]
+			c.Add(p)
+			offered += len(p)
+		}
+		n, err := c.Write(t.raw)
+		if n > 0 {
+			moved = true
+			o.advance(t.s, n)
+		}
+		if err == syscall.EPIPE {
+			// The reset that is behind it is told to whoever asks first.
+			if _, _, reset := c.Peek(t.raw); reset == syscall.ECONNRESET {
+				err = reset
+			}
+		}
+		if err != nil || n < offered {
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+func (t *pollTransport) startWriting() {
+	t.writing = true
+	t.watch(t.watched | poll.Writable)
+}
+
+// drain writes what there is room for, and tells the socket. s.mu is held, and released.
+func (t *pollTransport) drain() {
+	s := t.s
+	moved, err := t.tryWrite()
+	switch {
+	case err != nil:
+	case s.out.sendable() > 0:
+		t.watch(t.watched | poll.Writable)
+	default:
+		t.writing = false
+		t.watch(t.watched &^ poll.Writable)
+		err = s.flushEnd()
+	}
+	if err != nil {
+		s.writeFailed(err)
+		return
+	}
+	s.mu.Unlock()
+	if moved {
+		s.progressed()
+	}
+}
+
+func (t *pollTransport) blame(error) bool  { return false }
+func (t *pollTransport) failure() error    { return nil }
+func (t *pollTransport) endBlocks() bool   { return false }
+func (t *pollTransport) endUnderway() bool { return false }
+func (t *pollTransport) sendEnd() error    { return sendEnd(t.conn) }
+func (t *pollTransport) halfCloses() bool  { return true }
+
+func (t *pollTransport) retire() {
+	t.forget()
+	t.want = false
+}
+
+func (t *pollTransport) close(reset bool) {
+	t.s.loop.ready.part(t.s.loop)
+	if t.kept {
+		return
+	}
+	if reset {
+		resetOnClose(t.conn)
+	}
+	_ = t.conn.Close()
+}
+
+func (t *pollTransport) recall() error { return nil }
+func (t *pollTransport) untold() error { return nil }
+
+func (t *pollTransport) detach() (net.Conn, []byte) {
+	t.kept = true
+	return t.conn, nil
+}
