@@ -60,6 +60,14 @@ func (e *entry[F]) take() bool {
 	return true
 }
 
+// begin reports whether the callback is to be called: it has not gone. A one-time listener goes now.
+func (e *entry[F]) begin() bool {
+	if e.once {
+		return e.take()
+	}
+	return !e.gone.Load()
+}
+
 // clear removes every listener. mu is held.
 func (ev *event[F]) clear() {
 	for _, e := range ev.list {
@@ -75,10 +83,7 @@ func (ev *event[F]) count() int { return len(ev.list) }
 func calls[F any](list []*entry[F]) iter.Seq[F] {
 	return func(yield func(F) bool) {
 		for _, e := range list {
-			if e.once && !e.take() || !e.once && e.gone.Load() {
-				continue
-			}
-			if !yield(e.fn) {
+			if e.begin() && !yield(e.fn) {
 				return
 			}
 		}

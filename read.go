@@ -172,7 +172,10 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 	if onRead == nil && in.decoder != nil && !decoded {
 		p, decoded = in.decoder.write(nil, p), true
 	}
-	shared := s.events != nil && s.events.data.count() > 0
+	var listeners []*entry[func([]byte)]
+	if s.events != nil {
+		listeners = s.events.data.list
+	}
 	s.mu.Unlock()
 	switch {
 	case onRead != nil:
@@ -187,7 +190,11 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 		s.handOver(chunks, p, decoded)
 		return false
 	default:
-		if !s.emitData(p, decoded) && shared && len(pipes) == 0 {
+		if s.loop.tracer != nil { // p in an interface would be garbage
+			s.trace(EventData, p)
+		}
+		owned := decoded && len(pipes) == 0
+		if len(listeners) > 0 && !s.emitData(listeners, p, owned) && len(pipes) == 0 {
 			s.mu.Lock()
 			s.takeBack(p, decoded)
 			s.mu.Unlock()
@@ -209,20 +216,19 @@ func (s *Socket) takeBack(p []byte, decoded bool) {
 	}
 }
 
-// emitData hands the listeners a chunk of their own, and reports whether there was one. p is copied,
-// unless it is owned and no destination of Pipe still wants it.
-func (s *Socket) emitData(p []byte, owned bool) (heard bool) {
-	s.trace(EventData, p)
-	s.mu.Lock()
-	copied := !owned || len(s.in.pipes) > 0
-	s.mu.Unlock()
-	chunk := p
-	for fn := range emitting(s, func(t *socketEvents) *event[func([]byte)] { return &t.data }) {
-		if copied {
-			chunk, copied = bytes.Clone(p), false
+// emitData hands the listeners a chunk of their own, and reports whether there was one left. p is
+// copied, unless it is owned.
+func (s *Socket) emitData(listeners []*entry[func([]byte)], p []byte, owned bool) (heard bool) {
+	s.loop.current = s
+	for _, e := range listeners {
+		if !e.begin() {
+			continue
+		}
+		if !owned {
+			p, owned = bytes.Clone(p), true
 		}
 		heard = true
-		fn(chunk)
+		e.fn(p)
 	}
 	return heard
 }
