@@ -75,7 +75,8 @@ func (d *dialing) next(slow *Attempt) {
 	d.todo = d.todo[1:]
 	if d.several {
 		d.s.mu.Lock()
-		d.s.attempted = append(d.s.attempted, a.Address)
+		r := d.s.makeRare()
+		r.attempted = append(r.attempted, a.Address)
 		d.s.mu.Unlock()
 	}
 	if d.s.emitAttempt(a); d.over() {

@@ -37,7 +37,7 @@ func (s *Socket) Connect(network, address string) {
 func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	s.mu.Lock()
 	if s.destroyed && !s.closed { // on the way to Close: after it
-		s.again = func() { s.ConnectContext(ctx, network, address) }
+		s.makeRare().again = func() { s.ConnectContext(ctx, network, address) }
 		s.mu.Unlock()
 		return
 	}
@@ -70,7 +70,10 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		return
 	}
 	s.opened = true
-	s.dial, s.attempted = d, nil
+	s.dial = d
+	if s.rarity != nil {
+		s.rarity.attempted = nil
+	}
 	d.ctx, d.cancelAll = context.WithCancel(ctx)
 	d.unwatch = context.AfterFunc(ctx, func() { d.fail(ctx.Err()) })
 	s.touch()
@@ -92,8 +95,10 @@ func (s *Socket) startAnew() {
 		waiting.items[i].end = 0
 	}
 	s.epoch++
-	s.destroyed, s.closed, s.err, s.opened, s.resetLater = false, false, nil, false, false
-	s.conn, s.local, s.remote, s.closeTimer, s.attempted = nil, nil, nil, nil, nil
+	s.destroyed, s.closed, s.err, s.opened, s.conn = false, false, nil, false, nil
+	if r := s.rarity; r != nil {
+		r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = false, nil, nil, nil, nil
+	}
 	in := inbound{
 		mode: s.in.mode, onRead: s.in.onRead, scan: s.in.scan,
 		pipes: s.in.pipes, blocked: s.in.blocked, encoding: s.in.encoding,
@@ -103,9 +108,9 @@ func (s *Socket) startAnew() {
 		in.decoder, _ = newDecoder(in.encoding)
 	}
 	s.in, s.out = in, outbound{waiting: waiting}
-	if s.notify.after > 0 {
-		s.notify.set = time.Now()
-		s.startTimer(&s.notify, s.notify.after)
+	if r := s.rarity; r != nil && r.notify.after > 0 {
+		r.notify.set = time.Now()
+		s.startTimer(&r.notify, r.notify.after)
 	}
 }
 
@@ -296,7 +301,7 @@ func (d *dialing) connected(conn net.Conn) {
 	}
 	s.dial = nil
 	s.adopt(conn)
-	reset := s.resetLater
+	reset := s.rare().resetLater
 	waited := s.out.queued > 0 || s.out.waiting.len() > 0
 	s.mu.Unlock()
 	d.cancel()

@@ -42,7 +42,7 @@ func (s *Socket) consumed(method string) error {
 		by = "Scan"
 	case s.in.chunks != nil:
 		by = "Chunks"
-	case alone && s.relay != nil:
+	case alone && s.rare().relay != nil:
 		by = "Relay"
 	case alone && len(s.in.pipes) > 0:
 		by = "Pipe"
@@ -52,8 +52,8 @@ func (s *Socket) consumed(method string) error {
 		return nil
 	}
 	peer := ""
-	if s.remote != nil {
-		peer = ", peer " + s.remote.String()
+	if remote := s.remoteAddr(); remote != nil {
+		peer = ", peer " + remote.String()
 	}
 	return fmt.Errorf("%w: %s is refused while %s is the consumer%s", ErrConsumed, method, by, peer)
 }

@@ -110,7 +110,7 @@ func (s *Socket) detachable() error {
 		return ErrSocketClosed
 	case s.handshake:
 		return fmt.Errorf("%w: its handshake is not done", ErrSocketClosed)
-	case s.relay != nil:
+	case s.rare().relay != nil:
 		return ErrRelayed
 	case s.tr.failure() != nil:
 		return s.tr.failure()
@@ -124,5 +124,5 @@ func (s *Socket) detachable() error {
 
 // detachError says of which socket. s.mu is held.
 func (s *Socket) detachError(err error) error {
-	return &net.OpError{Op: "detach", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}
+	return &net.OpError{Op: "detach", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }

@@ -306,7 +306,7 @@ func (s *Socket) emitAttemptTimeout(a Attempt) {
 func (s *Socket) emitError(err error) {
 	s.trace(EventError, err)
 	s.mu.Lock()
-	heard := s.relay != nil && s.relay.done != nil
+	heard := s.rare().relay != nil && s.rare().relay.done != nil
 	s.mu.Unlock()
 	for fn := range emitting(s, func(t *socketEvents) *event[func(error)] { return &t.error }) {
 		heard = true

@@ -107,7 +107,7 @@ func (s *Socket) Reset() {
 	case s.destroyed:
 		s.mu.Unlock()
 	case s.dial != nil:
-		s.resetLater = true
+		s.makeRare().resetLater = true
 		s.mu.Unlock()
 	case s.tr == nil:
 		s.destroyLocked(ErrSocketClosed, false)
@@ -120,25 +120,17 @@ func (s *Socket) Reset() {
 // reading or writing it, and they may want the lock.
 func (s *Socket) destroyLocked(err error, reset bool) {
 	if s.destroyed {
-		s.again = nil
+		if s.rarity != nil {
+			s.rarity.again = nil
+		}
 		s.mu.Unlock()
 		return
 	}
 	s.destroyed, s.err = true, err
-	s.notify.stop()
-	s.kill.stop()
-	s.loop.remove(unconnected{s})
-	if s.closeTimer != nil {
-		s.closeTimer.Stop()
-		s.closeTimer = nil
-	}
-	if s.unwatch != nil {
-		s.unwatch()
-		s.unwatch = nil
-	}
+	s.stopTimers()
 	s.out.drop(s.dropError(err))
-	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.dial, s.opened, s.out.failedHere, s.onConnect
-	relay, whole := s.relay, err == nil && !reset && s.in.ended && s.out.finished
+	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.dial, s.opened, s.out.failedHere, s.rare().onConnect
+	relay, whole := s.rare().relay, err == nil && !reset && s.in.ended && s.out.finished
 	s.tr, s.dial = nil, nil
 	if tr != nil {
 		tr.retire()
@@ -214,8 +206,10 @@ func (s *Socket) finishClose(hadError bool) {
 		}
 		s.leaveRelay()
 		s.mu.Lock()
-		again := s.again
-		s.again = nil
+		again := s.rare().again
+		if again != nil {
+			s.rarity.again = nil
+		}
 		s.mu.Unlock()
 		if again != nil {
 			again()
@@ -248,16 +242,16 @@ func (s *Socket) bothEnded() {
 // closingPhase starts the time that SocketOptions.CloseTimeout allows, once there is something to
 // close. s.mu is held.
 func (s *Socket) closingPhase() {
-	if s.set.CloseTimeout > 0 && s.closeTimer == nil && (s.tr != nil || s.dial != nil) {
+	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.dial != nil) {
 		var timer *time.Timer
 		timer = time.AfterFunc(s.set.CloseTimeout, func() {
 			s.mu.Lock()
-			if s.closeTimer != timer { // it belongs to an earlier connection
+			if s.rarity.closeTimer != timer { // it belongs to an earlier connection
 				s.mu.Unlock()
 				return
 			}
 			s.destroyLocked(timeoutError(s, "close"), false)
 		})
-		s.closeTimer = timer
+		s.makeRare().closeTimer = timer
 	}
 }

@@ -178,7 +178,7 @@ func CreateServer(onConnection func(*Socket)) *Server {
 func Connect(network, address string, onConnect func()) *Socket {
 	s := NewSocket(nil)
 	if onConnect != nil {
-		s.onConnect = s.Once.Connect(onConnect)
+		s.makeRare().onConnect = s.Once.Connect(onConnect)
 	}
 	s.Connect(network, address)
 	return s

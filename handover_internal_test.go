@@ -38,7 +38,7 @@ func TestRelayLosesNothingHalfWay(t *testing.T) {
 					defer l.Unref()
 					for joined := false; !joined; {
 						a.mu.Lock()
-						joined = a.relay != nil
+						joined = a.rare().relay != nil
 						a.mu.Unlock()
 					}
 					_, _ = io.WriteString(aPeer, "one")

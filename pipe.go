@@ -60,7 +60,8 @@ func (s *Socket) link(l *pipe) {
 		l.sock.mu.Lock()
 		gone := l.sock.destroyed
 		if !gone {
-			l.sock.sources = append(l.sock.sources, l)
+			r := l.sock.makeRare()
+			r.sources = append(r.sources, l)
 		}
 		l.sock.mu.Unlock()
 		if gone {
@@ -124,7 +125,9 @@ func (s *Socket) unpipe(l *pipe) {
 	s.mu.Unlock()
 	if l.sock != nil {
 		l.sock.mu.Lock()
-		l.sock.sources = slices.DeleteFunc(slices.Clone(l.sock.sources), func(x *pipe) bool { return x == l })
+		if r := l.sock.rarity; r != nil {
+			r.sources = slices.DeleteFunc(slices.Clone(r.sources), func(x *pipe) bool { return x == l })
+		}
 		l.sock.mu.Unlock()
 	}
 }
@@ -213,5 +216,5 @@ func (s *Socket) leavePipes() {
 func (s *Socket) pipeSources() []*pipe {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sources
+	return s.rare().sources
 }

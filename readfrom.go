@@ -45,7 +45,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 }
 
 // dropped is why what was queued on the connection of that epoch has been dropped, nil if it was not.
-func (s *Socket) dropped(epoch int) error {
+func (s *Socket) dropped(epoch int32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.epoch != epoch {

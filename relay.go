@@ -80,7 +80,7 @@ func (r *relay) join(s *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.relay != nil:
+	case s.rare().relay != nil:
 		r.fail(ErrRelayed, true)
 		return
 	case s.destroyed:
@@ -89,7 +89,8 @@ func (r *relay) join(s *Socket) {
 	if s.closed {
 		return
 	}
-	s.relay, s.halfOpen, s.in.onRead, s.in.scan = r, true, nil, nil
+	s.makeRare().relay = r
+	s.halfOpen, s.in.onRead, s.in.scan = true, nil, nil
 	s.endChunks(ErrConsumed)
 	s.in.joining = true
 	r.mu.Lock()
@@ -154,7 +155,7 @@ func (r *relay) broken(err error) {
 // tear ends s, unless it belongs to another relay or is ending already.
 func (r *relay) tear(s *Socket, reset bool) {
 	s.mu.Lock()
-	if s.relay != r || s.destroyed {
+	if s.rare().relay != r || s.destroyed {
 		s.mu.Unlock()
 		return
 	}
@@ -186,8 +187,10 @@ func (r *relay) closed() {
 // leaveRelay is called when s has emitted Close.
 func (s *Socket) leaveRelay() {
 	s.mu.Lock()
-	r := s.relay
-	s.relay = nil
+	r := s.rare().relay
+	if r != nil {
+		s.rarity.relay = nil
+	}
 	s.mu.Unlock()
 	if r != nil {
 		r.closed()

@@ -139,7 +139,7 @@ func (s *Socket) scanHeld() {
 			err = sc.tooLong()
 		}
 		if err != nil {
-			s.destroyLocked(&net.OpError{Op: "scan", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}, false)
+			s.destroyLocked(&net.OpError{Op: "scan", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}, false)
 			s.mu.Lock()
 			continue
 		}

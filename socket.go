@@ -55,41 +55,23 @@ type Socket struct {
 	mu     sync.Mutex // guards everything below; taken before the loop's lock, never after it
 	events *socketEvents
 
-	// The connection.
-	conn       net.Conn
-	tr         transport // nil until connected and after it is destroyed
-	dial       *dialing  // while connecting
-	attempted  []string  // addresses, by the last Connect
-	local      net.Addr
-	remote     net.Addr
-	opened     bool // a conn was had, or is being made: there is something to close
-	held       bool // in the loop's table: keeps Run going
-	unref      bool
-	handshake  bool     // a TLS handshake is under way: nothing is read or written yet
-	resetLater bool     // Reset was called while connecting
-	onConnect  Listener // of the function Connect: gone with its attempt
+	conn net.Conn
+	tr   transport // nil until connected and after it is destroyed
+	dial *dialing  // while connecting
+	err  error     // it was destroyed with
 
-	// The way to the end.
+	in     inbound
+	out    outbound
+	rarity *rarity // use rare and makeRare
+
+	epoch     int32 // connections before this one
+	opened    bool  // a conn was had, or is being made: there is something to close
+	held      bool  // in the loop's table: keeps Run going
+	unref     bool
+	handshake bool // a TLS handshake is under way: nothing is read or written yet
+	halfOpen  bool
 	destroyed bool
 	closed    bool // Close was emitted
-	err       error
-	epoch     int    // connections before this one
-	again     func() // Connect called between the destruction and Close
-
-	in      inbound
-	out     outbound
-	sources []*pipe // that have this socket as their destination
-	relay   *relay  // from Relay to Close
-
-	active time.Time // of the last activity, if a timer is on
-	notify idleTimer // SetTimeout
-	kill   idleTimer // SocketOptions.IdleTimeout
-
-	closeTimer *time.Timer // bounds the closing phase
-	unwatch    func() bool // lets SocketOptions.Context go
-	halfOpen   bool
-	noDelay    *bool      // asked for, to be set once there is a conn
-	keepAlive  *keepAlive // likewise
 }
 
 // NewSocket makes a socket that is not connected. Register callbacks, then call Connect. nil means
@@ -99,10 +81,10 @@ func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)
 func newSocket(set *settings) *Socket {
 	s := &Socket{loop: set.Loop, set: set, halfOpen: set.AllowHalfOpen}
 	if set.KeepAlive != 0 {
-		s.keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
+		s.makeRare().keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
 	}
 	if set.NoDelay {
-		s.noDelay = &set.NoDelay
+		s.makeRare().noDelay = &set.NoDelay
 	}
 	s.On = SocketEvents{s, modeOn}
 	s.Once = SocketEvents{s, modeOnce}
@@ -116,18 +98,19 @@ func (s *Socket) hold() bool {
 		return false
 	}
 	if s.set.IdleTimeout > 0 {
-		s.kill.after, s.kill.set = s.set.IdleTimeout, time.Now()
-		s.startTimer(&s.kill, s.kill.after)
+		kill := &s.makeRare().kill
+		kill.after, kill.set = s.set.IdleTimeout, time.Now()
+		s.startTimer(kill, kill.after)
 	}
 	if ctx := s.set.Context; ctx != nil {
 		epoch := s.epoch
-		s.unwatch = context.AfterFunc(ctx, func() { s.contextEnded(epoch) })
+		s.makeRare().unwatch = context.AfterFunc(ctx, func() { s.contextEnded(epoch) })
 	}
 	return true
 }
 
 // contextEnded destroys the socket because SocketOptions.Context has ended.
-func (s *Socket) contextEnded(epoch int) {
+func (s *Socket) contextEnded(epoch int32) {
 	s.mu.Lock()
 	if s.epoch != epoch || s.destroyed {
 		s.mu.Unlock()
@@ -137,21 +120,25 @@ func (s *Socket) contextEnded(epoch int) {
 	if s.dial != nil {
 		err = s.dial.opError(err)
 	} else {
-		err = &net.OpError{Op: "context", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}
+		err = &net.OpError{Op: "context", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 	}
 	s.destroyLocked(err, false)
 }
 
 // adopt takes a connected conn. s.mu is held.
 func (s *Socket) adopt(conn net.Conn) {
-	s.conn, s.local, s.remote, s.opened = conn, conn.LocalAddr(), conn.RemoteAddr(), true
+	s.conn, s.opened = conn, true
+	if !isKernelConn(conn) {
+		r := s.makeRare()
+		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
+	}
 	s.tr = newTransport(s, conn)
 	_, s.handshake = conn.(handshaker)
-	if s.noDelay != nil {
-		_ = setNoDelay(conn, *s.noDelay)
+	if on := s.rare().noDelay; on != nil {
+		_ = setNoDelay(conn, *on)
 	}
-	if s.keepAlive != nil {
-		_ = setKeepAlive(conn, *s.keepAlive)
+	if k := s.rare().keepAlive; k != nil {
+		_ = setKeepAlive(conn, *k)
 	}
 	s.touch()
 }

@@ -43,7 +43,7 @@ func (s *Socket) Connecting() bool {
 func (s *Socket) AttemptedAddresses() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.attempted)
+	return slices.Clone(s.rare().attempted)
 }
 
 // Readable reports whether data may still come. Node: socket.readable.
@@ -127,14 +127,14 @@ func (s *Socket) Server() *Server { return s.server }
 func (s *Socket) LocalAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.local
+	return s.localAddr()
 }
 
 // RemoteAddr is the peer's address, nil until connected. Node: socket.remoteAddress and remotePort.
 func (s *Socket) RemoteAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.remote
+	return s.remoteAddr()
 }
 
 // BytesRead is how many bytes were read from the conn, delivered or not. A new connection starts
@@ -216,7 +216,7 @@ func (s *Socket) SetAllowHalfOpen(allow bool) {
 // socket.setNoDelay.
 func (s *Socket) SetNoDelay(on bool) error {
 	s.mu.Lock()
-	s.noDelay = &on
+	s.makeRare().noDelay = &on
 	conn := s.conn
 	s.mu.Unlock()
 	if conn == nil {
@@ -232,7 +232,7 @@ func (s *Socket) SetNoDelay(on bool) error {
 func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
 	k := keepAlive{on, delay}
 	s.mu.Lock()
-	s.keepAlive = &k
+	s.makeRare().keepAlive = &k
 	conn := s.conn
 	s.mu.Unlock()
 	if conn == nil {

@@ -21,12 +21,13 @@ type idleTimer struct {
 
 // touch notes activity: bytes came or went, or the connection made progress. s.mu is held.
 func (s *Socket) touch() {
-	if s.destroyed || s.notify.after == 0 && s.kill.after == 0 {
+	r := s.rarity
+	if r == nil || s.destroyed || r.notify.after == 0 && r.kill.after == 0 {
 		return
 	}
-	s.active = time.Now()
-	if s.notify.fired {
-		s.startTimer(&s.notify, s.notify.after)
+	r.active = time.Now()
+	if r.notify.fired {
+		s.startTimer(&r.notify, r.notify.after)
 	}
 }
 
@@ -47,6 +48,32 @@ func (t *idleTimer) stop() {
 	}
 }
 
+// stopTimers is for a socket that is destroyed. s.mu is held.
+func (s *Socket) stopTimers() {
+	r := s.rarity
+	if r == nil {
+		return
+	}
+	r.notify.stop()
+	r.kill.stop()
+	s.loop.remove(unconnected{s})
+	if r.closeTimer != nil {
+		r.closeTimer.Stop()
+		r.closeTimer = nil
+	}
+	if r.unwatch != nil {
+		r.unwatch()
+		r.unwatch = nil
+	}
+}
+
+// noteSent is told that the queue begins to fill, or that a write of it is done. s.mu is held.
+func (s *Socket) noteSent() {
+	if r := s.rarity; r != nil {
+		r.notify.sent, r.kill.sent = s.out.sent, s.out.sent
+	}
+}
+
 // expired runs on the loop.
 func (s *Socket) expired(t *idleTimer, round int) {
 	s.mu.Lock()
@@ -54,7 +81,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		s.mu.Unlock()
 		return
 	}
-	last := s.active
+	last := s.rarity.active
 	if last.Before(t.set) {
 		last = t.set
 	}
@@ -68,7 +95,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		s.mu.Unlock()
 		return
 	}
-	if t == &s.kill {
+	if t == &s.rarity.kill {
 		s.destroyLocked(timeoutError(s, "idle"), false)
 		return
 	}
@@ -93,15 +120,19 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 	if s.destroyed {
 		return nil
 	}
-	s.notify.after = d
+	if d == 0 && s.rarity == nil {
+		return nil
+	}
+	notify := &s.makeRare().notify
+	notify.after = d
 	if d == 0 {
-		s.notify.stop()
-		s.notify.fired = false
+		notify.stop()
+		notify.fired = false
 		return nil
 	}
 	if s.held || s.loop.add(unconnected{s}, false) {
-		s.notify.set = time.Now()
-		s.startTimer(&s.notify, d)
+		notify.set = time.Now()
+		s.startTimer(notify, d)
 	}
 	return nil
 }
@@ -113,7 +144,7 @@ func (u unconnected) halt() {
 	u.s.mu.Lock()
 	defer u.s.mu.Unlock()
 	if !u.s.held {
-		u.s.notify.stop()
+		u.s.rarity.notify.stop()
 	}
 	u.s.loop.remove(u)
 }
@@ -122,7 +153,7 @@ func (u unconnected) halt() {
 func (s *Socket) Timeout() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.notify.after
+	return s.rare().notify.after
 }
 
 // timeoutError is the cause when a limit in the options ends the socket. s.mu is held.
@@ -130,5 +161,5 @@ func timeoutError(s *Socket, op string) error {
 	if s.dial != nil {
 		return s.dial.opError(connectTimeout{})
 	}
-	return &net.OpError{Op: op, Net: network(s.remote), Source: s.local, Addr: s.remote, Err: os.ErrDeadlineExceeded}
+	return &net.OpError{Op: op, Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: os.ErrDeadlineExceeded}
 }

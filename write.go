@@ -105,7 +105,7 @@ func (s *Socket) write(p []byte, done func(error)) (int, error) {
 		return 0, err
 	}
 	if o.queued == 0 {
-		s.notify.sent, s.kill.sent = o.sent, o.sent
+		s.noteSent()
 	}
 	o.accepted += int64(len(p))
 	o.queued += len(p)
@@ -356,7 +356,7 @@ func (o *outbound) took(s *Socket, n int) {
 
 // completed notes that a queued write is done, which is activity. s.mu is held.
 func (o *outbound) completed(s *Socket) {
-	s.notify.sent, s.kill.sent = o.sent, o.sent
+	s.noteSent()
 	s.touch()
 }
 
@@ -403,7 +403,7 @@ func (s *Socket) writeFailed(err error) {
 		if errno, ok := err.(syscall.Errno); ok {
 			err = os.NewSyscallError("write", errno)
 		}
-		err = &net.OpError{Op: "write", Net: network(s.remote), Source: s.local, Addr: s.remote, Err: err}
+		err = &net.OpError{Op: "write", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 	}
 	if s.tr != nil && s.tr.blame(err) {
 		s.mu.Unlock()

@@ -1,0 +1,61 @@
+package evnet
+
+import (
+	"net"
+	"time"
+)
+
+// rarity is what only some sockets need: without it a socket is small. The socket's mu guards it.
+type rarity struct {
+	// Connecting.
+	attempted  []string // addresses, by the last Connect
+	onConnect  Listener // of the function Connect: gone with its attempt
+	resetLater bool     // Reset was called while connecting
+	again      func()   // Connect called between the destruction and Close
+
+	local, remote net.Addr   // of a conn whose addresses may not outlive it
+	noDelay       *bool      // asked for, to be set once there is a conn
+	keepAlive     *keepAlive // likewise
+
+	sources []*pipe // that have this socket as their destination
+	relay   *relay  // from Relay to Close
+
+	active     time.Time   // of the last activity, if a timer is on
+	notify     idleTimer   // SetTimeout
+	kill       idleTimer   // SocketOptions.IdleTimeout
+	closeTimer *time.Timer // bounds the closing phase
+	unwatch    func() bool // lets SocketOptions.Context go
+}
+
+var nothingRare rarity // never changed
+
+// rare is to look at: it may be shared with other sockets. s.mu is held.
+func (s *Socket) rare() *rarity {
+	if s.rarity == nil {
+		return &nothingRare
+	}
+	return s.rarity
+}
+
+// makeRare is to change. s.mu is held, or nobody else knows s.
+func (s *Socket) makeRare() *rarity {
+	if s.rarity == nil {
+		s.rarity = &rarity{}
+	}
+	return s.rarity
+}
+
+// localAddr is LocalAddr with s.mu held: that of package net's own conns outlives them.
+func (s *Socket) localAddr() net.Addr {
+	if a := s.rare().local; a != nil || s.conn == nil || !isKernelConn(s.conn) {
+		return a
+	}
+	return s.conn.LocalAddr()
+}
+
+func (s *Socket) remoteAddr() net.Addr {
+	if a := s.rare().remote; a != nil || s.conn == nil || !isKernelConn(s.conn) {
+		return a
+	}
+	return s.conn.RemoteAddr()
+}
