@@ -63,14 +63,14 @@ func (s *Server) accept(lis *listening) {
 func (s *Server) acceptFailed(lis *listening, err error) {
 	s.mu.Lock()
 	current := s.lis == lis
-	list := s.events.error.list
+	list := s.events
 	s.mu.Unlock()
 	if !current {
 		return
 	}
 	s.trace(EventError, err)
 	heard := false
-	for fn := range calls(list) {
+	for fn := range calls[func(error)](s, list, kindError) {
 		heard = true
 		fn(err)
 	}
@@ -118,7 +118,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	c.server = s
 	s.live[c] = true
 	s.count++
-	list := s.events.connection.list
+	list := s.events
 	s.mu.Unlock()
 
 	c.mu.Lock()
@@ -134,7 +134,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	}
 	set.Loop.current = c
 	s.trace(EventConnection, c)
-	for fn := range calls(list) {
+	for fn := range calls[func(*Socket)](s, list, kindConnection) {
 		fn(c)
 	}
 	c.begin()
@@ -142,10 +142,10 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 
 func (s *Server) emitDrop(d Drop) {
 	s.mu.Lock()
-	list := s.events.drop.list
+	list := s.events
 	s.mu.Unlock()
 	s.trace(EventDrop, d)
-	for fn := range calls(list) {
+	for fn := range calls[func(Drop)](s, list, kindDrop) {
 		fn(d)
 	}
 }

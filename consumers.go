@@ -46,7 +46,7 @@ func (s *Socket) consumed(method string) error {
 		by = "Relay"
 	case alone && len(s.in.pipes) > 0:
 		by = "Pipe"
-	case alone && s.events != nil && s.events.data.count() > 0:
+	case alone && s.events.count(kindData) > 0:
 		by = "On.Data"
 	default:
 		return nil
@@ -71,15 +71,8 @@ func (s *Socket) consumerAdded() {
 func (s *Socket) consumerGone() {
 	in := &s.in
 	if in.mode == flowing && in.onRead == nil && in.scan == nil && in.chunks == nil && len(in.pipes) == 0 &&
-		(s.events == nil || s.events.data.count() == 0) {
+		s.events.count(kindData) == 0 {
 		in.mode = undecided
 		s.updateReading()
 	}
-}
-
-// listenersGone is told when the last Data listener has gone.
-func (s *Socket) listenersGone() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.consumerGone()
 }

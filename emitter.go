@@ -4,23 +4,51 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"syscall"
 )
 
-// event holds the listeners of one event, in the order they are to run.
-type event[F any] struct {
-	list  []*entry[F] // never changed in place: an emit goes on with the one it began with
-	onOff func()      // told, without the lock, when the last listener has gone
-}
+// listeners are the callbacks of one emitter, for all its events, in the order they are to run. The
+// emitter's mu guards them.
+type listeners []*entry // never changed in place: an emit goes on with the one it began with
 
-type entry[F any] struct {
-	ev   *event[F]
-	mu   *sync.Mutex // of the emitter, guards ev
-	fn   F
+type entry struct {
+	fn   any // whose type the event gives
+	kind kind
 	once bool
 	gone atomic.Bool
+}
+
+// kind is an event, in small.
+type kind uint8
+
+const (
+	kindClose kind = iota
+	kindConnect
+	kindConnection
+	kindAttempt
+	kindAttemptFailed
+	kindAttemptTimeout
+	kindData
+	kindDrain
+	kindDrop
+	kindEnd
+	kindError
+	kindFinish
+	kindListening
+	kindLookup
+	kindReady
+	kindSecureConnect
+	kindTimeout
+)
+
+var kinds = [...]Event{
+	kindClose: EventClose, kindConnect: EventConnect, kindConnection: EventConnection,
+	kindAttempt: EventConnectionAttempt, kindAttemptFailed: EventConnectionAttemptFailed,
+	kindAttemptTimeout: EventConnectionAttemptTimeout, kindData: EventData, kindDrain: EventDrain,
+	kindDrop: EventDrop, kindEnd: EventEnd, kindError: EventError, kindFinish: EventFinish,
+	kindListening: EventListening, kindLookup: EventLookup, kindReady: EventReady,
+	kindSecureConnect: EventSecureConnect, kindTimeout: EventTimeout,
 }
 
 // mode is which of the fields On, Once and Prepend a view is.
@@ -32,131 +60,117 @@ const (
 	modePrepend
 )
 
-// add registers fn. mu is held.
-func (ev *event[F]) add(mu *sync.Mutex, m mode, fn F) Listener {
-	e := &entry[F]{ev: ev, mu: mu, fn: fn, once: m == modeOnce}
+// add registers fn.
+func (l *listeners) add(m mode, k kind, fn any) *entry {
+	e := &entry{fn: fn, kind: k, once: m == modeOnce}
 	if m == modePrepend {
-		ev.list = append([]*entry[F]{e}, ev.list...)
+		*l = append(listeners{e}, *l...)
 	} else {
-		ev.list = append(slices.Clip(ev.list), e)
+		*l = append(slices.Clip(*l), e)
 	}
-	return Listener{entry: e}
+	return e
 }
 
-func (e *entry[F]) off() { e.take() }
+// remove takes away those that match.
+func (l *listeners) remove(matches func(*entry) bool) {
+	*l = slices.DeleteFunc(slices.Clone(*l), func(e *entry) bool {
+		if matches(e) {
+			e.gone.Store(true)
+			return true
+		}
+		return false
+	})
+}
 
-// take removes the entry and reports whether it was there.
-func (e *entry[F]) take() bool {
+// clear removes those of the events, of all when none is named.
+func (l *listeners) clear(names []Event) {
+	l.remove(func(e *entry) bool { return len(names) == 0 || slices.Contains(names, kinds[e.kind]) })
+}
+
+func (l listeners) count(k kind) int {
+	n := 0
+	for _, e := range l {
+		if e.kind == k {
+			n++
+		}
+	}
+	return n
+}
+
+func (l listeners) countOf(name Event) int {
+	k := slices.Index(kinds[:], name)
+	if k < 0 {
+		return 0
+	}
+	return l.count(kind(k))
+}
+
+// emitter is a socket or a server.
+type emitter interface {
+	// forget removes a listener that is gone.
+	forget(*entry)
+}
+
+// off removes e and reports whether it was there.
+func (e *entry) off(of emitter) bool {
 	if !e.gone.CompareAndSwap(false, true) {
 		return false
 	}
-	e.mu.Lock()
-	e.ev.list = slices.DeleteFunc(slices.Clone(e.ev.list), func(x *entry[F]) bool { return x == e })
-	last := len(e.ev.list) == 0
-	e.mu.Unlock()
-	if last && e.ev.onOff != nil {
-		e.ev.onOff()
-	}
+	of.forget(e)
 	return true
 }
 
 // begin reports whether the callback is to be called: it has not gone. A one-time listener goes now.
-func (e *entry[F]) begin() bool {
+func (e *entry) begin(of emitter) bool {
 	if e.once {
-		return e.take()
+		return e.off(of)
 	}
 	return !e.gone.Load()
 }
 
-// clear removes every listener. mu is held.
-func (ev *event[F]) clear() {
-	for _, e := range ev.list {
-		e.gone.Store(true)
+func (s *Socket) forget(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events.remove(func(x *entry) bool { return x == e })
+	if e.kind == kindData {
+		s.consumerGone()
 	}
-	ev.list = nil
 }
 
-func (ev *event[F]) count() int { return len(ev.list) }
+func (s *Server) forget(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events.remove(func(x *entry) bool { return x == e })
+}
 
 // calls gives the callbacks of one emit: those that list held when it began, less those that go
 // meanwhile. A one-time listener is removed before it is called. No lock is held while they run.
-func calls[F any](list []*entry[F]) iter.Seq[F] {
+func calls[F any](of emitter, list listeners, k kind) iter.Seq[F] {
 	return func(yield func(F) bool) {
 		for _, e := range list {
-			if e.begin() && !yield(e.fn) {
+			if e.kind == k && e.begin(of) && !yield(e.fn.(F)) {
 				return
 			}
 		}
 	}
 }
 
-// counter is what every event can do, whatever its callbacks take.
-type counter interface {
-	count() int
-	clear()
-}
-
-// socketEvents is the table of a socket that has listeners.
-type socketEvents struct {
-	close                                                      event[func(bool)]
-	connect, drain, end, finish, ready, secureConnect, timeout event[func()]
-	attempt, attemptTimeout                                    event[func(Attempt)]
-	attemptFailed                                              event[func(Attempt, error)]
-	data                                                       event[func([]byte)]
-	error                                                      event[func(error)]
-	lookup                                                     event[func(Lookup)]
-}
-
-func (t *socketEvents) byName() map[Event]counter {
-	return map[Event]counter{
-		EventClose: &t.close, EventConnect: &t.connect, EventConnectionAttempt: &t.attempt,
-		EventConnectionAttemptFailed: &t.attemptFailed, EventConnectionAttemptTimeout: &t.attemptTimeout,
-		EventData: &t.data, EventDrain: &t.drain, EventEnd: &t.end, EventError: &t.error,
-		EventFinish: &t.finish, EventLookup: &t.lookup, EventReady: &t.ready,
-		EventSecureConnect: &t.secureConnect, EventTimeout: &t.timeout,
-	}
-}
-
-// serverEvents is the table of a server.
-type serverEvents struct {
-	connection       event[func(*Socket)]
-	close, listening event[func()]
-	drop             event[func(Drop)]
-	error            event[func(error)]
-}
-
-func (t *serverEvents) byName() map[Event]counter {
-	return map[Event]counter{
-		EventClose: &t.close, EventConnection: &t.connection, EventDrop: &t.drop,
-		EventError: &t.error, EventListening: &t.listening,
-	}
-}
-
-func register[F any](v SocketEvents, isNil bool, fn F, pick func(*socketEvents) *event[F]) Listener {
+func (v SocketEvents) register(k kind, isNil bool, fn any) Listener {
 	if isNil {
 		return Listener{err: ErrNilArgument}
 	}
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
-	return enlist(v, fn, pick)
+	return Listener{entry: v.s.events.add(v.mode, k, fn), of: v.s}
 }
 
-// enlist is register with s.mu held.
-func enlist[F any](v SocketEvents, fn F, pick func(*socketEvents) *event[F]) Listener {
-	if v.s.events == nil {
-		v.s.events = &socketEvents{}
-		v.s.events.data.onOff = v.s.listenersGone
-	}
-	return pick(v.s.events).add(&v.s.mu, v.mode, fn)
-}
-
-func registerServer[F any](v ServerEvents, isNil bool, fn F, ev *event[F]) Listener {
+func (v ServerEvents) register(k kind, isNil bool, fn any) Listener {
 	if isNil {
 		return Listener{err: ErrNilArgument}
 	}
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
-	return ev.add(&v.s.mu, v.mode, fn)
+	return Listener{entry: v.s.events.add(v.mode, k, fn), of: v.s}
 }
 
 // ListenerCount is how many callbacks of the event are registered. Any goroutine may call it. It
@@ -164,10 +178,7 @@ func registerServer[F any](v ServerEvents, isNil bool, fn F, ev *event[F]) Liste
 func (s *Socket) ListenerCount(name Event) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.events == nil {
-		return 0
-	}
-	return countOf(s.events.byName(), name)
+	return s.events.countOf(name)
 }
 
 // RemoveAllListeners removes every callback of the events, or of all events when none is named,
@@ -176,11 +187,8 @@ func (s *Socket) ListenerCount(name Event) int {
 func (s *Socket) RemoveAllListeners(names ...Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.events == nil {
-		return
-	}
-	had := s.events.data.count() > 0
-	clearAll(s.events.byName(), names)
+	had := s.events.count(kindData) > 0
+	s.events.clear(names)
 	if had {
 		s.consumerGone()
 	}
@@ -190,46 +198,28 @@ func (s *Socket) RemoveAllListeners(names ...Event) {
 func (s *Server) ListenerCount(name Event) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return countOf(s.events.byName(), name)
+	return s.events.countOf(name)
 }
 
 // RemoveAllListeners is that of Socket, for the events of servers.
 func (s *Server) RemoveAllListeners(names ...Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clearAll(s.events.byName(), names)
-}
-
-func countOf(table map[Event]counter, name Event) int {
-	if ev, ok := table[name]; ok {
-		return ev.count()
-	}
-	return 0
-}
-
-func clearAll(table map[Event]counter, names []Event) {
-	for name, ev := range table {
-		if len(names) == 0 || slices.Contains(names, name) {
-			ev.clear()
-		}
-	}
+	s.events.clear(names)
 }
 
 // emitting begins the emit of a socket's event: its callbacks, to be run with no lock held.
-func emitting[F any](s *Socket, pick func(*socketEvents) *event[F]) iter.Seq[F] {
+func emitting[F any](s *Socket, k kind) iter.Seq[F] {
 	s.loop.current = s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.events == nil {
-		return calls[F](nil)
-	}
-	return calls(pick(s.events).list)
+	return calls[F](s, s.events, k)
 }
 
 // emit emits one of the socket's events that carry nothing.
-func (s *Socket) emit(name Event, pick func(*socketEvents) *event[func()]) {
-	s.trace(name)
-	for fn := range emitting(s, pick) {
+func (s *Socket) emit(k kind) {
+	s.trace(kinds[k])
+	for fn := range emitting[func()](s, k) {
 		fn()
 	}
 }
@@ -241,62 +231,62 @@ func (s *Socket) trace(name Event, args ...any) {
 }
 
 func (s *Socket) emitConnect() {
-	s.emit(EventConnect, func(t *socketEvents) *event[func()] { return &t.connect })
+	s.emit(kindConnect)
 }
 
 func (s *Socket) emitReady() {
-	s.emit(EventReady, func(t *socketEvents) *event[func()] { return &t.ready })
+	s.emit(kindReady)
 }
 
 func (s *Socket) emitSecureConnect() {
-	s.emit(EventSecureConnect, func(t *socketEvents) *event[func()] { return &t.secureConnect })
+	s.emit(kindSecureConnect)
 }
 
 func (s *Socket) emitDrain() {
-	s.emit(EventDrain, func(t *socketEvents) *event[func()] { return &t.drain })
+	s.emit(kindDrain)
 }
 
-func (s *Socket) emitEnd() { s.emit(EventEnd, func(t *socketEvents) *event[func()] { return &t.end }) }
+func (s *Socket) emitEnd() { s.emit(kindEnd) }
 
 func (s *Socket) emitFinish() {
-	s.emit(EventFinish, func(t *socketEvents) *event[func()] { return &t.finish })
+	s.emit(kindFinish)
 }
 
 func (s *Socket) emitTimeout() {
-	s.emit(EventTimeout, func(t *socketEvents) *event[func()] { return &t.timeout })
+	s.emit(kindTimeout)
 }
 
 func (s *Socket) emitClose(hadError bool) {
 	s.trace(EventClose, hadError)
-	for fn := range emitting(s, func(t *socketEvents) *event[func(bool)] { return &t.close }) {
+	for fn := range emitting[func(bool)](s, kindClose) {
 		fn(hadError)
 	}
 }
 
 func (s *Socket) emitLookup(l Lookup) {
 	s.trace(EventLookup, l)
-	for fn := range emitting(s, func(t *socketEvents) *event[func(Lookup)] { return &t.lookup }) {
+	for fn := range emitting[func(Lookup)](s, kindLookup) {
 		fn(l)
 	}
 }
 
 func (s *Socket) emitAttempt(a Attempt) {
 	s.trace(EventConnectionAttempt, a)
-	for fn := range emitting(s, func(t *socketEvents) *event[func(Attempt)] { return &t.attempt }) {
+	for fn := range emitting[func(Attempt)](s, kindAttempt) {
 		fn(a)
 	}
 }
 
 func (s *Socket) emitAttemptFailed(a Attempt, err error) {
 	s.trace(EventConnectionAttemptFailed, a, err)
-	for fn := range emitting(s, func(t *socketEvents) *event[func(Attempt, error)] { return &t.attemptFailed }) {
+	for fn := range emitting[func(Attempt, error)](s, kindAttemptFailed) {
 		fn(a, err)
 	}
 }
 
 func (s *Socket) emitAttemptTimeout(a Attempt) {
 	s.trace(EventConnectionAttemptTimeout, a)
-	for fn := range emitting(s, func(t *socketEvents) *event[func(Attempt)] { return &t.attemptTimeout }) {
+	for fn := range emitting[func(Attempt)](s, kindAttemptTimeout) {
 		fn(a)
 	}
 }
@@ -308,7 +298,7 @@ func (s *Socket) emitError(err error) {
 	s.mu.Lock()
 	heard := s.rare().relay != nil && s.rare().relay.done != nil
 	s.mu.Unlock()
-	for fn := range emitting(s, func(t *socketEvents) *event[func(error)] { return &t.error }) {
+	for fn := range emitting[func(error)](s, kindError) {
 		heard = true
 		fn(err)
 	}

@@ -30,7 +30,8 @@ const (
 // Listener is one registration of a callback. The zero value is one that is off. It is small: copy
 // it freely. Node has no such value; off(name, fn) removes by function.
 type Listener struct {
-	entry interface{ off() }
+	entry *entry
+	of    emitter
 	err   error
 }
 
@@ -38,7 +39,7 @@ type Listener struct {
 // called from any goroutine, and again.
 func (l Listener) Off() {
 	if l.entry != nil {
-		l.entry.off()
+		l.entry.off(l.of)
 	}
 }
 
@@ -88,32 +89,32 @@ type ServerEvents struct {
 // Close is emitted once for each connection, last, when the socket is closed for good. hadError
 // tells whether an Error came right before it; Err has the cause. Node: close.
 func (v SocketEvents) Close(fn func(hadError bool)) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(bool)] { return &t.close })
+	return v.register(kindClose, fn == nil, fn)
 }
 
 // Connect is emitted when Connect has made the connection, never on accepted and wrapped sockets.
 // Writes that were waiting leave after it. Node: connect.
 func (v SocketEvents) Connect(fn func()) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.connect })
+	return v.register(kindConnect, fn == nil, fn)
 }
 
 // ConnectionAttempt is emitted before each attempt to reach an address; a blocked one is not tried.
 // Node: connectionAttempt.
 func (v SocketEvents) ConnectionAttempt(fn func(Attempt)) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt)] { return &t.attempt })
+	return v.register(kindAttempt, fn == nil, fn)
 }
 
 // ConnectionAttemptFailed is emitted when an attempt has failed; the socket fails only when all
 // have. Node: connectionAttemptFailed.
 func (v SocketEvents) ConnectionAttemptFailed(fn func(Attempt, error)) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt, error)] { return &t.attemptFailed })
+	return v.register(kindAttemptFailed, fn == nil, fn)
 }
 
 // ConnectionAttemptTimeout is emitted when an attempt has taken SocketOptions.AttemptDelay and the
 // next address is about to be tried beside it, unless it is blocked. Node, which gives the attempt up:
 // connectionAttemptTimeout.
 func (v SocketEvents) ConnectionAttemptTimeout(fn func(Attempt)) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Attempt)] { return &t.attemptTimeout })
+	return v.register(kindAttemptTimeout, fn == nil, fn)
 }
 
 // Data is emitted for each chunk that arrives; the first listener starts the flow, unless the
@@ -132,85 +133,85 @@ func (v SocketEvents) Data(fn func(chunk []byte)) Listener {
 	if err := v.s.consumed("On.Data"); err != nil {
 		return Listener{err: err}
 	}
-	l := enlist(v, fn, func(t *socketEvents) *event[func([]byte)] { return &t.data })
+	e := v.s.events.add(v.mode, kindData, fn)
 	v.s.consumerAdded()
-	return l
+	return Listener{entry: e, of: v.s}
 }
 
 // Drain is emitted when the write queue has emptied after NeedDrain had become true, and not once
 // End has been called. Node: drain.
 func (v SocketEvents) Drain(fn func()) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.drain })
+	return v.register(kindDrain, fn == nil, fn)
 }
 
 // End is emitted once when the peer has ended its side and everything it sent was delivered. A
 // socket without AllowHalfOpen ends its own side after the listeners have run; they may still
 // write. Node: end.
 func (v SocketEvents) End(fn func()) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.end })
+	return v.register(kindEnd, fn == nil, fn)
 }
 
 // Error is emitted at most once, right before Close, when the socket failed or was destroyed with
 // an error. With no listener, the error is logged and nothing crashes. Node: error.
 func (v SocketEvents) Error(fn func(err error)) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(error)] { return &t.error })
+	return v.register(kindError, fn == nil, fn)
 }
 
 // Finish is emitted once when this side has been ended and everything written was handed to the
 // system. Node: finish.
 func (v SocketEvents) Finish(fn func()) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.finish })
+	return v.register(kindFinish, fn == nil, fn)
 }
 
 // Lookup is emitted when a host name was resolved, once for each address, or has failed to
 // resolve. Node: lookup.
 func (v SocketEvents) Lookup(fn func(Lookup)) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func(Lookup)] { return &t.lookup })
+	return v.register(kindLookup, fn == nil, fn)
 }
 
 // Ready is emitted directly after Connect. Node: ready.
 func (v SocketEvents) Ready(fn func()) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.ready })
+	return v.register(kindReady, fn == nil, fn)
 }
 
 // SecureConnect is emitted when the TLS handshake of a wrapped *tls.Conn is done; data comes after
 // it. Never on other sockets. Node: secureConnect of tls.TLSSocket.
 func (v SocketEvents) SecureConnect(fn func()) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.secureConnect })
+	return v.register(kindSecureConnect, fn == nil, fn)
 }
 
 // Timeout is emitted when the socket was idle for the time given to SetTimeout. Nothing is closed;
 // the next activity starts the time again. Node: timeout.
 func (v SocketEvents) Timeout(fn func()) Listener {
-	return register(v, fn == nil, fn, func(t *socketEvents) *event[func()] { return &t.timeout })
+	return v.register(kindTimeout, fn == nil, fn)
 }
 
 // Close is emitted once the server has stopped listening and the last socket it accepted has
 // emitted its own Close. Node: close.
 func (v ServerEvents) Close(fn func()) Listener {
-	return registerServer(v, fn == nil, fn, &v.s.events.close)
+	return v.register(kindClose, fn == nil, fn)
 }
 
 // Connection is emitted for each accepted socket, on that socket's loop. Nothing is read before the
 // listeners have returned. Node: connection.
 func (v ServerEvents) Connection(fn func(*Socket)) Listener {
-	return registerServer(v, fn == nil, fn, &v.s.events.connection)
+	return v.register(kindConnection, fn == nil, fn)
 }
 
 // Drop is emitted for a connection that was closed because of the maximum of connections. Node:
 // drop.
 func (v ServerEvents) Drop(fn func(Drop)) Listener {
-	return registerServer(v, fn == nil, fn, &v.s.events.drop)
+	return v.register(kindDrop, fn == nil, fn)
 }
 
 // Error is emitted when accepting failed. The server goes on listening and tries again after 5 ms,
 // doubled up to 1 s while it fails. With no listener, the error is logged. Node: error.
 func (v ServerEvents) Error(fn func(error)) Listener {
-	return registerServer(v, fn == nil, fn, &v.s.events.error)
+	return v.register(kindError, fn == nil, fn)
 }
 
 // Listening is emitted when the server has begun to listen, once Listen or Serve has returned.
 // Node: listening.
 func (v ServerEvents) Listening(fn func()) Listener {
-	return registerServer(v, fn == nil, fn, &v.s.events.listening)
+	return v.register(kindListening, fn == nil, fn)
 }

@@ -172,10 +172,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 	if onRead == nil && in.decoder != nil && !decoded {
 		p, decoded = in.decoder.write(nil, p), true
 	}
-	var listeners []*entry[func([]byte)]
-	if s.events != nil {
-		listeners = s.events.data.list
-	}
+	list := s.events
 	s.mu.Unlock()
 	switch {
 	case onRead != nil:
@@ -194,7 +191,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 			s.trace(EventData, p)
 		}
 		owned := decoded && len(pipes) == 0
-		if len(listeners) > 0 && !s.emitData(listeners, p, owned) && len(pipes) == 0 {
+		if s.emitData(list, p, owned) && len(pipes) == 0 {
 			s.mu.Lock()
 			s.takeBack(p, decoded)
 			s.mu.Unlock()
@@ -216,21 +213,25 @@ func (s *Socket) takeBack(p []byte, decoded bool) {
 	}
 }
 
-// emitData hands the listeners a chunk of their own, and reports whether there was one left. p is
-// copied, unless it is owned.
-func (s *Socket) emitData(listeners []*entry[func([]byte)], p []byte, owned bool) (heard bool) {
+// emitData hands the listeners a chunk of their own, and reports whether they have all gone meanwhile.
+// p is copied, unless it is owned.
+func (s *Socket) emitData(list listeners, p []byte, owned bool) (gone bool) {
 	s.loop.current = s
-	for _, e := range listeners {
-		if !e.begin() {
+	heard := false
+	for _, e := range list {
+		if e.kind != kindData {
+			continue
+		}
+		if gone = !heard; !e.begin(s) {
 			continue
 		}
 		if !owned {
 			p, owned = bytes.Clone(p), true
 		}
-		heard = true
-		e.fn(p)
+		heard, gone = true, false
+		e.fn.(func([]byte))(p)
 	}
-	return heard
+	return gone
 }
 
 // scribbleOver overwrites what a callback has borrowed once it has returned, so that a slice kept too

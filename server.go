@@ -26,7 +26,7 @@ type Server struct {
 	settings []*settings
 
 	mu       sync.Mutex // guards everything below; taken before a loop's lock, never after it
-	events   serverEvents
+	events   listeners
 	lis      *listening // nil unless listening
 	addr     net.Addr
 	max      int
@@ -170,13 +170,13 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 func (s *Server) emitListening(lis *listening, onListening func()) {
 	s.mu.Lock()
 	current := s.lis == lis
-	list := s.events.listening.list
+	list := s.events
 	s.mu.Unlock()
 	if !current {
 		return
 	}
 	s.trace(EventListening)
-	for fn := range calls(list) {
+	for fn := range calls[func()](s, list, kindListening) {
 		fn()
 	}
 	if onListening != nil {
@@ -218,7 +218,7 @@ func (s *Server) closeIfDone() {
 
 func (s *Server) emitClose() {
 	s.mu.Lock()
-	list := s.events.close.list
+	list := s.events
 	s.mu.Unlock()
 	defer func() { // even if a listener panics
 		s.mu.Lock()
@@ -232,7 +232,7 @@ func (s *Server) emitClose() {
 		}
 	}()
 	s.trace(EventClose)
-	for fn := range calls(list) {
+	for fn := range calls[func()](s, list, kindClose) {
 		fn()
 	}
 }
@@ -258,7 +258,7 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 		s.addr = nil // a Unix server keeps its path, as in Node
 	}
 	if onClose != nil {
-		s.events.close.add(&s.mu, modeOnce, onClose)
+		s.events.add(modeOnce, kindClose, onClose)
 	}
 	s.mu.Unlock()
 	lis.unwatch()

@@ -53,7 +53,7 @@ type Socket struct {
 	server *Server // that accepted it, or nil
 
 	mu     sync.Mutex // guards everything below; taken before the loop's lock, never after it
-	events *socketEvents
+	events listeners
 
 	conn net.Conn
 	tr   transport // nil until connected and after it is destroyed
