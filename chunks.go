@@ -68,6 +68,7 @@ func (s *Socket) beginChunks() (*chunks, error) {
 	if !s.held && !s.loop.add(awaiting{s, c}, false) {
 		return nil, ErrLoopStopped
 	}
+	s.in.own()
 	s.in.chunks = c
 	s.consumerAdded()
 	return c, nil

@@ -100,8 +100,10 @@ func (s *Socket) startAnew() {
 		r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = false, nil, nil, nil, nil
 	}
 	in := inbound{
-		mode: s.in.mode, onRead: s.in.onRead, scan: s.in.scan,
-		pipes: s.in.pipes, blocked: s.in.blocked, encoding: s.in.encoding,
+		mode: s.in.mode, onRead: s.in.onRead, blocked: s.in.blocked, holding: &holdsNothing,
+	}
+	if was := s.in.holding; was.scan != nil || was.pipes != nil || was.encoding != "" {
+		in.holding = &holding{scan: was.scan, pipes: was.pipes, encoding: was.encoding}
 	}
 	in.lookAgain()
 	if in.encoding != "" {

@@ -95,6 +95,7 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 	conn, untold := s.tr.detach()
 	rest = append(rest, untold...)
 	in.bytes += int64(len(untold))
+	in.own()
 	in.text = nil
 	in.forgetRaw()
 	s.destroyLocked(nil, false)

@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,7 +12,19 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(checked{m}) }
+
+// checked runs the tests, and then sees to it that no socket has changed what all of them share.
+type checked struct{ m *testing.M }
+
+func (c checked) Run() int {
+	code := c.m.Run()
+	if !evnet.SharedUnchanged() {
+		fmt.Println("FAIL: a socket has changed what it shares with others: own or makeRare is missing")
+		return 1
+	}
+	return code
+}
 
 // patience bounds what should take milliseconds: only a hang takes longer.
 const patience = 60 * time.Second

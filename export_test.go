@@ -1,6 +1,10 @@
 package evnet
 
-import "evnet/internal/race"
+import (
+	"reflect"
+
+	"evnet/internal/race"
+)
 
 // SetTracer shows fn every event of the loop as it is emitted, heard or not. Before anything runs.
 func SetTracer(l *Loop, fn func(emitter any, event string, args ...any)) { l.tracer = fn }
@@ -10,6 +14,11 @@ func EmitTimeout(s *Socket) { s.emitTimeout() }
 
 // Scribbles is whether what a callback has borrowed is overwritten.
 var Scribbles = race.Enabled
+
+// SharedUnchanged reports whether what sockets share is as it was.
+func SharedUnchanged() bool {
+	return reflect.ValueOf(&holdsNothing).Elem().IsZero() && reflect.ValueOf(&nothingRare).Elem().IsZero()
+}
 
 // WaitsForChunk reports whether a goroutine is in a range over the chunks of s, waiting for the next.
 func WaitsForChunk(s *Socket) bool {

@@ -50,6 +50,7 @@ func (s *Socket) link(l *pipe) {
 		s.set.logger().Warn(err.Error())
 		return
 	}
+	s.in.own()
 	s.in.pipes = append(slices.Clip(s.in.pipes), l)
 	if l.relay != nil {
 		s.in.joining = false
@@ -110,7 +111,9 @@ func sameWriter(a, b io.Writer) bool {
 func (s *Socket) unpipe(l *pipe) {
 	s.mu.Lock()
 	n := len(s.in.pipes)
-	s.in.pipes = slices.DeleteFunc(slices.Clone(s.in.pipes), func(x *pipe) bool { return x == l })
+	if n > 0 {
+		s.in.pipes = slices.DeleteFunc(slices.Clone(s.in.pipes), func(x *pipe) bool { return x == l })
+	}
 	if len(s.in.pipes) < n {
 		if l.blocked {
 			l.blocked = false

@@ -21,24 +21,30 @@ const (
 
 // inbound is the receiving half of a socket. The socket's mu guards it.
 type inbound struct {
-	mode    flowMode
-	blocked int    // destinations of Pipe that need to drain
-	started bool   // begin was called
-	text    []byte // held and decoded, before raw; nothing without a decoder
-	raw     []byte // held as it came
+	*holding // shared by those that hold nothing: own comes before each change
+
 	bytes   int64
+	onRead  func([]byte) bool
+	blocked int32 // destinations of Pipe that need to drain
+	mode    flowMode
+	started bool // begin was called
 	eof     bool // the peer's end was read
 	ended   bool // End was emitted
 	queued  bool // flow is among the loop's ticks
 	later   bool // Unshift was called: delivery waits for that tick
 	joining bool // Relay has ended the consumer, and is about to be the next
+}
+
+// holding is what a socket needs that does not give every chunk to OnRead or Data as it comes.
+type holding struct {
+	text []byte // held and decoded, before raw; nothing without a decoder
+	raw  []byte // held as it came
 
 	encoding Encoding
 	decoder  decoder
 
-	// The consumers, besides the listeners of Data.
+	// The consumers, besides OnRead and the listeners of Data.
 	pipes  []*pipe
-	onRead func([]byte) bool
 	scan   *scan
 	chunks *chunks
 
@@ -48,6 +54,15 @@ type inbound struct {
 	joined int    // how many bytes at the end of raw are copies of those before it
 	inLent bool   // raw is itself a part of the chunk
 	atEnd  bool   // the peer's end is due: split is told so
+}
+
+var holdsNothing holding // never changed
+
+// own lets what is held be changed.
+func (in *inbound) own() {
+	if in.holding == &holdsNothing {
+		in.holding = &holding{}
+	}
 }
 
 // held is how many bytes have been read and wait for a consumer.
@@ -89,7 +104,8 @@ func (s *Socket) received(t transport, p []byte, err error) {
 	in.eof = err != nil && ends(s, t, err)
 	failed := err != nil && !in.eof
 	straight := in.wanted() && !in.due() // to the consumer as it comes
-	if !straight {
+	if !straight && len(p) > 0 {
+		in.own()
 		in.raw = append(in.raw, p...)
 	}
 	settled := err == nil && straight
@@ -206,6 +222,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 
 // takeBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
 func (s *Socket) takeBack(p []byte, decoded bool) {
+	s.in.own()
 	if decoded {
 		s.in.text = slices.Concat(p, s.in.text)
 	} else {
@@ -270,7 +287,10 @@ func (s *Socket) peerEnded() {
 		s.mu.Unlock()
 		return
 	}
-	s.in.ended, s.in.atEnd = true, false
+	s.in.ended = true
+	if s.in.atEnd {
+		s.in.atEnd = false
+	}
 	s.closingPhase()
 	s.endChunks(io.EOF)
 	pipes := s.in.pipes
@@ -325,6 +345,7 @@ func (s *Socket) SetEncoding(e Encoding) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	in := &s.in
+	in.own()
 	if in.decoder != nil {
 		in.text = in.decoder.end(in.decoder.write(in.text, in.raw))
 	} else {
@@ -356,9 +377,10 @@ func (s *Socket) Unshift(p []byte) error {
 		return ErrDestroyed
 	case len(p) == 0:
 		return nil
-	case in.decoder != nil:
+	}
+	if in.own(); in.decoder != nil {
 		in.text = slices.Concat(p, in.text)
-	default:
+	} else {
 		raw := slices.Concat(p, in.raw, in.lent[in.lentAt:])
 		in.forgetRaw()
 		in.raw = raw

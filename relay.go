@@ -90,7 +90,10 @@ func (r *relay) join(s *Socket) {
 		return
 	}
 	s.makeRare().relay = r
-	s.halfOpen, s.in.onRead, s.in.scan = true, nil, nil
+	s.halfOpen, s.in.onRead = true, nil
+	if s.in.scan != nil {
+		s.in.scan = nil
+	}
 	s.endChunks(ErrConsumed)
 	s.in.joining = true
 	r.mu.Lock()

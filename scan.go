@@ -77,6 +77,7 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 	if max <= 0 {
 		max = bufio.MaxScanTokenSize
 	}
+	in.own()
 	in.scan = &scan{split: split, max: max, fn: fn, lines: reflect.ValueOf(split).Pointer() == scanLinesCode}
 	s.consumerAdded()
 	s.scheduleFlow()
@@ -271,7 +272,9 @@ func (sc *scan) reuse(p []byte) {
 func (in *inbound) keepLent() {
 	rest := in.lent[in.lentAt:]
 	if !in.inLent && len(rest) == 0 {
-		in.lent, in.lentAt, in.joined = nil, 0, 0
+		if in.lent != nil || in.joined > 0 {
+			in.lent, in.lentAt, in.joined = nil, 0, 0
+		}
 		return
 	}
 	dst := in.raw
@@ -290,6 +293,9 @@ func (in *inbound) keepLent() {
 
 // forgetRaw drops what is held as it came.
 func (in *inbound) forgetRaw() {
+	if in.holding == &holdsNothing {
+		return
+	}
 	in.raw, in.inLent = nil, false
 	in.lent, in.lentAt, in.joined = nil, 0, 0
 }
