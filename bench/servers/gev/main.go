@@ -7,8 +7,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"io"
-	"log"
 	"net"
 	"syscall"
 
@@ -21,7 +19,7 @@ import (
 
 func main() {
 	o := kit.Parse()
-	gevlog.SetLogger(log.New(io.Discard, "", 0))
+	gevlog.SetLevel(gevlog.LevelFatal)
 	server, addr, err := listen(handler(o))
 	if err != nil {
 		kit.Fatal(err)

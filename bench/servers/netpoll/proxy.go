@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cloudwego/netpoll"
@@ -20,6 +21,8 @@ type proxy struct {
 
 type peerKey struct{}
 
+var errNoUpstream = errors.New("upstream did not answer")
+
 func (p *proxy) onConnect(ctx context.Context, c netpoll.Connection) context.Context {
 	up, err := netpoll.DialConnection("tcp", p.upstream, dialTimeout)
 	if err != nil {
@@ -33,7 +36,11 @@ func (p *proxy) onConnect(ctx context.Context, c netpoll.Connection) context.Con
 }
 
 func (p *proxy) onRequest(ctx context.Context, c netpoll.Connection) error {
-	return pass(ctx.Value(peerKey{}).(netpoll.Connection), c)
+	up, ok := ctx.Value(peerKey{}).(netpoll.Connection)
+	if !ok {
+		return errNoUpstream // c was closed, but what had come is still handed over
+	}
+	return pass(up, c)
 }
 
 // pass closes a source that can be forwarded no more, or netpoll would call its handler for ever.
