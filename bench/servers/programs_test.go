@@ -63,7 +63,7 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binaries = dir
-	build := exec.Command("go", "build", "-tags", "poll_opt,gc_opt", "-o", dir,
+	build := exec.Command("go", "build", "-tags", "poll_opt", "-o", dir,
 		"./evnet", "./plain", "./gnet", "./nbio", "./netpoll", "./evio", "./gev")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
