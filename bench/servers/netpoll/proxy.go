@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cloudwego/netpoll"
+)
+
+const dialTimeout = 10 * time.Second
+
+// proxy joins conns as the documentation of netpoll.OnConnect shows.
+//
+// Two things netpoll has no way for. Its poller reads on while a handler waits in Flush: what the
+// other side does not take is held without bound. And the end of a peer closes its conn in both
+// directions: it is passed on as the close of the other conn, after the handler has flushed all.
+type proxy struct {
+	upstream string
+}
+
+type peerKey struct{}
+
+var errNoUpstream = errors.New("upstream did not answer")
+
+func (p *proxy) onConnect(ctx context.Context, c netpoll.Connection) context.Context {
+	up, err := netpoll.DialConnection("tcp", p.upstream, dialTimeout)
+	if err != nil {
+		c.Close()
+		return ctx
+	}
+	c.AddCloseCallback(func(netpoll.Connection) error { return up.Close() })
+	up.AddCloseCallback(func(netpoll.Connection) error { return c.Close() })
+	up.SetOnRequest(func(_ context.Context, up netpoll.Connection) error { return pass(c, up) })
+	return context.WithValue(ctx, peerKey{}, up)
+}
+
+func (p *proxy) onRequest(ctx context.Context, c netpoll.Connection) error {
+	up, ok := ctx.Value(peerKey{}).(netpoll.Connection)
+	if !ok {
+		return errNoUpstream // c was closed, but what had come is still handed over
+	}
+	return pass(up, c)
+}
+
+// pass closes a source that can be forwarded no more, or netpoll would call its handler for ever.
+func pass(dst, src netpoll.Connection) error {
+	err := forward(dst, src)
+	if err != nil {
+		src.Close()
+	}
+	return err
+}

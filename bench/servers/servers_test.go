@@ -1,0 +1,190 @@
+// Package servers_test checks that every server program does the workloads of the benchmark, and
+// all of them alike: what is compared must be correct first.
+package servers_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEcho(t *testing.T) {
+	for _, workload := range []string{"echo", "accept", "idle", "firehose"} {
+		t.Run(workload, func(t *testing.T) {
+			each(t, workload, func(t *testing.T, im implementation) {
+				s := im.start(t, "-workload", workload)
+				c := s.dial()
+				sent := noise(1 << 20)
+				wrote := writeInPieces(c, sent)
+				time.Sleep(50 * time.Millisecond) // for the buffers of the system to fill
+				require.True(t, bytes.Equal(sent, take(t, c, len(sent))), "the echo differs")
+				require.NoError(t, <-wrote)
+			})
+		})
+	}
+}
+
+func TestEchoToASlowReader(t *testing.T) {
+	each(t, "echo", func(t *testing.T, im implementation) {
+		c := im.start(t, "-workload", "echo", "-size", "65536").dial()
+		sent := noise(12 << 20)
+		wrote := writeInPieces(c, sent)
+		time.Sleep(300 * time.Millisecond)
+		require.True(t, bytes.Equal(sent, take(t, c, len(sent))), "the echo differs")
+		require.NoError(t, <-wrote)
+	})
+}
+
+func TestManyConnectionsComeAndGo(t *testing.T) {
+	each(t, "accept", func(t *testing.T, im implementation) {
+		s := im.start(t, "-workload", "accept")
+		for range 100 {
+			c := s.dial()
+			message := noise(64)
+			_, err := c.Write(message)
+			require.NoError(t, err)
+			require.Equal(t, message, take(t, c, len(message)))
+			require.NoError(t, c.Close())
+		}
+	})
+}
+
+func TestLines(t *testing.T) {
+	each(t, "line", func(t *testing.T, im implementation) {
+		c := im.start(t, "-workload", "line").dial()
+		var text bytes.Buffer
+		for i := range 2000 {
+			fmt.Fprintf(&text, "line %d %s\n", i, strings.Repeat("x", i%300))
+		}
+		sent := text.Bytes()
+		wrote := writeInPieces(c, sent)
+		require.Equal(t, string(sent), string(take(t, c, len(sent))))
+		require.NoError(t, <-wrote)
+	})
+}
+
+// A line is answered once it is whole, and at once then, though another has begun.
+func TestLineThatComesInPieces(t *testing.T) {
+	each(t, "line", func(t *testing.T, im implementation) {
+		c := im.start(t, "-workload", "line").dial()
+		for _, piece := range []string{"one", " line", " only\nand", " the next"} {
+			_, err := io.WriteString(c, piece)
+			require.NoError(t, err)
+			time.Sleep(20 * time.Millisecond)
+		}
+		require.Equal(t, "one line only\n", string(take(t, c, len("one line only\n"))))
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+		n, err := c.Read(make([]byte, 1))
+		require.Zero(t, n)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+		_, err = io.WriteString(c, "\n")
+		require.NoError(t, err)
+		require.Equal(t, "and the next\n", string(take(t, c, len("and the next\n"))))
+	})
+}
+
+func TestBroadcast(t *testing.T) {
+	const sockets, ticks, linesPerTick = 20, 5, 16
+	each(t, "broadcast", func(t *testing.T, im implementation) {
+		s := im.start(t, "-workload", "broadcast")
+		var conns []*net.TCPConn
+		for range sockets {
+			conns = append(conns, s.dial())
+		}
+		leaver := s.dial()
+		time.Sleep(200 * time.Millisecond) // to be accepted
+		require.NoError(t, leaver.Close())
+		for tick := range ticks {
+			line := fmt.Sprintf("B%-62d\n", tick)
+			half := 30 * (tick % 2)
+			ticker := conns[tick%sockets]
+			for _, piece := range []string{line[:half], line[half:]} {
+				_, err := io.WriteString(ticker, piece)
+				require.NoError(t, err)
+				time.Sleep(10 * time.Millisecond)
+			}
+			for _, c := range conns {
+				want := strings.Repeat(line, linesPerTick)
+				require.Equal(t, want, string(take(t, c, len(want))))
+			}
+		}
+	})
+}
+
+func TestOrders(t *testing.T) {
+	each(t, "echo", func(t *testing.T, im implementation) {
+		s := im.start(t, "-workload", "echo")
+		c := s.dial()
+		for range 2 {
+			require.Equal(t, "ok", s.order("rest"))
+			_, err := io.WriteString(c, "still here")
+			require.NoError(t, err)
+			require.Equal(t, "still here", string(take(t, c, len("still here"))))
+		}
+		var told map[string]float64
+		require.NoError(t, json.Unmarshal([]byte(s.order("stat")), &told))
+		require.Contains(t, told, "goroutines")
+		require.Contains(t, told, "mallocs")
+		if im.name != "node" && im.name != "c" {
+			require.Positive(t, told["goroutines"])
+			require.Positive(t, told["mallocs"])
+		}
+	})
+}
+
+func TestBadFlags(t *testing.T) {
+	for _, flags := range [][]string{
+		{"-workload", "nothing"}, {"-mode", "none"}, {"-loops", "0"}, {"-size", "0"}, {"-workload", "proxy"},
+	} {
+		cmd := implementation{name: "plain"}.command(t, flags...)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit)
+		require.Equal(t, 2, exit.ExitCode())
+		require.Contains(t, string(out), flags[0])
+		require.Contains(t, string(out), "want")
+	}
+}
+
+// noise is bytes that repeat nowhere near.
+func noise(n int) []byte {
+	p := make([]byte, n)
+	source := rand.NewChaCha8([32]byte{byte(n)})
+	source.Read(p)
+	return p
+}
+
+// writeInPieces writes p in pieces of odd sizes, on a goroutine of its own.
+func writeInPieces(w io.Writer, p []byte) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		for size := 1; len(p) > 0; size = size*5%65521 + 1 {
+			n := min(size, len(p))
+			if _, err := w.Write(p[:n]); err != nil {
+				done <- err
+				return
+			}
+			p = p[n:]
+		}
+		done <- nil
+	}()
+	return done
+}
+
+func take(t *testing.T, r io.Reader, n int) []byte {
+	p := make([]byte, n)
+	got, err := io.ReadFull(r, p)
+	require.NoError(t, err, "after %d of %d bytes", got, n)
+	return p
+}
