@@ -116,7 +116,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	}
 	c := newSocket(set)
 	c.server = s
-	s.live[c] = true
+	c.place, c.active = s.live.put(c), true
 	s.count++
 	list := s.events
 	s.mu.Unlock()

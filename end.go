@@ -224,7 +224,7 @@ func (s *Socket) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.held {
-		s.loop.remove(s)
+		s.loop.removeSocket(s)
 	}
 }
 

@@ -43,8 +43,9 @@ type Loop struct {
 	timerSeq uint64
 
 	// What keeps Run going.
-	open    map[handle]bool // everything open, and whether it is referenced
-	refs    int             // referenced entries of open
+	open    map[handle]bool // what else than sockets is open, and whether it is referenced
+	sockets slots           // those that are open
+	refs    int             // referenced ones of both
 	held    int             // calls of Ref
 	workers int             // goroutines that will still post
 
@@ -259,7 +260,7 @@ func (l *Loop) leave() {
 // task is what a loop does next: a function, or a kernel socket that is ready.
 type task struct {
 	fn   func()
-	sock *pollTransport
+	sock *Socket
 	what poll.Events
 }
 
@@ -327,7 +328,7 @@ func (l *Loop) next(ctx context.Context, serve bool) task {
 			l.stopping = true
 			l.haltAll()
 		}
-		if (l.stopping || l.leaving && l.refs+l.held == 0) && len(l.open) == 0 && l.workers == 0 {
+		if (l.stopping || l.leaving && l.refs+l.held == 0) && l.opened() == 0 && l.workers == 0 {
 			// A callback that goes on for ever must not hold the end back.
 			if l.grace == 0 {
 				l.grace = maxTicks + l.ticks.len() + l.events.len() + l.closing.len()
@@ -340,11 +341,11 @@ func (l *Loop) next(ctx context.Context, serve bool) task {
 			return t
 		}
 		if l.stopping || !serve && l.refs+l.held == 0 {
-			if len(l.open) > 0 {
+			if l.opened() > 0 {
 				l.leaving = true // an unreferenced socket that connects again must not hold Run back
 				l.haltAll()
 			}
-			if l.idle() && len(l.open) == 0 && l.workers == 0 {
+			if l.idle() && l.opened() == 0 && l.workers == 0 {
 				return task{}
 			}
 		}

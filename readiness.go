@@ -7,22 +7,14 @@ import (
 // readiness is the part of a loop that serves kernel sockets: one set of descriptors, one buffer.
 type readiness struct {
 	// Guarded by the loop's mu.
-	set     *poll.Poller // nil until it is needed, and when it is not any more
-	users   int          // sockets that may still touch set
-	sockets []*pollTransport
-	free    []int32 // slots of sockets that nobody has
+	set   *poll.Poller // nil until it is needed, and when it is not any more
+	users int          // sockets that may still touch set
 
 	// Of the loop's owner alone.
-	batch []readySocket
+	batch []task
 	at    int // batch before it is done
 	buf   []byte
 	call  *poll.Call
-}
-
-// readySocket is a socket with what has happened to it.
-type readySocket struct {
-	sock *pollTransport
-	what poll.Events
 }
 
 // any reports whether there are ready sockets to be served.
@@ -36,7 +28,7 @@ func (r *readiness) pop() task {
 	next := r.batch[r.at]
 	r.batch[r.at].sock = nil
 	r.at++
-	return task{sock: next.sock, what: next.what}
+	return next
 }
 
 // look finds out which sockets are ready, once the last of those before was served. l.mu is held, and
@@ -49,7 +41,7 @@ func (r *readiness) look(l *Loop) {
 	l.mu.Unlock()
 	n := set.Poll()
 	l.mu.Lock()
-	r.fill(n)
+	r.fill(l, n)
 }
 
 // wait waits until sockets are ready, or the loop is woken. l.mu is held, and released meanwhile.
@@ -58,16 +50,16 @@ func (r *readiness) wait(l *Loop) {
 	l.mu.Unlock()
 	n := set.Wait()
 	l.mu.Lock()
-	r.fill(n)
+	r.fill(l, n)
 }
 
 // fill takes up n events. A slot may have another owner by now, whom an event in vain does not harm.
-func (r *readiness) fill(n int) {
+func (r *readiness) fill(l *Loop, n int) {
 	r.batch, r.at = r.batch[:0], 0
 	for i := range n {
 		slot, what := r.set.Event(i)
-		if sock := r.sockets[slot]; sock != nil {
-			r.batch = append(r.batch, readySocket{sock, what})
+		if s := l.sockets.at(int32(slot)); s != nil {
+			r.batch = append(r.batch, task{sock: s, what: what})
 		}
 	}
 }
@@ -108,28 +100,6 @@ func (r *readiness) rest() {
 func (r *readiness) close() {
 	if r.set != nil && r.users == 0 {
 		r.set.Close()
-		r.set, r.sockets, r.free = nil, nil, nil
+		r.set = nil
 	}
-}
-
-// enter gives a socket a slot.
-func (r *readiness) enter(l *Loop, t *pollTransport) int32 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := len(r.free); n > 0 {
-		slot := r.free[n-1]
-		r.free = r.free[:n-1]
-		r.sockets[slot] = t
-		return slot
-	}
-	r.sockets = append(r.sockets, t)
-	return int32(len(r.sockets) - 1)
-}
-
-// exit takes it back.
-func (r *readiness) exit(l *Loop, slot int32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.sockets[slot] = nil
-	r.free = append(r.free, slot)
 }

@@ -26,15 +26,68 @@ func (l *Loop) Unref() {
 
 // haltAll ends everything open. l.mu is held, and released meanwhile.
 func (l *Loop) haltAll() {
-	open := make([]handle, 0, len(l.open))
+	open := make([]handle, 0, l.opened())
 	for h := range l.open {
 		open = append(open, h)
 	}
+	l.sockets.each(func(s *Socket) { open = append(open, s) })
 	l.mu.Unlock()
 	for _, h := range open {
 		h.halt()
 	}
 	l.mu.Lock()
+}
+
+// opened is how many handles and sockets are open. l.mu is held.
+func (l *Loop) opened() int { return len(l.open) + l.sockets.len() }
+
+// addSocket makes s keep Run going, if it is referenced. It reports false when the loop takes nothing
+// new.
+func (l *Loop) addSocket(s *Socket, referenced bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.stopping || l.leaving && !referenced:
+		return false
+	case s.slot == 0:
+		s.slot = l.sockets.put(s)
+		l.count(s, referenced)
+		l.leaving = l.leaving && !referenced
+	}
+	return true
+}
+
+func (l *Loop) removeSocket(s *Socket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.slot != 0 {
+		l.count(s, false)
+		l.sockets.take(s.slot)
+		s.slot = 0
+		l.rouse()
+	}
+}
+
+// refSocket changes whether s, if it is open, keeps Run going.
+func (l *Loop) refSocket(s *Socket, referenced bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.slot != 0 {
+		l.count(s, referenced)
+		l.rouse()
+	}
+}
+
+// count notes whether s keeps Run going. l.mu is held.
+func (l *Loop) count(s *Socket, referenced bool) {
+	switch {
+	case referenced == s.counted:
+	case referenced:
+		l.refs++
+	default:
+		l.refs--
+	}
+	s.counted = referenced
 }
 
 // add makes h keep Run going, if it is referenced. It reports false when the loop takes nothing new.

@@ -30,8 +30,8 @@ type Server struct {
 	lis      *listening // nil unless listening
 	addr     net.Addr
 	max      int
-	live     map[*Socket]bool // accepted, and not destroyed; false once it is, until its Close
-	count    int              // of the true ones
+	live     slots // accepted, until their Close
+	count    int   // of those that are not destroyed
 	accepted int
 	closing  bool // Close is to be emitted
 	unref    bool
@@ -49,7 +49,7 @@ type listening struct {
 
 // NewServer makes a server that does not listen yet. nil means all defaults. Node: new net.Server.
 func NewServer(opts *ServerOptions) *Server {
-	s := &Server{live: make(map[*Socket]bool)}
+	s := &Server{}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -194,8 +194,8 @@ func (s *Server) trace(name Event, args ...any) {
 func (s *Server) socketDestroyed(c *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.live[c] {
-		s.live[c] = false
+	if c.active {
+		c.active = false
 		s.count--
 	}
 }
@@ -204,13 +204,16 @@ func (s *Server) socketDestroyed(c *Socket) {
 func (s *Server) socketClosed(c *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.live, c)
+	if c.place != 0 {
+		s.live.take(c.place)
+		c.place = 0
+	}
 	s.closeIfDone()
 }
 
 // closeIfDone makes Close be emitted when nothing is left open. s.mu is held.
 func (s *Server) closeIfDone() {
-	if s.closing && s.lis == nil && len(s.live) == 0 {
+	if s.closing && s.lis == nil && s.live.len() == 0 {
 		s.closing = false
 		s.loop.tick(s.emitClose)
 	}
@@ -342,12 +345,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Sockets() []*Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sockets := make([]*Socket, 0, len(s.live))
-	for c, open := range s.live {
-		if open {
+	sockets := make([]*Socket, 0, s.count)
+	s.live.each(func(c *Socket) {
+		if c.active {
 			sockets = append(sockets, c)
 		}
-	}
+	})
 	return sockets
 }
 

@@ -72,6 +72,14 @@ type Socket struct {
 	halfOpen  bool
 	destroyed bool
 	closed    bool // Close was emitted
+
+	// Guarded by the loop's mu.
+	slot    int32 // in its table, 0 if it is not there
+	counted bool  // as one that keeps Run going
+
+	// Guarded by the server's mu.
+	active bool  // it counts as a connection: it is not destroyed
+	place  int32 // in the server's table
 }
 
 // NewSocket makes a socket that is not connected. Register callbacks, then call Connect. nil means
@@ -95,7 +103,7 @@ func newSocket(set *settings) *Socket {
 
 // hold enters s in the loop's table of what is open. s.mu is held.
 func (s *Socket) hold() bool {
-	if s.held = s.loop.add(s, !s.unref); !s.held {
+	if s.held = s.loop.addSocket(s, !s.unref); !s.held {
 		return false
 	}
 	if s.set.IdleTimeout > 0 {
@@ -199,5 +207,5 @@ func (s *Socket) setRef(referenced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unref = !referenced
-	s.loop.setRef(s, referenced)
+	s.loop.refSocket(s, referenced)
 }

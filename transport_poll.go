@@ -21,7 +21,7 @@ type pollTransport struct {
 	raw  syscall.RawConn
 
 	// Guarded by s.mu.
-	slot    int32       // in the loop's readiness; -1: the descriptor is not watched
+	there   bool        // the descriptor is watched
 	watched poll.Events // what for
 	want    bool        // the socket wants data
 	writing bool        // there was no room: the queue waits for it
@@ -47,7 +47,7 @@ func newPollTransport(s *Socket, conn net.Conn) transport {
 	if raw == nil || err != nil || !s.loop.ready.join(s.loop) {
 		return nil
 	}
-	return &pollTransport{s: s, conn: conn, raw: raw, slot: -1}
+	return &pollTransport{s: s, conn: conn, raw: raw}
 }
 
 var strangers = sync.Pool{New: func() any { return poll.NewCall() }}
@@ -77,7 +77,7 @@ func (t *pollTransport) setReading(want bool) {
 	switch {
 	case want && t.watched&poll.Readable == 0:
 		t.watch(t.watched | poll.Readable)
-	case !want && t.slot < 0 && t.mayWatch():
+	case !want && !t.there && t.mayWatch():
 		t.watch(0)
 	}
 }
@@ -92,23 +92,19 @@ func (t *pollTransport) mayWatch() bool {
 // watch changes what the descriptor is watched for. When the system has no room for it, goroutines
 // take over.
 func (t *pollTransport) watch(what poll.Events) {
-	l := t.s.loop
-	there := t.slot >= 0
-	if there && t.watched == what {
+	if t.there && t.watched == what {
 		return
 	}
-	if !there {
-		t.slot = l.ready.enter(l, t)
-	}
-	t.watched = what
+	l := t.s.loop
 	c := t.caller()
-	err := c.Watch(t.raw, l.ready.set, there, int(t.slot), what)
+	err := c.Watch(t.raw, l.ready.set, t.there, int(t.s.slot), what)
 	t.done(c)
-	if err == nil || there {
+	t.watched = what
+	if err == nil || t.there {
+		t.there = true
 		return
 	}
 	want, writing := t.want, t.writing
-	l.ready.exit(l, t.slot)
 	l.ready.part(l)
 	other := newGoTransport(t.s, t.conn)
 	t.s.tr = other
@@ -120,22 +116,21 @@ func (t *pollTransport) watch(what poll.Events) {
 
 // forget stops watching, also for what cannot be left out.
 func (t *pollTransport) forget() {
-	if t.slot >= 0 {
-		l := t.s.loop
+	if t.there {
 		c := t.caller()
-		c.Forget(t.raw, l.ready.set)
+		c.Forget(t.raw, t.s.loop.ready.set)
 		t.done(c)
-		l.ready.exit(l, t.slot)
-		t.slot, t.watched = -1, 0
+		t.there, t.watched = false, 0
 	}
 }
 
-// ready serves the socket: it is a task of the loop. As in Node, reading comes before writing.
-func (t *pollTransport) ready(what poll.Events) {
-	s := t.s
+// ready serves a socket whose descriptor is: it is a task of the loop. As in Node, reading comes before
+// writing.
+func (s *Socket) ready(what poll.Events) {
 	s.mu.Lock()
+	t, _ := s.tr.(*pollTransport)
 	switch {
-	case s.tr != t:
+	case t == nil: // destroyed meanwhile, or in other hands
 		s.mu.Unlock()
 	case what == poll.Writable:
 		t.drain()
