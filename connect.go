@@ -109,7 +109,11 @@ func (s *Socket) startAnew() {
 	if in.encoding != "" {
 		in.decoder, _ = newDecoder(in.encoding)
 	}
-	s.in, s.out = in, outbound{waiting: waiting}
+	s.in, s.out = in, outbound{outbox: &emptyOutbox}
+	if waiting.len() > 0 {
+		s.out.own()
+		s.out.waiting = waiting
+	}
 	if r := s.rarity; r != nil && r.notify.after > 0 {
 		r.notify.set = time.Now()
 		s.startTimer(&r.notify, r.notify.after)

@@ -20,7 +20,10 @@ func (s *Socket) End() {
 		s.mu.Unlock()
 		return
 	}
-	s.out.ending, s.out.corks = true, 0
+	s.out.ending = true
+	if s.out.corks > 0 {
+		s.out.corks = 0
+	}
 	s.closingPhase()
 	defer s.wakeReadFrom()
 	if s.tr == nil && s.dial == nil {
@@ -128,7 +131,8 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	}
 	s.destroyed, s.err = true, err
 	s.stopTimers()
-	s.out.drop(s.dropError(err))
+	s.out.early = s.tr == nil
+	s.out.drop()
 	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.dial, s.opened, s.out.failedHere, s.rare().onConnect
 	relay, whole := s.rare().relay, err == nil && !reset && s.in.ended && s.out.finished
 	s.tr, s.dial = nil, nil
@@ -182,17 +186,15 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	})
 }
 
-// dropError is what queued writes are told when the socket is destroyed with err. s.mu is held.
-func (s *Socket) dropError(err error) error {
+// dropError is what queued writes are told when the socket was destroyed. s.mu is held.
+func (s *Socket) dropError() error {
 	switch {
-	case s.tr == nil && err != nil:
-		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, err)
-	case s.tr == nil:
+	case s.out.early && s.err != nil:
+		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.err)
+	case s.out.early:
 		return ErrClosedBeforeConnect
-	case err != nil:
-		return err
 	}
-	return ErrDestroyed
+	return s.cause()
 }
 
 // finishClose emits Close, the last event.

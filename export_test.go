@@ -17,7 +17,12 @@ var Scribbles = race.Enabled
 
 // SharedUnchanged reports whether what sockets share is as it was.
 func SharedUnchanged() bool {
-	return reflect.ValueOf(&holdsNothing).Elem().IsZero() && reflect.ValueOf(&nothingRare).Elem().IsZero()
+	for _, p := range []any{&holdsNothing, &emptyOutbox, &nothingRare} {
+		if !reflect.ValueOf(p).Elem().IsZero() {
+			return false
+		}
+	}
+	return true
 }
 
 // WaitsForChunk reports whether a goroutine is in a range over the chunks of s, waiting for the next.

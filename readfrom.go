@@ -51,7 +51,10 @@ func (s *Socket) dropped(epoch int32) error {
 	if s.epoch != epoch {
 		return ErrDestroyed
 	}
-	return s.out.dropErr
+	if s.out.dropped {
+		return s.dropError()
+	}
+	return nil
 }
 
 // noRoom returns nil when writing may go on, else what will be closed when that may have changed.
@@ -62,6 +65,7 @@ func (s *Socket) noRoom() <-chan struct{} {
 		return nil
 	}
 	if s.out.room == nil {
+		s.out.own()
 		s.out.room = make(chan struct{})
 	}
 	return s.out.room
@@ -74,5 +78,6 @@ func (s *Socket) wakeReadFrom() {
 	if s.out.room != nil {
 		close(s.out.room)
 		s.out.room = nil
+		s.out.settle()
 	}
 }

@@ -88,7 +88,7 @@ func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)
 
 func newSocket(set *settings) *Socket {
 	s := &Socket{loop: set.Loop, set: set, halfOpen: set.AllowHalfOpen}
-	s.in.holding = &holdsNothing
+	s.in.holding, s.out.outbox = &holdsNothing, &emptyOutbox
 	if set.KeepAlive != 0 {
 		s.makeRare().keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
 	}

@@ -3,62 +3,9 @@ package evnet
 import (
 	"net"
 	"os"
-	"sync"
 	"syscall"
 	"unsafe"
 )
-
-// What waits to be sent is held in segments of two sizes: a small one for a few messages, large ones
-// behind it.
-const (
-	smallSegment = 2 << 10
-	largeSegment = 16 << 10
-)
-
-var (
-	smallSegments = sync.Pool{New: func() any { return newSegment(smallSegment) }}
-	largeSegments = sync.Pool{New: func() any { return newSegment(largeSegment) }}
-)
-
-func newSegment(size int) *[]byte {
-	b := make([]byte, 0, size)
-	return &b
-}
-
-// outbound is the sending half of a socket. The socket's mu guards it.
-type outbound struct {
-	queue    fifo[*[]byte] // the bytes that wait, in segments
-	off      int           // of the first segment, sent already
-	direct   []byte        // behind the queue: what Write is sending without a copy, while it runs
-	queued   int           // bytes in queue and direct, and in the writer's hands
-	accepted int64         // bytes taken by Write
-	sent     int64         // bytes handed to the conn
-
-	waiting fifo[waiter]  // for bytes to be handed to the conn, in order
-	room    chan struct{} // closed when a goroutine in ReadFrom is to look again; nil if there is none
-	dropErr error         // why the rest of queue was dropped, once it was
-
-	corks     int
-	corkedAt  int64 // accepted when the first cork came: what is behind it waits
-	needDrain bool  // a Write went over the high-water mark; Drain is owed
-	deferred  bool  // the loop flushes after the running task
-	deferAt   int64 // accepted when that was decided: what is behind it waits, to leave together
-	reserved  bool  // deliverWrites is among the loop's ticks
-
-	ending     bool // End was called
-	endSent    bool // the end is on its way; Finish too
-	finished   bool // Finish was emitted
-	closeAfter bool // Close was called: do not wait for the peer
-	failed     bool // writing failed
-	failedHere bool // ... in a method that wrote: the callbacks hear of it before Error
-}
-
-// waiter is a WriteThen: its bytes end at offset end of all that was accepted.
-type waiter struct {
-	end  int64
-	err  error // refused at once; told in its turn
-	done func(error)
-}
 
 // Write sends p, or what the system takes of it, queues the rest and never blocks. What waits is
 // copied, so the caller may reuse p at once. Writes made in one callback leave together after it, in
@@ -98,6 +45,7 @@ func (s *Socket) write(p []byte, done func(error)) (int, error) {
 	}
 	if err := s.writeError(len(p)); err != nil {
 		if done != nil {
+			o.own()
 			o.waiting.push(waiter{end: o.accepted, err: err, done: done})
 			s.reserveDelivery()
 		}
@@ -110,6 +58,7 @@ func (s *Socket) write(p []byte, done func(error)) (int, error) {
 	o.accepted += int64(len(p))
 	o.queued += len(p)
 	if done != nil {
+		o.own()
 		o.waiting.push(waiter{end: o.accepted, done: done})
 	}
 	err := s.send(p)
@@ -132,26 +81,24 @@ func (s *Socket) write(p []byte, done func(error)) (int, error) {
 // callback, any other is offered to the conn, and the rest of it waits. s.mu is held.
 func (s *Socket) send(p []byte) error {
 	o := &s.out
+	if len(p) == 0 {
+		return nil
+	}
+	o.own()
 	if !s.open() {
 		o.add(p)
 		return nil
 	}
-	if len(p) < largeSegment && s.postpone(len(p)) {
+	if len(p) < largeSegment && s.postpone(len(p)) || !s.tr.mayWrite() {
 		o.add(p)
 		return nil
 	}
-	if !s.tr.mayWrite() {
-		o.add(p)
-		return nil
-	}
-	o.direct = p
-	err := s.flushLocked()
+	o.direct, o.deferAt = p, o.accepted
+	moved, err := s.tr.tryWrite()
 	rest := o.direct
 	o.direct = nil
-	if err == nil {
-		o.add(rest)
-	}
-	return err
+	o.add(rest)
+	return s.afterWriting(moved, err)
 }
 
 // writeError is why n bytes cannot be taken, or nil. s.mu is held.
@@ -172,37 +119,6 @@ func (s *Socket) writeError(n int) error {
 // full reports whether the queue has reached its limit. s.mu is held.
 func (s *Socket) full() bool {
 	return s.set.MaxWriteBuffer >= 0 && s.out.queued >= s.set.MaxWriteBuffer
-}
-
-// add copies p to the end of the queue.
-func (o *outbound) add(p []byte) {
-	for len(p) > 0 {
-		var last *[]byte
-		if n := o.queue.len(); n > 0 {
-			last = o.queue.items[len(o.queue.items)-1]
-		}
-		if last == nil || len(*last) == cap(*last) {
-			pool := &largeSegments
-			if last == nil && len(p) <= smallSegment {
-				pool = &smallSegments
-			}
-			last = pool.Get().(*[]byte)
-			o.queue.push(last)
-		}
-		n := min(len(p), cap(*last)-len(*last))
-		*last = append(*last, p[:n]...)
-		p = p[n:]
-	}
-}
-
-// release gives a segment back that nobody looks at any more.
-func release(b *[]byte) {
-	*b = (*b)[:0]
-	if cap(*b) == smallSegment {
-		smallSegments.Put(b)
-	} else {
-		largeSegments.Put(b)
-	}
 }
 
 // open reports whether anything may be sent. s.mu is held.
@@ -251,18 +167,25 @@ func (s *Socket) flushLocked() error {
 	if !s.maySend() {
 		return nil
 	}
-	if s.out.sendable() > 0 {
-		moved, err := s.tr.tryWrite()
-		if err != nil {
-			return err
-		}
-		if moved {
-			s.reserveDelivery()
-		}
-		if s.out.sendable() > 0 {
-			s.tr.startWriting()
-		}
+	if s.out.sendable() == 0 {
+		return s.flushEnd()
 	}
+	return s.afterWriting(s.tr.tryWrite())
+}
+
+// afterWriting leaves what tryWrite has not moved to the writer, and tells of the rest. s.mu is held.
+func (s *Socket) afterWriting(moved bool, err error) error {
+	if err != nil {
+		return err
+	}
+	if moved {
+		s.reserveDelivery()
+	}
+	if s.out.sendable() > 0 {
+		s.tr.startWriting()
+		return nil
+	}
+	s.out.settle()
 	return s.flushEnd()
 }
 
@@ -298,103 +221,19 @@ func (s *Socket) deliverWrites(limit int) {
 	s.loop.current = s
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
-		if o.waiting.len() == 0 || o.waiting.front().end > o.sent && o.dropErr == nil {
+		if o.waiting.len() == 0 || o.waiting.front().end > o.sent && !o.dropped {
+			o.settle()
 			s.mu.Unlock()
 			return
 		}
 		w := o.waiting.pop()
 		err := w.err
 		if err == nil && w.end > o.sent {
-			err = o.dropErr
+			err = s.dropError()
 		}
 		s.mu.Unlock()
 		w.done(err)
 	}
-}
-
-// piece is the i-th piece of memory that waits to be sent, nil behind the last.
-func (o *outbound) piece(i int) []byte {
-	switch n := o.queue.len(); {
-	case i == 0 && n > 0:
-		return (**o.queue.front())[o.off:]
-	case i < n:
-		return *o.queue.items[o.queue.head+i]
-	case i == n && len(o.direct) > 0:
-		return o.direct
-	}
-	return nil
-}
-
-// advance takes away the first n bytes, which the conn has taken. s.mu is held.
-func (o *outbound) advance(s *Socket, n int) {
-	for n > 0 {
-		p := o.piece(0)
-		k := min(n, len(p))
-		o.took(s, k)
-		if n -= k; o.queue.len() == 0 {
-			o.direct = p[k:]
-		} else if o.off += k; k == len(p) {
-			o.off = 0
-			release(o.queue.pop())
-		}
-		if k == len(p) {
-			o.completed(s)
-		}
-	}
-}
-
-// took counts n bytes that the conn has taken. s.mu is held.
-func (o *outbound) took(s *Socket, n int) {
-	o.sent += int64(n)
-	if o.dropErr == nil {
-		o.queued -= n
-	}
-	if n > 0 && (s.tr == nil || s.tr.mayWrite()) {
-		s.touch() // what the writer gets away bit by bit is seen when the time is up
-	}
-}
-
-// completed notes that a queued write is done, which is activity. s.mu is held.
-func (o *outbound) completed(s *Socket) {
-	s.noteSent()
-	s.touch()
-}
-
-// take gives the writer about limit bytes to write without the lock, and the segments to release
-// then.
-func (o *outbound) take(limit int) (batch [][]byte, used []*[]byte) {
-	for limit = min(limit, o.sendable()); limit > 0; {
-		p := o.piece(0)
-		if len(p) > limit {
-			p = p[:limit]
-			o.off += limit
-		} else {
-			used = append(used, o.queue.pop())
-			o.off = 0
-		}
-		batch = append(batch, p)
-		limit -= len(p)
-	}
-	return batch, used
-}
-
-// sendable is how many bytes may leave: all that are queued, but for those behind a cork and those
-// of the running callback.
-func (o *outbound) sendable() int {
-	switch {
-	case o.corks > 0:
-		return min(int(o.corkedAt-o.sent), o.queued)
-	case o.deferred:
-		return min(int(o.deferAt-o.sent), o.queued)
-	}
-	return o.queued
-}
-
-// drop empties the queue because of err. s.mu is held.
-func (o *outbound) drop(err error) {
-	o.dropErr = err
-	o.queue = fifo[*[]byte]{} // not released: the writer may still hold a part of a segment
-	o.queued, o.off, o.direct, o.needDrain, o.corks = 0, 0, nil, false, 0
 }
 
 // writeFailed ends the socket after a failed write. s.mu is held, and released.
@@ -429,6 +268,7 @@ func (s *Socket) Cork() {
 	if s.out.ending {
 		return
 	}
+	s.out.own()
 	if s.out.corks++; s.out.corks == 1 {
 		s.out.corkedAt = s.out.accepted
 	}

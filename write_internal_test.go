@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,7 +13,7 @@ func TestDroppedQueueHasNothingToSend(t *testing.T) {
 		"callback": func(o *outbound) { o.deferred, o.deferAt = true, o.accepted },
 	} {
 		t.Run(name, func(t *testing.T) {
-			var o outbound
+			o := outbound{outbox: &outbox{}}
 			add := func(text string) {
 				o.accepted += int64(len(text))
 				o.queued += len(text)
@@ -26,7 +25,7 @@ func TestDroppedQueueHasNothingToSend(t *testing.T) {
 			assert.Equal(t, len("queued before"), o.sendable())
 			batch, _ := o.take(100)
 			assert.Equal(t, "queued before", string(batch[0]))
-			o.drop(errors.New("gone"))
+			o.drop()
 			assert.Zero(t, o.sendable())
 			batch, _ = o.take(100)
 			assert.Empty(t, batch)
