@@ -115,7 +115,6 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		return
 	}
 	c := newSocket(set)
-	c.server = s
 	c.place, c.active = s.live.put(c), true
 	s.count++
 	list := s.events

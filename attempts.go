@@ -86,7 +86,7 @@ func (d *dialing) next(slow *Attempt) {
 	if len(d.todo) > 0 && d.s.set.AttemptDelay > 0 {
 		left := len(d.todo)
 		timer := time.AfterFunc(d.s.set.AttemptDelay, func() {
-			d.s.loop.event(func() {
+			d.s.set.Loop.event(func() {
 				if len(d.todo) == left {
 					d.next(&a)
 				}

@@ -31,7 +31,7 @@ type chunks struct {
 // destroys the socket: its async iteration.
 func (s *Socket) Chunks() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		if s.loop.here() {
+		if s.set.Loop.here() {
 			yield(nil, ErrOnLoop)
 			return
 		}
@@ -65,7 +65,7 @@ func (s *Socket) beginChunks() (*chunks, error) {
 		return nil, err
 	}
 	c := &chunks{ready: make(chan struct{}, 1)}
-	if !s.held && !s.loop.add(awaiting{s, c}, false) {
+	if !s.held && !s.set.Loop.add(awaiting{s, c}, false) {
 		return nil, ErrLoopStopped
 	}
 	s.in.own()
@@ -131,7 +131,7 @@ func (s *Socket) endChunks(err error) {
 
 // leaveChunks ends the range: others may consume.
 func (s *Socket) leaveChunks(c *chunks) {
-	s.loop.remove(awaiting{s, c})
+	s.set.Loop.remove(awaiting{s, c})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.in.chunks == c {
@@ -143,8 +143,8 @@ func (s *Socket) leaveChunks(c *chunks) {
 
 // cause is what those who wait for a destroyed socket are told. s.mu is held.
 func (s *Socket) cause() error {
-	if s.err != nil {
-		return s.err
+	if err := s.rare().err; err != nil {
+		return err
 	}
 	return ErrDestroyed
 }
@@ -162,5 +162,5 @@ func (a awaiting) halt() {
 	if !a.s.held && a.s.in.chunks == a.c {
 		a.s.endChunks(ErrLoopStopped)
 	}
-	a.s.loop.remove(a)
+	a.s.set.Loop.remove(a)
 }

@@ -43,7 +43,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	}
 	d := &dialing{s: s, network: network, address: address}
 	fail := func(err error) { s.destroyLocked(d.told(err), false) }
-	if s.dial != nil || s.tr != nil {
+	if s.rare().dial != nil || s.tr != nil {
 		fail(ErrAlreadyConnected)
 		return
 	}
@@ -70,10 +70,8 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		return
 	}
 	s.opened = true
-	s.dial = d
-	if s.rarity != nil {
-		s.rarity.attempted = nil
-	}
+	r := s.makeRare()
+	r.dial, r.attempted = d, nil
 	d.ctx, d.cancelAll = context.WithCancel(ctx)
 	d.unwatch = context.AfterFunc(ctx, func() { d.fail(ctx.Err()) })
 	s.touch()
@@ -82,7 +80,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	}
 	s.mu.Unlock()
 	if host == "" {
-		s.loop.tick(func() { d.next(nil) })
+		s.set.Loop.tick(func() { d.next(nil) })
 		return
 	}
 	d.lookup(host)
@@ -95,15 +93,15 @@ func (s *Socket) startAnew() {
 		waiting.items[i].end = 0
 	}
 	s.epoch++
-	s.destroyed, s.closed, s.err, s.opened, s.conn = false, false, nil, false, nil
+	s.destroyed, s.closed, s.opened, s.conn = false, false, false, nil
 	if r := s.rarity; r != nil {
-		r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = false, nil, nil, nil, nil
+		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
 	}
 	in := inbound{
-		mode: s.in.mode, onRead: s.in.onRead, blocked: s.in.blocked, holding: &holdsNothing,
+		mode: s.in.mode, onRead: s.in.onRead, holding: &holdsNothing,
 	}
 	if was := s.in.holding; was.scan != nil || was.pipes != nil || was.encoding != "" {
-		in.holding = &holding{scan: was.scan, pipes: was.pipes, encoding: was.encoding}
+		in.holding = &holding{scan: was.scan, pipes: was.pipes, blocked: was.blocked, encoding: was.encoding}
 	}
 	in.lookAgain()
 	if in.encoding != "" {
@@ -254,12 +252,12 @@ func (d *dialing) lookup(host string) {
 func (d *dialing) over() bool {
 	d.s.mu.Lock()
 	defer d.s.mu.Unlock()
-	return d.s.dial != d
+	return d.s.rare().dial != d
 }
 
 func (d *dialing) resolved(ips []netip.Addr, err error) {
 	d.s.mu.Lock()
-	if d.s.dial != d {
+	if d.s.rare().dial != d {
 		d.s.mu.Unlock()
 		return
 	}
@@ -300,12 +298,12 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 func (d *dialing) connected(conn net.Conn) {
 	s := d.s
 	s.mu.Lock()
-	if s.dial != d {
+	if s.rare().dial != d {
 		s.mu.Unlock()
 		_ = conn.Close()
 		return
 	}
-	s.dial = nil
+	s.rarity.dial = nil
 	s.adopt(conn)
 	reset := s.rare().resetLater
 	waited := s.out.queued > 0 || s.out.waiting.len() > 0
@@ -346,7 +344,7 @@ func (d *dialing) ended() bool {
 // fail ends the socket. Any goroutine may call it.
 func (d *dialing) fail(err error) {
 	d.s.mu.Lock()
-	if d.s.dial != d {
+	if d.s.rare().dial != d {
 		d.s.mu.Unlock()
 		return
 	}

@@ -33,12 +33,12 @@ var (
 // system takes it), ErrRelayed; a failure that was read and is about to be told; or that the loop or
 // a conn without deadlines did not answer in time. Node has none.
 func (s *Socket) Detach() (conn net.Conn, rest []byte, err error) {
-	if s.loop.here() {
+	if s.set.Loop.here() {
 		return s.detach()
 	}
 	var claimed atomic.Bool // by the loop, or by us when it does not come to it
 	done := make(chan struct{})
-	go s.loop.Do(func() {
+	go s.set.Loop.Do(func() {
 		if claimed.CompareAndSwap(false, true) {
 			defer close(done)
 			conn, rest, err = s.detach()

@@ -77,7 +77,7 @@ func (d *dialing) dialer() *net.Dialer {
 // supply runs what the user has supplied on a goroutine of its own, then told on the loop. Nobody
 // could contain a panic there, or hear of a runtime.Goexit.
 func (d *dialing) supply(fn func() error, told func(error)) {
-	d.s.loop.spawn(func() {
+	d.s.set.Loop.spawn(func() {
 		var err error
 		returned := false
 		defer func() {
@@ -88,7 +88,7 @@ func (d *dialing) supply(fn func() error, told func(error)) {
 				}
 				err = &PanicError{Value: v, Stack: debug.Stack(), Socket: d.s}
 			}
-			d.s.loop.event(func() { told(err) })
+			d.s.set.Loop.event(func() { told(err) })
 		}()
 		err = fn()
 		returned = true

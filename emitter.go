@@ -51,7 +51,7 @@ var kinds = [...]Event{
 	kindSecureConnect: EventSecureConnect, kindTimeout: EventTimeout,
 }
 
-// mode is which of the fields On, Once and Prepend a view is.
+// mode is which of the fields On, Once and Prepend a view is, and its place among the modes of a socket.
 type mode uint8
 
 const (
@@ -159,9 +159,10 @@ func (v SocketEvents) register(k kind, isNil bool, fn any) Listener {
 	if isNil {
 		return Listener{err: ErrNilArgument}
 	}
-	v.s.mu.Lock()
-	defer v.s.mu.Unlock()
-	return Listener{entry: v.s.events.add(v.mode, k, fn), of: v.s}
+	s := v.socket()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Listener{entry: s.events.add(*v.mode, k, fn), of: s}
 }
 
 func (v ServerEvents) register(k kind, isNil bool, fn any) Listener {
@@ -210,7 +211,7 @@ func (s *Server) RemoveAllListeners(names ...Event) {
 
 // emitting begins the emit of a socket's event: its callbacks, to be run with no lock held.
 func emitting[F any](s *Socket, k kind) iter.Seq[F] {
-	s.loop.current = s
+	s.set.Loop.current = s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return calls[F](s, s.events, k)
@@ -225,8 +226,8 @@ func (s *Socket) emit(k kind) {
 }
 
 func (s *Socket) trace(name Event, args ...any) {
-	if s.loop.tracer != nil {
-		s.loop.tracer(s, string(name), args...)
+	if s.set.Loop.tracer != nil {
+		s.set.Loop.tracer(s, string(name), args...)
 	}
 }
 

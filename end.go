@@ -26,8 +26,8 @@ func (s *Socket) End() {
 	}
 	s.closingPhase()
 	defer s.wakeReadFrom()
-	if s.tr == nil && s.dial == nil {
-		s.loop.tick(s.finished)
+	if s.tr == nil && s.rare().dial == nil {
+		s.set.Loop.tick(s.finished)
 	}
 	var err error
 	if s.open() && !s.postpone(0) {
@@ -43,7 +43,7 @@ func (s *Socket) End() {
 func (s *Socket) Close() error {
 	s.mu.Lock()
 	s.out.closeAfter = true
-	if s.out.finished || s.tr == nil && s.dial == nil {
+	if s.out.finished || s.tr == nil && s.rare().dial == nil {
 		s.destroyLocked(nil, false)
 		return nil
 	}
@@ -62,7 +62,7 @@ func (s *Socket) flushEnd() error {
 		return nil
 	}
 	s.out.endSent = true
-	s.loop.tick(s.finished) // first, so that Finish never trails the peer's answer
+	s.set.Loop.tick(s.finished) // first, so that Finish never trails the peer's answer
 	if err := s.tr.sendEnd(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
 		return err
 	}
@@ -109,7 +109,7 @@ func (s *Socket) Reset() {
 	switch {
 	case s.destroyed:
 		s.mu.Unlock()
-	case s.dial != nil:
+	case s.rare().dial != nil:
 		s.makeRare().resetLater = true
 		s.mu.Unlock()
 	case s.tr == nil:
@@ -129,13 +129,19 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 		s.mu.Unlock()
 		return
 	}
-	s.destroyed, s.err = true, err
+	s.destroyed = true
+	if err != nil {
+		s.makeRare().err = err
+	}
 	s.stopTimers()
 	s.out.early = s.tr == nil
 	s.out.drop()
-	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.dial, s.opened, s.out.failedHere, s.rare().onConnect
+	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.rare().dial, s.opened, s.out.failedHere, s.rare().onConnect
 	relay, whole := s.rare().relay, err == nil && !reset && s.in.ended && s.out.finished
-	s.tr, s.dial = nil, nil
+	s.tr = nil
+	if dial != nil {
+		s.rarity.dial = nil
+	}
 	if tr != nil {
 		tr.retire()
 	}
@@ -150,24 +156,24 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if tr != nil {
 		tr.close(reset)
 	}
-	if s.server != nil {
-		s.server.socketDestroyed(s)
+	if s.set.server != nil {
+		s.set.server.socketDestroyed(s)
 	}
 	if relay != nil {
 		relay.gone(s, err, err != nil || reset, whole)
 	}
-	s.loop.tick(func() {
+	s.set.Loop.tick(func() {
 		returned := false
 		defer func() { // even if a callback panics
 			s.leavePipes()
 			finish := func() { s.finishClose(err != nil) }
 			switch {
 			case opened:
-				s.loop.close(finish)
+				s.set.Loop.close(finish)
 			case returned:
 				finish()
 			default:
-				s.loop.tick(finish)
+				s.set.Loop.tick(finish)
 			}
 			if !returned {
 				s.mu.Lock()
@@ -189,8 +195,8 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 // dropError is what queued writes are told when the socket was destroyed. s.mu is held.
 func (s *Socket) dropError() error {
 	switch {
-	case s.out.early && s.err != nil:
-		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.err)
+	case s.out.early && s.rare().err != nil:
+		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.rare().err)
 	case s.out.early:
 		return ErrClosedBeforeConnect
 	}
@@ -203,8 +209,8 @@ func (s *Socket) finishClose(hadError bool) {
 	s.closed, s.held = true, false
 	s.mu.Unlock()
 	defer func() { // even if a listener panics
-		if s.server != nil {
-			s.server.socketClosed(s)
+		if s.set.server != nil {
+			s.set.server.socketClosed(s)
 		}
 		s.leaveRelay()
 		s.mu.Lock()
@@ -226,7 +232,7 @@ func (s *Socket) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.held {
-		s.loop.removeSocket(s)
+		s.set.Loop.removeSocket(s)
 	}
 }
 
@@ -244,7 +250,7 @@ func (s *Socket) bothEnded() {
 // closingPhase starts the time that SocketOptions.CloseTimeout allows, once there is something to
 // close. s.mu is held.
 func (s *Socket) closingPhase() {
-	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.dial != nil) {
+	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.rare().dial != nil) {
 		var timer *time.Timer
 		timer = time.AfterFunc(s.set.CloseTimeout, func() {
 			s.mu.Lock()

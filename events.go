@@ -1,6 +1,9 @@
 package evnet
 
-import "net"
+import (
+	"net"
+	"unsafe"
+)
 
 // Event names an event, for ListenerCount and RemoveAllListeners. The names are Node's.
 type Event string
@@ -76,8 +79,13 @@ type Drop struct {
 // callback is not registered: see Listener.Err. To miss nothing, register before Connect, inside a
 // callback, before Run, or in Loop.Do. Node: socket.on, once and prependListener.
 type SocketEvents struct {
-	s    *Socket
-	mode mode
+	mode *mode // one of the socket's modes: it leads to the socket, and takes less room in it
+}
+
+// socket is whose events these are: the one that the mode is a part of.
+func (v SocketEvents) socket() *Socket {
+	first := unsafe.Add(unsafe.Pointer(v.mode), -int(*v.mode))
+	return (*Socket)(unsafe.Add(first, -int(unsafe.Offsetof(Socket{}.modes))))
 }
 
 // ServerEvents registers callbacks for the events of a Server, as SocketEvents does for a Socket.
@@ -128,14 +136,15 @@ func (v SocketEvents) Data(fn func(chunk []byte)) Listener {
 	if fn == nil {
 		return Listener{err: ErrNilArgument}
 	}
-	v.s.mu.Lock()
-	defer v.s.mu.Unlock()
-	if err := v.s.consumed("On.Data"); err != nil {
+	s := v.socket()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.consumed("On.Data"); err != nil {
 		return Listener{err: err}
 	}
-	e := v.s.events.add(v.mode, kindData, fn)
-	v.s.consumerAdded()
-	return Listener{entry: e, of: v.s}
+	e := s.events.add(*v.mode, kindData, fn)
+	s.consumerAdded()
+	return Listener{entry: e, of: s}
 }
 
 // Drain is emitted when the write queue has emptied after NeedDrain had become true, and not once

@@ -212,7 +212,7 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 		s.contextEnded(epoch)
 		return s
 	}
-	s.loop.tick(s.begin)
+	s.set.Loop.tick(s.begin)
 	return s
 }
 

@@ -119,7 +119,10 @@ type ServerOptions struct {
 }
 
 // settings is SocketOptions with the defaults filled in. Sockets accepted by one server share it.
-type settings struct{ SocketOptions }
+type settings struct {
+	SocketOptions
+	server *Server // that makes the sockets, or nil
+}
 
 func newSettings(opts *SocketOptions) *settings {
 	s := &settings{}
@@ -158,8 +161,9 @@ func (s *settings) logger() *slog.Logger {
 }
 
 // socketSettings are those of the sockets that a server with these options accepts on loop.
-func (o *ServerOptions) socketSettings(loop *Loop) *settings {
-	return newSettings(&SocketOptions{
+func (s *Server) socketSettings(loop *Loop) *settings {
+	o := &s.opts
+	set := newSettings(&SocketOptions{
 		Loop:           loop,
 		AllowHalfOpen:  o.AllowHalfOpen,
 		HighWaterMark:  o.HighWaterMark,
@@ -170,4 +174,6 @@ func (o *ServerOptions) socketSettings(loop *Loop) *settings {
 		CloseTimeout:   o.CloseTimeout,
 		Logger:         o.Logger,
 	})
+	set.server = s
+	return set
 }

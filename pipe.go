@@ -75,7 +75,7 @@ func (s *Socket) link(l *pipe) {
 	case over && l.relay != nil:
 		l.end()
 	case over:
-		s.loop.tick(func() { // what this callback still writes to dst comes before its end
+		s.set.Loop.tick(func() { // what this callback still writes to dst comes before its end
 			if slices.Contains(s.pipes(), l) {
 				l.end()
 			}

@@ -13,6 +13,8 @@ type rarity struct {
 	resetLater bool     // Reset was called while connecting
 	again      func()   // Connect called between the destruction and Close
 
+	err           error      // what it was destroyed with
+	dial          *dialing   // while connecting
 	local, remote net.Addr   // of a conn whose addresses may not outlive it
 	noDelay       *bool      // asked for, to be set once there is a conn
 	keepAlive     *keepAlive // likewise

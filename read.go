@@ -25,7 +25,6 @@ type inbound struct {
 
 	bytes   int64
 	onRead  func([]byte) bool
-	blocked int32 // destinations of Pipe that need to drain
 	mode    flowMode
 	started bool // begin was called
 	eof     bool // the peer's end was read
@@ -44,9 +43,10 @@ type holding struct {
 	decoder  decoder
 
 	// The consumers, besides OnRead and the listeners of Data.
-	pipes  []*pipe
-	scan   *scan
-	chunks *chunks
+	pipes   []*pipe
+	blocked int // of them, those that need to drain
+	scan    *scan
+	chunks  *chunks
 
 	// While Scan looks at a chunk that the transport has lent.
 	lent   []byte // what of it is not in raw yet
@@ -153,7 +153,7 @@ func (s *Socket) flow() {
 	}
 	s.updateReading()
 	if s.endDue() {
-		s.loop.tick(s.peerEnded)
+		s.set.Loop.tick(s.peerEnded)
 	}
 	s.mu.Unlock()
 }
@@ -162,7 +162,7 @@ func (s *Socket) flow() {
 func (s *Socket) scheduleFlow() {
 	if s.tr != nil && s.in.started && !s.in.queued {
 		s.in.queued = true
-		s.loop.tick(func() {
+		s.set.Loop.tick(func() {
 			s.mu.Lock()
 			s.in.queued, s.in.later = false, false
 			s.mu.Unlock()
@@ -192,7 +192,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 	s.mu.Unlock()
 	switch {
 	case onRead != nil:
-		s.loop.current = s
+		s.set.Loop.current = s
 		more := onRead(p)
 		scribbleOver(p)
 		if !more {
@@ -203,7 +203,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 		s.handOver(chunks, p, decoded)
 		return false
 	default:
-		if s.loop.tracer != nil { // p in an interface would be garbage
+		if s.set.Loop.tracer != nil { // p in an interface would be garbage
 			s.trace(EventData, p)
 		}
 		owned := decoded && len(pipes) == 0
@@ -233,7 +233,7 @@ func (s *Socket) takeBack(p []byte, decoded bool) {
 // emitData hands the listeners a chunk of their own, and reports whether they have all gone meanwhile.
 // p is copied, unless it is owned.
 func (s *Socket) emitData(list listeners, p []byte, owned bool) (gone bool) {
-	s.loop.current = s
+	s.set.Loop.current = s
 	heard := false
 	for _, e := range list {
 		if e.kind != kindData {
@@ -302,7 +302,7 @@ func (s *Socket) peerEnded() {
 	}
 	s.mu.Lock()
 	if !s.halfOpen && !s.out.ending && s.tr != nil {
-		s.loop.tick(s.End)
+		s.set.Loop.tick(s.End)
 	}
 	s.mu.Unlock()
 	s.bothEnded()

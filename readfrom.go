@@ -11,7 +11,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	if r == nil {
 		return 0, nilArgument("ReadFrom", "reader")
 	}
-	if s.loop.here() {
+	if s.set.Loop.here() {
 		return 0, ErrOnLoop
 	}
 	s.mu.Lock()

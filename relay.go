@@ -40,9 +40,9 @@ func Relay(a, b *Socket, done func(error)) {
 		with = []*Socket{a, b}
 	}
 	if len(with) > 0 {
-		r.loop = with[0].loop
+		r.loop = with[0].set.Loop
 	}
-	if len(with) == 2 && a.loop != b.loop && done != nil {
+	if len(with) == 2 && a.set.Loop != b.set.Loop && done != nil {
 		r.release = r.loop.expect()
 	}
 	for _, s := range with {
@@ -84,7 +84,7 @@ func (r *relay) join(s *Socket) {
 		r.fail(ErrRelayed, true)
 		return
 	case s.destroyed:
-		r.fail(s.err, s.err != nil)
+		r.fail(s.rare().err, s.rare().err != nil)
 	}
 	if s.closed {
 		return

@@ -125,7 +125,7 @@ func (s *Socket) scanHeld() {
 		var err error
 		if atEnd || !sc.lines || bytes.IndexByte(data[sc.seen:], '\n') >= 0 {
 			s.mu.Unlock()
-			s.loop.current = s
+			s.set.Loop.current = s
 			advance, token, err = sc.split(data, atEnd)
 			s.mu.Lock()
 		}
@@ -150,7 +150,7 @@ func (s *Socket) scanHeld() {
 		}
 		if token != nil {
 			s.mu.Unlock()
-			s.loop.current = s
+			s.set.Loop.current = s
 			sc.fn(token[:len(token):len(token)])
 			scribbleOver(data[:advance])
 			s.mu.Lock()

@@ -55,11 +55,11 @@ func NewServer(opts *ServerOptions) *Server {
 	}
 	for _, l := range s.opts.Loops {
 		if l != nil {
-			s.settings = append(s.settings, s.opts.socketSettings(l))
+			s.settings = append(s.settings, s.socketSettings(l))
 		}
 	}
 	if len(s.settings) == 0 {
-		s.settings = []*settings{s.opts.socketSettings(DefaultLoop)}
+		s.settings = []*settings{s.socketSettings(DefaultLoop)}
 	}
 	s.loop = s.settings[0].Loop
 	s.max = s.opts.MaxConnections

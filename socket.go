@@ -48,17 +48,14 @@ type Socket struct {
 	// those registered already.
 	On, Once, Prepend SocketEvents
 
-	loop   *Loop
-	set    *settings
-	server *Server // that accepted it, or nil
+	set *settings
 
 	mu     sync.Mutex // guards everything below; taken before the loop's lock, never after it
 	events listeners
 
-	conn net.Conn
-	tr   transport // nil until connected and after it is destroyed
-	dial *dialing  // while connecting
-	err  error     // it was destroyed with
+	conn   net.Conn
+	tr     transport     // nil until connected and after it is destroyed
+	polled pollTransport // tr, when it is of that kind: in here it takes less room
 
 	in     inbound
 	out    outbound
@@ -72,6 +69,8 @@ type Socket struct {
 	halfOpen  bool
 	destroyed bool
 	closed    bool // Close was emitted
+
+	modes [3]mode // what On, Once and Prepend point to; never changed
 
 	// Guarded by the loop's mu.
 	slot    int32 // in its table, 0 if it is not there
@@ -87,7 +86,7 @@ type Socket struct {
 func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)) }
 
 func newSocket(set *settings) *Socket {
-	s := &Socket{loop: set.Loop, set: set, halfOpen: set.AllowHalfOpen}
+	s := &Socket{set: set, halfOpen: set.AllowHalfOpen}
 	s.in.holding, s.out.outbox = &holdsNothing, &emptyOutbox
 	if set.KeepAlive != 0 {
 		s.makeRare().keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
@@ -95,15 +94,14 @@ func newSocket(set *settings) *Socket {
 	if set.NoDelay {
 		s.makeRare().noDelay = &set.NoDelay
 	}
-	s.On = SocketEvents{s, modeOn}
-	s.Once = SocketEvents{s, modeOnce}
-	s.Prepend = SocketEvents{s, modePrepend}
+	s.modes = [...]mode{modeOn, modeOnce, modePrepend}
+	s.On.mode, s.Once.mode, s.Prepend.mode = &s.modes[0], &s.modes[1], &s.modes[2]
 	return s
 }
 
 // hold enters s in the loop's table of what is open. s.mu is held.
 func (s *Socket) hold() bool {
-	if s.held = s.loop.addSocket(s, !s.unref); !s.held {
+	if s.held = s.set.Loop.addSocket(s, !s.unref); !s.held {
 		return false
 	}
 	if s.set.IdleTimeout > 0 {
@@ -126,8 +124,8 @@ func (s *Socket) contextEnded(epoch int32) {
 		return
 	}
 	err := s.set.Context.Err()
-	if s.dial != nil {
-		err = s.dial.opError(err)
+	if dial := s.rare().dial; dial != nil {
+		err = dial.opError(err)
 	} else {
 		err = &net.OpError{Op: "context", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 	}
@@ -160,9 +158,9 @@ func (s *Socket) begin() {
 	switch {
 	case destroyed:
 	case shaking:
-		s.loop.spawn(func() {
+		s.set.Loop.spawn(func() {
 			err := conn.(handshaker).HandshakeContext(context.Background())
-			s.loop.event(func() { s.handshaken(tr, err) })
+			s.set.Loop.event(func() { s.handshaken(tr, err) })
 		})
 	default:
 		s.mu.Lock()
@@ -207,5 +205,5 @@ func (s *Socket) setRef(referenced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unref = !referenced
-	s.loop.refSocket(s, referenced)
+	s.set.Loop.refSocket(s, referenced)
 }

@@ -16,7 +16,7 @@ func (s *Socket) ReadyState() ReadyState {
 	switch {
 	case s.destroyed:
 		return StateClosed
-	case s.dial != nil:
+	case s.rare().dial != nil:
 		return StateOpening
 	case s.tr == nil && !s.out.ending:
 		return StateNew
@@ -34,7 +34,7 @@ func (s *Socket) ReadyState() ReadyState {
 func (s *Socket) Connecting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.dial != nil
+	return s.rare().dial != nil
 }
 
 // AttemptedAddresses are the IP addresses with ports that the last Connect has tried, in order; the
@@ -106,7 +106,7 @@ func (s *Socket) Closed() bool { return s.Destroyed() }
 func (s *Socket) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err
+	return s.rare().err
 }
 
 // Conn is the connection itself, nil before there is one. Reading, writing or closing it behind
@@ -118,10 +118,10 @@ func (s *Socket) Conn() net.Conn {
 }
 
 // Loop is where the socket's callbacks run.
-func (s *Socket) Loop() *Loop { return s.loop }
+func (s *Socket) Loop() *Loop { return s.set.Loop }
 
 // Server is the server that accepted the socket, nil for others. Node: socket.server.
-func (s *Socket) Server() *Server { return s.server }
+func (s *Socket) Server() *Server { return s.set.server }
 
 // LocalAddr is this end's address, nil until connected. Node: socket.localAddress and localPort.
 func (s *Socket) LocalAddr() net.Addr {

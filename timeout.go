@@ -36,7 +36,7 @@ func (s *Socket) startTimer(t *idleTimer, d time.Duration) {
 	t.stop()
 	t.fired = false
 	round := t.round
-	t.timer = time.AfterFunc(d, func() { s.loop.event(func() { s.expired(t, round) }) })
+	t.timer = time.AfterFunc(d, func() { s.set.Loop.event(func() { s.expired(t, round) }) })
 }
 
 // stop keeps t from expiring. The socket's mu is held.
@@ -56,7 +56,7 @@ func (s *Socket) stopTimers() {
 	}
 	r.notify.stop()
 	r.kill.stop()
-	s.loop.remove(unconnected{s})
+	s.set.Loop.remove(unconnected{s})
 	if r.closeTimer != nil {
 		r.closeTimer.Stop()
 		r.closeTimer = nil
@@ -130,7 +130,7 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 		notify.fired = false
 		return nil
 	}
-	if s.held || s.loop.add(unconnected{s}, false) {
+	if s.held || s.set.Loop.add(unconnected{s}, false) {
 		notify.set = time.Now()
 		s.startTimer(notify, d)
 	}
@@ -146,7 +146,7 @@ func (u unconnected) halt() {
 	if !u.s.held {
 		u.s.rarity.notify.stop()
 	}
-	u.s.loop.remove(u)
+	u.s.set.Loop.remove(u)
 }
 
 // Timeout is what SetTimeout has set, 0 if nothing. Node: socket.timeout.
@@ -158,8 +158,8 @@ func (s *Socket) Timeout() time.Duration {
 
 // timeoutError is the cause when a limit in the options ends the socket. s.mu is held.
 func timeoutError(s *Socket, op string) error {
-	if s.dial != nil {
-		return s.dial.opError(connectTimeout{})
+	if dial := s.rare().dial; dial != nil {
+		return dial.opError(connectTimeout{})
 	}
 	return &net.OpError{Op: op, Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: os.ErrDeadlineExceeded}
 }

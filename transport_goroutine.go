@@ -60,7 +60,7 @@ func (t *goTransport) setReading(want bool) {
 	case !t.reading:
 		if want || t.mayWatch() {
 			t.reading = true
-			t.s.loop.spawn(t.read)
+			t.s.set.Loop.spawn(t.read)
 		}
 	case t.waiting || t.interrupted:
 	case t.watching && (want || !t.mayWatch()), !t.watching && !want:
@@ -144,7 +144,7 @@ func (t *goTransport) handOver() {
 	t.full = true
 	t.outOfRead()
 	t.s.mu.Unlock()
-	t.s.loop.event(t.deliver)
+	t.s.set.Loop.event(t.deliver)
 }
 
 // outOfRead tells Detach, if it waits. s.mu is held.
@@ -243,7 +243,7 @@ func (t *goTransport) close(reset bool) {
 		}
 		resetOnClose(inner)
 		if inner != t.conn { // a tls.Conn's own Close would tell the peer that it has got all
-			t.s.loop.spawn(func() { _, _ = inner.Close(), t.conn.Close() })
+			t.s.set.Loop.spawn(func() { _, _ = inner.Close(), t.conn.Close() })
 			return
 		}
 	}
@@ -251,7 +251,7 @@ func (t *goTransport) close(reset bool) {
 		_ = t.conn.Close()
 		return
 	}
-	t.s.loop.spawn(func() { _ = t.conn.Close() }) // it may block, a tls.Conn for seconds
+	t.s.set.Loop.spawn(func() { _ = t.conn.Close() }) // it may block, a tls.Conn for seconds
 }
 
 func (t *goTransport) untold() error {

@@ -41,9 +41,9 @@ func (t *goTransport) startWriting() {
 	}
 	t.writing = true
 	if t.raw != nil {
-		t.s.loop.spawn(t.writeWhenReady)
+		t.s.set.Loop.spawn(t.writeWhenReady)
 	} else {
-		t.s.loop.spawn(t.writeBlocking)
+		t.s.set.Loop.spawn(t.writeBlocking)
 	}
 }
 
@@ -62,7 +62,7 @@ func (t *goTransport) writeWhenReady() {
 			failed = err
 			s.out.failed = err != nil // before the end that the reader may see then is believed
 			if moved && err == nil {
-				s.loop.event(s.progressed)
+				s.set.Loop.event(s.progressed)
 			}
 			return err != nil || s.out.sendable() == 0
 		})
@@ -114,7 +114,7 @@ func (t *goTransport) writeBlocking() {
 			for _, b := range used {
 				release(b)
 			}
-			s.loop.event(s.progressed)
+			s.set.Loop.event(s.progressed)
 		}
 		if !t.goOn(failed) {
 			return
@@ -156,12 +156,12 @@ func (t *goTransport) goOn(failed error) bool {
 	}
 	if s.out.wantsEnd() && t.raw == nil {
 		s.out.endSent, t.ending = true, true
-		s.loop.tick(s.finished)
+		s.set.Loop.tick(s.finished)
 		s.mu.Unlock()
 		err := sendEnd(t.conn)
 		s.mu.Lock()
 		t.ending = false
-		s.loop.tick(s.bothEnded)
+		s.set.Loop.tick(s.bothEnded)
 		if err != nil && !t.gone {
 			t.writing = false
 			s.writeFailed(err)

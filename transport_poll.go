@@ -16,19 +16,18 @@ import (
 // lock keeps a closed one from being touched; and only a conn that is exactly a *net.TCPConn or a
 // stream *net.UnixConn is served so, for a type that embeds one may have methods of its own.
 type pollTransport struct {
-	s    *Socket
-	conn net.Conn
-	raw  syscall.RawConn
+	s   *Socket
+	raw syscall.RawConn // of the socket's conn
 
 	// Guarded by s.mu.
-	there   bool        // the descriptor is watched
-	watched poll.Events // what for
+	watched poll.Events // what the descriptor is watched for
+	there   bool        // it is
 	want    bool        // the socket wants data
 	writing bool        // there was no room: the queue waits for it
 	kept    bool        // Detach has given the conn away
 }
 
-// newPollTransport returns nil for a conn that is to be served otherwise.
+// newPollTransport returns nil for a conn that is to be served otherwise. s.mu is held.
 func newPollTransport(s *Socket, conn net.Conn) transport {
 	if !usePoll {
 		return nil
@@ -44,19 +43,20 @@ func newPollTransport(s *Socket, conn net.Conn) transport {
 		}
 		raw, err = c.SyscallConn()
 	}
-	if raw == nil || err != nil || !s.loop.ready.join(s.loop) {
+	if raw == nil || err != nil || !s.set.Loop.ready.join(s.set.Loop) {
 		return nil
 	}
-	return &pollTransport{s: s, conn: conn, raw: raw}
+	s.polled = pollTransport{s: s, raw: raw}
+	return &s.polled
 }
 
 var strangers = sync.Pool{New: func() any { return poll.NewCall() }}
 
 // caller is what makes system calls, to be given back by done: the loop's own where that may be used.
 func (t *pollTransport) caller() *poll.Call {
-	r := &t.s.loop.ready
+	r := &t.s.set.Loop.ready
 	switch {
-	case !t.s.loop.here():
+	case !t.s.set.Loop.here():
 		return strangers.Get().(*poll.Call)
 	case r.call == nil:
 		r.call = poll.NewCall()
@@ -65,7 +65,7 @@ func (t *pollTransport) caller() *poll.Call {
 }
 
 func (t *pollTransport) done(c *poll.Call) {
-	if !t.s.loop.here() {
+	if !t.s.set.Loop.here() {
 		strangers.Put(c)
 	}
 }
@@ -95,7 +95,7 @@ func (t *pollTransport) watch(what poll.Events) {
 	if t.there && t.watched == what {
 		return
 	}
-	l := t.s.loop
+	l := t.s.set.Loop
 	c := t.caller()
 	err := c.Watch(t.raw, l.ready.set, t.there, int(t.s.slot), what)
 	t.done(c)
@@ -106,7 +106,7 @@ func (t *pollTransport) watch(what poll.Events) {
 	}
 	want, writing := t.want, t.writing
 	l.ready.part(l)
-	other := newGoTransport(t.s, t.conn)
+	other := newGoTransport(t.s, t.s.conn)
 	t.s.tr = other
 	other.setReading(want)
 	if writing {
@@ -118,7 +118,7 @@ func (t *pollTransport) watch(what poll.Events) {
 func (t *pollTransport) forget() {
 	if t.there {
 		c := t.caller()
-		c.Forget(t.raw, t.s.loop.ready.set)
+		c.Forget(t.raw, t.s.set.Loop.ready.set)
 		t.done(c)
 		t.there, t.watched = false, 0
 	}
@@ -136,7 +136,7 @@ func (s *Socket) ready(what poll.Events) {
 		t.drain()
 	default:
 		if t.writing && what != poll.Readable {
-			s.loop.tick(t.room)
+			s.set.Loop.tick(t.room)
 		}
 		if t.want {
 			t.read()
@@ -159,7 +159,7 @@ func (t *pollTransport) room() {
 // read reads one chunk and hands it over. s.mu is held, and released.
 func (t *pollTransport) read() {
 	s := t.s
-	r := &s.loop.ready
+	r := &s.set.Loop.ready
 	if r.buf == nil {
 		r.buf = make([]byte, maxChunk)
 	}
@@ -169,7 +169,7 @@ func (t *pollTransport) read() {
 		err = io.EOF
 	case err != nil:
 		if errno, ok := err.(syscall.Errno); ok {
-			err = readError(t.conn, errno)
+			err = readError(t.s.conn, errno)
 		}
 	case n == 0:
 		s.mu.Unlock()
@@ -191,7 +191,7 @@ func (t *pollTransport) unwanted(what poll.Events) {
 	if t.mayWatch() {
 		if _, _, err := t.caller().Peek(t.raw); err != nil {
 			if errno, ok := err.(syscall.Errno); ok {
-				err = readError(t.conn, errno)
+				err = readError(t.s.conn, errno)
 			}
 			s.received(t, nil, err)
 			return
@@ -265,7 +265,7 @@ func (t *pollTransport) blame(error) bool  { return false }
 func (t *pollTransport) failure() error    { return nil }
 func (t *pollTransport) endBlocks() bool   { return false }
 func (t *pollTransport) endUnderway() bool { return false }
-func (t *pollTransport) sendEnd() error    { return sendEnd(t.conn) }
+func (t *pollTransport) sendEnd() error    { return sendEnd(t.s.conn) }
 func (t *pollTransport) halfCloses() bool  { return true }
 
 func (t *pollTransport) retire() {
@@ -274,14 +274,14 @@ func (t *pollTransport) retire() {
 }
 
 func (t *pollTransport) close(reset bool) {
-	t.s.loop.ready.part(t.s.loop)
+	t.s.set.Loop.ready.part(t.s.set.Loop)
 	if t.kept {
 		return
 	}
 	if reset {
-		resetOnClose(t.conn)
+		resetOnClose(t.s.conn)
 	}
-	_ = t.conn.Close()
+	_ = t.s.conn.Close()
 }
 
 func (t *pollTransport) recall() error { return nil }
@@ -289,5 +289,5 @@ func (t *pollTransport) untold() error { return nil }
 
 func (t *pollTransport) detach() (net.Conn, []byte) {
 	t.kept = true
-	return t.conn, nil
+	return t.s.conn, nil
 }

@@ -108,7 +108,7 @@ func (s *Socket) writeError(n int) error {
 		return ErrDestroyed
 	case s.out.ending:
 		return ErrWriteAfterEnd
-	case s.tr == nil && s.dial == nil:
+	case s.tr == nil && s.rare().dial == nil:
 		return ErrSocketClosed
 	case n > 0 && s.full():
 		return ErrWriteBufferFull
@@ -129,12 +129,12 @@ func (s *Socket) open() bool {
 // postpone lets the last n bytes wait for the end of the running callback, and reports false when it
 // is not in one: then nothing waits. s.mu is held.
 func (s *Socket) postpone(n int) bool {
-	if !s.loop.inCallback() {
+	if !s.set.Loop.inCallback() {
 		return false
 	}
 	if !s.out.deferred {
 		s.out.deferred, s.out.deferAt = true, s.out.accepted-int64(n)
-		s.loop.flushLater(s)
+		s.set.Loop.flushLater(s)
 	}
 	return true
 }
@@ -193,7 +193,7 @@ func (s *Socket) afterWriting(moved bool, err error) error {
 func (s *Socket) reserveDelivery() {
 	if !s.out.reserved && (s.out.waiting.len() > 0 || s.out.needDrain) {
 		s.out.reserved = true
-		s.loop.tick(func() { s.deliverWrites(-1) })
+		s.set.Loop.tick(func() { s.deliverWrites(-1) })
 	}
 }
 
@@ -218,7 +218,7 @@ func (s *Socket) deliverWrites(limit int) {
 	if tell {
 		s.emitDrain()
 	}
-	s.loop.current = s
+	s.set.Loop.current = s
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
 		if o.waiting.len() == 0 || o.waiting.front().end > o.sent && !o.dropped {
