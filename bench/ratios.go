@@ -175,12 +175,15 @@ func spreadOf(all []float64) spread {
 	return spread{median, all[0], all[len(all)-1], len(all)}
 }
 
-// String is "median (min..max)" of ratios, or a dash when there are none.
+// String is "median (least..most)" of ratios, or a dash when there are none.
 func (s spread) String() string { return s.text(ratio) }
 
 func (s spread) text(format func(float64) string) string {
 	if s.rounds == 0 {
 		return "–"
+	}
+	if s.rounds == 1 {
+		return format(s.median)
 	}
 	return fmt.Sprintf("%s (%s..%s)", format(s.median), format(s.min), format(s.max))
 }

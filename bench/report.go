@@ -88,7 +88,7 @@ func writeMachines(b *strings.Builder, records []record) {
 }
 
 func writeReaches(b *strings.Builder, g results) {
-	row(b, "reach", "implementation", "of", "against", "bound", "measured", "")
+	row(b, "reach", "implementation", "of", "against", "bound", "measured", "verdict")
 	row(b, "---", "---", "---", "---", "---", "---", "---")
 	for _, r := range reaches {
 		measured, verdict := r.judge(g)
@@ -126,7 +126,7 @@ func writeWorkload(b *strings.Builder, w *workload, records []record, g results)
 		writeTable(b, w, g, columns)
 	}
 	if bound := boundByLoad(w, g); len(bound) > 0 {
-		notes = append(notes, fmt.Sprintf("The load generator was busy for more than %s of the time with %s: their rates are its own, not theirs.",
+		notes = append(notes, fmt.Sprintf("The load generator was busy for more than %s of the time with %s: what it tells of their rates is less than they can do.",
 			percent(loadBound), strings.Join(bound, ", ")))
 	}
 	for _, n := range notes {
@@ -171,10 +171,11 @@ func columnsOf(w *workload) (columns []column) {
 	}
 	compared(w.rate)
 	for _, m := range []*metric{latency50, latency99, latency999, rss, goroutines, allocations, serverShare, loadShare} {
-		if w.kind == "proxy" && (m == latency50 || m == latency99 || m == latency999) {
-			continue // it has no answers to wait for
-		}
-		if m != w.cost {
+		timed := m == latency50 || m == latency99 || m == latency999
+		switch {
+		case w.kind == "proxy" && timed: // it has no answers to wait for
+		case w.kind == "firehose" && m == allocations: // its messages are the few of the quiet connection
+		case m != w.cost:
 			columns = append(columns, column{metric: m})
 		}
 	}
