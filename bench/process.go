@@ -25,7 +25,7 @@ type process struct {
 	exited error // what Wait said; valid once lines is closed
 }
 
-// An exit on its own: with status 3 a server says that it does not do the workload.
+// With this status a server says that it does not do the workload.
 const unsupportedStatus = 3
 
 // start starts a program on one processor, or on any when cpu is negative. A child takes the
@@ -129,17 +129,13 @@ func (p *process) died() error {
 // stop ends its input, which ends the process, and kills it when it does not.
 func (p *process) stop() error {
 	_ = p.stdin.Close()
-	var late error
-	kill := time.AfterFunc(5*time.Second, func() {
-		late = fmt.Errorf("%s did not end with its input and was killed", p.name)
-		_ = p.cmd.Process.Kill()
-	})
+	kill := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
 	for range p.lines {
 	}
-	if kill.Stop() {
-		return nil
+	if !kill.Stop() {
+		return fmt.Errorf("%s did not end with its input and was killed", p.name)
 	}
-	return late
+	return nil
 }
 
 // tail keeps the last bytes written to it.
