@@ -109,6 +109,23 @@ func (g results) bestRival(workload string, round int, m *metric) (best float64,
 	return best, ok
 }
 
+// rivals are the names of the rivals that have figures of the workload, and how many there are.
+func (g results) rivals(workload string) (ran []string, all int) {
+	for _, impl := range implementations {
+		if !impl.rival {
+			continue
+		}
+		all++
+		for _, r := range g[workload][impl.name] {
+			if r.Load != nil {
+				ran = append(ran, impl.name)
+				break
+			}
+		}
+	}
+	return ran, all
+}
+
 // A yardstick is what a value is divided by: that of another implementation in the same round, the
 // best rival's, or the same implementation's in another workload. The zero yardstick divides by
 // nothing.

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // A reach is what evnet is to be measured by: the median of its rounds against a limit.
 type reach struct {
@@ -77,6 +80,15 @@ func (r reach) judge(g results) (measured, verdict string) {
 		verdict += fmt.Sprintf(", roughly (rounds: %d)", s.rounds)
 	}
 	return s.text(format), verdict
+}
+
+// opponent is what the reach is against. Of the rivals it names those that ran, when some did not.
+func (r reach) opponent(g results) string {
+	ran, all := g.rivals(r.workload)
+	if !r.against.rivals || len(ran) == 0 || len(ran) == all {
+		return r.against.String()
+	}
+	return "best of " + strings.Join(ran, ", ")
 }
 
 // bound is the limit as the table shows it.

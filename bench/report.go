@@ -92,7 +92,7 @@ func writeReaches(b *strings.Builder, g results) {
 	row(b, "---", "---", "---", "---", "---", "---", "---")
 	for _, r := range reaches {
 		measured, verdict := r.judge(g)
-		row(b, r.says, r.impl, r.metric.name, r.against.String(), r.bound(), measured, verdict)
+		row(b, r.says, r.impl, r.metric.name, r.opponent(g), r.bound(), measured, verdict)
 	}
 }
 
