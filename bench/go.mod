@@ -13,6 +13,7 @@ require (
 	github.com/panjf2000/gnet/v2 v2.9.1
 	github.com/stretchr/testify v1.12.1
 	github.com/tidwall/evio v1.0.8
+	golang.org/x/sys v0.30.0
 )
 
 require (
@@ -29,6 +30,5 @@ require (
 	go.uber.org/zap v1.27.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/sync v0.11.0 // indirect
-	golang.org/x/sys v0.30.0 // indirect
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 )

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// idle opens its connections and sends nothing, but one message on the last one: when that comes
+// back the server has accepted all. A message is one connection.
+type idle struct {
+	*generator
+	fds []int
+}
+
+func (i *idle) open() error {
+	for range i.options.conns {
+		fd, err := i.connect()
+		if err != nil {
+			return err
+		}
+		i.fds = append(i.fds, fd)
+	}
+	last := i.fds[len(i.fds)-1]
+	if err := unix.SetNonblock(last, false); err != nil {
+		return fmt.Errorf("fcntl: %w", err)
+	}
+	patience := unix.NsecToTimeval(int64(stall))
+	if err := unix.SetsockoptTimeval(last, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
+		return fmt.Errorf("setsockopt: %w", err)
+	}
+	if _, _, err := send(last, i.at(0, i.options.size)); err != nil {
+		return err
+	}
+	got := i.buffer[:i.options.size]
+	n, again, err := receive(last, got, unix.MSG_WAITALL)
+	if err != nil {
+		return err
+	}
+	if again || n < len(got) || !i.intact(got, 0) {
+		return fmt.Errorf("the last of %d connections got %d bytes back of %d, or others, within %v", len(i.fds), n, len(got), stall)
+	}
+	return nil
+}
+
+func (i *idle) event(int32, uint32) error { return nil }
+
+func (i *idle) turn() error {
+	i.messages = int64(len(i.fds))
+	return nil
+}

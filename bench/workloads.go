@@ -1,0 +1,70 @@
+package main
+
+// A workload is one table of the results.
+type workload struct {
+	name  string
+	title string
+	kind  string // what the load generator and the servers call it
+	size  int
+	conns int
+	depth int
+	unit  string // what is counted as a message
+	// The cost and the rate that the tables and charts compare; rate is nil where there is none.
+	cost, rate *metric
+}
+
+var workloads = []workload{
+	echo("echo-64-1", "Echo of 64 B, 1 connection", 64, 1, 1),
+	echo("echo-64-10", "Echo of 64 B, 10 connections", 64, 10, 1),
+	echo("echo-64-100", "Echo of 64 B, 100 connections", 64, 100, 1),
+	echo("echo-64-1000", "Echo of 64 B, 1,000 connections", 64, 1000, 1),
+	echo("echo-64-10000", "Echo of 64 B, 10,000 connections", 64, 10000, 1),
+	echo("echo-64-100-depth16", "Echo of 64 B, 100 connections, 16 messages in flight on each", 64, 100, 16),
+	echo("echo-1k-100", "Echo of 1 KB, 100 connections", 1<<10, 100, 1),
+	echo("echo-1k-1000", "Echo of 1 KB, 1,000 connections", 1<<10, 1000, 1),
+	echo("echo-16k-10", "Echo of 16 KB, 10 connections", 16<<10, 10, 1),
+	echo("echo-64k-10", "Echo of 64 KB, 10 connections", 64<<10, 10, 1),
+	echo("echo-1m-1", "Echo of 1 MB, 1 connection", 1<<20, 1, 1),
+	{
+		name: "line-100", title: "Lines of 64 B, 16 to a write, each answered by a write of its own, 100 connections",
+		kind: "line", size: 64, conns: 100, depth: 16, unit: "line", cost: cpuPerMessage, rate: messagesPerSecond,
+	},
+	{
+		name: "broadcast-1000", title: "Broadcast of 64 B lines to 1,000 connections, 16 lines a tick",
+		kind: "broadcast", size: 64, conns: 1000, depth: 16, unit: "delivery", cost: cpuPerMessage, rate: messagesPerSecond,
+	},
+	{
+		name: "proxy-64k", title: "Proxy of 64 KB writes, 8 connections up and 2 down",
+		kind: "proxy", size: 64 << 10, conns: 10, depth: 1, unit: "block", cost: cpuPerGB, rate: bytesPerSecond,
+	},
+	{
+		name: "idle-15000", title: "Memory of 15,000 idle connections",
+		kind: "idle", size: 64, conns: 15000, depth: 1, unit: "connection", cost: rssPerConn,
+	},
+	{
+		name: "accept", title: "Connections accepted, one echo of 64 B on each, then closed, 32 at a time",
+		kind: "accept", size: 64, conns: 32, depth: 1, unit: "connection", cost: cpuPerMessage, rate: messagesPerSecond,
+	},
+	{
+		name: "firehose", title: "A quiet connection (64 B each 2 ms) beside one with 1 MB in flight: the times are those of the quiet one",
+		kind: "firehose", size: 64, conns: 2, depth: 1, unit: "message", cost: latency99, rate: bytesPerSecond,
+	},
+}
+
+func echo(name, title string, size, conns, depth int) workload {
+	w := workload{name: name, title: title, kind: "echo", size: size, conns: conns, depth: depth, unit: "message",
+		cost: cpuPerMessage, rate: messagesPerSecond}
+	if size >= 16<<10 {
+		w.rate = bytesPerSecond
+	}
+	return w
+}
+
+// files is how many files the server or the load generator has open at most.
+func (w *workload) files() uint64 {
+	each := uint64(1)
+	if w.kind == "proxy" {
+		each = 4 // two sockets, and a pipe for each way when the kernel moves the bytes
+	}
+	return uint64(w.conns)*each + 64
+}
