@@ -141,27 +141,36 @@ func (l *pipe) write(p []byte) {
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}
-	if err != nil && l.relay != nil {
-		if !errors.Is(err, ErrDestroyed) { // which the relay is told itself
-			l.relay.broken(err)
-		}
-		return
-	}
 	if err != nil {
-		if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // those are told by dst's events
-			l.src.set.logger().Warn("evnet: writing to a destination of Pipe failed", "err", err)
-		}
-		l.src.unpipe(l)
+		l.failed(err)
 		return
 	}
 	l.checkRoom()
 }
 
-// checkRoom holds the source back while the destination needs to drain.
-func (l *pipe) checkRoom() {
-	if l.sock == nil || !l.sock.NeedDrain() {
+// failed is told that dst has refused what the source has read.
+func (l *pipe) failed(err error) {
+	if l.relay != nil {
+		if !errors.Is(err, ErrDestroyed) { // which the relay is told itself
+			l.relay.broken(err)
+		}
 		return
 	}
+	if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // those are told by dst's events
+		l.src.set.logger().Warn("evnet: writing to a destination of Pipe failed", "err", err)
+	}
+	l.src.unpipe(l)
+}
+
+// checkRoom holds the source back while the destination needs to drain.
+func (l *pipe) checkRoom() {
+	if l.sock != nil && l.sock.NeedDrain() {
+		l.hold(l.sock.NeedDrain)
+	}
+}
+
+// hold holds the source back as long as full says so, until drained.
+func (l *pipe) hold(full func() bool) {
 	l.src.mu.Lock()
 	if !l.blocked && slices.Contains(l.src.in.pipes, l) {
 		l.blocked = true
@@ -169,7 +178,7 @@ func (l *pipe) checkRoom() {
 		l.src.updateReading()
 	}
 	l.src.mu.Unlock()
-	if !l.sock.NeedDrain() { // it drained meanwhile, on a loop of its own
+	if !full() { // it drained meanwhile, on a loop of its own
 		l.drained()
 	}
 }

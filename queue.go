@@ -1,6 +1,10 @@
 package evnet
 
-import "sync"
+import (
+	"sync"
+
+	"evnet/internal/poll"
+)
 
 // The queue of what is written and not sent yet.
 
@@ -24,6 +28,7 @@ type outbound struct {
 	deferAt  int64 // accepted when deferred became true: what is behind it waits, to leave together
 
 	needDrain bool // a Write went over the high-water mark; Drain is owed
+	tubed     bool // what is in the tube holds its source back
 	deferred  bool // the loop flushes after the running task
 	reserved  bool // deliverWrites is among the loop's ticks
 	dropped   bool // the socket is destroyed, and with it what was queued
@@ -41,6 +46,7 @@ type outbound struct {
 type outbox struct {
 	queue  fifo[*[]byte] // segments
 	off    int           // of the first one, sent already
+	tube   *poll.Tube    // before the queue: what Pipe has passed on in the kernel
 	direct []byte        // behind the queue: what Write is sending without a copy, while it runs
 	small  []byte        // the first segment of a queue, if a small one will do
 
@@ -190,5 +196,9 @@ func (o *outbound) drop() {
 	if o.outbox != &emptyOutbox {
 		// Its segments are not released: the writer may still hold a part of one.
 		o.queue, o.off, o.direct, o.corks = fifo[*[]byte]{}, 0, nil, 0
+		if o.tube != nil {
+			o.tube.Close()
+			o.tube = nil
+		}
 	}
 }

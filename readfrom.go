@@ -6,7 +6,8 @@ import "io"
 // goroutine while NeedDrain is true. It returns the bytes written and the first error of r, of
 // Write, or the cause when the socket closes meanwhile. In a callback, where waiting would stop the
 // loop that it waits for, it returns ErrOnLoop at once: use Pipe there. It implements io.ReaderFrom,
-// so that io.Copy uses it. Node: stream.pipeline into a socket.
+// so that io.Copy uses it. On Linux a regular file is sent to a kernel socket without being copied
+// into the process. Node: stream.pipeline into a socket.
 func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	if r == nil {
 		return 0, nilArgument("ReadFrom", "reader")
@@ -17,8 +18,18 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	s.mu.Lock()
 	epoch := s.epoch
 	s.mu.Unlock()
+	file := asFile(r)
 	buf := make([]byte, maxChunk)
 	for {
+		if file != nil {
+			sent, ok := s.sendFile(file, epoch)
+			if ok && sent == 0 {
+				return n, nil
+			}
+			if n += int64(sent); ok {
+				continue
+			}
+		}
 		got, rerr := r.Read(buf)
 		if err := s.dropped(epoch); err != nil {
 			return n, err
@@ -64,6 +75,11 @@ func (s *Socket) noRoom() <-chan struct{} {
 	if !s.out.needDrain || s.out.ending || s.destroyed {
 		return nil
 	}
+	return s.roomLocked()
+}
+
+// roomLocked returns what will be closed when there may be room. s.mu is held.
+func (s *Socket) roomLocked() <-chan struct{} {
 	if s.out.room == nil {
 		s.out.own()
 		s.out.room = make(chan struct{})

@@ -9,6 +9,7 @@ type readiness struct {
 	// Guarded by the loop's mu.
 	set   *poll.Poller // nil until it is needed, and when it is not any more
 	users int          // sockets that may still touch set
+	tubes []*poll.Tube // empty ones
 
 	// Of the loop's owner alone.
 	batch []task
@@ -93,6 +94,10 @@ func (r *readiness) part(l *Loop) {
 func (r *readiness) rest() {
 	clear(r.batch)
 	r.batch, r.at, r.buf, r.call = r.batch[:0], 0, nil, nil
+	for _, tube := range r.tubes {
+		tube.Close()
+	}
+	r.tubes = nil
 	r.close()
 }
 

@@ -25,6 +25,7 @@ type pollTransport struct {
 	want    bool        // the socket wants data
 	writing bool        // there was no room: the queue waits for it
 	kept    bool        // Detach has given the conn away
+	bulk    bool        // much comes at a time: a tube is worth its cost
 }
 
 // newPollTransport returns nil for a conn that is to be served otherwise. s.mu is held.
@@ -106,6 +107,7 @@ func (t *pollTransport) watch(what poll.Events) {
 	}
 	want, writing := t.want, t.writing
 	l.ready.part(l)
+	t.s.out.pour(l)
 	other := newGoTransport(t.s, t.s.conn)
 	t.s.tr = other
 	other.setReading(want)
@@ -160,10 +162,15 @@ func (t *pollTransport) room() {
 func (t *pollTransport) read() {
 	s := t.s
 	r := &s.set.Loop.ready
+	c := t.caller()
+	if l := t.spliced(); l != nil && t.splice(l) {
+		return
+	}
 	if r.buf == nil {
 		r.buf = make([]byte, maxChunk)
 	}
-	n, ended, err := t.caller().Read(t.raw, r.buf)
+	n, ended, err := c.Read(t.raw, r.buf)
+	t.bulk = n >= bulk
 	switch {
 	case ended:
 		err = io.EOF
@@ -207,6 +214,11 @@ func (t *pollTransport) tryWrite() (moved bool, err error) {
 	o := &t.s.out
 	c := t.caller()
 	defer t.done(c)
+	if o.tube != nil {
+		if moved, err = t.writeTube(c); err != nil || o.tube != nil {
+			return moved, err
+		}
+	}
 	for left := o.sendable(); left > 0; left = o.sendable() {
 		offered := 0
 		for i := 0; offered < left && c.Room(); i++ {
@@ -255,7 +267,11 @@ func (t *pollTransport) drain() {
 		s.writeFailed(err)
 		return
 	}
+	waited := s.out.room != nil && !t.writing && !s.out.needDrain // for room alone
 	s.mu.Unlock()
+	if waited {
+		s.wakeReadFrom()
+	}
 	if moved {
 		s.progressed()
 	}

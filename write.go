@@ -191,7 +191,7 @@ func (s *Socket) afterWriting(moved bool, err error) error {
 
 // reserveDelivery makes the loop run deliverWrites soon, if there is anything to tell. s.mu is held.
 func (s *Socket) reserveDelivery() {
-	if !s.out.reserved && (s.out.waiting.len() > 0 || s.out.needDrain) {
+	if !s.out.reserved && (s.out.waiting.len() > 0 || s.out.needDrain || s.out.tubed) {
 		s.out.reserved = true
 		s.set.Loop.tick(func() { s.deliverWrites(-1) })
 	}
@@ -210,9 +210,15 @@ func (s *Socket) deliverWrites(limit int) {
 		o.needDrain = false
 	}
 	tell := drained && !o.ending
+	emptied := o.tubed && o.tube == nil
+	if emptied {
+		o.tubed = false
+	}
 	s.mu.Unlock()
-	if drained {
+	if drained || emptied && !s.NeedDrain() {
 		s.drainPipes()
+	}
+	if drained {
 		s.wakeReadFrom()
 	}
 	if tell {

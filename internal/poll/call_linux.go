@@ -26,6 +26,9 @@ type Call struct {
 	set   int // the epoll descriptor
 	ctl   int
 	event syscall.EpollEvent
+	tube  *Tube
+	file  uintptr
+	limit int
 }
 
 // NewCall makes one.

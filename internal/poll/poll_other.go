@@ -44,3 +44,19 @@ func (*Call) Add([]byte)                                              {}
 func (*Call) Write(syscall.RawConn) (int, error)                      { return 0, errors.ErrUnsupported }
 func (*Call) Watch(syscall.RawConn, *Poller, bool, int, Events) error { return errors.ErrUnsupported }
 func (*Call) Forget(syscall.RawConn, *Poller)                         {}
+
+// Tube cannot be had.
+type Tube struct{}
+
+// NewTube fails.
+func NewTube() (*Tube, error) { return nil, errors.ErrUnsupported }
+
+func (*Tube) Held() int    { return 0 }
+func (*Tube) Close()       {}
+func (*Tube) Pour() []byte { return nil }
+
+func (*Call) Fill(syscall.RawConn, *Tube) (int, bool, error) { return 0, false, errors.ErrUnsupported }
+func (*Call) Drain(syscall.RawConn, *Tube) (int, error)      { return 0, errors.ErrUnsupported }
+func (*Call) SendFile(syscall.RawConn, syscall.RawConn, int) (int, bool, error) {
+	return 0, false, errors.ErrUnsupported
+}

@@ -1,0 +1,177 @@
+package evnet
+
+import (
+	"io"
+	"syscall"
+
+	"evnet/internal/poll"
+)
+
+// Pipe between two kernel sockets, where nobody else listens: a stream goes through a tube in the
+// kernel. What comes in small pieces is copied, which is as cheap then.
+
+const (
+	bulk     = 16 << 10 // a chunk of this size, and tubes are used from the next one on
+	trickle  = 4 << 10  // a tube with less than this, and no longer
+	maxTubes = 16       // that a loop keeps for later
+)
+
+// spliced returns the destination of what is to come, if that may go through a tube. s.mu is held.
+func (t *pollTransport) spliced() *pipe {
+	s := t.s
+	in := &s.in
+	if !t.bulk || len(in.pipes) != 1 || in.pipes[0].sock == nil || !in.wanted() || in.held() > 0 ||
+		in.onRead != nil || in.decoder != nil || s.set.Loop.tracer != nil || s.events.count(kindData) > 0 {
+		return nil
+	}
+	return in.pipes[0]
+}
+
+// splice moves what there is to read into a tube, and hands that on. It reports false, and has done
+// nothing, when that cannot be. s.mu is held, and released if it reports true.
+func (t *pollTransport) splice(l *pipe) bool {
+	s := t.s
+	r := &s.set.Loop.ready
+	tube := r.tube(s.set.Loop)
+	if tube == nil {
+		t.bulk = false
+		return false
+	}
+	n, ended, err := r.call.Fill(t.raw, tube)
+	if n == 0 {
+		r.keep(s.set.Loop, tube)
+		switch {
+		case ended:
+			err = io.EOF
+		case err == syscall.EINVAL:
+			t.bulk = false // not with this kind of socket
+			return false
+		case err == nil:
+			s.mu.Unlock()
+			return true
+		}
+		if errno, ok := err.(syscall.Errno); ok {
+			err = readError(s.conn, errno)
+		}
+		s.received(t, nil, err)
+		return true
+	}
+	t.bulk = n >= trickle
+	s.in.bytes += int64(n)
+	s.touch()
+	s.mu.Unlock()
+	held, err := l.sock.writeTube(tube)
+	if err != nil {
+		l.failed(err)
+		return true
+	}
+	if held {
+		l.hold(l.sock.tubed)
+	}
+	l.checkRoom()
+	return true
+}
+
+// writeTube is Write of what is in the tube, which belongs to the socket from then on. held says that
+// some of it has stayed there.
+func (s *Socket) writeTube(tube *poll.Tube) (held bool, err error) {
+	s.mu.Lock()
+	o := &s.out
+	n := tube.Held()
+	if err := s.writeError(n); err != nil {
+		s.mu.Unlock()
+		tube.Close()
+		return false, err
+	}
+	if o.queued == 0 {
+		s.noteSent()
+	}
+	t, kernel := s.tr.(*pollTransport)
+	o.accepted += int64(n)
+	o.own()
+	if !kernel || !s.open() || o.queued > 0 || !t.mayWrite() {
+		p := tube.Pour()
+		s.set.Loop.ready.keep(s.set.Loop, tube)
+		o.queued += len(p)
+		o.add(p)
+	} else {
+		o.queued, o.tube, o.deferAt = n, tube, o.accepted
+		if err := s.afterWriting(s.tr.tryWrite()); err != nil {
+			s.leave(err)
+			return false, nil // its events tell
+		}
+	}
+	held = o.tube != nil
+	o.tubed = o.tubed || held
+	if o.queued > 0 && o.queued >= s.set.HighWaterMark {
+		o.needDrain = true
+	}
+	s.mu.Unlock()
+	return held, nil
+}
+
+// tubed reports whether a tube is still to be emptied.
+func (s *Socket) tubed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.tubed
+}
+
+// writeTube empties the queue's tube, as far as there is room. s.mu is held.
+func (t *pollTransport) writeTube(c *poll.Call) (moved bool, err error) {
+	o := &t.s.out
+	n, err := c.Drain(t.raw, o.tube)
+	if n > 0 {
+		moved = true
+		o.took(t.s, n)
+	}
+	if o.tube.Held() == 0 {
+		t.s.set.Loop.ready.keep(t.s.set.Loop, o.tube)
+		o.tube = nil
+		o.completed(t.s)
+	}
+	return moved, err
+}
+
+// pour puts what is in the queue's tube before what is queued, for a transport that knows no tubes.
+func (o *outbound) pour(l *Loop) {
+	if o.tube == nil {
+		return
+	}
+	p := o.tube.Pour()
+	l.ready.keep(l, o.tube)
+	o.tube = nil
+	rest := o.queue
+	o.queue = fifo[*[]byte]{}
+	o.queue.push(&p)
+	for rest.len() > 0 {
+		o.queue.push(rest.pop())
+	}
+}
+
+// tube lends an empty tube, nil if there is none to be had. l.mu is not held.
+func (r *readiness) tube(l *Loop) *poll.Tube {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(r.tubes); n > 0 {
+		tube := r.tubes[n-1]
+		r.tubes = r.tubes[:n-1]
+		return tube
+	}
+	tube, err := poll.NewTube()
+	if err != nil {
+		return nil
+	}
+	return tube
+}
+
+// keep takes an empty tube back.
+func (r *readiness) keep(l *Loop, tube *poll.Tube) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.running || len(r.tubes) == maxTubes {
+		tube.Close()
+		return
+	}
+	r.tubes = append(r.tubes, tube)
+}
