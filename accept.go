@@ -87,6 +87,7 @@ func (s *Server) assign(lis *listening, conn net.Conn) {
 	s.mu.Unlock()
 	set.Loop.event(func() {
 		<-lis.room
+		set.Loop.ready.giveWay(set.Loop)
 		s.connection(lis, set, conn)
 	})
 }

@@ -81,6 +81,15 @@ func (r *readiness) join(l *Loop) bool {
 	return true
 }
 
+// giveWay lets goroutines that accept, and such, come to their turn soon. The caller is on the loop.
+func (r *readiness) giveWay(l *Loop) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.set != nil {
+		r.set.Park()
+	}
+}
+
 // part is the end of join.
 func (r *readiness) part(l *Loop) {
 	l.mu.Lock()

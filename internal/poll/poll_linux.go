@@ -5,6 +5,7 @@ package poll
 
 import (
 	"os"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,7 +23,15 @@ const (
 	Hungup   Events = syscall.EPOLLHUP
 )
 
-const maxEvents = 256 // of one call
+const (
+	maxEvents = 256 // of one call
+
+	// A lone connection's next message comes sooner than a parked goroutine, and a processor gone to
+	// sleep with it, would be there to see it.
+	maxSpin = 100 * time.Microsecond
+	maxHits = 16 // spins in a row, before others that wait for Go's poller are given their turn
+	maxVain = 8  // 2 to the power of this is how many waits go by before spin is tried again
+)
 
 // past is a deadline that has gone by.
 var past = time.Unix(1, 0)
@@ -43,6 +52,9 @@ type Poller struct {
 	look   func(fd uintptr) bool
 	state  atomic.Int32
 	n      int
+	skip   int // waits that are not to begin with spin
+	hits   int // times in a row that spin was not in vain
+	vain   int // times in a row that it was
 	events [maxEvents]syscall.EpollEvent
 }
 
@@ -90,17 +102,50 @@ func (p *Poller) Event(i int) (slot int, what Events) {
 }
 
 // Wait waits until there are events, and counts them, or until Wake; now and then it returns for
-// nothing. The goroutine is parked, no thread is blocked.
+// nothing. The goroutine is parked, no thread is blocked: but where the last waits were short it looks
+// again a few times first, for parking and being woken takes longer than such a wait.
 func (p *Poller) Wait() int {
 	p.n = 0
+	if p.spin() {
+		p.state.Store(awake)
+		return p.n
+	}
 	var err error
 	if p.state.CompareAndSwap(awake, parked) {
+		began := time.Now()
 		err = p.raw.Read(p.look)
+		if time.Since(began) < maxSpin && p.vain > 0 {
+			p.skip, p.vain = 0, 0
+		}
 	}
 	if p.state.Swap(awake) == woken || err != nil {
 		_ = p.file.SetReadDeadline(time.Time{})
 	}
 	return p.n
+}
+
+// Park makes the next few times that Wait has to wait give way to others at once.
+func (p *Poller) Park() { p.skip = 2 * maxHits }
+
+// spin looks for a moment, unless that was in vain lately. It reports whether there is anything to do.
+func (p *Poller) spin() bool {
+	if p.skip > 0 {
+		p.skip--
+		return false
+	}
+	for began := time.Now(); time.Since(began) < maxSpin; {
+		if p.Poll() > 0 || p.state.Load() == woken {
+			p.vain = 0
+			if p.hits++; p.hits == maxHits {
+				p.hits, p.skip = 0, 1
+			}
+			return true
+		}
+		runtime.Gosched()
+	}
+	p.vain = min(p.vain+1, maxVain)
+	p.skip = 1 << p.vain
+	return false
 }
 
 // Wake makes Wait return: the one that is under way, or the next.

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	spliceFlags = 1 | 2     // SPLICE_F_MOVE, SPLICE_F_NONBLOCK
+	spliceFlags = 1 | 2    // SPLICE_F_MOVE, SPLICE_F_NONBLOCK
 	tubeSize    = 64 << 10 // asked for; a tube of less works too
-	setPipeSize = 1031      // F_SETPIPE_SZ
+	setPipeSize = 1031     // F_SETPIPE_SZ
 )
 
 // Tube is a pipe of the kernel, through which bytes go from one socket to another without being copied
