@@ -70,9 +70,11 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 	}
 	s.trace(EventError, err)
 	heard := false
-	for fn := range calls[func(error)](s, list, kindError) {
-		heard = true
-		fn(err)
+	for _, e := range list {
+		if fn, ok := callback[func(error)](e, s, kindError); ok {
+			heard = true
+			fn(err)
+		}
 	}
 	if !heard {
 		s.settings[0].logger().Warn("evnet: accepting failed, the server goes on", "err", err, "local", lis.ln.Addr())
@@ -134,8 +136,10 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	}
 	set.Loop.current = c
 	s.trace(EventConnection, c)
-	for fn := range calls[func(*Socket)](s, list, kindConnection) {
-		fn(c)
+	for _, e := range list {
+		if fn, ok := callback[func(*Socket)](e, s, kindConnection); ok {
+			fn(c)
+		}
 	}
 	c.begin()
 }
@@ -145,7 +149,9 @@ func (s *Server) emitDrop(d Drop) {
 	list := s.events
 	s.mu.Unlock()
 	s.trace(EventDrop, d)
-	for fn := range calls[func(Drop)](s, list, kindDrop) {
-		fn(d)
+	for _, e := range list {
+		if fn, ok := callback[func(Drop)](e, s, kindDrop); ok {
+			fn(d)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package evnet
 
 import (
 	"errors"
-	"iter"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -143,16 +142,13 @@ func (s *Server) forget(e *entry) {
 	s.events.remove(func(x *entry) bool { return x == e })
 }
 
-// calls gives the callbacks of one emit: those that list held when it began, less those that go
-// meanwhile. A one-time listener is removed before it is called. No lock is held while they run.
-func calls[F any](of emitter, list listeners, k kind) iter.Seq[F] {
-	return func(yield func(F) bool) {
-		for _, e := range list {
-			if e.kind == k && e.begin(of) && !yield(e.fn.(F)) {
-				return
-			}
-		}
+// callback returns what an emit of the event is to call of e, if that is still registered. An emit goes
+// through the list that it began with; no lock is held while the callbacks run.
+func callback[F any](e *entry, of emitter, k kind) (fn F, ok bool) {
+	if e.kind != k || !e.begin(of) {
+		return fn, false
 	}
+	return e.fn.(F), true
 }
 
 func (v SocketEvents) register(k kind, isNil bool, fn any) Listener {
@@ -209,19 +205,21 @@ func (s *Server) RemoveAllListeners(names ...Event) {
 	s.events.clear(names)
 }
 
-// emitting begins the emit of a socket's event: its callbacks, to be run with no lock held.
-func emitting[F any](s *Socket, k kind) iter.Seq[F] {
+// emitting begins the emit of a socket's event: some of these are its callbacks.
+func (s *Socket) emitting() listeners {
 	s.set.Loop.current = s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return calls[F](s, s.events, k)
+	return s.events
 }
 
 // emit emits one of the socket's events that carry nothing.
 func (s *Socket) emit(k kind) {
 	s.trace(kinds[k])
-	for fn := range emitting[func()](s, k) {
-		fn()
+	for _, e := range s.emitting() {
+		if fn, ok := callback[func()](e, s, k); ok {
+			fn()
+		}
 	}
 }
 
@@ -259,36 +257,46 @@ func (s *Socket) emitTimeout() {
 
 func (s *Socket) emitClose(hadError bool) {
 	s.trace(EventClose, hadError)
-	for fn := range emitting[func(bool)](s, kindClose) {
-		fn(hadError)
+	for _, e := range s.emitting() {
+		if fn, ok := callback[func(bool)](e, s, kindClose); ok {
+			fn(hadError)
+		}
 	}
 }
 
 func (s *Socket) emitLookup(l Lookup) {
 	s.trace(EventLookup, l)
-	for fn := range emitting[func(Lookup)](s, kindLookup) {
-		fn(l)
+	for _, e := range s.emitting() {
+		if fn, ok := callback[func(Lookup)](e, s, kindLookup); ok {
+			fn(l)
+		}
 	}
 }
 
 func (s *Socket) emitAttempt(a Attempt) {
 	s.trace(EventConnectionAttempt, a)
-	for fn := range emitting[func(Attempt)](s, kindAttempt) {
-		fn(a)
+	for _, e := range s.emitting() {
+		if fn, ok := callback[func(Attempt)](e, s, kindAttempt); ok {
+			fn(a)
+		}
 	}
 }
 
 func (s *Socket) emitAttemptFailed(a Attempt, err error) {
 	s.trace(EventConnectionAttemptFailed, a, err)
-	for fn := range emitting[func(Attempt, error)](s, kindAttemptFailed) {
-		fn(a, err)
+	for _, e := range s.emitting() {
+		if fn, ok := callback[func(Attempt, error)](e, s, kindAttemptFailed); ok {
+			fn(a, err)
+		}
 	}
 }
 
 func (s *Socket) emitAttemptTimeout(a Attempt) {
 	s.trace(EventConnectionAttemptTimeout, a)
-	for fn := range emitting[func(Attempt)](s, kindAttemptTimeout) {
-		fn(a)
+	for _, e := range s.emitting() {
+		if fn, ok := callback[func(Attempt)](e, s, kindAttemptTimeout); ok {
+			fn(a)
+		}
 	}
 }
 
@@ -299,9 +307,11 @@ func (s *Socket) emitError(err error) {
 	s.mu.Lock()
 	heard := s.rare().relay != nil && s.rare().relay.done != nil
 	s.mu.Unlock()
-	for fn := range emitting[func(error)](s, kindError) {
-		heard = true
-		fn(err)
+	for _, e := range s.emitting() {
+		if fn, ok := callback[func(error)](e, s, kindError); ok {
+			heard = true
+			fn(err)
+		}
 	}
 	if heard {
 		return

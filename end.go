@@ -63,6 +63,9 @@ func (s *Socket) flushEnd() error {
 	}
 	s.out.endSent = true
 	s.set.Loop.tick(s.finished) // first, so that Finish never trails the peer's answer
+	if s.in.ended {
+		return nil // finished closes the conn, which is an end too
+	}
 	if err := s.tr.sendEnd(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
 		return err
 	}

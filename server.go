@@ -176,8 +176,10 @@ func (s *Server) emitListening(lis *listening, onListening func()) {
 		return
 	}
 	s.trace(EventListening)
-	for fn := range calls[func()](s, list, kindListening) {
-		fn()
+	for _, e := range list {
+		if fn, ok := callback[func()](e, s, kindListening); ok {
+			fn()
+		}
 	}
 	if onListening != nil {
 		onListening()
@@ -235,8 +237,10 @@ func (s *Server) emitClose() {
 		}
 	}()
 	s.trace(EventClose)
-	for fn := range calls[func()](s, list, kindClose) {
-		fn()
+	for _, e := range list {
+		if fn, ok := callback[func()](e, s, kindClose); ok {
+			fn()
+		}
 	}
 }
 
