@@ -1,0 +1,42 @@
+package race_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What the race detector reports of a program built with it, and what it does not.
+func TestDetector(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "detect")
+	build := exec.Command("go", "build", "-race", "-o", program, "./testdata/detect")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		if os.Getenv("EVNET_CI") != "" && os.Getenv("GOARCH") == "" { // not every system has one
+			require.NoError(t, err, "%s", out)
+		}
+		t.Skipf("no program can be built with the race detector: %s", out)
+	}
+	for name, races := range map[string]bool{
+		"wrote": true, "read": true, "none": false, "kept": true, "given": true, "order": false,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, transport := range []string{"", "goroutine"} {
+				run := exec.Command(program, name)
+				run.Env = append(os.Environ(), "GORACE=exitcode=0 atexit_sleep_ms=0", "EVNET_TRANSPORT="+transport)
+				out, err := run.CombinedOutput()
+				require.NoError(t, err, "%s", out)
+				assert.Contains(t, string(out), "done\n")
+				if races {
+					assert.Contains(t, string(out), "DATA RACE", "transport %q", transport)
+				} else {
+					assert.NotContains(t, string(out), "DATA RACE", "transport %q", transport)
+				}
+			}
+		})
+	}
+}
