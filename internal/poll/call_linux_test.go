@@ -1,0 +1,199 @@
+package poll_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRead(t *testing.T) {
+	bounded(t)
+	here, there := pair(t)
+	r, c, p := raw(t, here), poll.NewCall(), make([]byte, 4)
+	n, ended, err := c.Read(r, p)
+	assert.Zero(t, n)
+	assert.False(t, ended, "nothing is no end")
+	assert.NoError(t, err)
+	_, err = there.Write([]byte("abcdef"))
+	require.NoError(t, err)
+	for _, want := range []string{"abcd", "ef"} {
+		n, ended, err = c.Peek(r)
+		assert.Equal(t, 1, n)
+		assert.False(t, ended)
+		assert.NoError(t, err)
+		n, ended, err = c.Read(r, p)
+		assert.Equal(t, want, string(p[:n]))
+		assert.False(t, ended)
+		assert.NoError(t, err)
+	}
+	n, ended, err = c.Peek(r)
+	assert.Zero(t, n)
+	assert.False(t, ended)
+	assert.NoError(t, err)
+	require.NoError(t, there.CloseWrite())
+	for _, read := range []func() (int, bool, error){
+		func() (int, bool, error) { return c.Peek(r) },
+		func() (int, bool, error) { return c.Read(r, p) },
+	} {
+		n, ended, err = read()
+		assert.Zero(t, n)
+		assert.True(t, ended)
+		assert.NoError(t, err)
+	}
+}
+
+func TestReadOfAReset(t *testing.T) {
+	bounded(t)
+	for name, read := range map[string]func(*poll.Call, syscall.RawConn) (int, bool, error){
+		"peek": (*poll.Call).Peek,
+		"read": func(c *poll.Call, r syscall.RawConn) (int, bool, error) { return c.Read(r, make([]byte, 4)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := pair(t)
+			_, err := here.Write([]byte("unread"))
+			require.NoError(t, err)
+			require.NoError(t, there.Close())
+			n, ended, err := read(poll.NewCall(), raw(t, here))
+			assert.Zero(t, n)
+			assert.False(t, ended)
+			assert.Equal(t, syscall.ECONNRESET, err)
+		})
+	}
+}
+
+func TestWriteOnePiece(t *testing.T) {
+	bounded(t)
+	here, there := pair(t)
+	c := poll.NewCall()
+	c.Add([]byte("one"))
+	n, err := c.Write(raw(t, here))
+	assert.Equal(t, 3, n)
+	assert.NoError(t, err)
+	got := make([]byte, 3)
+	_, err = io.ReadFull(there, got)
+	require.NoError(t, err)
+	assert.Equal(t, "one", string(got))
+}
+
+// As many pieces as fit leave together, in order, and the next Write begins anew.
+func TestWritePieces(t *testing.T) {
+	bounded(t)
+	here, there := pair(t)
+	c := poll.NewCall()
+	next := byte(0)
+	for range 3 {
+		pieces := 0
+		for ; c.Room(); pieces++ {
+			c.Add(bytes.Repeat([]byte{next}, 1+int(next)%7))
+			next++
+		}
+		assert.Equal(t, 64, pieces)
+		_, err := c.Write(raw(t, here))
+		require.NoError(t, err)
+	}
+	var want []byte
+	for i := range next {
+		want = append(want, bytes.Repeat([]byte{i}, 1+int(i)%7)...)
+	}
+	got := make([]byte, len(want))
+	_, err := io.ReadFull(there, got)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
+
+func TestWriteUntilFull(t *testing.T) {
+	bounded(t)
+	for name, pieces := range map[string]int{"one": 1, "many": 10} {
+		t.Run(name, func(t *testing.T) {
+			here, there := pair(t)
+			c, r := poll.NewCall(), raw(t, here)
+			var want []byte
+			piece := make([]byte, 300011)
+			partial := false
+			for {
+				for i := range pieces {
+					piece := bytes.Clone(piece)
+					piece[0] = byte(i)
+					c.Add(piece)
+				}
+				n, err := c.Write(r)
+				require.NoError(t, err)
+				if n == 0 {
+					break // EAGAIN is no error
+				}
+				for i := range pieces {
+					k := min(n, len(piece))
+					if n -= k; k > 0 {
+						want = append(want, byte(i))
+						want = append(want, make([]byte, k-1)...)
+					}
+					partial = partial || 0 < k && k < len(piece)
+				}
+			}
+			assert.True(t, partial, "the last that was taken was a part")
+			require.NoError(t, here.CloseWrite())
+			got, err := io.ReadAll(there)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(want, got))
+		})
+	}
+}
+
+func TestWriteFails(t *testing.T) {
+	for name, pieces := range map[string]int{"one": 1, "many": 3} {
+		t.Run(name, func(t *testing.T) {
+			here, there := pair(t)
+			require.NoError(t, there.Close())
+			c := poll.NewCall()
+			for range pieces {
+				c.Add([]byte("x"))
+			}
+			n, err := c.Write(raw(t, here))
+			assert.Zero(t, n)
+			assert.Equal(t, syscall.EPIPE, err)
+			for range 64 {
+				require.True(t, c.Room(), "what failed is gone")
+				c.Add([]byte("x"))
+			}
+		})
+	}
+}
+
+// A conn that is closed is an error, also when its descriptor belongs to somebody else by now.
+func TestClosedConn(t *testing.T) {
+	p := newPoller(t)
+	here, _ := pair(t)
+	r, c := raw(t, here), poll.NewCall()
+	require.NoError(t, here.Close())
+	other, peer := pair(t) // takes the number
+	_, err := peer.Write([]byte("not yours"))
+	require.NoError(t, err)
+
+	n, ended, err := c.Read(r, make([]byte, 10))
+	assert.Zero(t, n)
+	assert.False(t, ended)
+	assert.ErrorIs(t, err, net.ErrClosed)
+	n, ended, err = c.Peek(r)
+	assert.Zero(t, n)
+	assert.False(t, ended)
+	assert.ErrorIs(t, err, net.ErrClosed)
+	for pieces := range 2 {
+		for range pieces + 1 {
+			c.Add([]byte("x"))
+		}
+		n, err = c.Write(r)
+		assert.Zero(t, n)
+		assert.ErrorIs(t, err, net.ErrClosed)
+	}
+	assert.ErrorIs(t, c.Watch(r, p, false, 1, poll.Readable), net.ErrClosed)
+	require.NoError(t, c.Watch(raw(t, other), p, false, 1, poll.Readable))
+	c.Forget(r, p)
+	assert.Equal(t, 1, p.Poll(), "the other is still watched")
+}
