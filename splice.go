@@ -20,7 +20,7 @@ const (
 func (t *pollTransport) spliced() *pipe {
 	s := t.s
 	in := &s.in
-	if !t.bulk || len(in.pipes) != 1 || in.pipes[0].sock == nil || !in.wanted() || in.held() > 0 ||
+	if !t.bulk || t.once || len(in.pipes) != 1 || in.pipes[0].sock == nil || !in.wanted() || in.held() > 0 ||
 		in.onRead != nil || in.decoder != nil || s.set.Loop.tracer != nil || s.events.count(kindData) > 0 {
 		return nil
 	}

@@ -22,6 +22,7 @@ type pollTransport struct {
 	// Guarded by s.mu.
 	watched poll.Events // what the descriptor is watched for
 	there   bool        // it is
+	once    bool        // there are events that stay: each is to be told but once
 	want    bool        // the socket wants data
 	writing bool        // there was no room: the queue waits for it
 	kept    bool        // Detach has given the conn away
@@ -96,16 +97,13 @@ func (t *pollTransport) watch(what poll.Events) {
 	if t.there && t.watched == what {
 		return
 	}
-	l := t.s.set.Loop
-	c := t.caller()
-	err := c.Watch(t.raw, l.ready.set, t.there, int(t.s.slot), what)
-	t.done(c)
 	t.watched = what
-	if err == nil || t.there {
+	if err := t.arm(); err == nil || t.there {
 		t.there = true
 		return
 	}
 	want, writing := t.want, t.writing
+	l := t.s.set.Loop
 	l.ready.part(l)
 	t.s.out.pour(l)
 	other := newGoTransport(t.s, t.s.conn)
@@ -114,6 +112,17 @@ func (t *pollTransport) watch(what poll.Events) {
 	if writing {
 		other.startWriting()
 	}
+}
+
+// arm tells the kernel what to watch for. What is there already is an event.
+func (t *pollTransport) arm() error {
+	what := t.watched
+	if t.once {
+		what |= poll.Once
+	}
+	c := t.caller()
+	defer t.done(c)
+	return c.Watch(t.raw, t.s.set.Loop.ready.set, t.there, int(t.s.slot), what)
 }
 
 // forget stops watching, also for what cannot be left out.
@@ -139,6 +148,12 @@ func (s *Socket) ready(what poll.Events) {
 	default:
 		if t.writing && what != poll.Readable {
 			s.set.Loop.tick(t.room)
+		}
+		if what&(poll.Failed|poll.Hungup) == poll.Failed && !t.once && t.there {
+			// It may be one that reading and writing do not tell, such as a time stamp in the error
+			// queue, which is there until the user fetches it.
+			t.once = true
+			_ = t.arm()
 		}
 		if t.want {
 			t.read()
@@ -182,16 +197,19 @@ func (t *pollTransport) read() {
 		s.mu.Unlock()
 		return
 	}
+	if t.once && n > 0 && t.there {
+		_ = t.arm() // there may be more
+	}
 	s.received(t, r.buf[:n], err)
 }
 
 // unwanted copes with an event of a socket that does not want data. s.mu is held, and released.
 func (t *pollTransport) unwanted(what poll.Events) {
 	s := t.s
+	if t.watched&poll.Readable != 0 {
+		t.watch(t.watched &^ poll.Readable)
+	}
 	if what&(poll.Failed|poll.Hungup) == 0 {
-		if t.watched&poll.Readable != 0 {
-			t.watch(t.watched &^ poll.Readable)
-		}
 		s.mu.Unlock()
 		return
 	}
@@ -204,7 +222,9 @@ func (t *pollTransport) unwanted(what poll.Events) {
 			return
 		}
 	}
-	t.forget() // these events cannot be left out, and would come for ever
+	if what&poll.Hungup != 0 {
+		t.forget() // it cannot be left out, and would come for ever
+	}
 	s.mu.Unlock()
 }
 

@@ -21,6 +21,7 @@ const (
 	Writable Events = syscall.EPOLLOUT
 	Failed   Events = syscall.EPOLLERR
 	Hungup   Events = syscall.EPOLLHUP
+	Once     Events = 1 << 31 // EPOLLET: tell what is there when it is asked for, and what comes then, but once
 )
 
 const (

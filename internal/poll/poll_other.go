@@ -17,6 +17,7 @@ const (
 	Writable
 	Failed
 	Hungup
+	Once
 )
 
 // Poller cannot be had.

@@ -1,0 +1,126 @@
+package evnet
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What the tests of the two transports need. They choose the transport themselves, whatever the
+// environment says.
+
+func useTransport(t testing.TB, poll bool) {
+	before := usePoll
+	usePoll = poll
+	t.Cleanup(func() { usePoll = before })
+}
+
+func onPoll(t testing.TB) { useTransport(t, true) }
+
+// onEach runs the test on each transport.
+func onEach(t *testing.T, fn func(t *testing.T)) {
+	for name, poll := range map[string]bool{"poll": true, "goroutine": false} {
+		t.Run(name, func(t *testing.T) {
+			useTransport(t, poll)
+			fn(t)
+		})
+	}
+}
+
+// runs is l.Run that must return.
+func runs(t testing.TB, l *Loop) {
+	t.Helper()
+	hung := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": Loop.Run does not return") })
+	defer hung.Stop()
+	l.Run()
+}
+
+// runCounting is l.Run, and counts how often each kernel socket was served.
+func runCounting(t testing.TB, l *Loop) map[*Socket]int {
+	t.Helper()
+	hung := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": the loop does not end") })
+	defer hung.Stop()
+	served := map[*Socket]int{}
+	require.NoError(t, l.enter())
+	defer l.leave()
+	for {
+		next := l.next(context.Background(), false)
+		if next.none() {
+			return served
+		}
+		if next.sock != nil {
+			served[next.sock.s]++
+		}
+		l.call(next)
+		l.flush()
+	}
+}
+
+func tcpPair(t testing.TB) (here, there *net.TCPConn) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	a, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = a.Close(), c.Close() })
+	return a.(*net.TCPConn), c.(*net.TCPConn)
+}
+
+func unixPair(t testing.TB) (here, there *net.UnixConn) { return unixPairOf(t, syscall.SOCK_STREAM) }
+
+func unixPairOf(t testing.TB, kind int) (here, there *net.UnixConn) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	var conns [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		conns[i] = c.(*net.UnixConn)
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return conns[0], conns[1]
+}
+
+// onLoop makes a socket of conn.
+func onLoop(l *Loop, conn net.Conn) *Socket { return Wrap(conn, &SocketOptions{Loop: l}) }
+
+// isPolled reports whether the loop itself serves s.
+func isPolled(s *Socket) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.tr.(*pollTransport)
+	return ok
+}
+
+// rounds does n round trips on a socket of its own, each of which takes a turn of the loop, and then
+// calls done on the loop.
+func rounds(t testing.TB, l *Loop, n int, done func()) {
+	here, there := unixPair(t)
+	go func() { _, _ = io.Copy(there, there) }()
+	s := onLoop(l, here)
+	s.On.Data(func(p []byte) {
+		if n--; n == 0 {
+			s.Destroy(nil)
+			done()
+			return
+		}
+		_, _ = s.Write(p)
+	})
+	_, _ = s.WriteString("x")
+}
+
+// few is how often a socket that has nothing to do may be served while others do many rounds.
+const (
+	few  = 5
+	many = 200
+)
