@@ -1,0 +1,365 @@
+package evnet
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A socket that is made while the loop looks does not get the events of the one whose place it takes:
+// it would take them for its own, and stop looking out for a reset.
+func TestNewSocketGetsNoOldEvents(t *testing.T) {
+	onPoll(t)
+	l := NewLoop()
+	oldConn, oldPeer := tcpPair(t)
+	conn, peer := tcpPair(t)
+	old := onLoop(l, oldConn)
+	old.Pause()
+	var s *Socket
+	l.Post(func() {
+		l.Post(func() { // old is watched by now
+			_ = oldPeer.SetLinger(0)
+			_ = oldPeer.Close()
+			n := l.ready.set.Wait() // as the loop does, while others do what follows
+			require.Equal(t, 1, n)
+			old.Destroy(nil)
+			s = onLoop(l, conn)
+			s.On.Error(func(error) {})
+			s.Pause()
+			s.begin()
+			l.mu.Lock()
+			l.ready.fill(n)
+			l.mu.Unlock()
+			rounds(t, l, few, func() {
+				_ = peer.SetLinger(0)
+				_ = peer.Close()
+			})
+		})
+	})
+	runs(t, l)
+	assert.ErrorIs(t, s.Err(), syscall.ECONNRESET)
+}
+
+// The places of sockets are used again.
+func TestPlacesAreUsedAgain(t *testing.T) {
+	onPoll(t)
+	l := NewLoop()
+	stay, _ := unixPair(t)
+	kept := onLoop(l, stay)
+	left := 100
+	var next func()
+	next = func() {
+		if left--; left > 0 {
+			rounds(t, l, 1, next)
+			return
+		}
+		assert.LessOrEqual(t, len(l.ready.sockets), few)
+		kept.Destroy(nil)
+	}
+	next()
+	runs(t, l)
+}
+
+// Sockets come and go from other goroutines while the loop sleeps, reads and writes.
+func TestDestroyFromElsewhere(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		const goroutines, each = 4, 500
+		l := NewLoop()
+		var busy sync.WaitGroup
+		for range goroutines {
+			l.Ref()
+			busy.Go(func() {
+				defer l.Unref()
+				for i := range each {
+					here, there := unixPair(t)
+					s := onLoop(l, here)
+					s.On.Error(func(error) {})
+					s.Pipe(s)
+					_, _ = s.WriteString("x")
+					switch i % 4 {
+					case 0: // at once
+					case 1:
+						_, _ = there.Write(make([]byte, 100))
+					case 2: // in the midst of it
+						_, _ = there.Write(make([]byte, 1000))
+						_, _ = io.ReadFull(there, make([]byte, 1+i))
+					case 3:
+						_, _ = s.Write(make([]byte, 1<<20))
+					}
+					s.Destroy(nil)
+					_ = there.Close()
+				}
+			})
+		}
+		runs(t, l)
+		busy.Wait()
+		assert.Nil(t, l.ready.set)
+	})
+}
+
+// A loop that sleeps without a kernel socket takes one up that another goroutine makes.
+func TestSocketForASleepingLoop(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for range 50 {
+			l := NewLoop()
+			l.Ref()
+			go func() {
+				defer l.Unref()
+				for asleep := false; !asleep; {
+					l.mu.Lock()
+					asleep = l.asleep == onChannel
+					l.mu.Unlock()
+				}
+				here, there := unixPair(t)
+				s := onLoop(l, here)
+				s.Pipe(s)
+				_, err := there.Write([]byte("echo"))
+				assert.NoError(t, err)
+				_, err = io.ReadFull(there, make([]byte, 4))
+				assert.NoError(t, err)
+				_ = there.Close()
+			}()
+			runs(t, l)
+		}
+	})
+}
+
+// Two loops pass on to each other what a client sends, until it comes back whole.
+func TestTwoLoopsPipe(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		one, two := NewLoop(), NewLoop()
+		inConn, in := tcpPair(t)
+		outConn, out := unixPair(t)
+		a := Wrap(inConn, &SocketOptions{Loop: one, AllowHalfOpen: true})
+		b := Wrap(outConn, &SocketOptions{Loop: two, AllowHalfOpen: true})
+		one.Do(func() { a.Pipe(b) })
+		two.Do(func() { b.Pipe(a) })
+		want := make([]byte, 8<<20)
+		for i := range want {
+			want[i] = byte(i * 7 / 3)
+		}
+		var got []byte
+		var busy sync.WaitGroup
+		busy.Go(func() { _, _ = in.Write(want); _ = in.CloseWrite() })
+		busy.Go(func() { _, _ = io.Copy(out, out); _ = out.CloseWrite() })
+		busy.Go(func() { got, _ = io.ReadAll(in) })
+		busy.Go(func() { runs(t, two) })
+		runs(t, one)
+		busy.Wait()
+		assert.True(t, bytes.Equal(want, got))
+	})
+}
+
+// A loop that a panic has stopped goes on with what was left when it is run again.
+func TestRunAgainAfterAPanic(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		before := pollers(t)
+		l := NewLoop()
+		var echoes []*net.UnixConn
+		for range 10 {
+			here, there := unixPair(t)
+			s := onLoop(l, here)
+			s.Pipe(s)
+			_, err := there.Write([]byte("left"))
+			require.NoError(t, err)
+			echoes = append(echoes, there)
+		}
+		for round := range 3 {
+			l.Post(func() { rounds(t, l, 2, func() { panic(round) }) })
+			assert.PanicsWithValue(t, round, func() { runs(t, l) })
+			for _, there := range echoes {
+				_, err := there.Write([]byte("more"))
+				require.NoError(t, err)
+			}
+		}
+		for _, there := range echoes {
+			require.NoError(t, there.CloseWrite())
+		}
+		runs(t, l)
+		for _, there := range echoes {
+			got, err := io.ReadAll(there)
+			require.NoError(t, err)
+			assert.Equal(t, "leftmoremoremore", string(got))
+		}
+		assert.Equal(t, before, pollers(t))
+	})
+}
+
+// Do serves kernel sockets of a loop that nobody runs.
+func TestDoWithoutRun(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		before := pollers(t)
+		l := NewLoop()
+		here, there := unixPair(t)
+		var s *Socket
+		l.Do(func() {
+			s = onLoop(l, here)
+			_, _ = s.WriteString("one ")
+			_, _ = s.WriteString("two")
+		})
+		got := make([]byte, 7)
+		_, err := io.ReadFull(there, got)
+		require.NoError(t, err)
+		assert.Equal(t, "one two", string(got))
+		l.Do(func() { s.Destroy(nil) })
+		_, err = there.Read(got)
+		assert.Equal(t, io.EOF, err)
+		assert.Equal(t, before, pollers(t))
+		runs(t, l)
+	})
+}
+
+// A conn that was given away works as any, with what was read and not delivered, and may be wrapped
+// again, on another loop.
+func TestDetachOfAPolledConn(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		l := NewLoop()
+		here, there := tcpPair(t)
+		s := onLoop(l, here)
+		var conn net.Conn
+		var rest []byte
+		_, err := there.Write([]byte("held "))
+		require.NoError(t, err)
+		var look func()
+		look = func() {
+			if s.ReadableLength() == 0 {
+				rounds(t, l, 1, look)
+				return
+			}
+			_, err := there.Write([]byte("not read"))
+			assert.NoError(t, err)
+			conn, rest, err = s.Detach()
+			assert.NoError(t, err)
+		}
+		look()
+		runs(t, l)
+		require.Same(t, net.Conn(here), conn)
+		require.Equal(t, "held ", string(rest))
+		got := make([]byte, 8)
+		_, err = io.ReadFull(conn, got)
+		require.NoError(t, err)
+		assert.Equal(t, "not read", string(got))
+
+		answered := make(chan error, 1)
+		go func() { // a Read and a Write that wait
+			_, err := io.ReadFull(there, make([]byte, 32<<20))
+			_, _ = there.Write([]byte("late"))
+			answered <- err
+		}()
+		_, err = conn.Write(make([]byte, 32<<20))
+		require.NoError(t, err)
+		require.NoError(t, <-answered)
+		_, err = io.ReadFull(conn, got[:4])
+		require.NoError(t, err)
+		assert.Equal(t, "late", string(got[:4]))
+		require.NoError(t, conn.SetReadDeadline(time.Unix(1, 0)))
+		_, err = conn.Read(got)
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, conn.SetReadDeadline(time.Time{}))
+
+		other := NewLoop()
+		again := onLoop(other, conn)
+		again.Pipe(again)
+		_, err = there.Write([]byte("again"))
+		require.NoError(t, err)
+		require.NoError(t, there.CloseWrite())
+		runs(t, other)
+		echo, err := io.ReadAll(there)
+		require.NoError(t, err)
+		assert.Equal(t, "again", string(echo))
+	})
+}
+
+// A duplicate of the descriptor that lives on does not keep the destroyed socket's events coming.
+func TestDuplicateOutlivesSocket(t *testing.T) {
+	onPoll(t)
+	l := NewLoop()
+	stay, _ := unixPair(t)
+	here, there := unixPair(t)
+	kept, s := onLoop(l, stay), onLoop(l, here)
+	for _, s := range []*Socket{kept, s} {
+		s.On.Data(func([]byte) {})
+	}
+	dup, err := here.File()
+	require.NoError(t, err)
+	defer dup.Close()
+	l.Post(func() {
+		l.Post(func() { // both are watched by now
+			s.Destroy(nil)
+			_, err := there.Write([]byte("x"))
+			assert.NoError(t, err)
+			assert.Zero(t, l.ready.set.Poll())
+			kept.Destroy(nil)
+		})
+	})
+	runs(t, l)
+}
+
+// Closing the conn behind the socket's back is at the caller's risk. What the socket does next fails
+// with net.ErrClosed, and it can be destroyed.
+func TestConnClosedBehindTheSocket(t *testing.T) {
+	for name, act := range map[string]func(s *Socket){
+		"write":   func(s *Socket) { _, _ = s.WriteString("x") },
+		"big":     func(s *Socket) { _, _ = s.Write(make([]byte, 1<<20)) },
+		"end":     func(s *Socket) { s.End() },
+		"pause":   func(s *Socket) { s.Pause(); rounds(t, s.Loop(), 3, func() { s.Resume(); s.End() }) },
+		"destroy": func(s *Socket) { s.Destroy(net.ErrClosed) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T) {
+				l := NewLoop()
+				here, _ := tcpPair(t)
+				s := onLoop(l, here)
+				s.On.Data(func([]byte) {})
+				var told error
+				s.On.Error(func(err error) { told = err })
+				rounds(t, l, 1, func() {
+					_ = s.Conn().Close()
+					act(s)
+				})
+				runs(t, l)
+				assert.ErrorIs(t, told, net.ErrClosed)
+			})
+		})
+	}
+}
+
+// A socket that serves itself by readiness heeds no deadline that was set on the conn.
+func TestDeadlineOnAPolledConn(t *testing.T) {
+	onPoll(t)
+	l := NewLoop()
+	here, there := tcpPair(t)
+	require.NoError(t, here.SetDeadline(time.Unix(1, 0)))
+	s := onLoop(l, here)
+	s.Pipe(s)
+	_, err := there.Write([]byte("x"))
+	require.NoError(t, err)
+	require.NoError(t, there.CloseWrite())
+	runs(t, l)
+	assert.NoError(t, s.Err())
+	got, err := io.ReadAll(there)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(got))
+}
+
+// pollers is how many epoll descriptors the process holds, that of Go itself included.
+func pollers(t testing.TB) int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	n := 0
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.Contains(to, "eventpoll") {
+			n++
+		}
+	}
+	return n
+}
