@@ -1,0 +1,3 @@
+package evnet
+
+const sysGetsockopt = 365 // package syscall still goes by socketcall

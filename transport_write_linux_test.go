@@ -1,0 +1,223 @@
+package evnet
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// arrived is whether something waits at the peer to be read.
+func arrived(t testing.TB, peer interface {
+	SyscallConn() (syscall.RawConn, error)
+}) bool {
+	raw, err := peer.SyscallConn()
+	require.NoError(t, err)
+	n, _, err := poll.NewCall().Peek(raw)
+	require.NoError(t, err)
+	return n > 0
+}
+
+// segments is how many segments with data the kernel has sent: without Nagle's algorithm each system
+// call is one, if it fits.
+func segments(t testing.TB, conn *net.TCPConn) uint32 {
+	const tcpDataSegsOut = 156 // in struct tcp_info
+	raw, err := conn.SyscallConn()
+	require.NoError(t, err)
+	var info [256]byte
+	size := uint32(len(info))
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		_, _, errno := syscall.Syscall6(sysGetsockopt, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		assert.Zero(t, errno)
+	}))
+	require.GreaterOrEqual(t, size, uint32(tcpDataSegsOut+4))
+	return binary.NativeEndian.Uint32(info[tcpDataSegsOut:])
+}
+
+// What one callback writes leaves together, when it has returned, and no later.
+func TestOneCallbackOneSystemCall(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for _, n := range []int{1, 2, 100} {
+			l := NewLoop()
+			here, there := tcpPair(t)
+			s := onLoop(l, here)
+			rounds(t, l, 1, func() {
+				before := segments(t, here)
+				for range n {
+					_, _ = s.WriteString("ping")
+				}
+				assert.False(t, arrived(t, there), "the callback is running")
+				l.Post(func() {
+					assert.True(t, arrived(t, there), "it has returned")
+					assert.EqualValues(t, 1, segments(t, here)-before)
+					s.Destroy(nil)
+				})
+			})
+			runs(t, l)
+			got, err := io.ReadAll(there)
+			require.NoError(t, err)
+			assert.Len(t, got, 4*n)
+		}
+	})
+}
+
+// A queue of many pieces of memory leaves whole and in order, as room comes.
+func TestQueueOfManyPieces(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		l := NewLoop()
+		here, there := unixPair(t)
+		s := Wrap(here, &SocketOptions{Loop: l, MaxWriteBuffer: -1, AllowHalfOpen: true})
+		want := make([]byte, 200*largeSegment+777)
+		for i := range want {
+			want[i] = byte(i >> 8 * 13)
+		}
+		var got []byte
+		l.Ref()
+		l.Post(func() {
+			for p := want; len(p) > 0; {
+				n := min(len(p), 1000)
+				_, _ = s.Write(p[:n])
+				p = p[n:]
+			}
+			s.mu.Lock()
+			assert.Greater(t, s.out.queue.len(), 64)
+			s.mu.Unlock()
+			s.End()
+			go func() {
+				defer l.Unref()
+				got, _ = io.ReadAll(there)
+				_ = there.Close()
+				s.Resume()
+			}()
+		})
+		runs(t, l)
+		assert.True(t, bytes.Equal(want, got))
+	})
+}
+
+// A write on another goroutine does not wait for a callback that is busy, and comes behind what that
+// has written.
+func TestWriteBesideABusyCallback(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		l := NewLoop()
+		here, there := tcpPair(t)
+		s := onLoop(l, here)
+		rounds(t, l, 1, func() {
+			_, _ = s.WriteString("before ")
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = s.WriteString("beside ")
+				got := make([]byte, 14)
+				_, err := io.ReadFull(there, got)
+				assert.NoError(t, err)
+				assert.Equal(t, "before beside ", string(got))
+			}()
+			<-done
+			_, _ = s.WriteString("behind")
+			assert.False(t, arrived(t, there))
+			s.End()
+		})
+		go func() { s.On.Data(func([]byte) {}) }()
+		l.Ref()
+		go func() {
+			defer l.Unref()
+			_ = there.CloseWrite()
+		}()
+		runs(t, l)
+		got, err := io.ReadAll(there)
+		require.NoError(t, err)
+		assert.Equal(t, "behind", string(got))
+	})
+}
+
+// A long write leaves at once, behind the short ones before it.
+func TestLongWriteLeavesAtOnce(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for _, size := range []int{largeSegment - 1, largeSegment, 100 << 10} {
+			l := NewLoop()
+			here, there := tcpPair(t)
+			s := onLoop(l, here)
+			long := bytes.Repeat([]byte("L"), size)
+			rounds(t, l, 1, func() {
+				_, _ = s.WriteString("one ")
+				_, _ = s.Write(long)
+				if size < largeSegment {
+					assert.False(t, arrived(t, there))
+				} else {
+					got := make([]byte, 4+size)
+					_, err := io.ReadFull(there, got)
+					assert.NoError(t, err)
+					assert.Equal(t, "one L", string(got[:5]))
+				}
+				_, _ = s.WriteString(" two")
+				l.Post(func() { s.Destroy(nil) })
+			})
+			runs(t, l)
+			got, err := io.ReadAll(there)
+			require.NoError(t, err)
+			assert.Equal(t, "L two", "L"+string(got[max(0, len(got)-4):]))
+		}
+	})
+}
+
+// Each of many writes that are made at once arrives whole and in one piece, also while the queue waits.
+func TestWritesFromManyGoroutines(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		const goroutines, each = 8, 300
+		l := NewLoop()
+		here, there := unixPair(t)
+		s := Wrap(here, &SocketOptions{Loop: l, MaxWriteBuffer: -1})
+		s.On.Data(func([]byte) {})
+		l.Ref()
+		var busy sync.WaitGroup
+		for g := range goroutines {
+			busy.Go(func() {
+				for i := range each {
+					p := bytes.Repeat([]byte{byte(g)}, 8+(i*i*37)%(i%10*3000+100)) // short and long
+					binary.BigEndian.PutUint32(p, uint32(len(p)))
+					binary.BigEndian.PutUint16(p[4:], uint16(i))
+					_, err := s.Write(p)
+					assert.NoError(t, err)
+				}
+			})
+		}
+		go func() { busy.Wait(); s.End(); l.Unref() }()
+		var next [goroutines]int
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			defer there.Close()
+			var head [8]byte
+			for {
+				if _, err := io.ReadFull(there, head[:]); err != nil {
+					assert.Equal(t, io.EOF, err)
+					return
+				}
+				g, i := head[7], int(binary.BigEndian.Uint16(head[4:]))
+				rest := make([]byte, binary.BigEndian.Uint32(head[:])-8)
+				_, err := io.ReadFull(there, rest)
+				if !assert.NoError(t, err) || !assert.Less(t, g, byte(goroutines)) || !assert.Equal(t, next[g], i) ||
+					!assert.Equal(t, len(rest), bytes.Count(rest, []byte{g})) {
+					return
+				}
+				next[g]++
+			}
+		}()
+		runs(t, l)
+		<-done
+		for _, n := range next {
+			assert.Equal(t, each, n)
+		}
+	})
+}
