@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"evnet/internal/poll"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -88,12 +90,10 @@ func refuse(t testing.TB, s *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tr := s.tr.(*pollTransport)
-	require.EqualValues(t, -1, tr.slot, "it is not watched yet")
-	r := &s.loop.ready
-	nobody := r.enter(s.loop, nil)
+	require.False(t, tr.there)
 	c := tr.caller()
 	defer tr.done(c)
-	require.NoError(t, c.Watch(tr.raw, r.set, false, int(nobody), 1<<31))
+	require.NoError(t, c.Watch(tr.raw, s.set.Loop.ready.set, false, 0, poll.Once))
 }
 
 // When the system refuses to watch a descriptor, goroutines go on with all that was there.

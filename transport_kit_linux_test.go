@@ -55,7 +55,7 @@ func runCounting(t testing.TB, l *Loop) map[*Socket]int {
 			return served
 		}
 		if next.sock != nil {
-			served[next.sock.s]++
+			served[next.sock]++
 		}
 		l.call(next)
 		l.flush()
@@ -106,7 +106,7 @@ func isPolled(s *Socket) bool {
 // calls done on the loop.
 func rounds(t testing.TB, l *Loop, n int, done func()) {
 	here, there := unixPair(t)
-	go func() { _, _ = io.Copy(there, there) }()
+	go func() { _, _ = io.Copy(there, there); _ = there.Close() }()
 	s := onLoop(l, here)
 	s.On.Data(func(p []byte) {
 		if n--; n == 0 {

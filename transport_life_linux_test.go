@@ -37,7 +37,7 @@ func TestNewSocketGetsNoOldEvents(t *testing.T) {
 			s.Pause()
 			s.begin()
 			l.mu.Lock()
-			l.ready.fill(n)
+			l.ready.fill(l, n)
 			l.mu.Unlock()
 			rounds(t, l, few, func() {
 				_ = peer.SetLinger(0)
@@ -62,7 +62,7 @@ func TestPlacesAreUsedAgain(t *testing.T) {
 			rounds(t, l, 1, next)
 			return
 		}
-		assert.LessOrEqual(t, len(l.ready.sockets), few)
+		assert.LessOrEqual(t, len(l.sockets.list), few)
 		kept.Destroy(nil)
 	}
 	next()

@@ -132,7 +132,10 @@ func TestBlockedPipeIsNotServed(t *testing.T) {
 				_, _ = fromPeer.Write(make([]byte, total))
 				var full func()
 				full = func() {
-					if !dst.NeedDrain() {
+					src.mu.Lock()
+					blocked := src.in.blocked > 0
+					src.mu.Unlock()
+					if !blocked {
 						rounds(t, l, 1, full)
 						return
 					}

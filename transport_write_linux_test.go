@@ -27,9 +27,9 @@ func arrived(t testing.TB, peer interface {
 	return n > 0
 }
 
-// segments is how many segments with data the kernel has sent: without Nagle's algorithm each system
+// sentSegments is how many segments with data the kernel has sent: without Nagle's algorithm each system
 // call is one, if it fits.
-func segments(t testing.TB, conn *net.TCPConn) uint32 {
+func sentSegments(t testing.TB, conn *net.TCPConn) uint32 {
 	const tcpDataSegsOut = 156 // in struct tcp_info
 	raw, err := conn.SyscallConn()
 	require.NoError(t, err)
@@ -55,14 +55,14 @@ func TestOneCallbackOneSystemCall(t *testing.T) {
 			here, there := tcpPair(t)
 			s := onLoop(l, here)
 			rounds(t, l, 1, func() {
-				before := segments(t, here)
+				before := sentSegments(t, here)
 				for range n {
 					_, _ = s.WriteString("ping")
 				}
 				assert.False(t, arrived(t, there), "the callback is running")
 				l.Post(func() {
 					assert.True(t, arrived(t, there), "it has returned")
-					assert.EqualValues(t, 1, segments(t, here)-before)
+					assert.EqualValues(t, 1, sentSegments(t, here)-before)
 					s.Destroy(nil)
 				})
 			})
