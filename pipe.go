@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"sync/atomic"
 )
 
 // pipe is one destination of one source.
@@ -14,6 +15,8 @@ type pipe struct {
 	dst   io.Writer
 	sock  *Socket // dst, when it is a socket
 	relay *relay  // that the pipe belongs to, nil if Pipe has made it
+
+	tubes atomic.Bool // sock takes them, as far as is known: it is a kernel socket too
 
 	blocked bool // dst needs to drain; guarded by src.mu
 }
@@ -164,7 +167,12 @@ func (l *pipe) failed(err error) {
 
 // checkRoom holds the source back while the destination needs to drain.
 func (l *pipe) checkRoom() {
-	if l.sock != nil && l.sock.NeedDrain() {
+	if l.sock == nil {
+		return
+	}
+	full, tubes := l.sock.room()
+	l.tubes.Store(tubes)
+	if full {
 		l.hold(l.sock.NeedDrain)
 	}
 }

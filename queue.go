@@ -169,7 +169,9 @@ func (o *outbound) take(limit int) (batch [][]byte, used []*[]byte) {
 			p = p[:limit]
 			o.off += limit
 		} else {
-			used = append(used, o.queue.pop())
+			if b := o.queue.pop(); b != &o.small {
+				used = append(used, b)
+			}
 			o.off = 0
 		}
 		batch = append(batch, p)

@@ -32,6 +32,9 @@ func (t *pollTransport) spliced() *pipe {
 func (t *pollTransport) splice(l *pipe) bool {
 	s := t.s
 	r := &s.set.Loop.ready
+	if !l.tubes.Load() {
+		return false
+	}
 	tube := r.tube(s.set.Loop)
 	if tube == nil {
 		t.bulk = false
@@ -73,7 +76,7 @@ func (t *pollTransport) splice(l *pipe) bool {
 }
 
 // writeTube is Write of what is in the tube, which belongs to the socket from then on. held says that
-// some of it has stayed there.
+// some of it has stayed there. Where it cannot be sent from there, now or ever, it is copied.
 func (s *Socket) writeTube(tube *poll.Tube) (held bool, err error) {
 	s.mu.Lock()
 	o := &s.out
@@ -94,12 +97,16 @@ func (s *Socket) writeTube(tube *poll.Tube) (held bool, err error) {
 		s.set.Loop.ready.keep(s.set.Loop, tube)
 		o.queued += len(p)
 		o.add(p)
+		if s.open() {
+			err = s.flushLocked()
+		}
 	} else {
 		o.queued, o.tube, o.deferAt = n, tube, o.accepted
-		if err := s.afterWriting(s.tr.tryWrite()); err != nil {
-			s.leave(err)
-			return false, nil // its events tell
-		}
+		err = s.afterWriting(s.tr.tryWrite())
+	}
+	if err != nil {
+		s.leave(err)
+		return false, nil // its events tell
 	}
 	held = o.tube != nil
 	o.tubed = o.tubed || held
@@ -108,6 +115,14 @@ func (s *Socket) writeTube(tube *poll.Tube) (held bool, err error) {
 	}
 	s.mu.Unlock()
 	return held, nil
+}
+
+// room is what the source of a Pipe asks: NeedDrain, and whether tubes are taken.
+func (s *Socket) room() (full, tubes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, tubes = s.tr.(*pollTransport)
+	return s.needsDrain(), tubes
 }
 
 // tubed reports whether a tube is still to be emptied.

@@ -264,6 +264,11 @@ func (s *Socket) writeFailed(err error) {
 func (s *Socket) NeedDrain() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.needsDrain()
+}
+
+// needsDrain is NeedDrain with s.mu held.
+func (s *Socket) needsDrain() bool {
 	return s.out.needDrain && !s.out.ending && !s.destroyed
 }
 
