@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"reflect"
+	"runtime"
 
 	"evnet/internal/race"
 )
@@ -24,6 +25,12 @@ func SharedUnchanged() bool {
 	}
 	return true
 }
+
+// Splices is whether kernel sockets are joined without copying here.
+var Splices = usePoll && runtime.GOOS == "linux"
+
+// Spliced is how many bytes were not copied so far.
+func Spliced() int64 { return spliced.Load() }
 
 // WaitsForChunk reports whether a goroutine is in a range over the chunks of s, waiting for the next.
 func WaitsForChunk(s *Socket) bool {

@@ -44,11 +44,14 @@ type outbound struct {
 
 // outbox is what a socket needs while something waits to be sent.
 type outbox struct {
-	queue  fifo[*[]byte] // segments
-	off    int           // of the first one, sent already
-	tube   *poll.Tube    // before the queue: what Pipe has passed on in the kernel
-	direct []byte        // behind the queue: what Write is sending without a copy, while it runs
-	small  []byte        // the first segment of a queue, if a small one will do
+	queue fifo[*[]byte] // segments
+	off   int           // of the first one, sent already
+
+	tube     *poll.Tube // before the queue: what Pipe has passed on in the kernel
+	tubeFrom *Loop      // whose it is
+
+	direct []byte // behind the queue: what Write is sending without a copy, while it runs
+	small  []byte // the first segment of a queue, if a small one will do
 
 	waiting  fifo[waiter]  // for bytes to be handed to the conn, in order
 	room     chan struct{} // closed when a goroutine in ReadFrom is to look again; nil if there is none
@@ -199,8 +202,8 @@ func (o *outbound) drop() {
 		// Its segments are not released: the writer may still hold a part of one.
 		o.queue, o.off, o.direct, o.corks = fifo[*[]byte]{}, 0, nil, 0
 		if o.tube != nil {
-			o.tube.Close()
-			o.tube = nil
+			o.tubeFrom.ready.discard(o.tubeFrom, o.tube)
+			o.tube, o.tubeFrom = nil, nil
 		}
 	}
 }

@@ -10,6 +10,7 @@ type readiness struct {
 	set   *poll.Poller // nil until it is needed, and when it is not any more
 	users int          // sockets that may still touch set
 	tubes []*poll.Tube // empty ones
+	lent  int          // the others
 
 	// Of the loop's owner alone.
 	batch []task

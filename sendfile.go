@@ -3,6 +3,7 @@ package evnet
 import (
 	"io"
 	"os"
+	"reflect"
 	"syscall"
 )
 
@@ -15,17 +16,21 @@ type fileSource struct {
 	limit *io.LimitedReader // nil: to its end
 }
 
-// asFile returns nil when r is not a regular file.
+// asFile returns nil when r is not a regular file. io.Copy hides a method of a file behind a type of
+// package os; a type of another package that embeds a file may have a Read of its own.
 func asFile(r io.Reader) *fileSource {
 	limit, _ := r.(*io.LimitedReader)
 	if limit != nil {
 		r = limit.R
 	}
-	file, ok := r.(*os.File)
-	if !ok || file == nil {
+	file, ok := r.(interface {
+		Stat() (os.FileInfo, error)
+		SyscallConn() (syscall.RawConn, error)
+	})
+	if of := reflect.TypeOf(r); !ok || of != reflect.TypeFor[*os.File]() && of.PkgPath() != "os" {
 		return nil
 	}
-	info, err := file.Stat()
+	info, err := file.Stat() // of a nil file, an error
 	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
@@ -67,6 +72,7 @@ func (s *Socket) sendFile(f *fileSource, epoch int32) (n int, ok bool) {
 		case n > 0:
 			s.out.accepted += int64(n)
 			s.out.sent += int64(n)
+			spliced.Add(int64(n))
 			s.out.completed(s)
 			if f.limit != nil {
 				f.limit.N -= int64(n)

@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"io"
+	"sync/atomic"
 	"syscall"
 
 	"evnet/internal/poll"
@@ -14,10 +15,14 @@ const (
 	bulk     = 16 << 10 // a chunk of this size, and tubes are used from the next one on
 	trickle  = 4 << 10  // a tube with less than this, and no longer
 	maxTubes = 16       // that a loop keeps for later
+	maxLent  = 128      // that it lends, of two descriptors each; beyond that is copied
 )
 
-// spliced returns the destination of what is to come, if that may go through a tube. s.mu is held.
-func (t *pollTransport) spliced() *pipe {
+// spliced is how many bytes have left without being copied, for tests.
+var spliced atomic.Int64
+
+// throughTube returns the destination of what is to come, if that may go through a tube. s.mu is held.
+func (t *pollTransport) throughTube() *pipe {
 	s := t.s
 	in := &s.in
 	if !t.bulk || t.once || len(in.pipes) != 1 || in.pipes[0].sock == nil || !in.wanted() || in.held() > 0 ||
@@ -61,9 +66,10 @@ func (t *pollTransport) splice(l *pipe) bool {
 	}
 	t.bulk = n >= trickle
 	s.in.bytes += int64(n)
+	spliced.Add(int64(n))
 	s.touch()
 	s.mu.Unlock()
-	held, err := l.sock.writeTube(tube)
+	held, err := l.sock.writeTube(s.set.Loop, tube)
 	if err != nil {
 		l.failed(err)
 		return true
@@ -77,13 +83,13 @@ func (t *pollTransport) splice(l *pipe) bool {
 
 // writeTube is Write of what is in the tube, which belongs to the socket from then on. held says that
 // some of it has stayed there. Where it cannot be sent from there, now or ever, it is copied.
-func (s *Socket) writeTube(tube *poll.Tube) (held bool, err error) {
+func (s *Socket) writeTube(from *Loop, tube *poll.Tube) (held bool, err error) {
 	s.mu.Lock()
 	o := &s.out
 	n := tube.Held()
 	if err := s.writeError(n); err != nil {
 		s.mu.Unlock()
-		tube.Close()
+		from.ready.discard(from, tube)
 		return false, err
 	}
 	if o.queued == 0 {
@@ -94,14 +100,14 @@ func (s *Socket) writeTube(tube *poll.Tube) (held bool, err error) {
 	o.own()
 	if !kernel || !s.open() || o.queued > 0 || !t.mayWrite() {
 		p := tube.Pour()
-		s.set.Loop.ready.keep(s.set.Loop, tube)
+		from.ready.keep(from, tube)
 		o.queued += len(p)
 		o.add(p)
 		if s.open() {
 			err = s.flushLocked()
 		}
 	} else {
-		o.queued, o.tube, o.deferAt = n, tube, o.accepted
+		o.queued, o.tube, o.tubeFrom, o.deferAt = n, tube, from, o.accepted
 		err = s.afterWriting(s.tr.tryWrite())
 	}
 	if err != nil {
@@ -141,21 +147,21 @@ func (t *pollTransport) writeTube(c *poll.Call) (moved bool, err error) {
 		o.took(t.s, n)
 	}
 	if o.tube.Held() == 0 {
-		t.s.set.Loop.ready.keep(t.s.set.Loop, o.tube)
-		o.tube = nil
+		o.tubeFrom.ready.keep(o.tubeFrom, o.tube)
+		o.tube, o.tubeFrom = nil, nil
 		o.completed(t.s)
 	}
 	return moved, err
 }
 
 // pour puts what is in the queue's tube before what is queued, for a transport that knows no tubes.
-func (o *outbound) pour(l *Loop) {
+func (o *outbound) pour() {
 	if o.tube == nil {
 		return
 	}
 	p := o.tube.Pour()
-	l.ready.keep(l, o.tube)
-	o.tube = nil
+	o.tubeFrom.ready.keep(o.tubeFrom, o.tube)
+	o.tube, o.tubeFrom = nil, nil
 	rest := o.queue
 	o.queue = fifo[*[]byte]{}
 	o.queue.push(&p)
@@ -168,6 +174,10 @@ func (o *outbound) pour(l *Loop) {
 func (r *readiness) tube(l *Loop) *poll.Tube {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.lent == maxLent {
+		return nil
+	}
+	r.lent++
 	if n := len(r.tubes); n > 0 {
 		tube := r.tubes[n-1]
 		r.tubes = r.tubes[:n-1]
@@ -175,15 +185,25 @@ func (r *readiness) tube(l *Loop) *poll.Tube {
 	}
 	tube, err := poll.NewTube()
 	if err != nil {
+		r.lent--
 		return nil
 	}
 	return tube
+}
+
+// discard takes a tube back with what is in it.
+func (r *readiness) discard(l *Loop, tube *poll.Tube) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.lent--
+	tube.Close()
 }
 
 // keep takes an empty tube back.
 func (r *readiness) keep(l *Loop, tube *poll.Tube) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	r.lent--
 	if !l.running || len(r.tubes) == maxTubes {
 		tube.Close()
 		return

@@ -105,7 +105,7 @@ func (t *pollTransport) watch(what poll.Events) {
 	want, writing := t.want, t.writing
 	l := t.s.set.Loop
 	l.ready.part(l)
-	t.s.out.pour(l)
+	t.s.out.pour()
 	other := newGoTransport(t.s, t.s.conn)
 	t.s.tr = other
 	other.setReading(want)
@@ -178,7 +178,7 @@ func (t *pollTransport) read() {
 	s := t.s
 	r := &s.set.Loop.ready
 	c := t.caller()
-	if l := t.spliced(); l != nil && t.splice(l) {
+	if l := t.throughTube(); l != nil && t.splice(l) {
 		return
 	}
 	if r.buf == nil {

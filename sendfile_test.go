@@ -1,0 +1,288 @@
+package evnet_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func fileOf(t testing.TB, p []byte) *os.File {
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, p, 0o600))
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+// sends lets a goroutine use a socket and gives what the peer got.
+func sends(t testing.TB, kind string, use func(l *evnet.Loop, s *evnet.Socket, peer net.Conn)) []byte {
+	l := evnet.NewLoop()
+	here, there := connKinds[kind](t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	s.Resume()
+	var got []byte
+	var work sync.WaitGroup
+	aside(l, func() {
+		use(l, s, there)
+		s.End()
+	})
+	work.Go(func() {
+		var err error
+		got, err = io.ReadAll(there)
+		assert.NoError(t, err)
+		_ = there.Close()
+	})
+	run(t, l)
+	work.Wait()
+	return got
+}
+
+// A file passes whole, from its offset on and no further than it may, by each way that io has of
+// giving it; its offset is behind what was sent, and so are the counters.
+func TestSendFile(t *testing.T) {
+	for _, kind := range []string{"tcp", "unix"} {
+		for _, size := range []int{0, 1, 64 << 10, 10 * megabyte} {
+			for name, way := range map[string]struct {
+				from, less int
+				copy       func(s *evnet.Socket, f *os.File, n int) (int64, error)
+			}{
+				"ReadFrom": {copy: func(s *evnet.Socket, f *os.File, _ int) (int64, error) { return s.ReadFrom(f) }},
+				"Copy":     {copy: func(s *evnet.Socket, f *os.File, _ int) (int64, error) { return io.Copy(s, f) }},
+				"offset":   {from: size / 3, copy: func(s *evnet.Socket, f *os.File, _ int) (int64, error) { return io.Copy(s, f) }},
+				"CopyN": {from: size / 3, less: size / 5, copy: func(s *evnet.Socket, f *os.File, n int) (int64, error) {
+					return io.CopyN(s, f, int64(n))
+				}},
+				"limit beyond": {copy: func(s *evnet.Socket, f *os.File, n int) (int64, error) {
+					r := &io.LimitedReader{R: f, N: int64(n) + 5}
+					sent, err := s.ReadFrom(r)
+					assert.EqualValues(t, 5, r.N)
+					return sent, err
+				}},
+			} {
+				t.Run(fmt.Sprint(kind, size, name), func(t *testing.T) {
+					want := random(size)
+					f := fileOf(t, want)
+					fds, before := descriptors(), evnet.Spliced()
+					want = want[way.from : size-way.less]
+					got := sends(t, kind, func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+						_, err := f.Seek(int64(way.from), io.SeekStart)
+						assert.NoError(t, err)
+						n, err := way.copy(s, f, len(want))
+						assert.NoError(t, err)
+						assert.EqualValues(t, len(want), n)
+						assert.EqualValues(t, len(want), s.BytesWritten())
+						at, err := f.Seek(0, io.SeekCurrent)
+						assert.NoError(t, err)
+						assert.EqualValues(t, size-way.less, at)
+					})
+					equalBytes(t, want, got)
+					spliced(t, before, len(want) > 0)
+					assert.Equal(t, fds, descriptors())
+				})
+			}
+		}
+	}
+}
+
+// counting embeds a file and has a Read of its own, which must not be passed by.
+type counting struct {
+	*os.File
+	n int
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.File.Read(p)
+	c.n += n
+	return n, err
+}
+
+// What is no plain file is read.
+func TestSendFileOnlyFiles(t *testing.T) {
+	want := random(300_000)
+	c := &counting{File: fileOf(t, want)}
+	before := evnet.Spliced()
+	equalBytes(t, want, sends(t, "tcp", func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+		n, err := s.ReadFrom(c)
+		assert.NoError(t, err)
+		assert.EqualValues(t, len(want), n)
+	}))
+	assert.Equal(t, len(want), c.n)
+
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	equalBytes(t, want, sends(t, "tcp", func(l *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+		var work sync.WaitGroup
+		work.Go(func() { _, _ = w.Write(want); _ = w.Close() })
+		_, err := s.ReadFrom(r)
+		assert.NoError(t, err)
+		work.Wait()
+	}))
+	if onLinux { // a file that looks empty, and that the kernel cannot splice
+		p, err := os.Open("/proc/self/status")
+		require.NoError(t, err)
+		defer p.Close()
+		assert.Contains(t, string(sends(t, "tcp", func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+			_, err := s.ReadFrom(p)
+			assert.NoError(t, err)
+		})), "VmPeak")
+	}
+	spliced(t, before, false)
+}
+
+// A directory fails with the error of its Read, and nothing hangs.
+func TestSendFileFails(t *testing.T) {
+	d, err := os.Open(t.TempDir())
+	require.NoError(t, err)
+	defer d.Close()
+	f := fileOf(t, random(1000))
+	require.NoError(t, f.Close())
+	assert.Empty(t, sends(t, "tcp", func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+		for _, r := range []io.Reader{d, f} {
+			n, err := s.ReadFrom(r)
+			assert.Zero(t, n)
+			var path *os.PathError
+			assert.ErrorAs(t, err, &path)
+		}
+	}))
+}
+
+// A file that is cut while it is sent ends there.
+func TestSendFileTruncated(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, make([]byte, 64*megabyte), 0o600))
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	l := evnet.NewLoop()
+	here, there := tcpConns(t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	s.Resume()
+	var sent int64
+	aside(l, func() {
+		sent, err = s.ReadFrom(f)
+		assert.NoError(t, err)
+		s.End()
+	})
+	got := 0
+	var work sync.WaitGroup
+	work.Go(func() {
+		p := make([]byte, megabyte)
+		_, _ = io.ReadFull(there, p) // it is under way
+		assert.NoError(t, os.Truncate(name, 0))
+		got = len(p)
+		n, err := io.Copy(io.Discard, there)
+		assert.NoError(t, err)
+		got += int(n)
+		_ = there.Close()
+	})
+	run(t, l)
+	work.Wait()
+	assert.EqualValues(t, sent, got)
+	assert.Less(t, got, 64*megabyte)
+}
+
+// What others write, on the loop and elsewhere, comes between chunks and never inside one.
+func TestSendFileMixed(t *testing.T) {
+	const chunk, size = 4096, 8 * megabyte
+	p := make([]byte, size)
+	for i := range p {
+		p[i] = 'f'
+	}
+	var others atomic.Int64
+	got := sends(t, "tcp", func(l *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+		stop := make(chan struct{})
+		var work sync.WaitGroup
+		work.Go(func() {
+			word := make([]byte, chunk)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				l.Do(func() {
+					if !s.NeedDrain() {
+						n, err := s.Write(word)
+						assert.NoError(t, err)
+						others.Add(int64(n))
+					}
+				})
+			}
+		})
+		n, err := s.ReadFrom(fileOf(t, p))
+		assert.NoError(t, err)
+		assert.EqualValues(t, size, n)
+		close(stop)
+		work.Wait()
+		s.Cork()
+		n, err = s.ReadFrom(io.LimitReader(fileOf(t, p), chunk)) // behind the cork
+		assert.NoError(t, err)
+		assert.EqualValues(t, chunk, n)
+		others.Add(-chunk)
+		s.Uncork()
+	})
+	assert.EqualValues(t, size+2*chunk, int64(len(got))-others.Load())
+	for _, words := range bytes.FieldsFunc(got, func(c rune) bool { return c == 'f' }) {
+		if len(words)%chunk != 0 {
+			t.Fatal("a write is torn")
+		}
+	}
+}
+
+// A socket that goes while ReadFrom waits for room ends it, with the cause, and leaves no descriptor.
+func TestSendFileSocketGoes(t *testing.T) {
+	for name, leave := range map[string]func(s *evnet.Socket, peer net.Conn){
+		"destroyed": func(s *evnet.Socket, _ net.Conn) { s.Destroy(boom("x")) },
+		"reset":     func(s *evnet.Socket, _ net.Conn) { s.Reset() },
+		"ended":     func(s *evnet.Socket, _ net.Conn) { s.End() },
+		"by peer":   func(_ *evnet.Socket, peer net.Conn) { _ = peer.(*net.TCPConn).SetLinger(0); _ = peer.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			f := fileOf(t, make([]byte, 64*megabyte))
+			fds := descriptors()
+			here, there := tcpConns(t)
+			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+			s.On.Error(func(error) {})
+			s.Resume()
+			aside(l, func() {
+				n, err := s.ReadFrom(f)
+				assert.Less(t, n, int64(64*megabyte))
+				switch name {
+				case "destroyed":
+					assert.ErrorIs(t, err, boom("x"))
+				case "ended":
+					assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
+				default:
+					assert.Error(t, err)
+				}
+				s.Destroy(nil)
+			})
+			var look func()
+			look = func() {
+				if s.BytesWritten() < megabyte { // the peer reads nothing: much cannot follow
+					l.AfterFunc(0, look)
+					return
+				}
+				leave(s, there)
+			}
+			look()
+			run(t, l)
+			_ = there.Close()
+			assert.Equal(t, fds, descriptors())
+		})
+	}
+}
