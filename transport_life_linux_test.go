@@ -159,6 +159,41 @@ func TestTwoLoopsPipe(t *testing.T) {
 	})
 }
 
+// Much at a time goes from a socket that the loop serves itself to one that goroutines serve, on the
+// same loop or another.
+func TestBulkToAnotherTransport(t *testing.T) {
+	onPoll(t)
+	for _, name := range []string{"same loop", "another loop"} {
+		t.Run(name, func(t *testing.T) {
+			l := NewLoop()
+			to := l
+			if name == "another loop" {
+				to = NewLoop()
+			}
+			inConn, in := unixPair(t)
+			outConn, out := net.Pipe()
+			src, dst := onLoop(l, inConn), onLoop(to, outConn)
+			require.True(t, isPolled(src))
+			require.False(t, isPolled(dst))
+			src.Pipe(dst)
+			want := make([]byte, 4<<20)
+			for i := range want {
+				want[i] = byte(i * 7 / 3)
+			}
+			var got []byte
+			var busy sync.WaitGroup
+			busy.Go(func() { _, _ = in.Write(want); _ = in.CloseWrite() })
+			busy.Go(func() { got, _ = io.ReadAll(out); _ = out.Close() })
+			if to != l {
+				busy.Go(func() { runs(t, to) })
+			}
+			runs(t, l)
+			busy.Wait()
+			assert.True(t, bytes.Equal(want, got))
+		})
+	}
+}
+
 // A loop that a panic has stopped goes on with what was left when it is run again.
 func TestRunAgainAfterAPanic(t *testing.T) {
 	onEach(t, func(t *testing.T) {
