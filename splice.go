@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"io"
 	"sync/atomic"
 	"syscall"
 
@@ -45,18 +44,15 @@ func (t *pollTransport) splice(l *pipe) bool {
 		t.bulk = false
 		return false
 	}
-	n, ended, err := r.call.Fill(t.raw, tube)
+	n, err := r.call.Fill(t.raw, tube)
 	if n == 0 {
 		r.keep(s.set.Loop, tube)
 		switch {
-		case ended:
-			err = io.EOF
 		case err == syscall.EINVAL:
 			t.bulk = false // not with this kind of socket
 			return false
 		case err == nil:
-			s.mu.Unlock()
-			return true
+			return false // the end, or an urgent byte, which looks like it: reading tells
 		}
 		if errno, ok := err.(syscall.Errno); ok {
 			err = readError(s.conn, errno)

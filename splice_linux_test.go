@@ -2,6 +2,7 @@ package evnet_test
 
 import (
 	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -128,4 +129,34 @@ func TestSpliceManyStuck(t *testing.T) {
 		_, _ = b.in.Close(), b.out.Close()
 	}
 	assert.LessOrEqual(t, descriptors(), fds)
+}
+
+// splice stops before an urgent byte as if nothing had come, though the socket stays readable: reading
+// goes past it.
+func TestSpliceUrgent(t *testing.T) {
+	l := evnet.NewLoop()
+	b := newBetween(t, l, l, connKinds["tcp"])
+	before := evnet.Spliced()
+	part := random(4 * megabyte)
+	evnet.Relay(b.src, b.dst, nil)
+	var work sync.WaitGroup
+	work.Go(func() {
+		_, err := b.in.Write(part)
+		assert.NoError(t, err)
+		raw, err := b.in.(*net.TCPConn).SyscallConn()
+		assert.NoError(t, err)
+		assert.NoError(t, raw.Control(func(fd uintptr) {
+			assert.NoError(t, syscall.Sendto(int(fd), []byte("u"), syscall.MSG_OOB, nil))
+		}))
+		b.feed(t, part)
+	})
+	work.Go(func() {
+		got, err := io.ReadAll(b.out)
+		assert.NoError(t, err)
+		equalBytes(t, append(part[:len(part):len(part)], part...), got)
+		_ = closeWrite(b.out)
+	})
+	run(t, l)
+	work.Wait()
+	spliced(t, before, true)
 }

@@ -57,8 +57,8 @@ func (*Tube) Held() int    { return 0 }
 func (*Tube) Close()       {}
 func (*Tube) Pour() []byte { return nil }
 
-func (*Call) Fill(syscall.RawConn, *Tube) (int, bool, error) { return 0, false, errors.ErrUnsupported }
-func (*Call) Drain(syscall.RawConn, *Tube) (int, error)      { return 0, errors.ErrUnsupported }
+func (*Call) Fill(syscall.RawConn, *Tube) (int, error)  { return 0, errors.ErrUnsupported }
+func (*Call) Drain(syscall.RawConn, *Tube) (int, error) { return 0, errors.ErrUnsupported }
 func (*Call) SendFile(syscall.RawConn, syscall.RawConn, int) (int, bool, error) {
 	return 0, false, errors.ErrUnsupported
 }

@@ -56,13 +56,13 @@ func (t *Tube) Pour() []byte {
 	return p
 }
 
-// Fill moves what there is to read into an empty tube. At the end it moves nothing and ended is true.
-func (c *Call) Fill(raw syscall.RawConn, t *Tube) (n int, ended bool, err error) {
+// Fill moves what there is to read into an empty tube: nothing at the end, and before an urgent byte.
+func (c *Call) Fill(raw syscall.RawConn, t *Tube) (n int, err error) {
 	c.tube = t
 	n, err = c.do(raw, fill)
 	c.tube = nil
 	t.held += n
-	return n, n == 0 && err == nil && c.errno == 0, err
+	return n, err
 }
 
 func fill(c *Call, fd uintptr) { c.splice(fd, uintptr(c.tube.w), tubeSize) }
