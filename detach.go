@@ -24,7 +24,7 @@ var (
 // event. Bytes are as they came, but for those that SetEncoding has decoded while they were held;
 // what the peer's end was is told by the conn again.
 //
-// In a callback it calls the reading goroutine back and waits for it; from any other goroutine it
+// In a callback it calls the reading goroutine back, if there is one, and waits for it; from any other goroutine it
 // also waits for the running callback. Each takes moments, and one second at most.
 //
 // It fails with an error that names the addresses, and then the socket goes on as before, nothing

@@ -190,9 +190,9 @@ func Connect(network, address string, onConnect func()) *Socket {
 // ErrNilArgument.
 //
 // A conn that has no CloseWrite method cannot be half open: End closes it whole, once everything
-// is written. A *net.TCPConn or *net.UnixConn is written to without blocking, any other by a
-// goroutine that lives while bytes are queued; one more goroutine reads. Node: new net.Socket with
-// the fd option.
+// is written. On Linux the loop itself reads and writes a *net.TCPConn or a stream *net.UnixConn, and
+// no other type: one that embeds such a conn may have methods of its own. Any other conn has a goroutine
+// that reads, and one that writes while bytes are queued. Node: new net.Socket with the fd option.
 func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	s := NewSocket(opts)
 	if conn == nil {

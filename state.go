@@ -110,7 +110,8 @@ func (s *Socket) Err() error {
 }
 
 // Conn is the connection itself, nil before there is one. Reading, writing or closing it behind
-// the socket's back, or setting a deadline, is at the caller's risk. Node has none.
+// the socket's back, or setting a deadline, is at the caller's risk; its descriptor may be looked at and
+// its options set. Node has none.
 func (s *Socket) Conn() net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
