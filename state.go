@@ -110,8 +110,9 @@ func (s *Socket) Err() error {
 }
 
 // Conn is the connection itself, nil before there is one. Reading, writing or closing it behind
-// the socket's back, or setting a deadline, is at the caller's risk; its descriptor may be looked at and
-// its options set. Node has none.
+// the socket's back, or setting a deadline, is at the caller's risk: where the loop itself serves the conn,
+// a deadline has no effect, and that it was closed is noticed at the next write or end. Its options may
+// be set. Node has none.
 func (s *Socket) Conn() net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()

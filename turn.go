@@ -91,7 +91,7 @@ func (l *Loop) next(ctx context.Context, serve bool) task {
 				return task{}
 			}
 		}
-		if l.idle() {
+		if l.idle() && (ctx.Err() == nil || l.stopping) { // it may have ended while l.mu was released
 			l.sleep()
 		}
 	}
@@ -103,6 +103,9 @@ func (l *Loop) pop() task {
 	for began := false; ; {
 		alone := began && !l.ready.any() && l.turn == 0 && l.closing.len() == 0
 		if l.ticks.len() > 0 && (l.ran < maxTicks || alone) {
+			if alone {
+				l.ran = 0 // the others had their turn
+			}
 			l.ran++
 			fn := l.ticks.pop()
 			l.ticking.Store(l.ticks.len() > 0)
