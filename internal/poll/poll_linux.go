@@ -53,6 +53,7 @@ type Poller struct {
 	look   func(fd uintptr) bool
 	state  atomic.Int32
 	n      int
+	last   int // events of the last time that there were any
 	skip   int // waits that are not to begin with spin
 	hits   int // times in a row that spin was not in vain
 	vain   int // times in a row that it was
@@ -92,7 +93,9 @@ func (p *Poller) Poll() int {
 	if errno != 0 { // EINTR: there will be another call
 		n = 0
 	}
-	p.n = int(n)
+	if p.n = int(n); p.n > 0 {
+		p.last = p.n
+	}
 	return p.n
 }
 
@@ -130,8 +133,8 @@ func (p *Poller) Park() { p.skip = 2 * maxHits }
 
 // spin looks for a moment, unless that was in vain lately. It reports whether there is anything to do.
 func (p *Poller) spin() bool {
-	if p.skip > 0 {
-		p.skip--
+	if p.skip > 0 || p.last > 1 { // several busy ones are served together after a while
+		p.skip = max(p.skip-1, 0)
 		return false
 	}
 	for began := time.Now(); time.Since(began) < maxSpin; {
