@@ -54,10 +54,7 @@ func (t *pollTransport) splice(l *pipe) bool {
 		case err == nil:
 			return false // the end, or an urgent byte, which looks like it: reading tells
 		}
-		if errno, ok := err.(syscall.Errno); ok {
-			err = readError(s.conn, errno)
-		}
-		s.received(t, nil, err)
+		s.received(t, nil, readError(s.conn, err))
 		return true
 	}
 	t.bulk = n >= trickle

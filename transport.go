@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 )
 
 const maxChunk = 64 << 10 // the most that one Data event holds, as in Node
@@ -101,10 +102,14 @@ func resetOnClose(conn net.Conn) {
 	}
 }
 
-// readError is what package net would have made of a failed system call.
+// readError is what package net would have made of a failed system call; any other error stays.
 func readError(conn net.Conn, err error) error {
+	errno, ok := err.(syscall.Errno)
+	if !ok {
+		return err
+	}
 	local, remote := conn.LocalAddr(), conn.RemoteAddr()
-	return &net.OpError{Op: "read", Net: network(remote), Source: local, Addr: remote, Err: os.NewSyscallError("read", err)}
+	return &net.OpError{Op: "read", Net: network(remote), Source: local, Addr: remote, Err: os.NewSyscallError("read", errno)}
 }
 
 // ends reports whether err, from reading, is the peer's end.

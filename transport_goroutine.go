@@ -111,9 +111,7 @@ func (t *goTransport) next() {
 		return
 	}
 	t.n, t.err = 0, t.raw.untilReset()
-	if errno, ok := t.err.(syscall.Errno); ok {
-		t.err = readError(t.conn, errno)
-	}
+	t.err = readError(t.conn, t.err)
 }
 
 // mayRead reports whether the reader is to go on.

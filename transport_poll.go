@@ -190,9 +190,7 @@ func (t *pollTransport) read() {
 	case ended:
 		err = io.EOF
 	case err != nil:
-		if errno, ok := err.(syscall.Errno); ok {
-			err = readError(t.s.conn, errno)
-		}
+		err = readError(s.conn, err)
 	case n == 0:
 		s.mu.Unlock()
 		return
@@ -215,10 +213,7 @@ func (t *pollTransport) unwanted(what poll.Events) {
 	}
 	if t.mayWatch() {
 		if _, _, err := t.caller().Peek(t.raw); err != nil {
-			if errno, ok := err.(syscall.Errno); ok {
-				err = readError(t.s.conn, errno)
-			}
-			s.received(t, nil, err)
+			s.received(t, nil, readError(s.conn, err))
 			return
 		}
 	}
