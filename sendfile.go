@@ -89,6 +89,10 @@ func (s *Socket) sendFile(f *fileSource, epoch int32) (n int, ok bool) {
 		if !t.writing {
 			t.startWriting()
 		}
+		if s.tr != transport(t) { // goroutines have taken over, which do not tell of room alone
+			s.mu.Unlock()
+			return 0, false
+		}
 		room := s.roomLocked()
 		s.mu.Unlock()
 		<-room
