@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"runtime"
 
+	"evnet/internal/poll"
 	"evnet/internal/race"
 )
 
@@ -27,7 +28,7 @@ func SharedUnchanged() bool {
 }
 
 // Splices is whether kernel sockets are joined without copying here.
-var Splices = usePoll && runtime.GOOS == "linux"
+var Splices = poll.Wanted && runtime.GOOS == "linux"
 
 // Spliced is how many bytes were not copied so far.
 func Spliced() int64 { return spliced.Load() }

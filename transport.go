@@ -66,10 +66,6 @@ func newTransport(s *Socket, conn net.Conn) transport {
 	return newGoTransport(s, conn)
 }
 
-// usePoll lets kernel sockets be served by readiness, where that is known. The environment has a
-// switch for those who want to compare.
-var usePoll = os.Getenv("EVNET_TRANSPORT") != "goroutine"
-
 type halfCloser interface{ CloseWrite() error }
 
 func halfCloses(conn net.Conn) bool {

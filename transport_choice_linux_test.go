@@ -63,7 +63,7 @@ func TestChoiceOfTransport(t *testing.T) {
 func TestSwitchInTheEnvironment(t *testing.T) {
 	const child = "EVNET_TEST_SWITCH"
 	if os.Getenv(child) != "" {
-		if usePoll {
+		if poll.Wanted {
 			os.Exit(10)
 		}
 		os.Exit(11)

@@ -9,25 +9,27 @@ import (
 	"testing"
 	"time"
 
+	"evnet/internal/poll"
+
 	"github.com/stretchr/testify/require"
 )
 
 // What the tests of the two transports need. They choose the transport themselves, whatever the
 // environment says.
 
-func useTransport(t testing.TB, poll bool) {
-	before := usePoll
-	usePoll = poll
-	t.Cleanup(func() { usePoll = before })
+func useTransport(t testing.TB, polled bool) {
+	before := poll.Wanted
+	poll.Wanted = polled
+	t.Cleanup(func() { poll.Wanted = before })
 }
 
 func onPoll(t testing.TB) { useTransport(t, true) }
 
 // onEach runs the test on each transport.
 func onEach(t *testing.T, fn func(t *testing.T)) {
-	for name, poll := range map[string]bool{"poll": true, "goroutine": false} {
+	for name, polled := range map[string]bool{"poll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
-			useTransport(t, poll)
+			useTransport(t, polled)
 			fn(t)
 		})
 	}

@@ -31,7 +31,7 @@ type pollTransport struct {
 
 // newPollTransport returns nil for a conn that is to be served otherwise. s.mu is held.
 func newPollTransport(s *Socket, conn net.Conn) transport {
-	if !usePoll {
+	if !poll.Wanted {
 		return nil
 	}
 	var raw syscall.RawConn

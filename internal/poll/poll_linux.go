@@ -1,4 +1,4 @@
-// Package poll waits for many sockets at once: a thin layer over epoll, eventfd and system calls that
+// Package poll waits for many sockets at once: a thin layer over epoll and system calls that
 // do not block. It knows nothing of sockets' lives, and takes no locks but those of Go's own
 // descriptors, through syscall.RawConn.
 package poll

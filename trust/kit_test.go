@@ -1,0 +1,142 @@
+// Package trust has the tests that try to break evnet: under load, with faults, and against hostile
+// peers. They see it as a program does, each on both ways of serving a socket.
+package trust
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"evnet"
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// long is for the runs that take minutes.
+var long = flag.Bool("long", false, "soak at full length")
+
+// roles are what this program does instead of its tests when a test starts it again: the peers that
+// have to be processes of their own.
+var roles = map[string]func(){}
+
+const roleVariable = "EVNET_TRUST_ROLE"
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(roleVariable); name != "" {
+		role, ok := roles[name]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "there is no role %q\n", name)
+			os.Exit(2)
+		}
+		role()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// play is the command that plays a role; vars are added to its environment.
+func play(role string, vars ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), roleVariable+"="+role), vars...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// patience bounds what should take milliseconds: only a hang takes longer.
+const patience = 60 * time.Second
+
+// onEach runs a test on each way of serving a kernel socket, and sees to it that nothing is left
+// behind: no goroutine and no descriptor.
+func onEach(t *testing.T, fn func(t *testing.T)) {
+	t.Helper()
+	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
+		t.Run(name, func(t *testing.T) {
+			use(t, wanted)
+			goroutines, open := goleak.IgnoreCurrent(), descriptors()
+			fn(t)
+			goleak.VerifyNone(t, goroutines)
+			require.LessOrEqual(t, descriptors(), open, "open descriptors")
+		})
+	}
+}
+
+// use chooses how kernel sockets are served, until the test ends.
+func use(t testing.TB, polled bool) {
+	before := poll.Wanted
+	poll.Wanted = polled
+	t.Cleanup(func() { poll.Wanted = before })
+}
+
+// descriptors is how many this process has open, 0 where that cannot be counted.
+func descriptors() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
+}
+
+// run runs the loop until nothing is open on it. One that never ends is a failure with every
+// goroutine's stack.
+func run(t testing.TB, l *evnet.Loop) {
+	t.Helper()
+	hung := bound(t, "Loop.Run does not return")
+	defer hung.Stop()
+	l.Run()
+}
+
+// bound panics, and so shows every goroutine's stack, unless it is stopped in time.
+func bound(t testing.TB, what string) *time.Timer {
+	debug.SetTraceback("all")
+	return time.AfterFunc(patience, func() { panic(t.Name() + ": " + what) })
+}
+
+// aside runs fn on a goroutine of its own, which keeps the loop going.
+func aside(l *evnet.Loop, fn func()) {
+	l.Ref()
+	go func() {
+		defer l.Unref()
+		fn()
+	}()
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// serve makes a server on l that listens on a free port of 127.0.0.1.
+func serve(t testing.TB, l *evnet.Loop, opts evnet.ServerOptions, onConnection func(*evnet.Socket)) (*evnet.Server, string) {
+	t.Helper()
+	if opts.Loops == nil {
+		opts.Loops = []*evnet.Loop{l}
+	}
+	if opts.Logger == nil {
+		opts.Logger = quiet
+	}
+	server := evnet.NewServer(&opts)
+	server.On.Connection(onConnection)
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	return server, server.Address().String()
+}
+
+// wrap makes a socket of conn on l.
+func wrap(l *evnet.Loop, conn net.Conn) *evnet.Socket {
+	return evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet})
+}
+
+// pair is a TCP connection of this process with itself. What is still open is closed when the test ends.
+func pair(t testing.TB) (here, there *net.TCPConn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	a, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = a.Close(), c.Close() })
+	return a.(*net.TCPConn), c.(*net.TCPConn)
+}
