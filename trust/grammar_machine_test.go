@@ -1,0 +1,373 @@
+package trust
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"pgregory.net/rapid"
+)
+
+// operation is something that a program does to a socket.
+type operation struct {
+	what  string
+	n     int
+	where string
+}
+
+var (
+	operations = []string{
+		"write", "write", "write", "write then", "write then", "write string", "read from", "cork", "uncork", "uncork",
+		"pause", "resume", "resume", "data", "data", "on read", "scan", "pipe", "no consumer", "end", "close", "destroy",
+		"destroy with an error", "reset", "time out", "no time out", "encoding", "unref and ref", "look", "half open",
+		"no delay", "connect",
+	}
+	finales = []string{"end", "end", "wait", "wait", "close", "destroy", "destroy with an error", "reset"}
+	places  = []string{"turn", "callback", "callback", "elsewhere"}
+)
+
+func drawOperation(of []string) *rapid.Generator[operation] {
+	sizes := rapid.OneOf(rapid.IntRange(0, 40), rapid.IntRange(0, 5000), rapid.IntRange(0, 300_000))
+	return rapid.Custom(func(t *rapid.T) operation {
+		return operation{rapid.SampledFrom(of).Draw(t, "what"), sizes.Draw(t, "n"), rapid.SampledFrom(places).Draw(t, "where")}
+	})
+}
+
+// machine plays a plan. Its fields belong to the loop, but for those of a connection.
+type machine struct {
+	t    testing.TB
+	l    *evnet.Loop
+	s    *evnet.Socket
+	plan *plan
+
+	conns    []*connection
+	opener   func() // of one connection after the other
+	cleanup  []func()
+	wait     int  // turns for which the next operation has waited for a callback
+	busy     bool // an operation is under way elsewhere
+	again    bool // to be connected once more
+	settling bool
+	reading  bool // ReadFrom is under way
+	consumer evnet.Listener
+	consumed bool
+	piped    bool // the consumer is a Pipe, which ends with the connection
+}
+
+// connection is what happened between one Connect and its Close.
+type connection struct {
+	events   string
+	local    string // this side's address
+	hadError bool
+	next     int // of the callbacks of writes
+
+	mu        sync.Mutex
+	got       []byte // delivered
+	dropped   bool   // something was thrown away for want of a consumer
+	accepted  int    // by Write
+	doneDue   int
+	doneWrong string
+
+	sent     int    // by the peer
+	received []byte // by the peer
+	peerRead bool   // ... to the end
+	cut      bool   // the peer has reset or closed before that
+}
+
+func (m *machine) conn() *connection { return m.conns[len(m.conns)-1] }
+
+// turn does at most one operation in each turn of the loop.
+func (m *machine) turn() {
+	if m.busy || len(m.plan.ops) > 0 && m.s.Closed() && !m.again {
+		m.plan.ops = nil
+	}
+	if len(m.plan.ops) == 0 {
+		if !m.settling && !m.busy {
+			m.settling = true
+			m.settle()
+		}
+		return
+	}
+	switch op := m.plan.ops[0]; {
+	case op.where == "elsewhere":
+		m.plan.ops = m.plan.ops[1:]
+		m.busy = true
+		aside(m.l, func() {
+			m.do(op)
+			m.l.Post(func() { m.busy = false; m.l.AfterFunc(0, m.turn) })
+		})
+		return
+	case op.where == "turn" || m.wait > 10:
+		m.next()
+	default:
+		m.wait++
+	}
+	m.l.AfterFunc(0, m.turn)
+}
+
+func (m *machine) next() {
+	op := m.plan.ops[0]
+	m.plan.ops, m.wait = m.plan.ops[1:], 0
+	m.do(op)
+}
+
+// inside is called in each callback.
+func (m *machine) inside() {
+	if !m.busy && len(m.plan.ops) > 0 && m.plan.ops[0].where == "callback" {
+		m.next()
+	}
+}
+
+// do does one operation, on the loop or elsewhere: no other is done meanwhile.
+func (m *machine) do(op operation) {
+	s := m.s
+	switch op.what {
+	case "write", "write then", "write string", "read from":
+		m.write(op)
+	case "cork":
+		s.Cork()
+	case "uncork":
+		s.Uncork()
+	case "pause":
+		s.Pause()
+	case "resume":
+		m.resume()
+	case "data", "on read", "scan", "pipe", "no consumer":
+		m.consume(op)
+	case "end":
+		s.End()
+	case "close":
+		_ = s.Close()
+	case "destroy":
+		s.Destroy(nil)
+	case "destroy with an error":
+		s.Destroy(errors.New("on purpose"))
+	case "reset":
+		s.Reset()
+	case "time out":
+		_ = s.SetTimeout(time.Duration(1 + op.n%3*100_000))
+	case "no time out":
+		_ = s.SetTimeout(0)
+	case "encoding":
+		_ = s.SetEncoding([]evnet.Encoding{evnet.UTF8, evnet.Latin1, evnet.ASCII}[op.n%3])
+	case "unref and ref":
+		s.Unref()
+		s.Ref()
+	case "half open":
+		s.SetAllowHalfOpen(op.n%2 == 0)
+	case "no delay":
+		_ = s.SetNoDelay(op.n%2 == 0)
+		_ = s.SetKeepAlive(op.n%2 == 1, time.Duration(op.n)*time.Second)
+	case "look":
+		_, _, _, _ = s.ReadyState(), s.LocalAddr(), s.BufferedAmount(), s.Err()
+		_, _, _, _ = s.NeedDrain(), s.Flowing(), s.ReadableLength(), s.ListenerCount(evnet.EventData)
+	}
+}
+
+func (m *machine) write(op operation) {
+	c := m.conn()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.reading || m.plan.echo {
+		return
+	}
+	p := pattern(outgoing, c.accepted, op.n)
+	took := func(n int, err error) {
+		if err == nil && n != len(p) || err != nil && n != 0 {
+			c.doneWrong = "the results of a write do not fit together"
+		}
+		c.accepted += n
+	}
+	switch op.what {
+	case "write":
+		took(m.s.Write(p))
+	case "write string":
+		took(m.s.WriteString(string(p)))
+	case "write then":
+		refused := m.s.Destroyed() || !m.s.Writable()
+		late, i := op.where == "elsewhere" || m.s.Closed(), c.doneDue+c.next
+		c.doneDue++
+		m.s.WriteThen(p, func(err error) { m.written(c, i, late, err) })
+		if !refused && m.s.BytesWritten() == int64(c.accepted+len(p)) {
+			c.accepted += len(p)
+		}
+	case "read from":
+		if op.where != "elsewhere" {
+			return // it would block
+		}
+		m.reading = true
+		m.l.Ref()
+		go func() {
+			defer m.l.Unref()
+			n, _ := m.s.ReadFrom(bytes.NewReader(p))
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.accepted += int(n)
+			m.reading = false
+		}()
+	}
+}
+
+// written is the callback of the i-th write that has one.
+func (m *machine) written(c *connection, i int, late bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i != c.next {
+		c.doneWrong = "the callbacks of writes are out of order"
+	}
+	if !late && (c != m.conn() || strings.HasSuffix(c.events, "z")) {
+		c.doneWrong = "a callback of a write has come after Close"
+	}
+	c.next++
+	c.doneDue--
+}
+
+func (m *machine) took(p []byte) {
+	c := m.conn()
+	if !strings.HasSuffix(c.events, "d") { // which would be long
+		c.events += "d"
+	}
+	c.mu.Lock()
+	c.got = append(c.got, p...)
+	c.mu.Unlock()
+	m.inside()
+}
+
+func (m *machine) Write(p []byte) (int, error) { m.took(p); return len(p), nil }
+
+// consume makes another the consumer.
+func (m *machine) consume(op operation) {
+	s := m.s
+	if m.plan.echo {
+		return
+	}
+	m.consumed, m.piped = op.what != "no consumer", op.what == "pipe"
+	m.consumer.Off()
+	_ = s.OnRead(nil)
+	_ = s.Scan(nil, 0, nil)
+	s.Unpipe(nil)
+	switch op.what {
+	case "data":
+		m.consumer = s.On.Data(m.took)
+	case "on read":
+		_ = s.OnRead(func(p []byte) bool {
+			m.took(p)
+			if len(p)%7 == 0 {
+				m.l.AfterFunc(0, m.resumeSoon)
+				return false
+			}
+			return true
+		})
+	case "scan":
+		n := 20 + op.n%4000
+		_ = s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
+			if len(data) < n && (!atEOF || len(data) == 0) {
+				return 0, nil, nil
+			}
+			k := min(n, len(data))
+			return k, data[:k], nil
+		}, 5000, m.took)
+	case "pipe":
+		s.Pipe(m)
+	}
+}
+
+// resumeSoon is resume once nothing is under way elsewhere.
+func (m *machine) resumeSoon() {
+	if m.busy {
+		m.l.AfterFunc(0, m.resumeSoon)
+		return
+	}
+	m.resume()
+}
+
+// resume notes that what comes is thrown away, if it is.
+func (m *machine) resume() {
+	if c := m.conn(); !m.consumed {
+		c.mu.Lock()
+		c.dropped = true
+		c.mu.Unlock()
+	}
+	m.s.Resume()
+}
+
+// settle brings the socket to its end.
+func (m *machine) settle() {
+	s := m.s
+	if !m.plan.echo && !m.consumed {
+		m.consume(operation{what: "data"})
+	}
+	s.Resume()
+	switch m.plan.finale {
+	case "wait":
+		for s.Corked() > 0 {
+			s.Uncork()
+		}
+		s.SetAllowHalfOpen(false)
+		if s.ReadableEnded() {
+			s.End()
+		}
+	default:
+		m.do(operation{what: m.plan.finale})
+	}
+}
+
+// closed is called in Close.
+func (m *machine) closed() {
+	if m.plan.connects--; m.plan.connects > 0 {
+		m.again = true
+		m.reconnect()
+	}
+}
+
+func (m *machine) reconnect() {
+	if m.busy || m.again && m.stillReading() {
+		m.l.AfterFunc(time.Millisecond, m.reconnect)
+		return
+	}
+	m.again = false
+	if m.piped {
+		m.consumed, m.piped = false, false
+	}
+	was := m.conn()
+	was.mu.Lock()
+	m.conns = append(m.conns, &connection{dropped: was.dropped})
+	was.mu.Unlock()
+	m.opener()
+	if m.settling {
+		m.settling = false
+		m.l.AfterFunc(0, m.turn)
+	}
+}
+
+func (m *machine) stillReading() bool {
+	c := m.conn()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return m.reading
+}
+
+// stop ends what the test itself has opened.
+func (m *machine) stop() {
+	for _, fn := range m.cleanup {
+		fn()
+	}
+}
+
+// tighten makes the kernel hold little of a conn, so that queues fill soon.
+func tighten(conn net.Conn) {
+	if c, ok := conn.(interface {
+		SetReadBuffer(int) error
+		SetWriteBuffer(int) error
+	}); ok {
+		_, _ = c.SetReadBuffer(128<<10), c.SetWriteBuffer(4096)
+	}
+}
+
+var _ io.Writer = (*machine)(nil)

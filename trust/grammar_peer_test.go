@@ -1,0 +1,355 @@
+package trust
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"evnet"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// plan is what happens in one run.
+type plan struct {
+	kind     string // how the socket comes to its conn
+	network  string
+	tight    bool
+	echo     bool
+	connects int
+	hosts    []string // what the name stands for; none: an address is connected to
+	options  evnet.SocketOptions
+	ops      []operation
+	finale   string
+
+	peer peerPlan
+}
+
+type peerPlan struct {
+	steps  []peerStep
+	reader string
+	finale string
+}
+
+type peerStep struct {
+	what string
+	n    int
+}
+
+func drawPlan(t *rapid.T) *plan {
+	of := func(label string, list ...string) string { return rapid.SampledFrom(list).Draw(t, label) }
+	p := &plan{
+		kind:    of("kind", "wrapped", "accepted", "connecting", "connecting"),
+		network: of("network", "tcp", "tcp", "unix", "pipe"),
+		tight:   rapid.Bool().Draw(t, "tight"),
+		echo:    rapid.IntRange(0, 4).Draw(t, "echo") == 0,
+		finale:  of("finale", finales...),
+	}
+	if p.network == "pipe" {
+		p.kind = "wrapped"
+	}
+	p.connects = 1
+	if p.kind == "connecting" && p.network == "tcp" {
+		p.connects = rapid.IntRange(1, 2).Draw(t, "connects")
+		if p.echo {
+			p.connects = 1
+		}
+		if rapid.Bool().Draw(t, "by name") {
+			p.hosts = rapid.SliceOfN(rapid.SampledFrom([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"}), 1, 4).Draw(t, "hosts")
+		}
+	}
+	p.options.AllowHalfOpen = rapid.Bool().Draw(t, "half open")
+	p.options.HighWaterMark = rapid.SampledFrom([]int{0, -1, 1, 1000}).Draw(t, "mark")
+	p.ops = rapid.SliceOfN(drawOperation(operations), 0, 20).Draw(t, "ops")
+	step := rapid.Custom(func(t *rapid.T) peerStep {
+		n := rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(1, 9000), rapid.IntRange(1, 200_000)).Draw(t, "n")
+		whats := []string{"write", "write", "write", "write", "write", "yield", "yield", "end", "reset", "close"}
+		return peerStep{rapid.SampledFrom(whats).Draw(t, "what"), n}
+	})
+	p.peer.steps = rapid.SliceOfN(step, 0, 8).Draw(t, "peer")
+	p.peer.reader = of("peer reads", "all", "all", "bits", "late")
+	p.peer.finale = of("peer's finale", "end", "end", "wait", "close", "reset")
+	if p.finale == "wait" && p.peer.finale == "wait" {
+		p.peer.finale = "end"
+	}
+	if p.echo { // and nothing else, so that it is known what must come back
+		if p.finale != "destroy" && p.finale != "reset" {
+			p.finale = "wait"
+		}
+		p.peer.finale = "end"
+		if p.peer.reader == "late" {
+			p.peer.reader = "bits" // else each would wait for the other to read
+		}
+		p.ops = slices.DeleteFunc(p.ops, func(op operation) bool { return op.what == "end" || op.what == "close" || op.what == "no consumer" })
+	}
+	return p
+}
+
+// LookupNetIP makes a plan the resolver of its name.
+func (p *plan) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	var ips []netip.Addr
+	for _, host := range p.hosts {
+		ips = append(ips, netip.MustParseAddr(host))
+	}
+	return ips, nil
+}
+
+// start makes the socket and its peer, and lets the operations begin.
+func (m *machine) start() {
+	p := m.plan
+	p.options.Loop, p.options.Logger = m.l, quiet
+	m.conns = []*connection{{}}
+	switch p.kind {
+	case "wrapped":
+		here, there := m.pair()
+		m.adopt(evnet.Wrap(here, &p.options))
+		m.peer(only(there, m.conns[0]))
+	case "accepted":
+		server := evnet.NewServer(&evnet.ServerOptions{
+			Loops: []*evnet.Loop{m.l}, Logger: quiet, AllowHalfOpen: p.options.AllowHalfOpen, HighWaterMark: p.options.HighWaterMark,
+		})
+		address := m.address()
+		require.NoError(m.t, server.Listen(p.network, address, nil))
+		server.Once.Connection(func(s *evnet.Socket) {
+			_ = server.Close(nil)
+			m.adopt(s)
+		})
+		c, err := net.Dial(p.network, server.Address().String())
+		require.NoError(m.t, err)
+		m.peer(only(c, m.conns[0]))
+	case "connecting":
+		m.connecting()
+	}
+}
+
+// connecting connects to a listener that stays, so that it can be done again.
+func (m *machine) connecting() {
+	p := m.plan
+	ln, err := net.Listen(p.network, m.address())
+	require.NoError(m.t, err)
+	m.cleanup = append([]func(){func() { _ = ln.Close() }}, m.cleanup...)
+	to := ln.Addr().String()
+	if p.hosts != nil {
+		host, port, _ := net.SplitHostPort(to)
+		for i := range p.hosts {
+			if p.hosts[i] == "127.0.0.1" {
+				p.hosts[i] = host
+			}
+		}
+		to, p.options.Resolver = net.JoinHostPort("name.test", port), p
+	}
+	m.s = evnet.NewSocket(&p.options)
+	m.s.On.Connect(func() {
+		m.conn().local = m.s.LocalAddr().String()
+		if p.tight {
+			tighten(m.s.Conn())
+		}
+	})
+	m.opener = func() { m.s.Connect(p.network, to) }
+	var mu sync.Mutex
+	heard := map[string]*connection{} // by the peer
+	m.peer(func() (net.Conn, *connection) {
+		c, err := ln.Accept()
+		if err != nil {
+			return nil, nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		h := &connection{}
+		heard[c.RemoteAddr().String()] = h
+		return c, h
+	})
+	m.cleanup = append(m.cleanup, func() {
+		for _, c := range m.conns {
+			if h := heard[c.local]; h != nil && strings.Contains(c.events, "c") { // else it was given up
+				c.sent, c.received, c.peerRead, c.cut = h.sent, h.received, h.peerRead, h.cut
+			}
+		}
+	})
+	m.adopt(m.s)
+	m.opener()
+}
+
+var listeners atomic.Int32
+
+func (m *machine) address() string {
+	if m.plan.network == "tcp" {
+		if runtime.GOOS != "linux" {
+			return "127.0.0.1:0"
+		}
+		// Each port of an address may be used but once in a minute.
+		n := listeners.Add(1)
+		return fmt.Sprintf("127.0.%d.%d:0", 1+n/250%250, 1+n%250)
+	}
+	dir, err := os.MkdirTemp("", "evnet")
+	require.NoError(m.t, err)
+	m.cleanup = append(m.cleanup, func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "s")
+}
+
+func (m *machine) pair() (here, there net.Conn) {
+	if m.plan.network == "pipe" {
+		return net.Pipe()
+	}
+	ln, err := net.Listen(m.plan.network, m.address())
+	require.NoError(m.t, err)
+	defer ln.Close()
+	there, err = net.Dial(m.plan.network, ln.Addr().String())
+	require.NoError(m.t, err)
+	here, err = ln.Accept()
+	require.NoError(m.t, err)
+	return here, there
+}
+
+func (m *machine) adopt(s *evnet.Socket) {
+	m.s = s
+	m.attend()
+	if conn := s.Conn(); conn != nil && m.plan.tight {
+		tighten(conn)
+	}
+	if m.plan.echo {
+		m.consumed = true
+		s.Pipe(s)
+		m.conn().dropped = true // nobody looks at it
+	}
+	m.l.AfterFunc(0, m.turn)
+}
+
+// peer plays the peer of each conn that next gives, until it gives none.
+func (m *machine) peer(next func() (net.Conn, *connection)) {
+	var done sync.WaitGroup
+	done.Go(func() {
+		for conn, c := next(); conn != nil; conn, c = next() {
+			done.Go(func() { m.plan.peer.play(conn, c, m.plan.tight) })
+		}
+	})
+	m.cleanup = append(m.cleanup, done.Wait)
+}
+
+// only gives one conn, once.
+func only(conn net.Conn, c *connection) func() (net.Conn, *connection) {
+	return func() (net.Conn, *connection) {
+		defer func() { conn = nil }()
+		return conn, c
+	}
+}
+
+// play is the peer's side of one connection.
+func (p *peerPlan) play(conn net.Conn, c *connection, tight bool) {
+	defer conn.Close()
+	if tight {
+		tighten(conn)
+	}
+	read := make(chan struct{})
+	start := make(chan struct{})
+	go func() {
+		defer close(read)
+		<-start
+		p.read(conn, c)
+	}()
+	begin := sync.OnceFunc(func() { close(start) })
+	if p.reader != "late" {
+		begin()
+	}
+	ended := p.write(conn, c)
+	begin()
+	switch finale := p.finale; {
+	case ended == "reset" || ended == "close":
+	case finale == "end":
+		endOf(conn)
+		<-read
+	case finale == "wait":
+		<-read
+	case finale == "reset":
+		resetOf(conn)
+	}
+	_ = conn.Close()
+	<-read
+}
+
+// write plays the steps, and reports which of them has ended the connection.
+func (p *peerPlan) write(conn net.Conn, c *connection) (ended string) {
+	sent := 0
+	for _, step := range p.steps {
+		switch step.what {
+		case "write":
+			if ended != "" {
+				continue
+			}
+			n, err := conn.Write(pattern(incoming, sent, step.n))
+			sent += n
+			c.mu.Lock()
+			c.sent = sent
+			c.mu.Unlock()
+			if err != nil {
+				return ended
+			}
+		case "yield":
+			for range step.n % 100 {
+				runtime.Gosched()
+			}
+		case "end":
+			if _, half := conn.(interface{ CloseWrite() error }); half {
+				endOf(conn)
+				ended = "end"
+			}
+		case "reset", "close":
+			if step.n%4 > 0 { // not too often
+				continue
+			}
+			c.mu.Lock()
+			c.cut = true
+			c.mu.Unlock()
+			if step.what == "reset" {
+				resetOf(conn)
+			}
+			_ = conn.Close()
+			return step.what
+		}
+	}
+	return ended
+}
+
+func (p *peerPlan) read(conn net.Conn, c *connection) {
+	buf := make([]byte, 64<<10)
+	if p.reader == "bits" {
+		buf = buf[:500]
+	}
+	for {
+		n, err := conn.Read(buf)
+		c.mu.Lock()
+		c.received = append(c.received, buf[:n]...)
+		c.peerRead = err == io.EOF
+		c.mu.Unlock()
+		if err != nil {
+			return
+		}
+		if p.reader == "bits" {
+			runtime.Gosched()
+		}
+	}
+}
+
+func endOf(conn net.Conn) {
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	} else {
+		_ = conn.Close()
+	}
+}
+
+func resetOf(conn net.Conn) {
+	if c, ok := conn.(*net.TCPConn); ok {
+		_ = c.SetLinger(0)
+	}
+}

@@ -1,0 +1,184 @@
+package trust
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"pgregory.net/rapid"
+)
+
+// Whatever a program does to a socket, in whatever callback or goroutine, and whatever its peer does,
+// the events keep their order, no byte is lost, doubled or moved, each callback of a write comes once
+// and in order, and Run returns with nothing left behind.
+func TestGrammar(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		seen := map[string]int{}
+		rapid.Check(t, func(rt *rapid.T) { playGrammar(t, rt, seen) })
+		for _, what := range slices.Sorted(maps.Keys(seen)) {
+			t.Logf("%6d connections with %s", seen[what], what)
+		}
+	})
+}
+
+// FuzzOperations is the same, from the bytes that a fuzzer mutates.
+func FuzzOperations(f *testing.F) {
+	f.Fuzz(rapid.MakeFuzz(func(rt *rapid.T) { playGrammar(f, rt, map[string]int{}) }))
+}
+
+// The events of a connection, a letter each.
+const letters = "lookup k, attempt a, connect c, ready r, data d, drain n, timeout t, end e, finish f, error x, close z"
+
+// A drain, and the end of this side, may come with what was written before the connection was made,
+// which leaves between Connect and Ready.
+var (
+	grammar   = regexp.MustCompile(`^t*k*[at]*(c[nft]*(r[dnteft]*)?)?x?z$`)
+	connected = regexp.MustCompile(`^[dnteft]*x?z$`) // already, when the socket was made
+	twice     = regexp.MustCompile(`e.*[de]|f.*f`)
+)
+
+// attend notes every event.
+func (m *machine) attend() {
+	note := func(letter string) func() {
+		return func() { m.conn().events += letter; m.inside() }
+	}
+	on := m.s.On
+	on.Lookup(func(evnet.Lookup) { note("k")() })
+	on.ConnectionAttempt(func(evnet.Attempt) { note("a")() })
+	on.ConnectionAttemptFailed(func(evnet.Attempt, error) { note("a")() })
+	on.ConnectionAttemptTimeout(func(evnet.Attempt) { note("a")() })
+	on.Connect(note("c"))
+	on.Ready(note("r"))
+	on.Drain(note("n"))
+	on.Timeout(note("t"))
+	on.End(note("e"))
+	on.Finish(note("f"))
+	on.Error(func(error) { note("x")() })
+	on.Close(func(hadError bool) {
+		m.conn().hadError = hadError
+		note("z")()
+		m.closed()
+	})
+}
+
+func playGrammar(t testing.TB, rt *rapid.T, seen map[string]int) {
+	m := &machine{l: evnet.NewLoop(), t: t, plan: drawPlan(rt)}
+	told := fmt.Sprintf("%+v", *m.plan)
+	m.start()
+	hung := time.AfterFunc(patience, func() {
+		panic(fmt.Sprintf("Run does not return\nplan %s\nleft %v, settling %v, busy %v, again %v\nevents %s\nstate %v, paused %v, queued %d",
+			told, m.plan.ops, m.settling, m.busy, m.again, m.conn().events, m.s.ReadyState(), m.s.Paused(), m.s.BufferedAmount()))
+	})
+	m.l.Run()
+	hung.Stop()
+	m.stop()
+	for i, c := range m.conns {
+		if why := c.wrong(m.plan); why != "" {
+			rt.Fatalf("connection %d: %s\nevents %s (%s)\nsent %d, got %d, accepted %d, received %d; error %v",
+				i, why, c.events, letters, c.sent, len(c.got), c.accepted, len(c.received), m.s.Err())
+		}
+		for _, what := range c.features() {
+			seen[what]++
+		}
+	}
+}
+
+// wrong says what of a connection is not as it must be.
+func (c *connection) wrong(p *plan) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count := func(letter string) int { return strings.Count(c.events, letter) }
+	sent, all := c.sent, c.accepted
+	if p.echo {
+		all = len(c.got)
+	}
+	switch {
+	case p.kind == "connecting" && !grammar.MatchString(c.events),
+		p.kind != "connecting" && !connected.MatchString(c.events), twice.MatchString(c.events):
+		return "the events are out of order"
+	case c.hadError != (count("x") == 1):
+		return "Close's argument"
+	case !c.dropped && !isPattern(c.got, incoming, 0):
+		return "what was delivered is not what was sent"
+	case len(c.got) > sent:
+		return "more was delivered than was sent"
+	case count("e") == 1 && !c.dropped && len(c.got) != sent:
+		return "End came, but not everything before it"
+	case c.doneWrong != "":
+		return c.doneWrong
+	case c.doneDue != 0:
+		return "a callback of a write has not run"
+	case !p.echo && !isPattern(c.received, outgoing, 0) || p.echo && !isPattern(c.received, incoming, 0):
+		return "the peer received what was not written"
+	case !p.echo && len(c.received) > all:
+		return "the peer received more than was written"
+	case c.whole() && !p.echo && len(c.received) != all:
+		return "the peer did not receive everything"
+	case c.whole() && p.echo && count("e") == 1 && !c.dropped && len(c.received) != sent:
+		return "not everything was sent back"
+	}
+	return ""
+}
+
+// whole reports whether the peer must have received everything: this side has finished and closed in
+// peace, and the peer has read to the end.
+func (c *connection) whole() bool {
+	return strings.Contains(c.events, "f") && !c.hadError && !c.cut && c.peerRead
+}
+
+// features are what a test must come across often to be worth its time.
+func (c *connection) features() []string {
+	var list []string
+	for letter, what := range map[string]string{"n": "drain", "t": "timeout", "e": "end", "f": "finish", "x": "error", "aa": "several attempts"} {
+		if strings.Contains(c.events, letter) {
+			list = append(list, what)
+		}
+	}
+	if strings.Contains(c.events, "e") && strings.Contains(c.events, "f") && !c.hadError {
+		list = append(list, "an end on both sides")
+	}
+	if !strings.Contains(c.events, "c") && strings.Contains(c.events, "k") {
+		list = append(list, "no success")
+	}
+	if len(c.got) > 100_000 || len(c.received) > 100_000 {
+		list = append(list, "much data")
+	}
+	if c.hadError && len(c.received) < c.accepted {
+		list = append(list, "an error that lost queued bytes")
+	}
+	return append(list, "anything")
+}
+
+// isPattern reports whether p is a piece of the endless text of that kind.
+func isPattern(p []byte, kind, from int) bool {
+	for i, b := range p {
+		if b != patternAt(kind, from+i) {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	incoming = 3
+	outgoing = 5
+)
+
+// patternAt is text, so that encodings leave it as it is, and repeats late.
+func patternAt(kind, i int) byte {
+	return "\nabcdefghijklmnopqrstuvwxyz "[(i*kind+i>>8*7+i>>16)%28]
+}
+
+func pattern(kind, from, n int) []byte {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = patternAt(kind, from+i)
+	}
+	return p
+}
