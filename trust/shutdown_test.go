@@ -316,7 +316,7 @@ func TestShutdownInAFlood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEach(t, func(t *testing.T) {
-				for range 5 {
+				for range 3 {
 					flood(t, end)
 				}
 			})
@@ -329,7 +329,7 @@ func flood(t *testing.T, end func(l *evnet.Loop, server *evnet.Server, stop cont
 	accepted := make(chan struct{})
 	n := 0
 	server, address := serve(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
-		if n++; n == 50 {
+		if n++; n == 30 {
 			close(accepted)
 		}
 		s.Resume()
