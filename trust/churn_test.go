@@ -222,6 +222,7 @@ func TestChurnOfServers(t *testing.T) {
 			require.NoError(t, server.Listen("tcp", "127.0.0.1:0", func() {
 				c, err := net.Dial("tcp", server.Address().String())
 				if assert.NoError(t, err) {
+					_ = c.(*net.TCPConn).SetLinger(0) // no port is kept by TIME_WAIT
 					_ = c.Close()
 				}
 				_ = server.Close(again)
