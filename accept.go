@@ -96,19 +96,24 @@ func (s *Server) assign(lis *listening, conn net.Conn) {
 
 // connection emits an accepted conn, or refuses it. It runs on the loop of the new socket.
 func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
+	taken := false
+	defer func() { // also when an address of a conn panics
+		if !taken {
+			_ = conn.Close()
+		}
+	}()
 	if s.opts.BlockList.blocksPeer(conn) {
-		_ = conn.Close()
 		return
 	}
 	s.mu.Lock()
 	if s.lis != lis {
 		s.mu.Unlock()
-		_ = conn.Close()
 		return
 	}
 	if s.max < 0 || s.max > 0 && s.count >= s.max {
 		s.mu.Unlock()
 		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
+		taken = true
 		_ = conn.Close()
 		if set.Loop == s.loop {
 			s.emitDrop(d)
@@ -124,11 +129,16 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	s.mu.Unlock()
 
 	c.mu.Lock()
+	if c.destroyed { // by CloseAllConnections, which could see it already
+		c.mu.Unlock()
+		return
+	}
 	open := c.hold()
 	c.adopt(conn)
 	if s.opts.PauseOnConnect {
 		c.in.mode = paused
 	}
+	taken = true
 	c.mu.Unlock()
 	if !open {
 		c.Destroy(nil)

@@ -97,7 +97,7 @@ func (d *dialing) next(slow *Attempt) {
 		d.s.mu.Unlock()
 	}
 	var conn net.Conn
-	d.supply(func() (err error) {
+	d.s.supply(func() (err error) {
 		conn, err = d.dialer().DialContext(d.ctx, a.Network, a.Address)
 		return err
 	}, func(err error) { d.tried(a, conn, err) })

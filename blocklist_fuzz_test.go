@@ -142,6 +142,45 @@ func FuzzBlockListRule(f *testing.F) {
 	})
 }
 
+// FuzzBlockListJSON checks that a document is either refused and changes nothing, or makes rules that are
+// written and read again as they are.
+func FuzzBlockListJSON(f *testing.F) {
+	for _, text := range []string{
+		`[]`, `null`, `["10.0.0.1"]`, `["Address: IPv4 1.2.3.4", "Subnet: IPv6 ::/0", "Range: IPv4 1.2.3.4-1.2.3.9"]`, `{}`, `[1]`, `[null]`, `[""]`,
+		`["1.2.3.4", "no rule"]`, `"1.2.3.4"`, `[["1.2.3.4"]]`, `["1.2.3.4"`, `["\u0031.2.3.4"]`, `["1.2.3.4","1.2.3.4"]`, ``,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list := &evnet.BlockList{}
+		if err := list.Add("192.0.2.7"); err != nil {
+			t.Fatal(err)
+		}
+		before := list.Rules()
+		for _, read := range []func() error{
+			func() error { return list.UnmarshalJSON(data) },
+			func() error { return json.Unmarshal(data, list) },
+		} {
+			if err := read(); err != nil {
+				if !slices.Equal(before, list.Rules()) {
+					t.Fatalf("%q is refused with %v, and makes %q", data, err, list.Rules())
+				}
+				continue
+			}
+			rules := list.Rules()
+			text, err := json.Marshal(list)
+			again := &evnet.BlockList{}
+			if err == nil {
+				err = json.Unmarshal(text, again)
+			}
+			if err != nil || !slices.Equal(rules, again.Rules()) || list.Len() != len(rules) {
+				t.Fatalf("%q makes %q, written %s, which makes %q: %v", data, rules, text, again.Rules(), err)
+			}
+			before = rules
+		}
+	})
+}
+
 // BenchmarkBlockListCheck asks for an address that is on the list and for one that is not.
 func BenchmarkBlockListCheck(b *testing.B) {
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }

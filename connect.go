@@ -239,7 +239,7 @@ func (d *dialing) lookup(host string) {
 		network += strconv.Itoa(d.family)
 	}
 	var ips []netip.Addr
-	d.supply(func() (err error) {
+	d.s.supply(func() (err error) {
 		ips, err = d.s.set.Resolver.LookupNetIP(d.ctx, network, host)
 		if err == nil && len(ips) == 0 {
 			err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// What the user has supplied for connecting, and what may be wrong with it.
+// What the user has supplied to be called off the loop, and what may be wrong with it.
 
 var errGoexit = errors.New("runtime.Goexit was called")
 
@@ -52,7 +52,7 @@ func (d *dialing) bind() error {
 	return nil
 }
 
-// dialer is the user's, whose Control may panic: package net would leave the descriptor open.
+// dialer is the user's, whose Control may not return: package net would leave the descriptor open.
 func (d *dialing) dialer() *net.Dialer {
 	dialer := *d.s.set.Dialer
 	dialer.LocalAddr = d.local
@@ -60,37 +60,41 @@ func (d *dialing) dialer() *net.Dialer {
 	if control == nil && controlContext == nil {
 		return &dialer
 	}
-	dialer.ControlContext = func(ctx context.Context, network, address string, raw syscall.RawConn) (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				err = &PanicError{Value: v, Stack: debug.Stack(), Socket: d.s}
+	dialer.ControlContext = func(ctx context.Context, network, address string, raw syscall.RawConn) error {
+		done := make(chan error, 1)
+		go d.s.contain(func() error { // on a goroutine of its own: package net must outlive a runtime.Goexit too
+			if controlContext != nil {
+				return controlContext(ctx, network, address, raw)
 			}
-		}()
-		if controlContext != nil {
-			return controlContext(ctx, network, address, raw)
-		}
-		return control(network, address, raw)
+			return control(network, address, raw)
+		}, func(err error) { done <- err })
+		return <-done
 	}
 	return &dialer
 }
 
-// supply runs what the user has supplied on a goroutine of its own, then told on the loop. Nobody
-// could contain a panic there, or hear of a runtime.Goexit.
-func (d *dialing) supply(fn func() error, told func(error)) {
-	d.s.set.Loop.spawn(func() {
-		var err error
-		returned := false
-		defer func() {
-			if !returned {
-				v := recover()
-				if v == nil {
-					v = errGoexit
-				}
-				err = &PanicError{Value: v, Stack: debug.Stack(), Socket: d.s}
-			}
-			d.s.set.Loop.event(func() { told(err) })
-		}()
-		err = fn()
-		returned = true
+// supply runs what the user has supplied on a goroutine of its own, then told on the loop.
+func (s *Socket) supply(fn func() error, told func(error)) {
+	s.set.Loop.spawn(func() {
+		s.contain(fn, func(err error) { s.set.Loop.event(func() { told(err) }) })
 	})
+}
+
+// contain runs fn, then told, whatever becomes of fn: nobody else could contain a panic on this
+// goroutine, or hear of a runtime.Goexit.
+func (s *Socket) contain(fn func() error, told func(error)) {
+	var err error
+	returned := false
+	defer func() {
+		if !returned {
+			v := recover()
+			if v == nil {
+				v = errGoexit
+			}
+			err = &PanicError{Value: v, Stack: debug.Stack(), Socket: s}
+		}
+		told(err)
+	}()
+	err = fn()
+	returned = true
 }

@@ -32,10 +32,11 @@ func (l *Loop) haltAll() {
 	}
 	l.sockets.each(func(s *Socket) { open = append(open, s) })
 	l.mu.Unlock()
+	defer l.mu.Lock()
 	for _, h := range open {
-		h.halt()
+		l.call(task{fn: h.halt}) // it may come to a Logger, which may panic
 	}
-	l.mu.Lock()
+	l.flush()
 }
 
 // opened is how many handles and sockets are open. l.mu is held.

@@ -270,15 +270,16 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	s.mu.Unlock()
 	lis.unwatch()
 	close(lis.closed)
-	if err := lis.ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", lis.ln.Addr())
-	}
+	err := lis.ln.Close()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.lis == nil {
 		s.leaveLoops(1, len(s.settings)) // the first waits for Close
 	}
 	s.closeIfDone()
+	s.mu.Unlock()
+	if err != nil && !errors.Is(err, net.ErrClosed) { // last, for the Logger may panic
+		s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", lis.ln.Addr())
+	}
 	return nil
 }
 

@@ -158,10 +158,8 @@ func (s *Socket) begin() {
 	switch {
 	case destroyed:
 	case shaking:
-		s.set.Loop.spawn(func() {
-			err := conn.(handshaker).HandshakeContext(context.Background())
-			s.set.Loop.event(func() { s.handshaken(tr, err) })
-		})
+		s.supply(func() error { return conn.(handshaker).HandshakeContext(context.Background()) },
+			func(err error) { s.handshaken(tr, err) })
 	default:
 		s.mu.Lock()
 		s.in.started = true

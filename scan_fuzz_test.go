@@ -1,0 +1,146 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"evnet"
+)
+
+// cut is a conn that gives data in pieces of the sizes in cuts, over and over.
+type cut struct {
+	net.Conn
+	data, cuts []byte
+	at         int
+}
+
+func (c *cut) Read(p []byte) (int, error) {
+	if len(c.data) == 0 {
+		return 0, io.EOF
+	}
+	n := len(c.data)
+	if len(c.cuts) > 0 {
+		n = int(c.cuts[c.at%len(c.cuts)])%97 + 1
+		c.at++
+	}
+	n = copy(p, c.data[:min(n, len(c.data))])
+	c.data = c.data[n:]
+	return n, nil
+}
+
+func (c *cut) Write(p []byte) (int, error)     { return len(p), nil }
+func (c *cut) Close() error                    { return nil }
+func (c *cut) LocalAddr() net.Addr             { return nil }
+func (c *cut) RemoteAddr() net.Addr            { return nil }
+func (c *cut) SetReadDeadline(time.Time) error { return nil }
+
+// shortFrames are messages with their length, one byte, in front; 255 is an error.
+func shortFrames(data []byte, _ bool) (int, []byte, error) {
+	switch {
+	case len(data) == 0:
+		return 0, nil, nil
+	case data[0] == 255:
+		return 0, nil, errFrame
+	case len(data) <= int(data[0]):
+		return 0, nil, nil
+	}
+	return 1 + int(data[0]), data[1 : 1+int(data[0])], nil
+}
+
+var errFrame = errors.New("no frame has that length")
+
+// upTo finds lines, of which one that has a zero byte is the last token, up to that.
+func upTo(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexAny(data, "\x00\n"); i >= 0 && data[i] == 0 {
+		return i, data[:i], bufio.ErrFinalToken
+	}
+	return bufio.ScanLines(data, atEOF)
+}
+
+var fuzzedSplits = []bufio.SplitFunc{bufio.ScanLines, bufio.ScanWords, bufio.ScanRunes, bufio.ScanBytes, shortFrames, upTo}
+
+const fuzzedMax = 300
+
+// scanAll gives the tokens of data, cut so, what a final token has left, and the error. Two bits of act
+// at a time say what the callback does after a token: pause for a turn, or begin Scan anew.
+func scanAll(t *testing.T, split bufio.SplitFunc, data, cuts []byte, act uint64) (tokens []string, rest []byte, cause error) {
+	l := evnet.NewLoop()
+	s := evnet.Wrap(&cut{data: data, cuts: cuts}, &evnet.SocketOptions{Loop: l})
+	var fn func([]byte)
+	fn = func(token []byte) {
+		tokens = append(tokens, string(token))
+		l.Post(func() { s.On.Data(func(p []byte) { rest = append(rest, p...) }) }) // refused as long as Scan goes on
+		switch act & 3 {
+		case 1:
+			s.Pause()
+			l.Post(s.Resume)
+		case 2:
+			_ = s.Scan(split, fuzzedMax, fn)
+		case 3:
+			s.Pause()
+			_ = s.Scan(split, fuzzedMax, fn)
+			l.AfterFunc(0, s.Resume)
+		}
+		act >>= 2
+	}
+	if err := s.Scan(split, fuzzedMax, fn); err != nil {
+		t.Fatal(err)
+	}
+	s.On.Error(func(err error) { cause = err })
+	l.Run()
+	return tokens, rest, cause
+}
+
+// reason is the sentinel behind an error of Scan.
+func reason(err error) error {
+	for _, sentinel := range []error{bufio.ErrTooLong, io.ErrUnexpectedEOF, io.ErrNoProgress, errFrame} {
+		if errors.Is(err, sentinel) {
+			return sentinel
+		}
+	}
+	return err
+}
+
+// FuzzScan checks that the tokens of a stream, what is left and the error depend neither on how the
+// stream is cut nor on what the callback does, and that bufio.Scanner finds the same tokens.
+func FuzzScan(f *testing.F) {
+	for i := range fuzzedSplits {
+		n := byte(i)
+		f.Add(n, []byte("one two\nthree\r\n\r\nfour"), []byte{0}, uint64(0))
+		f.Add(n, []byte("a\xc3\xa9\xff \xe2\x82\xac\x00b\n\x00c"), []byte{0, 1}, uint64(0x1b1b1b))
+		f.Add(n, append([]byte{3, 'a', 'b', 'c', 0, 2, 'd'}, 'e', 255), []byte{2}, uint64(0x39))
+		f.Add(n, bytes.Repeat([]byte("long "), 100), []byte{96, 3}, uint64(1))
+		f.Add(n, bytes.Repeat([]byte("x"), 301), []byte{60}, uint64(0))
+		f.Add(n, []byte{}, []byte{}, uint64(0))
+	}
+	f.Fuzz(func(t *testing.T, n byte, data, cuts []byte, act uint64) {
+		split := fuzzedSplits[int(n)%len(fuzzedSplits)]
+		whole, rest, err := scanAll(t, split, data, nil, 0)
+		if bytes.IndexByte(data, 0) >= 0 {
+			act &= 0x5555555555555555 // another Scan would go on behind the final token
+		}
+		tokens, left, cutErr := scanAll(t, split, data, cuts, act)
+		if !slices.Equal(whole, tokens) || !bytes.Equal(rest, left) || reason(err) != reason(cutErr) {
+			t.Fatalf("%q\nwhole: %q, %q, %v\nin pieces: %q, %q, %v", data, whole, rest, err, tokens, left, cutErr)
+		}
+		if err != nil {
+			return // a Scanner has other limits
+		}
+		scanner := bufio.NewScanner(bytes.NewReader(data))
+		scanner.Buffer(nil, len(data)+fuzzedMax)
+		scanner.Split(split)
+		var want []string
+		for scanner.Scan() {
+			want = append(want, scanner.Text())
+		}
+		if !slices.Equal(want, whole) {
+			t.Fatalf("%q: bufio.Scanner finds %q, Scan %q", data, want, whole)
+		}
+	})
+}
