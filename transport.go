@@ -10,7 +10,10 @@ import (
 
 const maxChunk = 64 << 10 // the most that one Data event holds, as in Node
 
-var errInvalidRead = errors.New("evnet: the conn's Read has returned an impossible count")
+var (
+	errInvalidRead  = errors.New("evnet: the conn's Read has returned an impossible count")
+	errInvalidWrite = errors.New("evnet: the conn's Write has returned an impossible count")
+)
 
 // transport moves the bytes of one conn without ever blocking the loop. It knows nothing of events:
 // it calls the socket's received, and progressed when the queue has moved. There are two: a

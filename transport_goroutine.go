@@ -39,6 +39,8 @@ type goTransport struct {
 	recalled    bool          // Detach waits for the reader, or is about to go on: no other is started
 	broken      error         // why writing failed, while the reader is asked whether it knows better
 	parting     chan struct{} // closed when the reader is out of Read; nil unless Detach waits for that
+	setting     chan struct{} // closed when the read deadline is set; nil while nobody is at it
+	deaf        error         // why the reader could not be called back
 
 	// Handed from the reader to the loop and back.
 	buf []byte
@@ -60,7 +62,7 @@ func (t *goTransport) setReading(want bool) {
 	case !t.reading:
 		if want || t.mayWatch() {
 			t.reading = true
-			t.s.set.Loop.spawn(t.read)
+			t.s.set.Loop.spawn(func() { t.s.contain(t.read, t.readerGone) })
 		}
 	case t.waiting || t.interrupted:
 	case t.watching && (want || !t.mayWatch()), !t.watching && !want:
@@ -77,27 +79,42 @@ func (t *goTransport) mayWatch() bool {
 }
 
 // read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
-func (t *goTransport) read() {
+func (t *goTransport) read() error {
+	var vain, failed tries
 	for t.mayRead() {
 		t.next()
-		if t.n > len(t.buf) {
+		if t.n > len(t.buf) || t.n < 0 {
 			t.n, t.err = 0, errInvalidRead
 		}
-		if t.n = max(t.n, 0); timedOut(t.err) && t.paused() {
+		if timedOut(t.err) && t.paused() {
+			t.err = nil // called back
+		} else if passes(t.err) && failed.again(maxFailures) {
 			t.err = nil
+		} else if t.n == 0 && t.err == nil && !t.watching { // io.Reader's discouraged but allowed answer
+			vain.again(forEver)
 		}
 		if t.n == 0 && t.err == nil {
-			continue // called back; or io.Reader's discouraged but allowed answer
+			continue
 		}
+		vain, failed = 0, 0
 		t.handOver()
 		<-t.ack
 		if t.err != nil {
 			t.leave()
-			return
+			return nil
 		}
 		if t.n == len(t.buf) && len(t.buf) < maxChunk {
 			t.buf = make([]byte, min(4*len(t.buf), maxChunk))
 		}
+	}
+	return nil
+}
+
+// readerGone is told that the reader has ended: err is not nil if a method of the conn has not returned.
+func (t *goTransport) readerGone(err error) {
+	if err != nil {
+		t.n, t.err = 0, err
+		t.handOver()
 	}
 }
 
@@ -116,24 +133,56 @@ func (t *goTransport) next() {
 
 // mayRead reports whether the reader is to go on.
 func (t *goTransport) mayRead() bool {
+	for {
+		goOn, first := t.decide()
+		if first == nil {
+			return goOn
+		}
+		first()
+	}
+}
+
+// decide is mayRead, or what is to be done first, without the lock: the conn may hold one of its own.
+func (t *goTransport) decide() (goOn bool, first func()) {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	t.waiting, t.watching = false, false
-	if t.broken != nil {
+	switch set := t.setting; {
+	case t.broken != nil:
 		t.interrupt()
-		return true
-	}
-	if !t.want && !t.mayWatch() || t.gone || t.parting != nil {
+		return true, nil
+	case !t.want && !t.mayWatch() || t.gone || t.parting != nil:
 		t.want, t.reading = false, false
 		t.outOfRead()
-		return false
-	}
-	if t.interrupted {
-		t.interrupted = false
+		return false, nil
+	case set != nil:
+		return true, func() { <-set }
+	case t.interrupted:
+		if t.interrupted = false; t.raw == nil {
+			return true, t.setDeadline(time.Time{}, nil)
+		}
 		_ = t.conn.SetReadDeadline(time.Time{})
 	}
 	t.watching = !t.want
-	return true
+	return true, nil
+}
+
+// setDeadline returns what sets the read deadline; until that has returned nobody else sets it. failed,
+// which may be nil, is called with s.mu held. s.mu is held.
+func (t *goTransport) setDeadline(d time.Time, failed func(error)) func() {
+	set := make(chan struct{})
+	t.setting = set
+	return func() {
+		t.s.contain(func() error { return t.conn.SetReadDeadline(d) }, func(err error) {
+			t.s.mu.Lock()
+			defer t.s.mu.Unlock()
+			t.setting = nil
+			close(set)
+			if err != nil && failed != nil {
+				failed(err)
+			}
+		})
+	}
 }
 
 // handOver lets the loop take the chunk up.
@@ -156,27 +205,34 @@ func (t *goTransport) outOfRead() {
 // recall brings the reader back from Read: it has left then, or has a chunk for the loop. It runs on
 // the loop. s.mu is held, and released meanwhile.
 func (t *goTransport) recall() error {
-	if !t.reading || t.waiting || t.full {
-		return nil
-	}
-	t.interrupted = true
-	if err := t.conn.SetReadDeadline(time.Unix(1, 0)); err != nil && !errors.Is(err, io.ErrClosedPipe) {
-		return err // a net.Pipe that the peer has closed knows no deadline, and no waiting either
-	}
-	out := make(chan struct{})
-	t.parting, t.recalled = out, true
-	t.s.mu.Unlock()
 	timer := time.NewTimer(detachWait)
 	defer timer.Stop()
-	select {
-	case <-out:
-	case <-timer.C:
+	await := func(c chan struct{}) (came bool) {
+		t.recalled = true
+		t.s.mu.Unlock()
+		defer func() { t.s.mu.Lock(); t.recalled = false }()
+		select {
+		case <-c:
+			return true
+		case <-timer.C:
+			return false
+		}
 	}
-	t.s.mu.Lock()
-	t.recalled = false
-	if t.parting != nil {
+	if t.reading && !t.waiting && !t.full {
+		out := make(chan struct{})
+		t.parting, t.deaf = out, nil
+		t.interrupt()
+		came := await(out)
 		t.parting = nil
-		return errReaderStuck // when it does come back, it goes on as after Pause and Resume
+		if t.deaf != nil {
+			return t.deaf
+		}
+		if !came {
+			return errReaderStuck // when it does come back, it goes on as after Pause and Resume
+		}
+	}
+	if t.setting != nil && !await(t.setting) {
+		return errReaderStuck
 	}
 	return nil
 }
@@ -202,7 +258,20 @@ func (t *goTransport) paused() bool {
 // interrupt makes a Read return. A conn that knows no deadlines brings one chunk more. s.mu is held.
 func (t *goTransport) interrupt() {
 	t.interrupted = true
-	_ = t.conn.SetReadDeadline(time.Unix(1, 0))
+	if t.setting != nil {
+		return
+	}
+	if t.raw != nil {
+		_ = t.conn.SetReadDeadline(time.Unix(1, 0))
+		return
+	}
+	set := t.setDeadline(time.Unix(1, 0), func(err error) {
+		if t.parting != nil && !errors.Is(err, io.ErrClosedPipe) { // of a net.Pipe that brings the end instead
+			t.deaf = err
+			t.outOfRead()
+		}
+	})
+	t.s.set.Loop.spawn(set) // it may wait for a lock that the conn's Read holds
 }
 
 // blame puts a failed write off until the reader has returned, if there is one: a reset by the peer
@@ -241,7 +310,7 @@ func (t *goTransport) close(reset bool) {
 		}
 		resetOnClose(inner)
 		if inner != t.conn { // a tls.Conn's own Close would tell the peer that it has got all
-			t.s.set.Loop.spawn(func() { _, _ = inner.Close(), t.conn.Close() })
+			t.closeAside(func() error { return errors.Join(inner.Close(), t.conn.Close()) })
 			return
 		}
 	}
@@ -249,7 +318,19 @@ func (t *goTransport) close(reset bool) {
 		_ = t.conn.Close()
 		return
 	}
-	t.s.set.Loop.spawn(func() { _ = t.conn.Close() }) // it may block, a tls.Conn for seconds
+	t.closeAside(t.conn.Close)
+}
+
+// closeAside closes a conn of any kind: that may block, a tls.Conn for seconds. What it answers is
+// nobody's business any more.
+func (t *goTransport) closeAside(fn func() error) {
+	t.s.set.Loop.spawn(func() {
+		t.s.contain(fn, func(err error) {
+			if _, panicked := err.(*PanicError); panicked {
+				t.s.set.logger().Warn("evnet: closing a conn has panicked", "err", err)
+			}
+		})
+	})
 }
 
 func (t *goTransport) untold() error {

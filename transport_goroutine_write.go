@@ -2,7 +2,6 @@ package evnet
 
 import (
 	"io"
-	"net"
 	"slices"
 )
 
@@ -43,7 +42,7 @@ func (t *goTransport) startWriting() {
 	if t.raw != nil {
 		t.s.set.Loop.spawn(t.writeWhenReady)
 	} else {
-		t.s.set.Loop.spawn(t.writeBlocking)
+		t.s.set.Loop.spawn(func() { t.s.contain(t.writeBlocking, t.writerGone) })
 	}
 }
 
@@ -75,8 +74,23 @@ func (t *goTransport) writeWhenReady() {
 	}
 }
 
+// writerGone is told that writeBlocking has ended: err is not nil if a method of the conn has not
+// returned.
+func (t *goTransport) writerGone(err error) {
+	if err == nil {
+		return
+	}
+	t.s.mu.Lock()
+	if t.gone {
+		t.s.mu.Unlock()
+		return
+	}
+	t.writing, t.ending = false, false
+	t.s.writeFailed(err)
+}
+
 // writeBlocking is the writer of any other conn.
-func (t *goTransport) writeBlocking() {
+func (t *goTransport) writeBlocking() error {
 	s := t.s
 	for {
 		s.mu.Lock()
@@ -89,11 +103,11 @@ func (t *goTransport) writeBlocking() {
 		var failed error
 		for _, p := range batch {
 			for piece := range slices.Chunk(p, maxChunk) { // so that progress shows
-				n, err := writeAll(t.conn, piece)
+				n, err := t.writeAll(piece)
 				s.mu.Lock()
 				if t.gone {
 					s.mu.Unlock()
-					return
+					return nil
 				}
 				s.out.took(s, n)
 				s.mu.Unlock()
@@ -117,24 +131,41 @@ func (t *goTransport) writeBlocking() {
 			s.set.Loop.event(s.progressed)
 		}
 		if !t.goOn(failed) {
-			return
+			return nil
 		}
 	}
 }
 
-// writeAll also copes with a conn that takes a part and reports no error.
-func writeAll(conn net.Conn, p []byte) (int, error) {
+// writeAll also copes with a conn that takes a part, or nothing for now, and reports no error.
+func (t *goTransport) writeAll(p []byte) (int, error) {
 	written := 0
+	var failed tries
 	for written < len(p) {
-		n, err := conn.Write(p[written:])
-		if n < 0 || n > len(p)-written || n == 0 && err == nil {
-			return written, io.ErrShortWrite
+		n, err := t.conn.Write(p[written:])
+		if n < 0 || n > len(p)-written {
+			return written, errInvalidWrite
 		}
-		if written += n; err != nil {
+		written += n
+		if n > 0 && err == nil {
+			failed = 0
+			continue
+		}
+		if err == nil {
+			err = io.ErrShortWrite // unless it passes
+		} else if !passes(err) {
+			return written, err
+		}
+		if t.isGone() || !failed.again(maxFailures) {
 			return written, err
 		}
 	}
 	return written, nil
+}
+
+func (t *goTransport) isGone() bool {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	return t.gone
 }
 
 // goOn reports whether the writer has more to do. When all is written it sends the end, if asked.
