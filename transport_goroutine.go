@@ -34,6 +34,7 @@ type goTransport struct {
 	interrupted bool          // a read deadline in the past is set, to bring the reader back from Read
 	writing     bool          // the writer is there
 	ending      bool          // the writer is sending this side's end
+	closed      bool          // ... by closing the conn, which is not to be done twice
 	gone        bool          // the socket is destroyed
 	kept        bool          // Detach has given the conn away
 	recalled    bool          // Detach waits for the reader, or is about to go on: no other is started
@@ -300,7 +301,7 @@ func (t *goTransport) failure() error { return t.broken }
 func (t *goTransport) retire() { t.gone, t.want = true, false }
 
 func (t *goTransport) close(reset bool) {
-	if t.kept {
+	if t.kept || t.closed {
 		return
 	}
 	if reset {

@@ -146,13 +146,15 @@ func (t *goTransport) writeAll(p []byte) (int, error) {
 			return written, errInvalidWrite
 		}
 		written += n
-		if n > 0 && err == nil {
+		if n > 0 {
 			failed = 0
-			continue
 		}
-		if err == nil {
-			err = io.ErrShortWrite // unless it passes
-		} else if !passes(err) {
+		switch {
+		case err == nil && n > 0:
+			continue
+		case err == nil:
+			err = io.ErrShortWrite // unless more is taken soon
+		case !passes(err):
 			return written, err
 		}
 		if t.isGone() || !failed.again(maxFailures) {
@@ -186,7 +188,7 @@ func (t *goTransport) goOn(failed error) bool {
 		return true
 	}
 	if s.out.wantsEnd() && t.raw == nil {
-		s.out.endSent, t.ending = true, true
+		s.out.endSent, t.ending, t.closed = true, true, !halfCloses(t.conn)
 		s.set.Loop.tick(s.finished)
 		s.mu.Unlock()
 		err := sendEnd(t.conn)
