@@ -138,6 +138,9 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	if s.opts.PauseOnConnect {
 		c.in.mode = paused
 	}
+	if open && s.opts.FirstByteTimeout > 0 {
+		c.awaitFirstByte(s.opts.FirstByteTimeout)
+	}
 	taken = true
 	c.mu.Unlock()
 	if !open {

@@ -93,6 +93,12 @@ type ServerOptions struct {
 	CloseTimeout   time.Duration // of accepted sockets, as in SocketOptions
 	// PauseOnConnect hands over accepted sockets paused: nothing is read until Resume.
 	PauseOnConnect bool
+	// FirstByteTimeout destroys an accepted socket whose peer has not sent a byte that long after it
+	// was accepted, with an error that is os.ErrDeadlineExceeded: IdleTimeout does so too, but goes on
+	// afterwards, and has to allow for pauses in the middle. A peer that has ended its side is left
+	// alone. While the program has paused the socket the time begins anew, for a byte may wait unread;
+	// during a TLS handshake it runs. Default: never.
+	FirstByteTimeout time.Duration
 	// MaxConnections is how many accepted sockets may be open; further ones are closed and told
 	// to Drop. Default, 0: no limit. Negative: all are dropped.
 	MaxConnections int

@@ -25,6 +25,7 @@ type rarity struct {
 	active     time.Time   // of the last activity, if a timer is on
 	notify     idleTimer   // SetTimeout
 	kill       idleTimer   // SocketOptions.IdleTimeout
+	first      *time.Timer // ServerOptions.FirstByteTimeout
 	closeTimer *time.Timer // bounds the closing phase
 	unwatch    func() bool // lets SocketOptions.Context go
 }

@@ -56,6 +56,10 @@ func (s *Socket) stopTimers() {
 	}
 	r.notify.stop()
 	r.kill.stop()
+	if r.first != nil {
+		r.first.Stop()
+		r.first = nil
+	}
 	s.set.Loop.remove(unconnected{s})
 	if r.closeTimer != nil {
 		r.closeTimer.Stop()
@@ -102,6 +106,25 @@ func (s *Socket) expired(t *idleTimer, round int) {
 	t.fired = true
 	s.mu.Unlock()
 	s.emitTimeout()
+}
+
+// awaitFirstByte destroys the socket if its peer has sent nothing by the end of ServerOptions.FirstByteTimeout.
+// s.mu is held.
+func (s *Socket) awaitFirstByte(d time.Duration) {
+	epoch := s.epoch
+	s.makeRare().first = time.AfterFunc(d, func() {
+		s.mu.Lock()
+		in := &s.in
+		switch {
+		case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
+		case in.mode == paused || in.blocked > 0:
+			s.awaitFirstByte(d) // it may have come: the program keeps it from being read
+		default:
+			s.destroyLocked(timeoutError(s, "first byte"), false)
+			return
+		}
+		s.mu.Unlock()
+	})
 }
 
 // SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing

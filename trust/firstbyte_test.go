@@ -1,0 +1,161 @@
+package trust
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// given is a listener of conns that there are already.
+type given struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func give(conns ...net.Conn) *given {
+	g := &given{conns: make(chan net.Conn, len(conns)), closed: make(chan struct{})}
+	for _, c := range conns {
+		g.conns <- c
+	}
+	return g
+}
+
+func (g *given) Accept() (net.Conn, error) {
+	select {
+	case c := <-g.conns:
+		return c, nil
+	case <-g.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (g *given) Addr() net.Addr { return &net.TCPAddr{} }
+func (g *given) Close() error   { g.once.Do(func() { close(g.closed) }); return nil }
+
+// greeted is a conn with a handshake, which waits for a byte.
+type greeted struct{ net.Conn }
+
+func (c greeted) HandshakeContext(context.Context) error {
+	_, err := io.ReadFull(c.Conn, make([]byte, 1))
+	return err
+}
+
+// A peer that sends nothing is cut off in time, and nobody else.
+func TestFirstByteTimeout(t *testing.T) {
+	const limit = 10 * time.Second
+	for name, c := range map[string]struct {
+		shake bool
+		peer  func(peer net.Conn)                  // what it does
+		here  func(l *evnet.Loop, s *evnet.Socket) // what the program does
+		after time.Duration                        // when it is cut off, 0: never
+	}{
+		"silent":                 {after: limit},
+		"silent in a handshake":  {shake: true, after: limit},
+		"silent after one":       {shake: true, peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }, after: limit},
+		"written to":             {here: func(_ *evnet.Loop, s *evnet.Socket) { _, _ = s.WriteString("hello") }, after: limit},
+		"a byte in time":         {peer: func(p net.Conn) { time.Sleep(limit - time.Second); _, _ = p.Write([]byte("x")) }},
+		"an end":                 {peer: func(p net.Conn) { _ = p.Close() }},
+		"paused, then silent":    {here: pausedFor(15 * time.Second), after: 2 * limit},
+		"paused, a byte waiting": {here: pausedFor(15 * time.Second), peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }},
+		"nobody reads, silent":   {here: func(_ *evnet.Loop, s *evnet.Socket) { s.RemoveAllListeners(evnet.EventData) }, after: limit},
+		"nobody reads, a byte": {
+			here: func(_ *evnet.Loop, s *evnet.Socket) { s.RemoveAllListeners(evnet.EventData) },
+			peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, peer := net.Pipe()
+				if c.shake {
+					conn = greeted{conn}
+				}
+				l := evnet.NewLoop()
+				server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, FirstByteTimeout: limit, Logger: quiet, AllowHalfOpen: true})
+				began := time.Now()
+				var s *evnet.Socket
+				var closed time.Duration
+				server.On.Connection(func(x *evnet.Socket) {
+					s = x
+					consume(s)
+					s.On.Close(func(bool) { closed = time.Since(began) })
+					if c.here != nil {
+						c.here(l, s)
+					}
+					_ = server.Close(nil)
+				})
+				go func() {
+					if c.peer != nil {
+						c.peer(peer)
+					}
+					_, _ = io.Copy(io.Discard, peer)
+				}()
+				l.AfterFunc(time.Hour, func() { s.Destroy(nil); _ = peer.Close() })
+				require.NoError(t, server.Serve(give(conn)))
+				l.Run()
+				if c.after == 0 {
+					assert.NoError(t, s.Err())
+					assert.Equal(t, time.Hour, closed)
+					return
+				}
+				assert.Equal(t, c.after, closed)
+				assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
+				assert.ErrorContains(t, s.Err(), "first byte")
+				assert.Equal(t, "ETIMEDOUT", evnet.Code(s.Err()))
+			})
+		})
+	}
+}
+
+func pausedFor(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
+	return func(l *evnet.Loop, s *evnet.Socket) {
+		s.Pause()
+		l.AfterFunc(d, s.Resume)
+	}
+}
+
+// It works on kernel sockets too, and is for accepted sockets alone.
+func TestFirstByteTimeoutOfKernelSockets(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		var spoke, silent error
+		n := 0
+		server, address := serve(t, l, evnet.ServerOptions{FirstByteTimeout: 50 * time.Millisecond}, func(s *evnet.Socket) {
+			first := ""
+			s.Once.Data(func(p []byte) { first = string(p) })
+			consume(s)
+			s.On.Close(func(bool) {
+				if first == "" {
+					silent = s.Err()
+				} else {
+					spoke = s.Err()
+				}
+			})
+		})
+		for _, text := range []string{"x", ""} {
+			c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: quiet})
+			consume(c)
+			c.On.Connect(func() { _, _ = c.WriteString(text) })
+			c.On.Close(func(bool) {
+				if n++; n == 1 { // the silent one
+					server.CloseAllConnections()
+					_ = server.Close(nil)
+				}
+			})
+			c.Connect("tcp", address)
+		}
+		run(t, l)
+		require.ErrorIs(t, silent, os.ErrDeadlineExceeded)
+		require.NoError(t, spoke)
+	})
+}
