@@ -1,0 +1,304 @@
+package trust
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A good client waits no longer for an answer than this, whatever others do: a hundred times what it
+// takes without them, so that only one who is starved does.
+const fair = 5 * time.Second
+
+const (
+	goodClients   = 5
+	goodExchanges = 40
+	shortTime     = 100 * time.Millisecond
+)
+
+// attack is what hostile peers do to a server while good clients talk to it.
+type attack struct {
+	options evnet.ServerOptions
+	serve   func(l *evnet.Loop, s *evnet.Socket) // default: an echo
+	peers   int                                  // that attack at once
+	from    string                               // their address
+	// peer is one of them: it comes again and again until the good ones are done, when stop is closed.
+	peer func(t *testing.T, c *net.TCPConn, stop chan struct{})
+	// felt says whether the server has defended itself.
+	felt func(seen *seen) bool
+}
+
+// seen is what the server has noticed.
+type seen struct {
+	served, drops, tooLong, timeouts, resets atomic.Int32
+}
+
+var attacks = map[string]attack{
+	"peers that never send": {
+		options: evnet.ServerOptions{FirstByteTimeout: shortTime}, peers: 50,
+		peer: untilClosed,
+		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
+	},
+	"a byte now and then, for ever": { // which no idle time-out ends
+		options: evnet.ServerOptions{FirstByteTimeout: shortTime, IdleTimeout: time.Minute}, peers: 50,
+		serve: func(l *evnet.Loop, s *evnet.Socket) {
+			s.Scan(nil, 100, func(line []byte) { _, _ = s.Write(append(line, '\n')) })
+			limit := l.AfterFunc(3*shortTime, func() {
+				if s.BytesWritten() == 0 {
+					s.Destroy(os.ErrDeadlineExceeded)
+				}
+			})
+			limit.Unref()
+			s.On.Close(func(bool) { limit.Stop() })
+		},
+		peer: func(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
+			tick := time.NewTicker(shortTime / 20)
+			defer tick.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+					if _, err := c.Write([]byte("x")); err != nil {
+						return
+					}
+				}
+			}
+		},
+		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
+	},
+	"more connections than are allowed": {
+		options: evnet.ServerOptions{MaxConnections: goodClients}, peers: 20,
+		peer: untilClosed,
+		felt: func(s *seen) bool { return s.drops.Load() >= 100 },
+	},
+	"connections that are reset at once": {
+		peers: 20,
+		peer:  func(_ *testing.T, c *net.TCPConn, _ chan struct{}) { _ = c.SetLinger(0) },
+		felt:  func(s *seen) bool { return s.served.Load() >= 100 },
+	},
+	"blocked addresses": {
+		options: evnet.ServerOptions{BlockList: blocking("127.0.0.66")}, peers: 20, from: "127.0.0.66",
+		peer: untilClosed,
+		felt: func(s *seen) bool { return s.served.Load() == goodClients },
+	},
+	"peers that end and neither read nor close": {
+		options: evnet.ServerOptions{CloseTimeout: shortTime}, peers: 20,
+		serve: func(_ *evnet.Loop, s *evnet.Socket) {
+			s.On.Data(func(p []byte) {
+				if string(p) == "more" {
+					_ = s.Conn().(*net.TCPConn).SetWriteBuffer(16 << 10)
+					p = make([]byte, 1<<20)
+				}
+				_, _ = s.Write(p)
+			})
+		},
+		peer: func(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
+			_ = c.SetReadBuffer(4096)
+			_, _ = c.Write([]byte("more"))
+			_ = c.CloseWrite()
+			select {
+			case <-stop:
+			case <-time.After(3 * shortTime):
+			}
+		},
+		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 },
+	},
+	"firehoses": {
+		peers: 5,
+		peer: func(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
+			go func() { _, _ = io.Copy(io.Discard, c) }()
+			pour(c, make([]byte, 64<<10), stop)
+		},
+		felt: func(*seen) bool { return true },
+	},
+	"firehoses that never read": {
+		peers: 20,
+		peer:  func(_ *testing.T, c *net.TCPConn, stop chan struct{}) { pour(c, make([]byte, 64<<10), stop) },
+		felt:  func(*seen) bool { return true },
+	},
+	"lines without an end": {
+		peers: 10,
+		serve: func(_ *evnet.Loop, s *evnet.Socket) {
+			_ = s.Scan(nil, 4096, func(line []byte) { _, _ = s.Write(append(line, '\n')) })
+		},
+		peer: func(t *testing.T, c *net.TCPConn, stop chan struct{}) {
+			sent := pour(c, make([]byte, 64<<10), stop)
+			assert.Less(t, sent, 64<<20, "of a gigabyte")
+		},
+		felt: func(s *seen) bool { return s.tooLong.Load() >= 10 },
+	},
+	"urgent bytes": {
+		peers: 5,
+		peer: func(t *testing.T, c *net.TCPConn, stop chan struct{}) {
+			for range 100 {
+				sendUrgent(t, c)
+				if _, err := c.Write([]byte("x")); err != nil {
+					return
+				}
+			}
+		},
+		felt: func(*seen) bool { return true },
+	},
+}
+
+// Whatever some peers do, others are served, and in time.
+func TestHostilePeers(t *testing.T) {
+	for name, a := range attacks {
+		t.Run(name, func(t *testing.T) {
+			if a.from != "" && runtime.GOOS != "linux" {
+				t.Skip("this system has but one address of its own")
+			}
+			onEach(t, func(t *testing.T) { a.run(t) })
+		})
+	}
+}
+
+func (a attack) run(t *testing.T) {
+	l := evnet.NewLoop()
+	seen := &seen{}
+	a.options.AllowHalfOpen = false
+	server, address := serve(t, l, a.options, func(s *evnet.Socket) {
+		seen.served.Add(1)
+		s.On.Error(func(err error) {
+			switch {
+			case errors.Is(err, bufio.ErrTooLong):
+				seen.tooLong.Add(1)
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				seen.timeouts.Add(1)
+			}
+		})
+		if a.serve != nil {
+			a.serve(l, s)
+		} else {
+			s.Pipe(s)
+		}
+	})
+	server.On.Drop(func(evnet.Drop) { seen.drops.Add(1) })
+
+	stop := make(chan struct{})
+	var good, bad sync.WaitGroup
+	var slowest atomic.Int64
+	var connected sync.WaitGroup
+	connected.Add(goodClients)
+	for range goodClients {
+		good.Go(func() { talk(t, address, connected.Done, &slowest, func() bool { return a.felt(seen) }) })
+	}
+	for range a.peers {
+		bad.Go(func() {
+			connected.Wait() // they were here first
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				dialer := net.Dialer{}
+				if a.from != "" {
+					dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(a.from), 0))
+				}
+				c, err := dialer.Dial("tcp", address)
+				if err != nil {
+					runtime.Gosched()
+					continue
+				}
+				a.peer(t, c.(*net.TCPConn), stop)
+				_ = c.Close()
+			}
+		})
+	}
+	aside(l, func() {
+		good.Wait()
+		close(stop)
+		server.CloseAllConnections() // for those who wait for an answer
+		bad.Wait()
+		_ = server.Close(nil)
+		server.CloseAllConnections()
+	})
+	run(t, l)
+	t.Logf("the longest wait of a good client: %v; served %d, dropped %d, cut off %d and %d",
+		time.Duration(slowest.Load()), seen.served.Load(), seen.drops.Load(), seen.timeouts.Load(), seen.tooLong.Load())
+	assert.True(t, a.felt(seen), "the server has not noticed the attack")
+}
+
+// talk is a good client, who goes on until the attack was felt too.
+func talk(t *testing.T, address string, connected func(), slowest *atomic.Int64, felt func() bool) {
+	c, err := net.Dial("tcp", address)
+	connected()
+	if !assert.NoError(t, err) {
+		return
+	}
+	defer c.Close()
+	answers := bufio.NewReader(c)
+	began := time.Now()
+	for i := 0; i < goodExchanges || !felt() && time.Since(began) < patience/2; i++ {
+		asked := time.Now()
+		_ = c.SetDeadline(asked.Add(fair))
+		_, err := c.Write([]byte("hello\n"))
+		if !assert.NoError(t, err) {
+			return
+		}
+		answer, err := answers.ReadString('\n')
+		if !assert.NoError(t, err) || !assert.Equal(t, "hello\n", answer) {
+			return
+		}
+		if took := int64(time.Since(asked)); took > slowest.Load() {
+			slowest.Store(took)
+		}
+	}
+}
+
+// untilClosed waits until the server has enough, or the test has.
+func untilClosed(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-stop:
+			_ = c.Close()
+		case <-done:
+		}
+	}()
+	_, _ = io.Copy(io.Discard, c)
+}
+
+// pour writes until it is cut off, or a gigabyte is through, or the test has enough.
+func pour(c *net.TCPConn, p []byte, stop chan struct{}) (sent int) {
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-stop:
+			_ = c.Close()
+		case <-done:
+		}
+	}()
+	for sent < 1<<30 {
+		n, err := c.Write(p)
+		if sent += n; err != nil {
+			break
+		}
+	}
+	return sent
+}
+
+func blocking(addresses ...string) *evnet.BlockList {
+	list := &evnet.BlockList{}
+	if err := list.Add(strings.Join(addresses, "")); err != nil {
+		panic(err)
+	}
+	return list
+}
