@@ -31,6 +31,9 @@ func seedOf(t testing.TB) uint64 {
 	return n
 }
 
+// noDelay keeps a child that has the race detector from waiting for a second before it ends.
+const noDelay = "GORACE=atexit_sleep_ms=0"
+
 // The soak's messages have their length, four bytes, in front. The first on each connection is the
 // hello, which says who it is from and what is to be done.
 

@@ -69,7 +69,7 @@ func TestShutdownBySIGTERM(t *testing.T) {
 	for _, how := range []string{"Serve", "Shutdown", "ListenContext"} {
 		for _, transport := range []string{"poll", "goroutine"} {
 			t.Run(how+"/"+transport, func(t *testing.T) {
-				cmd := play("terminated", endingVariable+"="+how, "EVNET_TRANSPORT="+transport)
+				cmd := play("terminated", noDelay, endingVariable+"="+how, "EVNET_TRANSPORT="+transport)
 				out, err := cmd.StdoutPipe()
 				require.NoError(t, err)
 				require.NoError(t, cmd.Start())

@@ -69,7 +69,7 @@ func soakServer(t *testing.T, transport string, size soak, seed uint64) {
 		running.Go(l.Run)
 	}
 
-	cmd := play("soak clients", "EVNET_TRANSPORT="+transport, fmt.Sprintf("%s=%s %d %d %d", soakVariable, address, size.conns, size.exchanges, seed))
+	cmd := play("soak clients", noDelay, "EVNET_TRANSPORT="+transport, fmt.Sprintf("%s=%s %d %d %d", soakVariable, address, size.conns, size.exchanges, seed))
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
