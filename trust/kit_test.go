@@ -51,7 +51,7 @@ func play(role string, vars ...string) *exec.Cmd {
 }
 
 // patience bounds what should take milliseconds: only a hang takes longer.
-const patience = 60 * time.Second
+const patience = 15 * time.Second
 
 // onEach runs a test on each way of serving a kernel socket, and sees to it that nothing is left
 // behind: no goroutine and no descriptor.

@@ -1,0 +1,329 @@
+package trust
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// collect is a consumer that notes what comes.
+type collect struct {
+	mu  sync.Mutex
+	got bytes.Buffer
+}
+
+func (c *collect) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.got.Write(p)
+}
+
+func (c *collect) took(p []byte) { _, _ = c.Write(p) }
+
+// consumers are the ways of reading a socket. What each calls happens on every chunk.
+var consumers = map[string]func(l *evnet.Loop, s *evnet.Socket, c *collect, each func()){
+	"Data": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
+		s.On.Data(func(p []byte) { c.took(p); each() })
+	},
+	"OnRead": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
+		_ = s.OnRead(func(p []byte) bool { c.took(p); each(); return !s.Paused() })
+	},
+	"Scan": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
+		split := func(data []byte, atEOF bool) (int, []byte, error) {
+			n := min(len(data), 5000)
+			if n < 5000 && !atEOF || n == 0 {
+				return 0, nil, nil
+			}
+			return n, data[:n], nil
+		}
+		_ = s.Scan(split, 5000, func(p []byte) { c.took(p); each() })
+	},
+	"Pipe": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
+		s.Pipe(writer(func(p []byte) (int, error) { each(); return c.Write(p) }))
+	},
+	"Chunks": func(l *evnet.Loop, s *evnet.Socket, c *collect, _ func()) {
+		aside(l, func() {
+			for p := range s.Chunks() {
+				c.took(p)
+			}
+		})
+	},
+}
+
+// The peer's end right behind much data comes after all of it, however slowly it is read.
+func TestFaultsEndBehindMuchData(t *testing.T) {
+	text := pattern(incoming, 0, 8<<20)
+	for name, consumer := range consumers {
+		for how, slow := range map[string]func(l *evnet.Loop, s *evnet.Socket) (each func()){
+			"at once": func(*evnet.Loop, *evnet.Socket) func() { return func() {} },
+			"with pauses": func(l *evnet.Loop, s *evnet.Socket) func() {
+				n := 0
+				return func() {
+					if n++; n%20 == 0 {
+						s.Pause()
+						l.AfterFunc(time.Millisecond, s.Resume)
+					}
+				}
+			},
+			"late": func(l *evnet.Loop, s *evnet.Socket) func() {
+				s.Pause()
+				l.AfterFunc(20*time.Millisecond, s.Resume) // when the end is there
+				return func() {}
+			},
+		} {
+			if name != "Data" && how != "with pauses" {
+				continue
+			}
+			t.Run(name+" "+how, func(t *testing.T) {
+				onEach(t, func(t *testing.T) {
+					here, there := pair(t)
+					l := evnet.NewLoop()
+					s := wrap(l, here)
+					each := slow(l, s)
+					var c collect
+					consumer(l, s, &c, each)
+					atEnd := -1
+					s.On.End(func() { c.mu.Lock(); atEnd = c.got.Len(); c.mu.Unlock() })
+					aside(l, func() {
+						_, err := there.Write(text)
+						assert.NoError(t, err)
+						_ = there.Close()
+					})
+					run(t, l)
+					require.NoError(t, s.Err())
+					require.True(t, bytes.Equal(text, c.got.Bytes()), "%d bytes of %d", c.got.Len(), len(text))
+					if name != "Chunks" { // which another goroutine takes
+						require.Equal(t, len(text), atEnd)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Bytes and an end that have come while the socket was paused are there on Resume, and harm nobody if
+// there is none.
+func TestFaultsEndWhilePaused(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for _, resume := range []bool{true, false} {
+			here, there := pair(t)
+			l := evnet.NewLoop()
+			s := wrap(l, here)
+			var c collect
+			s.On.Data(c.took)
+			s.Pause()
+			ended := false
+			s.On.End(func() { ended = true })
+			aside(l, func() {
+				_, _ = there.Write([]byte("x"))
+				_ = there.CloseWrite()
+				l.Post(func() {
+					assert.False(t, ended)
+					if resume {
+						s.Resume()
+					} else {
+						s.Destroy(nil)
+					}
+				})
+			})
+			run(t, l)
+			_ = there.Close()
+			assert.Equal(t, resume, ended)
+			assert.Equal(t, resume, c.got.String() == "x")
+			assert.NoError(t, s.Err())
+		}
+	})
+}
+
+// A reset is told once, by Error, whatever it meets; what the peer has sent before is delivered first
+// where it was received at all.
+func TestFaultsResets(t *testing.T) {
+	reset := func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }
+	for name, c := range map[string]struct {
+		peer  func(c *net.TCPConn, next <-chan struct{})
+		start func(s *evnet.Socket)
+		end   bool // End comes first
+		text  string
+	}{
+		"while nothing happens": {peer: func(c *net.TCPConn, _ <-chan struct{}) { reset(c) }},
+		"after an end": {
+			peer: func(c *net.TCPConn, next <-chan struct{}) { _ = c.CloseWrite(); <-next; reset(c) },
+			end:  true,
+		},
+		"after bytes": {
+			peer: func(c *net.TCPConn, next <-chan struct{}) { _, _ = c.Write([]byte("x")); <-next; reset(c) },
+			text: "x",
+		},
+		"with bytes that the peer has not read": {
+			start: func(s *evnet.Socket) { _, _ = s.WriteString("hello") },
+			peer:  func(c *net.TCPConn, _ <-chan struct{}) { awaitBytes(c); _ = c.Close() },
+		},
+		"with much to be written": {
+			start: func(s *evnet.Socket) { _, _ = s.Write(make([]byte, 16<<20)) },
+			peer:  func(c *net.TCPConn, _ <-chan struct{}) { awaitBytes(c); reset(c) },
+		},
+		"with much to be written, paused": {
+			start: func(s *evnet.Socket) { s.Pause(); _, _ = s.Write(make([]byte, 16<<20)) },
+			peer:  func(c *net.TCPConn, _ <-chan struct{}) { awaitBytes(c); reset(c) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T) {
+				here, there := pair(t)
+				l := evnet.NewLoop()
+				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: quiet, AllowHalfOpen: true})
+				next := make(chan struct{})
+				once := sync.OnceFunc(func() { close(next) })
+				events, got := "", ""
+				s.On.Data(func(p []byte) { got += string(p); once() })
+				s.On.End(func() { events += "end "; once(); keepWriting(l, s) }) // as in Node, a write finds out
+				s.On.Error(func(error) { events += "error " })
+				s.On.Close(func(hadError bool) { events += "close"; assert.True(t, hadError) })
+				written := make(chan error, 1)
+				if c.start != nil {
+					c.start(s)
+					s.WriteThen([]byte("last"), func(err error) { written <- err })
+				}
+				aside(l, func() { c.peer(there, next) })
+				run(t, l)
+				want := "error close"
+				if c.end {
+					want = "end error close"
+				}
+				assert.Equal(t, want, events)
+				assert.Equal(t, c.text, got)
+				assert.True(t, errors.Is(s.Err(), syscall.ECONNRESET) || errors.Is(s.Err(), syscall.EPIPE) || runtime.GOOS == "windows", "%v", s.Err())
+				if c.start != nil {
+					assert.Len(t, written, 1)
+				}
+			})
+		})
+	}
+}
+
+func keepWriting(l *evnet.Loop, s *evnet.Socket) {
+	if _, err := s.WriteString("x"); err == nil {
+		l.AfterFunc(time.Millisecond, func() { keepWriting(l, s) })
+	}
+}
+
+// awaitBytes returns when there is something to read, without reading all of it.
+func awaitBytes(c *net.TCPConn) { _, _ = c.Read(make([]byte, 1)) }
+
+// A socket may be ended or destroyed, and its context may end, at any moment of its life: then come
+// Error, if there is a cause, and Close, and nothing is left.
+func TestFaultsAtEachStage(t *testing.T) {
+	ctxErr := context.Canceled
+	boom := errors.New("boom")
+	for how, do := range map[string]struct {
+		fn    func(s *evnet.Socket, cancel func())
+		cause error
+	}{
+		"Destroy":               {fn: func(s *evnet.Socket, _ func()) { s.Destroy(nil) }},
+		"Destroy with an error": {func(s *evnet.Socket, _ func()) { s.Destroy(boom) }, boom},
+		"Reset":                 {fn: func(s *evnet.Socket, _ func()) { s.Reset() }},
+		"End":                   {fn: func(s *evnet.Socket, _ func()) { s.End() }},
+		"Close":                 {fn: func(s *evnet.Socket, _ func()) { _ = s.Close() }},
+		"the context":           {func(_ *evnet.Socket, cancel func()) { cancel() }, ctxErr},
+	} {
+		for stage, at := range map[string]func(s *evnet.Socket, fn func()){
+			"in Lookup":       func(s *evnet.Socket, fn func()) { s.On.Lookup(func(evnet.Lookup) { fn() }) },
+			"in an attempt":   func(s *evnet.Socket, fn func()) { s.On.ConnectionAttempt(func(evnet.Attempt) { fn() }) },
+			"after a failure": func(s *evnet.Socket, fn func()) { s.On.ConnectionAttemptFailed(func(evnet.Attempt, error) { fn() }) },
+			"in Connect":      func(s *evnet.Socket, fn func()) { s.On.Connect(fn) },
+			"in Ready":        func(s *evnet.Socket, fn func()) { s.On.Ready(fn) },
+			"in Data":         func(s *evnet.Socket, fn func()) { s.On.Data(func([]byte) { fn() }) },
+			"in Drain":        func(s *evnet.Socket, fn func()) { s.On.Drain(fn) },
+			"in End":          func(s *evnet.Socket, fn func()) { s.On.End(fn) },
+			"in Finish":       func(s *evnet.Socket, fn func()) { s.On.Finish(fn) },
+			"in Timeout":      func(s *evnet.Socket, fn func()) { _ = s.SetTimeout(1); s.On.Timeout(fn) },
+			"in Close":        func(s *evnet.Socket, fn func()) { s.On.Close(func(bool) { fn() }) },
+		} {
+			t.Run(how+" "+stage, func(t *testing.T) {
+				onEach(t, func(t *testing.T) { stageFault(t, do.fn, do.cause, stage, at) })
+			})
+		}
+	}
+}
+
+func stageFault(t *testing.T, do func(*evnet.Socket, func()), cause error, stage string, at func(*evnet.Socket, func())) {
+	l := evnet.NewLoop()
+	server, address := serve(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
+		_, _ = s.WriteString("hello")
+		s.Pipe(s)
+	})
+	_, port, _ := net.SplitHostPort(address)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := evnet.NewSocket(&evnet.SocketOptions{
+		Loop: l, Logger: quiet, Context: ctx, HighWaterMark: 1,
+		Resolver: addresses{netip.MustParseAddr("127.0.0.1")},
+	})
+	if stage == "after a failure" { // of the first address
+		s = evnet.NewSocket(&evnet.SocketOptions{
+			Loop: l, Logger: quiet, Context: ctx, NoAutoSelectFamily: false, AttemptDelay: -1,
+			Dialer:   failingFor("[::1]:" + port),
+			Resolver: addresses{netip.MustParseAddr("::1"), netip.MustParseAddr("127.0.0.1")},
+		})
+	}
+	done, events := false, ""
+	fn := func() {
+		if !done {
+			done = true
+			do(s, cancel)
+		}
+	}
+	const size = 1 << 20
+	s.On.Data(func([]byte) {
+		if s.BytesRead() == size+int64(len("hello")) { // where nothing ends it before
+			s.End()
+		}
+	})
+	s.On.Error(func(error) { events += "error " })
+	at(s, fn)
+	s.On.Close(func(bool) {
+		events += "close"
+		_ = server.Close(nil)
+		server.CloseAllConnections()
+	})
+	s.Connect("tcp", "name.test:"+port)
+	_, _ = s.Write(make([]byte, size))
+	run(t, l)
+	assert.True(t, done)
+	want := "close"
+	late := stage == "in Close" || errors.Is(cause, context.Canceled) && !strings.Contains(events, "error") &&
+		(stage == "in End" || stage == "in Finish") // it may have closed before the context's end is told
+	if cause != nil && !late {
+		want = "error close"
+		assert.ErrorIs(t, s.Err(), cause)
+	}
+	assert.Equal(t, want, events)
+}
+
+// addresses answers every name.
+type addresses []netip.Addr
+
+func (a addresses) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) { return a, nil }
+
+// failingFor is a Dialer that cannot reach one address.
+func failingFor(address string) *net.Dialer {
+	return &net.Dialer{Control: func(_, to string, _ syscall.RawConn) error {
+		if to == address {
+			return syscall.EHOSTUNREACH
+		}
+		return nil
+	}}
+}
