@@ -116,12 +116,6 @@ func serveWithFewDescriptors() {
 	evnet.Run()
 }
 
-func check(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
 // Without a descriptor left, what needs one fails with an error that says so, and what does not works on.
 func TestDescriptorsAllGone(t *testing.T) {
 	for name, transport := range transports {
