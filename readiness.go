@@ -1,8 +1,12 @@
 package evnet
 
 import (
+	"time"
+
 	"evnet/internal/poll"
 )
+
+const maxStray = 100 // a few are natural: of sockets that were destroyed in the turn before
 
 // readiness is the part of a loop that serves kernel sockets: one set of descriptors, one buffer.
 type readiness struct {
@@ -15,6 +19,7 @@ type readiness struct {
 	// Of the loop's owner alone.
 	batch []task
 	at    int // batch before it is done
+	stray int // how often there were events, and all of no socket
 	buf   []byte
 	call  *poll.Call
 }
@@ -53,6 +58,20 @@ func (r *readiness) wait(l *Loop) {
 	n := set.Wait()
 	l.mu.Lock()
 	r.fill(l, n)
+	if n > 0 && !r.any() {
+		r.calm(l)
+	}
+}
+
+// calm keeps the loop from running hot when events of no socket keep coming. They do for a conn that was
+// closed behind its socket's back while a copy of its descriptor lives on: nobody can take that out of the
+// set any more. l.mu is held, and released meanwhile.
+func (r *readiness) calm(l *Loop) {
+	if r.stray++; r.stray > maxStray {
+		l.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		l.mu.Lock()
+	}
 }
 
 // fill takes up n events. A slot may have another owner by now, whom an event in vain does not harm.
@@ -103,7 +122,7 @@ func (r *readiness) part(l *Loop) {
 // rest gives up what a loop that nobody runs does not need. l.mu is held.
 func (r *readiness) rest() {
 	clear(r.batch)
-	r.batch, r.at, r.buf, r.call = r.batch[:0], 0, nil, nil
+	r.batch, r.at, r.stray, r.buf, r.call = r.batch[:0], 0, 0, nil, nil
 	for _, tube := range r.tubes {
 		tube.Close()
 	}
