@@ -140,7 +140,9 @@ func (s *Socket) scanHeld() {
 			err = sc.tooLong()
 		}
 		if err != nil {
-			s.destroyLocked(&net.OpError{Op: "scan", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}, false)
+			err = &net.OpError{Op: "scan", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
+			s.mu.Unlock()
+			s.Destroy(err) // what fn or split has written leaves first
 			s.mu.Lock()
 			continue
 		}

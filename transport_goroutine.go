@@ -355,6 +355,9 @@ func (t *goTransport) detach() (net.Conn, []byte) {
 
 // timedOut also knows conns older than os.ErrDeadlineExceeded.
 func timedOut(err error) bool {
+	if err == nil {
+		return false // and nothing is allocated
+	}
 	var timeout net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -41,6 +41,9 @@ func (n *tries) again(max int) bool {
 // passes reports whether err, of a conn, may be over at the next try: it says so, and is no time-out,
 // which the program has asked for.
 func passes(err error) bool {
+	if err == nil {
+		return false // and nothing is allocated
+	}
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary() && !timedOut(err)
 }
