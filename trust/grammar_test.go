@@ -29,7 +29,9 @@ func TestGrammar(t *testing.T) {
 
 // FuzzOperations is the same, from the bytes that a fuzzer mutates.
 func FuzzOperations(f *testing.F) {
-	f.Fuzz(rapid.MakeFuzz(func(rt *rapid.T) { playGrammar(f, rt, map[string]int{}) }))
+	f.Fuzz(func(t *testing.T, input []byte) {
+		rapid.MakeFuzz(func(rt *rapid.T) { playGrammar(t, rt, map[string]int{}) })(t, input)
+	})
 }
 
 // The events of a connection, a letter each.
