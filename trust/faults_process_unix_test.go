@@ -92,8 +92,7 @@ func TestFaultsPeerIsStopped(t *testing.T) {
 			_ = server.Close(nil)
 			assert.NoError(t, child.Process.Signal(syscall.SIGSTOP))
 			p := pattern(outgoing, 0, 64<<10)
-			var write func()
-			write = func() {
+			write := func() {
 				for {
 					_, err := s.Write(p)
 					if err != nil {

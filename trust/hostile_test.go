@@ -43,7 +43,7 @@ type attack struct {
 
 // seen is what the server has noticed.
 type seen struct {
-	served, drops, tooLong, timeouts, resets atomic.Int32
+	served, drops, tooLong, timeouts atomic.Int32
 }
 
 var attacks = map[string]attack{
