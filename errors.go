@@ -121,8 +121,8 @@ func (connectTimeout) Timeout() bool   { return true }
 func (connectTimeout) Temporary() bool { return true }
 func (connectTimeout) Unwrap() error   { return os.ErrDeadlineExceeded }
 
-// PanicError is a panic that a callback raised, or a Resolver, a Dialer or a TLS handshake. The socket it
-// belonged to is destroyed with it. Without Loop.OnPanic, which contains the panic, Value and Stack are those of no panic:
+// PanicError is a panic that a callback raised, or a Resolver, a Dialer, a TLS handshake or a method of a
+// conn that goroutines serve. The socket it belonged to is destroyed with it. Without Loop.OnPanic, which contains the panic, Value and Stack are those of no panic:
 // they go with it.
 type PanicError struct {
 	Value  any     // what was given to panic

@@ -36,7 +36,7 @@
 //     goroutine of its own, [Socket.SetEncoding], [Socket.Pause], [Socket.Unshift].
 //   - To pass on: [Socket.Pipe], [Relay], [Socket.ReadFrom], [Socket.Detach].
 //   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
-//   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections.
+//   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, FirstByteTimeout.
 //   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
 //   - To wait: [Socket.SetTimeout], [Loop.AfterFunc].
 //   - To run: [Run], [Loop.Run], [Loop.Serve], [Loop.Post], [Loop.Do].
@@ -192,7 +192,10 @@ func Connect(network, address string, onConnect func()) *Socket {
 // A conn that has no CloseWrite method cannot be half open: End closes it whole, once everything
 // is written. On Linux the loop itself reads and writes a *net.TCPConn or a stream *net.UnixConn, and
 // no other type: one that embeds such a conn may have methods of its own. Any other conn has a goroutine
-// that reads, and one that writes while bytes are queued. Node: new net.Socket with the fd option.
+// that reads, and one that writes while bytes are queued. What its methods do there is taken as it comes: a
+// Read of nothing is made again after a pause, an error that is Temporary and no time-out is tried ten times,
+// and one that panics is the socket's Error, a *PanicError. Run waits for all of them to return. Node: new
+// net.Socket with the fd option.
 func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	s := NewSocket(opts)
 	if conn == nil {

@@ -125,7 +125,9 @@ func (l *Loop) Post(fn func()) {
 
 // Do runs fn on the loop and waits until it has returned. Use it to set sockets up from another
 // goroutine without missing an event. On the loop itself, and while nobody runs the loop, fn runs
-// at once on the caller's goroutine. A nil fn is logged and otherwise ignored.
+// at once on the caller's goroutine. In a callback of another loop it stops that one meanwhile, and two
+// loops that call Do of each other at once wait for ever: use Post there. A nil fn is logged and otherwise
+// ignored.
 func (l *Loop) Do(fn func()) {
 	if fn == nil {
 		slog.Warn(nilArgument("Loop.Do", "function").Error())
