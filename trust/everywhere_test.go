@@ -26,6 +26,7 @@ type place struct {
 	server *evnet.Server
 	s      *evnet.Socket
 	cancel func()
+	stays  bool // the socket does not end by itself
 }
 
 // methods call every method of a type, by name. TestEverywhereIsComplete sees to it that none is missing.
@@ -171,9 +172,13 @@ var callbacks = map[string]func(p *place, fn func()){
 	"Ready":             func(p *place, fn func()) { p.s.On.Ready(fn) },
 	"Data":              func(p *place, fn func()) { p.s.On.Data(func([]byte) { fn() }) },
 	"Drain":             func(p *place, fn func()) { p.s.On.Drain(fn) },
-	"Timeout":           func(p *place, fn func()) { _ = p.s.SetTimeout(1); p.s.On.Timeout(fn) },
-	"End":               func(p *place, fn func()) { p.s.On.End(fn) },
-	"Finish":            func(p *place, fn func()) { p.s.On.Finish(fn) },
+	"Timeout": func(p *place, fn func()) {
+		p.stays = true
+		_ = p.s.SetTimeout(1)
+		p.s.On.Timeout(func() { fn(); p.s.End() })
+	},
+	"End":    func(p *place, fn func()) { p.s.On.End(fn) },
+	"Finish": func(p *place, fn func()) { p.s.On.Finish(fn) },
 	"Error": func(p *place, fn func()) {
 		p.s.On.Error(func(error) { fn() })
 		p.s.On.Data(func([]byte) { p.s.Destroy(io.EOF) })
@@ -263,7 +268,11 @@ func newPlace(t testing.TB) (p *place, connect func()) {
 		p.s.On.Close(func(bool) { p.later(p.end) })
 		p.s.Connect("tcp", net.JoinHostPort("name.test", port))
 		_, _ = p.s.Write(make([]byte, 20_000))
-		p.s.On.Ready(func() { p.s.End() })
+		p.s.On.Ready(func() {
+			if !p.stays {
+				p.s.End()
+			}
+		})
 	}
 }
 
