@@ -19,7 +19,7 @@ type readiness struct {
 	// Of the loop's owner alone.
 	batch []task
 	at    int // batch before it is done
-	stray int // how often there were events, and all of no socket
+	stray int // how often in a row there were events, and all of no socket
 	buf   []byte
 	call  *poll.Call
 }
@@ -58,7 +58,9 @@ func (r *readiness) wait(l *Loop) {
 	n := set.Wait()
 	l.mu.Lock()
 	r.fill(l, n)
-	if n > 0 && !r.any() {
+	if n == 0 || r.any() {
+		r.stray = 0
+	} else {
 		r.calm(l)
 	}
 }
