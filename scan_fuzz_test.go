@@ -72,10 +72,13 @@ const fuzzedMax = 300
 func scanAll(t *testing.T, split bufio.SplitFunc, data, cuts []byte, act uint64) (tokens []string, rest []byte, cause error) {
 	l := evnet.NewLoop()
 	s := evnet.Wrap(&cut{data: data, cuts: cuts}, &evnet.SocketOptions{Loop: l})
+	heard := false
 	var fn func([]byte)
 	fn = func(token []byte) {
 		tokens = append(tokens, string(token))
-		l.Post(func() { s.On.Data(func(p []byte) { rest = append(rest, p...) }) }) // refused as long as Scan goes on
+		l.Post(func() { // refused as long as Scan goes on
+			heard = heard || s.On.Data(func(p []byte) { rest = append(rest, p...) }).Err() == nil
+		})
 		switch act & 3 {
 		case 1:
 			s.Pause()
