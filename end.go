@@ -165,34 +165,34 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if relay != nil {
 		relay.gone(s, err, err != nil || reset, whole)
 	}
-	s.set.Loop.tick(func() {
-		returned := false
-		defer func() { // even if a callback panics
-			s.leavePipes()
-			finish := func() { s.finishClose(err != nil) }
-			switch {
-			case opened:
-				s.set.Loop.close(finish)
-			case returned:
-				finish()
-			default:
-				s.set.Loop.tick(finish)
-			}
-			if !returned {
-				s.mu.Lock()
-				s.reserveDelivery() // the callbacks that are left
-				s.mu.Unlock()
-			}
-		}()
-		if callbacksFirst {
-			s.deliverWrites(-1) // as in Node
+	s.set.Loop.tick(func() { s.tellEnd(err, err != nil, opened, callbacksFirst) })
+}
+
+// tellEnd tells what comes before Close, and then has that told. Where a callback does not return it goes on
+// with the rest in another task.
+func (s *Socket) tellEnd(err error, hadError, opened, callbacksFirst bool) {
+	returned := false
+	defer func() {
+		if !returned {
+			untold := err
+			s.set.Loop.tick(func() { s.tellEnd(untold, hadError, opened, callbacksFirst) })
 		}
-		if err != nil {
-			s.emitError(err)
-		}
-		s.deliverWrites(-1)
-		returned = true
-	})
+	}()
+	if callbacksFirst {
+		s.deliverWrites(-1) // as in Node
+	}
+	if cause := err; cause != nil {
+		err = nil // it is told once
+		s.emitError(cause)
+	}
+	s.deliverWrites(-1)
+	returned = true
+	s.leavePipes()
+	if opened {
+		s.set.Loop.close(func() { s.finishClose(hadError) })
+	} else {
+		s.finishClose(hadError)
+	}
 }
 
 // dropError is what queued writes are told when the socket was destroyed. s.mu is held.

@@ -52,11 +52,11 @@ func Relay(a, b *Socket, done func(error)) {
 		a.link(&pipe{src: a, dst: b, sock: b, relay: r})
 		b.link(&pipe{src: b, dst: a, sock: a, relay: r})
 	} else {
-		if done == nil {
-			slog.Warn("evnet: Relay of sockets that cannot be joined", "err", cause)
-		}
 		for _, s := range with {
 			r.tear(s, reset)
+		}
+		if done == nil {
+			defer slog.Warn("evnet: Relay of sockets that cannot be joined", "err", cause) // last, for the handler may panic
 		}
 	}
 	r.closed()

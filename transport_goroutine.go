@@ -328,7 +328,9 @@ func (t *goTransport) closeAside(fn func() error) {
 	t.s.set.Loop.spawn(func() {
 		t.s.contain(fn, func(err error) {
 			if _, panicked := err.(*PanicError); panicked {
-				t.s.set.logger().Warn("evnet: closing a conn has panicked", "err", err)
+				t.s.set.Loop.event(func() { // whose panic the loop deals with
+					t.s.set.logger().Warn("evnet: closing a conn has panicked", "err", err)
+				})
 			}
 		})
 	})

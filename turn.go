@@ -42,6 +42,7 @@ func (l *Loop) call(t task) {
 		}
 		if perr.Socket != nil {
 			perr.Socket.Destroy(perr)
+			perr.Socket.owesCallbacks()
 		}
 		if v != nil {
 			(*hook)(perr)

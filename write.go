@@ -197,6 +197,16 @@ func (s *Socket) reserveDelivery() {
 	}
 }
 
+// owesCallbacks makes the loop go on with the callbacks of writes after one that has not returned, also
+// where Close was told already.
+func (s *Socket) owesCallbacks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.destroyed {
+		s.reserveDelivery()
+	}
+}
+
 // progressed runs on the loop when the writer has moved the queue.
 func (s *Socket) progressed() { s.deliverWrites(-1) }
 
