@@ -151,6 +151,8 @@ func FuzzListenAddress(f *testing.F) {
 			}
 		} else if op := new(net.OpError); len(events) > 0 || !errors.As(err, &op) || op.Op != "listen" || op.Addr == nil {
 			t.Fatalf("%s %q: %v, events %v", network, address, err, events)
+		} else if _, resolved := op.Addr.(*net.TCPAddr); !resolved && !strings.Contains(err.Error(), address) {
+			t.Fatalf("%s %q: the error does not name it: %v", network, address, err)
 		}
 		left, _ := os.ReadDir(dir)
 		if len(left) > 0 {

@@ -67,11 +67,17 @@ var fuzzedSplits = []bufio.SplitFunc{bufio.ScanLines, bufio.ScanWords, bufio.Sca
 
 const fuzzedMax = 300
 
-// scanAll gives the tokens of data, cut so, what a final token has left, and the error. Two bits of act
-// at a time say what the callback does after a token: pause for a turn, or begin Scan anew.
-func scanAll(t *testing.T, split bufio.SplitFunc, data, cuts []byte, act uint64) (tokens []string, rest []byte, cause error) {
+// scanAll gives the tokens of data, or of its text if there is an encoding, cut so, what a final token has
+// left, and the error. Two bits of act at a time say what the callback does after a token: pause for a turn,
+// or begin Scan anew.
+func scanAll(t *testing.T, split bufio.SplitFunc, e evnet.Encoding, data, cuts []byte, act uint64) (tokens []string, rest []byte, cause error) {
 	l := evnet.NewLoop()
 	s := evnet.Wrap(&cut{data: data, cuts: cuts}, &evnet.SocketOptions{Loop: l})
+	if e != "" {
+		if err := s.SetEncoding(e); err != nil {
+			t.Fatal(err)
+		}
+	}
 	heard := false
 	var fn func([]byte)
 	fn = func(token []byte) {
@@ -124,26 +130,65 @@ func FuzzScan(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, n byte, data, cuts []byte, act uint64) {
 		split := fuzzedSplits[int(n)%len(fuzzedSplits)]
-		whole, rest, err := scanAll(t, split, data, nil, 0)
+		whole, rest, err := scanAll(t, split, "", data, nil, 0)
 		if bytes.IndexByte(data, 0) >= 0 {
 			act &= 0x5555555555555555 // another Scan would go on behind the final token
 		}
-		tokens, left, cutErr := scanAll(t, split, data, cuts, act)
+		tokens, left, cutErr := scanAll(t, split, "", data, cuts, act)
 		if !slices.Equal(whole, tokens) || !bytes.Equal(rest, left) || reason(err) != reason(cutErr) {
 			t.Fatalf("%q\nwhole: %q, %q, %v\nin pieces: %q, %q, %v", data, whole, rest, err, tokens, left, cutErr)
 		}
 		if err != nil {
 			return // a Scanner has other limits
 		}
-		scanner := bufio.NewScanner(bytes.NewReader(data))
-		scanner.Buffer(nil, len(data)+fuzzedMax)
-		scanner.Split(split)
-		var want []string
-		for scanner.Scan() {
-			want = append(want, scanner.Text())
-		}
-		if !slices.Equal(want, whole) {
+		if want := bufioTokens(split, data); !slices.Equal(want, whole) {
 			t.Fatalf("%q: bufio.Scanner finds %q, Scan %q", data, want, whole)
+		}
+	})
+}
+
+func bufioTokens(split bufio.SplitFunc, data []byte) (tokens []string) {
+	scanner := bufio.NewScanner(bytes.NewReader(data))
+	scanner.Buffer(nil, len(data)+fuzzedMax)
+	scanner.Split(split)
+	for scanner.Scan() {
+		tokens = append(tokens, scanner.Text())
+	}
+	return tokens
+}
+
+// FuzzScanText checks the same with an encoding: the tokens are those of the text that Data would get.
+func FuzzScanText(f *testing.F) {
+	encodings := []evnet.Encoding{evnet.UTF8, evnet.UTF16LE, evnet.Latin1, evnet.ASCII, evnet.Base64, evnet.Base64URL, evnet.Hex}
+	for i := range fuzzedSplits {
+		for e := range encodings {
+			f.Add(byte(i), byte(e), []byte("a\xc3\xa9\xff \xe2\x82\xac\n\xf0\x9f\x98\x80 b\n\xe2\x82"), []byte{0, 1}, uint64(0x1b1b1b))
+			f.Add(byte(i), byte(e), []byte("a\x00\n\x00\x3d\xd8\x00\xde\n\x00 \x00\x3d\xd8\x61"), []byte{2}, uint64(0))
+		}
+	}
+	f.Fuzz(func(t *testing.T, n, e byte, data, cuts []byte, act uint64) {
+		split, encoding := fuzzedSplits[int(n)%len(fuzzedSplits)], encodings[int(e)%len(encodings)]
+		l := evnet.NewLoop()
+		s := evnet.Wrap(&cut{data: data}, &evnet.SocketOptions{Loop: l})
+		if err := s.SetEncoding(encoding); err != nil {
+			t.Fatal(err)
+		}
+		var text []byte
+		s.On.Data(func(p []byte) { text = append(text, p...) })
+		l.Run()
+		if bytes.IndexByte(text, 0) >= 0 {
+			act &= 0x5555555555555555
+		}
+		whole, rest, err := scanAll(t, split, encoding, data, nil, 0)
+		tokens, left, cutErr := scanAll(t, split, encoding, data, cuts, act)
+		if !slices.Equal(whole, tokens) || !bytes.Equal(rest, left) || reason(err) != reason(cutErr) {
+			t.Fatalf("%s %q\nwhole: %q, %q, %v\nin pieces: %q, %q, %v", encoding, data, whole, rest, err, tokens, left, cutErr)
+		}
+		if err != nil {
+			return
+		}
+		if want := bufioTokens(split, text); !slices.Equal(want, whole) {
+			t.Fatalf("%s %q: bufio.Scanner finds %q, Scan %q", encoding, text, want, whole)
 		}
 	})
 }
