@@ -118,6 +118,9 @@ func (s *Socket) scanHeld() {
 	for s.tr != nil && in.scan != nil && in.wanted() && in.due() {
 		sc, data, atEnd := in.scan, in.look(), in.atEnd
 		if len(data) == 0 {
+			if !atEnd {
+				continue // it was half a character, which is no text yet
+			}
 			data = nothing
 		}
 		var advance int

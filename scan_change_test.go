@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +139,30 @@ func TestScanSetEncoding(t *testing.T) {
 			assert.Equal(t, notes{"\xe9", "olá", "chá"}, got)
 		}
 	})
+}
+
+// Half a character that was held before Scan began is no text yet, and split, as in bufio, is shown nothing
+// before the end.
+func TestScanBeginsWithHalfACharacter(t *testing.T) {
+	for name, split := range map[string]bufio.SplitFunc{"characters": bufio.ScanRunes, "bytes": bufio.ScanBytes} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := feed(l, "\xc3", "\xa1")
+			require.NoError(t, s.SetEncoding(evnet.UTF8))
+			var got notes
+			var begin func()
+			begin = func() {
+				if s.BytesRead() == 0 {
+					l.AfterFunc(0, begin)
+					return
+				}
+				require.NoError(t, s.Scan(split, 0, got.chunk("")))
+			}
+			begin()
+			run(t, l)
+			assert.Equal(t, "á", strings.Join(got, ""))
+		})
+	}
 }
 
 // On a new connection Scan begins with nothing held, however the old one has gone.
