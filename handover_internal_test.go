@@ -61,6 +61,27 @@ func TestRelayLosesNothingHalfWay(t *testing.T) {
 	}
 }
 
+// A socket that ends and closes before Relay, on another goroutine, has linked it too ends the other all the same.
+func TestRelayPassesTheEndHalfWay(t *testing.T) {
+	l := NewLoop()
+	aConn, aPeer := net.Pipe()
+	bConn, bPeer := net.Pipe()
+	defer bPeer.Close()
+	a, b := Wrap(aConn, &SocketOptions{Loop: l}), Wrap(bConn, &SocketOptions{Loop: l})
+	r := &relay{loop: l, left: 1}
+	r.join(a)
+	r.join(b)
+	a.link(&pipe{src: a, dst: b, sock: b, relay: r})
+	_ = aPeer.Close()
+	b.On.Close(func(bool) {
+		b.link(&pipe{src: b, dst: a, sock: a, relay: r})
+		r.closed()
+	})
+	l.Run()
+	cause, _ := r.failed()
+	assert.NoError(t, cause)
+}
+
 // Detach is not overtaken by a reader that another goroutine has started meanwhile: who has the conn
 // gets all that is still to come.
 func TestDetachIsTheOnlyReader(t *testing.T) {

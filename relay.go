@@ -138,12 +138,25 @@ func (r *relay) gone(s *Socket, err error, reset, whole bool) {
 		r.fail(err, reset)
 	}
 	for _, other := range r.others(s) {
-		switch {
-		case !whole:
+		if whole {
+			r.passEnd(other)
+		} else {
 			r.tear(other, reset)
-		case other.Readable(): // s was ended by hand: what other still receives has nowhere to go
-			_ = other.Close()
 		}
+	}
+}
+
+// passEnd ends s because the other socket has closed with both its sides ended.
+func (r *relay) passEnd(s *Socket) {
+	s.mu.Lock()
+	theirs, readable := s.rare().relay != r, !s.in.ended
+	s.mu.Unlock()
+	switch {
+	case theirs:
+	case readable: // the other was ended by hand: what s still receives has nowhere to go
+		_ = s.Close()
+	default: // its pipe has done so, unless it closed before Relay had linked it
+		s.End()
 	}
 }
 
