@@ -12,6 +12,8 @@ const (
 	maxPending = 128 // accepted conns that wait for a busy loop
 )
 
+var errNoConn = errors.New("the listener's Accept has answered with neither a conn nor an error")
+
 // spawnAccept starts accepting. Each loop waits for the end of it: its last conn is still to be taken
 // there.
 func (s *Server) spawnAccept(lis *listening) {
@@ -21,14 +23,25 @@ func (s *Server) spawnAccept(lis *listening) {
 			set.Loop.spawn(func() { <-done })
 		}
 	}
-	s.loop.spawn(func() { defer close(done); s.accept(lis) })
+	s.loop.spawn(func() {
+		defer close(done)
+		contain(nil, func() error { return s.accept(lis) }, func(err error) {
+			if err != nil {
+				s.loop.event(func() { s.acceptFailed(lis, err); _ = s.stop(lis, nil) })
+			}
+		})
+	})
 }
 
-// accept takes connections until the listener is closed. An error that passes does not end it.
-func (s *Server) accept(lis *listening) {
+// accept takes connections until the listener is closed. An error that passes does not end it; the one
+// it returns will not pass.
+func (s *Server) accept(lis *listening) error {
 	retry := firstRetry
 	for {
 		conn, err := lis.ln.Accept()
+		if err == nil && conn == nil {
+			err = errNoConn
+		}
 		if err == nil {
 			retry = firstRetry
 			select {
@@ -41,20 +54,19 @@ func (s *Server) accept(lis *listening) {
 		}
 		select {
 		case <-lis.closed:
-			return
+			return nil
 		default:
 		}
-		s.loop.event(func() { s.acceptFailed(lis, err) })
-		if errors.Is(err, net.ErrClosed) { // closed behind the server's back: it will not pass
-			s.loop.event(func() { _ = s.stop(lis, nil) })
-			return
+		if errors.Is(err, net.ErrClosed) { // closed behind the server's back
+			return err
 		}
+		s.loop.event(func() { s.acceptFailed(lis, err) })
 		timer := time.NewTimer(retry)
 		select {
 		case <-timer.C:
 		case <-lis.closed:
 			timer.Stop()
-			return
+			return nil
 		}
 		retry = min(2*retry, lastRetry)
 	}
@@ -105,6 +117,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	if s.opts.BlockList.blocksPeer(conn) {
 		return
 	}
+	at := addressesOf(conn)
 	s.mu.Lock()
 	if s.lis != lis {
 		s.mu.Unlock()
@@ -134,7 +147,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		return
 	}
 	open := c.hold()
-	c.adopt(conn)
+	c.adopt(conn, at)
 	if s.opts.PauseOnConnect {
 		c.in.mode = paused
 	}

@@ -296,7 +296,7 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 }
 
 func (d *dialing) connected(conn net.Conn) {
-	s := d.s
+	s, at := d.s, addressesOf(conn)
 	s.mu.Lock()
 	if s.rare().dial != d {
 		s.mu.Unlock()
@@ -304,7 +304,7 @@ func (d *dialing) connected(conn net.Conn) {
 		return
 	}
 	s.rarity.dial = nil
-	s.adopt(conn)
+	s.adopt(conn, at)
 	reset := s.rare().resetLater
 	waited := s.out.queued > 0 || s.out.waiting.len() > 0
 	s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -270,6 +271,38 @@ func TestConnectBindErrors(t *testing.T) {
 			if errors.As(c.err, &sys) {
 				assert.Equal(t, "bind", sys.Syscall)
 			}
+		})
+	}
+}
+
+// End right before Connect ends the connection once it is made: Finish comes then, and the peer sees the end.
+func TestConnectAfterEnd(t *testing.T) {
+	for name, turns := range map[string]func(l *evnet.Loop, connect func()){
+		"Lookup Ready Finish": func(_ *evnet.Loop, connect func()) { connect() },
+		"Finish Lookup Ready": func(l *evnet.Loop, connect func()) { l.AfterFunc(0, connect) }, // there was nothing to wait for
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+			var peerSawEnd bool
+			var events []string
+			require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+			server.On.Connection(func(a *evnet.Socket) {
+				a.On.End(func() { peerSawEnd = true })
+				a.Resume()
+				assert.NoError(t, server.Close(nil))
+			})
+			c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Family: 4})
+			c.Once.Lookup(func(evnet.Lookup) { events = append(events, "Lookup") })
+			c.On.Ready(func() { events = append(events, "Ready"); c.Resume() })
+			c.On.Finish(func() { events = append(events, "Finish") })
+			c.End()
+			_, port, err := net.SplitHostPort(server.Address().String())
+			require.NoError(t, err)
+			turns(l, func() { c.Connect("tcp", "localhost:"+port) })
+			run(t, l)
+			assert.Equal(t, name, strings.Join(events, " "))
+			assert.True(t, peerSawEnd)
 		})
 	}
 }

@@ -62,7 +62,7 @@ func (d *dialing) dialer() *net.Dialer {
 	}
 	dialer.ControlContext = func(ctx context.Context, network, address string, raw syscall.RawConn) error {
 		done := make(chan error, 1)
-		go d.s.contain(func() error { // on a goroutine of its own: package net must outlive a runtime.Goexit too
+		go contain(d.s, func() error { // on a goroutine of its own: package net must outlive a runtime.Goexit too
 			if controlContext != nil {
 				return controlContext(ctx, network, address, raw)
 			}
@@ -76,13 +76,13 @@ func (d *dialing) dialer() *net.Dialer {
 // supply runs what the user has supplied on a goroutine of its own, then told on the loop.
 func (s *Socket) supply(fn func() error, told func(error)) {
 	s.set.Loop.spawn(func() {
-		s.contain(fn, func(err error) { s.set.Loop.event(func() { told(err) }) })
+		contain(s, fn, func(err error) { s.set.Loop.event(func() { told(err) }) })
 	})
 }
 
 // contain runs fn, then told, whatever becomes of fn: nobody else could contain a panic on this
-// goroutine, or hear of a runtime.Goexit.
-func (s *Socket) contain(fn func() error, told func(error)) {
+// goroutine, or hear of a runtime.Goexit. s is the socket it belongs to, or nil.
+func contain(s *Socket, fn func() error, told func(error)) {
 	var err error
 	returned := false
 	defer func() {

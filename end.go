@@ -12,7 +12,7 @@ import (
 // End ends this side: the peer sees the end once everything written has reached it. Data may still
 // come; Close follows when the peer has ended too. It undoes every Cork. While connecting, the end
 // is sent after the connection is made. Further calls do nothing. Finish tells when the end was
-// sent. Node: socket.end.
+// sent, or that there was nothing to send it to because Connect had not been called. Node: socket.end.
 func (s *Socket) End() {
 	s.mu.Lock()
 	if s.destroyed || s.out.ending {
@@ -77,7 +77,7 @@ func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued =
 // finished runs on the loop once this side's end is on its way.
 func (s *Socket) finished() {
 	s.mu.Lock()
-	if s.destroyed || s.out.finished {
+	if s.destroyed || s.out.finished || s.rare().dial != nil { // what is connected after End ends once connected
 		s.mu.Unlock()
 		return
 	}

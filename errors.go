@@ -121,9 +121,10 @@ func (connectTimeout) Timeout() bool   { return true }
 func (connectTimeout) Temporary() bool { return true }
 func (connectTimeout) Unwrap() error   { return os.ErrDeadlineExceeded }
 
-// PanicError is a panic that a callback raised, or a Resolver, a Dialer, a TLS handshake or a method of a
-// conn that goroutines serve. The socket it belonged to is destroyed with it. Without Loop.OnPanic, which contains the panic, Value and Stack are those of no panic:
-// they go with it.
+// PanicError is a panic that a callback raised, or a Resolver, a Dialer, a TLS handshake, a method of a
+// conn that goroutines serve, or a listener. The socket it belonged to is destroyed with it; a server whose
+// listener's Accept it was emits it as Error and closes. Without Loop.OnPanic, which contains the panic of a
+// callback, Value and Stack are those of no panic: they go with it.
 type PanicError struct {
 	Value  any     // what was given to panic
 	Stack  []byte  // the stack of the callback, as runtime/debug.Stack prints it

@@ -202,9 +202,10 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 		s.Destroy(nilArgument("Wrap", "conn"))
 		return s
 	}
+	at := addressesOf(conn)
 	s.mu.Lock()
 	ok := s.hold()
-	s.adopt(conn)
+	s.adopt(conn, at)
 	epoch := s.epoch
 	s.mu.Unlock()
 	switch ctx := s.set.Context; {

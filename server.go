@@ -147,6 +147,7 @@ func (s *Server) Serve(ln net.Listener) error {
 }
 
 func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func()) error {
+	addr := ln.Addr() // without the lock, for it may panic
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lis != nil {
@@ -160,7 +161,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	}
 	lis := &listening{ln: ln, closed: make(chan struct{}), room: make(chan struct{}, maxPending)}
 	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
-	s.lis, s.addr, s.closing = lis, ln.Addr(), false
+	s.lis, s.addr, s.closing = lis, addr, false
 	s.loop.tick(func() { s.emitListening(lis, onListening) })
 	s.spawnAccept(lis)
 	return nil
@@ -261,7 +262,8 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 		return ErrServerNotRunning
 	}
 	s.lis, s.closing = nil, true
-	if network(lis.ln.Addr()) != "unix" {
+	addr := s.addr
+	if network(addr) != "unix" {
 		s.addr = nil // a Unix server keeps its path, as in Node
 	}
 	if onClose != nil {
@@ -270,16 +272,17 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	s.mu.Unlock()
 	lis.unwatch()
 	close(lis.closed)
-	err := lis.ln.Close()
-	s.mu.Lock()
-	if s.lis == nil {
-		s.leaveLoops(1, len(s.settings)) // the first waits for Close
-	}
-	s.closeIfDone()
-	s.mu.Unlock()
-	if err != nil && !errors.Is(err, net.ErrClosed) { // last, for the Logger may panic
-		s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", lis.ln.Addr())
-	}
+	contain(nil, lis.ln.Close, func(err error) {
+		s.mu.Lock()
+		if s.lis == nil {
+			s.leaveLoops(1, len(s.settings)) // the first waits for Close
+		}
+		s.closeIfDone()
+		s.mu.Unlock()
+		if err != nil && !errors.Is(err, net.ErrClosed) { // last, for the Logger may panic
+			s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", addr)
+		}
+	})
 	return nil
 }
 

@@ -132,12 +132,23 @@ func (s *Socket) contextEnded(epoch int32) {
 	s.destroyLocked(err, false)
 }
 
+// addresses are those of a conn whose own may not outlive it, or may panic.
+type addresses struct{ local, remote net.Addr }
+
+// addressesOf is called without a lock.
+func addressesOf(conn net.Conn) addresses {
+	if isKernelConn(conn) {
+		return addresses{}
+	}
+	return addresses{conn.LocalAddr(), conn.RemoteAddr()}
+}
+
 // adopt takes a connected conn. s.mu is held.
-func (s *Socket) adopt(conn net.Conn) {
+func (s *Socket) adopt(conn net.Conn, at addresses) {
 	s.conn, s.opened = conn, true
 	if !isKernelConn(conn) {
 		r := s.makeRare()
-		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
+		r.local, r.remote = at.local, at.remote
 	}
 	s.tr = newTransport(s, conn)
 	_, s.handshake = conn.(handshaker)

@@ -63,7 +63,7 @@ func (t *goTransport) setReading(want bool) {
 	case !t.reading:
 		if want || t.mayWatch() {
 			t.reading = true
-			t.s.set.Loop.spawn(func() { t.s.contain(t.read, t.readerGone) })
+			t.s.set.Loop.spawn(func() { contain(t.s, t.read, t.readerGone) })
 		}
 	case t.waiting || t.interrupted:
 	case t.watching && (want || !t.mayWatch()), !t.watching && !want:
@@ -174,7 +174,7 @@ func (t *goTransport) setDeadline(d time.Time, failed func(error)) func() {
 	set := make(chan struct{})
 	t.setting = set
 	return func() {
-		t.s.contain(func() error { return t.conn.SetReadDeadline(d) }, func(err error) {
+		contain(t.s, func() error { return t.conn.SetReadDeadline(d) }, func(err error) {
 			t.s.mu.Lock()
 			defer t.s.mu.Unlock()
 			t.setting = nil
@@ -326,7 +326,7 @@ func (t *goTransport) close(reset bool) {
 // nobody's business any more.
 func (t *goTransport) closeAside(fn func() error) {
 	t.s.set.Loop.spawn(func() {
-		t.s.contain(fn, func(err error) {
+		contain(t.s, fn, func(err error) {
 			if _, panicked := err.(*PanicError); panicked {
 				t.s.set.Loop.event(func() { // whose panic the loop deals with
 					t.s.set.logger().Warn("evnet: closing a conn has panicked", "err", err)

@@ -42,7 +42,7 @@ func (t *goTransport) startWriting() {
 	if t.raw != nil {
 		t.s.set.Loop.spawn(t.writeWhenReady)
 	} else {
-		t.s.set.Loop.spawn(func() { t.s.contain(t.writeBlocking, t.writerGone) })
+		t.s.set.Loop.spawn(func() { contain(t.s, t.writeBlocking, t.writerGone) })
 	}
 }
 
