@@ -9,7 +9,7 @@ import (
 const (
 	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
 	lastRetry  = time.Second
-	maxPending = 128 // accepted conns that wait for a busy loop
+	maxPending = 128 // accepted conns that wait for one busy loop
 )
 
 var errNoConn = errors.New("the listener's Accept has answered with neither a conn nor an error")
@@ -44,12 +44,7 @@ func (s *Server) accept(lis *listening) error {
 		}
 		if err == nil {
 			retry = firstRetry
-			select {
-			case lis.room <- struct{}{}:
-				s.assign(lis, conn)
-			case <-lis.closed:
-				_ = conn.Close()
-			}
+			s.assign(lis, conn)
 			continue
 		}
 		select {
@@ -93,17 +88,34 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 	}
 }
 
-// assign gives an accepted conn to the next loop.
+// assign gives an accepted conn to the next loop that has room for it, and waits while none has.
 func (s *Server) assign(lis *listening, conn net.Conn) {
-	s.mu.Lock()
-	set := s.settings[s.accepted%len(s.settings)]
-	s.accepted++
-	s.mu.Unlock()
-	set.Loop.event(func() {
-		<-lis.room
-		set.Loop.ready.giveWay(set.Loop)
-		s.connection(lis, set, conn)
-	})
+	for {
+		for range s.settings {
+			set, waiting := s.settings[lis.next], &lis.waiting[lis.next]
+			lis.next = (lis.next + 1) % len(s.settings)
+			if waiting.Add(1) > maxPending {
+				waiting.Add(-1)
+				continue
+			}
+			set.Loop.event(func() {
+				waiting.Add(-1)
+				select {
+				case lis.room <- struct{}{}:
+				default:
+				}
+				set.Loop.ready.giveWay(set.Loop)
+				s.connection(lis, set, conn)
+			})
+			return
+		}
+		select {
+		case <-lis.room:
+		case <-lis.closed:
+			_ = conn.Close()
+			return
+		}
+	}
 }
 
 // connection emits an accepted conn, or refuses it. It runs on the loop of the new socket.

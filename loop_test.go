@@ -222,7 +222,7 @@ func TestLoopRefs(t *testing.T) {
 func TestLoopRunEndsThoughUnreferencedSocketReconnects(t *testing.T) {
 	const forEver = 20_000
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, nil)
+	server, addr := serve(t, l, nil, (*evnet.Socket).Unref) // who may be accepted before Run looks
 	server.Unref()
 	s, n := client(l), 0
 	s.Unref()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Server accepts connections and emits a Socket for each. CreateServer and NewServer make one; the
@@ -25,16 +26,15 @@ type Server struct {
 	loop     *Loop // of the server's own events
 	settings []*settings
 
-	mu       sync.Mutex // guards everything below; taken before a loop's lock, never after it
-	events   listeners
-	lis      *listening // nil unless listening
-	addr     net.Addr
-	max      int
-	live     slots // accepted, until their Close
-	count    int   // of those that are not destroyed
-	accepted int
-	closing  bool // Close is to be emitted
-	unref    bool
+	mu      sync.Mutex // guards everything below; taken before a loop's lock, never after it
+	events  listeners
+	lis     *listening // nil unless listening
+	addr    net.Addr
+	max     int
+	live    slots // accepted, until their Close
+	count   int   // of those that are not destroyed
+	closing bool  // Close is to be emitted
+	unref   bool
 
 	afterClose []func() // of Shutdown
 }
@@ -44,7 +44,9 @@ type listening struct {
 	ln      net.Listener
 	closed  chan struct{}
 	unwatch func() bool
-	room    chan struct{} // one for each accepted conn that waits for the loop
+	waiting []atomic.Int32 // accepted conns that wait for each of the loops
+	room    chan struct{}  // told when one waits no longer
+	next    int            // of the loops, to get a conn
 }
 
 // NewServer makes a server that does not listen yet. nil means all defaults. Node: new net.Server.
@@ -159,7 +161,10 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 			return ErrLoopStopped
 		}
 	}
-	lis := &listening{ln: ln, closed: make(chan struct{}), room: make(chan struct{}, maxPending)}
+	lis := &listening{
+		ln: ln, closed: make(chan struct{}),
+		waiting: make([]atomic.Int32, len(s.settings)), room: make(chan struct{}, 1),
+	}
 	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
 	s.lis, s.addr, s.closing = lis, addr, false
 	s.loop.tick(func() { s.emitListening(lis, onListening) })

@@ -280,6 +280,43 @@ func TestServerSpreadsOverLoops(t *testing.T) {
 	assert.Equal(t, 3*clients/2, *count[loops[1]])
 }
 
+// A callback that blocks one loop holds up that loop's connections alone.
+func TestServerGoesRoundALoopThatStandsStill(t *testing.T) {
+	const conns, wait = 600, 128 // more than may wait for one loop
+	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
+	stuck, still, release := evnet.NewLoop(), make(chan struct{}), make(chan struct{})
+	loops[1] = stuck
+	ln := &acceptor{memory: newMemory()}
+	ln.accept = func(n int) (net.Conn, error) {
+		<-still
+		if n > conns {
+			return ln.memory.Accept()
+		}
+		here, there := net.Pipe()
+		_ = there.Close()
+		return here, nil
+	}
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: loops})
+	served := 0
+	server.On.Connection(func(s *evnet.Socket) {
+		s.Destroy(nil)
+		if s.Loop() == loops[0] {
+			served++
+		}
+		if s.Loop() == loops[0] && served == conns-wait {
+			close(release)
+			_ = server.Close(nil)
+		}
+	})
+	stuck.Post(func() { close(still); <-release })
+	require.NoError(t, server.Serve(ln))
+	var others sync.WaitGroup
+	others.Go(func() { run(t, stuck) })
+	run(t, loops[0])
+	others.Wait()
+	assert.Equal(t, conns-wait, served)
+}
+
 // A server's own events, Drop among them, are on the first of its loops.
 func TestServerDropsOnItsOwnLoop(t *testing.T) {
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
