@@ -27,7 +27,8 @@ func (s *Server) spawnAccept(lis *listening) {
 		defer close(done)
 		contain(nil, func() error { return s.accept(lis) }, func(err error) {
 			if err != nil {
-				s.loop.event(func() { s.acceptFailed(lis, err); _ = s.stop(lis, nil) })
+				s.loop.event(func() { s.acceptFailed(lis, err) })
+				s.loop.event(func() { _ = s.stop(lis, nil) })
 			}
 		})
 	})
@@ -84,7 +85,7 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 		}
 	}
 	if !heard {
-		s.settings[0].logger().Warn("evnet: accepting failed, the server goes on", "err", err, "local", lis.ln.Addr())
+		s.settings[0].logger().Warn("evnet: accepting failed", "err", err, "local", lis.ln.Addr())
 	}
 }
 
