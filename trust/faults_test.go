@@ -87,29 +87,31 @@ func TestFaultsEndBehindMuchData(t *testing.T) {
 			if name != "Data" && how != "with pauses" {
 				continue
 			}
-			t.Run(name+" "+how, func(t *testing.T) {
-				onEach(t, func(t *testing.T) {
-					here, there := pair(t)
-					l := evnet.NewLoop()
-					s := wrap(l, here)
-					each := slow(l, s)
-					var c collect
-					consumer(l, s, &c, each)
-					atEnd := -1
-					s.On.End(func() { c.mu.Lock(); atEnd = c.got.Len(); c.mu.Unlock() })
-					aside(l, func() {
-						_, err := there.Write(text)
-						assert.NoError(t, err)
-						_ = there.Close()
+			for network, pair := range streams {
+				t.Run(name+" "+how+" "+network, func(t *testing.T) {
+					onEach(t, func(t *testing.T) {
+						here, there := pair(t)
+						l := evnet.NewLoop()
+						s := wrap(l, here)
+						each := slow(l, s)
+						var c collect
+						consumer(l, s, &c, each)
+						atEnd := -1
+						s.On.End(func() { c.mu.Lock(); atEnd = c.got.Len(); c.mu.Unlock() })
+						aside(l, func() {
+							_, err := there.Write(text)
+							assert.NoError(t, err)
+							_ = there.Close()
+						})
+						run(t, l)
+						require.NoError(t, s.Err())
+						require.True(t, bytes.Equal(text, c.got.Bytes()), "%d bytes of %d", c.got.Len(), len(text))
+						if name != "Chunks" { // which another goroutine takes
+							require.Equal(t, len(text), atEnd)
+						}
 					})
-					run(t, l)
-					require.NoError(t, s.Err())
-					require.True(t, bytes.Equal(text, c.got.Bytes()), "%d bytes of %d", c.got.Len(), len(text))
-					if name != "Chunks" { // which another goroutine takes
-						require.Equal(t, len(text), atEnd)
-					}
 				})
-			})
+			}
 		}
 	}
 }
@@ -118,8 +120,8 @@ func TestFaultsEndBehindMuchData(t *testing.T) {
 // there is none.
 func TestFaultsEndWhilePaused(t *testing.T) {
 	onEach(t, func(t *testing.T) {
-		for _, resume := range []bool{true, false} {
-			here, there := pair(t)
+		for i, resume := range []bool{true, false, true, false} {
+			here, there := streams[[]string{"tcp", "unix"}[i/2]](t)
 			l := evnet.NewLoop()
 			s := wrap(l, here)
 			var c collect

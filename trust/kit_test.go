@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -130,13 +131,40 @@ func wrap(l *evnet.Loop, conn net.Conn) *evnet.Socket {
 // pair is a TCP connection of this process with itself. What is still open is closed when the test ends.
 func pair(t testing.TB) (here, there *net.TCPConn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	a, c := pairOf(t, "tcp", "127.0.0.1:0")
+	return a.(*net.TCPConn), c.(*net.TCPConn)
+}
+
+// unixPair is the same over a Unix socket.
+func unixPair(t testing.TB) (here, there *net.UnixConn) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "evnet") // a test's own has a long path
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	a, c := pairOf(t, "unix", filepath.Join(dir, "s"))
+	return a.(*net.UnixConn), c.(*net.UnixConn)
+}
+
+func pairOf(t testing.TB, network, address string) (here, there net.Conn) {
+	t.Helper()
+	ln, err := net.Listen(network, address)
 	require.NoError(t, err)
 	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
+	there, err = net.Dial(network, ln.Addr().String())
 	require.NoError(t, err)
-	a, err := ln.Accept()
+	here, err = ln.Accept()
 	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = a.Close(), c.Close() })
-	return a.(*net.TCPConn), c.(*net.TCPConn)
+	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
+	return here, there
+}
+
+// streams are the ways to make a kernel's stream, which may be half-closed.
+var streams = map[string]func(t testing.TB) (here, there halfCloser){
+	"tcp":  func(t testing.TB) (here, there halfCloser) { return pair(t) },
+	"unix": func(t testing.TB) (here, there halfCloser) { return unixPair(t) },
+}
+
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
 }
