@@ -98,7 +98,7 @@ func (d *dialing) next(slow *Attempt) {
 	}
 	var conn net.Conn
 	d.s.supply(func() (err error) {
-		conn, err = d.dialer().DialContext(d.ctx, a.Network, a.Address)
+		conn, err = d.dial(a)
 		return err
 	}, func(err error) { d.tried(a, conn, err) })
 }

@@ -275,6 +275,47 @@ func TestConnectBindErrors(t *testing.T) {
 	}
 }
 
+// Dial makes the conns in place of the Dialer, and is asked for each address.
+func TestConnectDial(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	var asked []string
+	c := evnet.NewSocket(&evnet.SocketOptions{
+		Loop: l, Resolver: ips("10.0.0.1", "10.0.0.2"), AttemptDelay: -1,
+		Dialer: &net.Dialer{LocalAddr: &net.UnixAddr{}}, // not used
+		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
+			asked = append(asked, network+" "+address)
+			if len(asked) == 1 {
+				return nil, boom("the first fails")
+			}
+			return here, nil
+		},
+	})
+	var got notes
+	c.On.ConnectionAttemptFailed(func(_ evnet.Attempt, err error) { got = append(got, err.Error()) })
+	c.On.Data(got.chunk("data "))
+	c.On.Close(func(hadError bool) { assert.False(t, hadError) })
+	c.Connect("tcp", "somewhere.test:80")
+	go func() { _, _ = there.Write([]byte("hello")); _ = there.Close() }()
+	run(t, l)
+	assert.Equal(t, []string{"tcp4 10.0.0.1:80", "tcp4 10.0.0.2:80"}, asked)
+	assert.Equal(t, notes{"the first fails", "data hello"}, got)
+
+	for name, dial := range map[string]func(context.Context, string, string) (net.Conn, error){
+		"panics":          func(context.Context, string, string) (net.Conn, error) { panic(boom("boom")) },
+		"exits":           func(context.Context, string, string) (net.Conn, error) { runtime.Goexit(); return nil, nil },
+		"answers nothing": func(context.Context, string, string) (net.Conn, error) { return nil, nil },
+	} {
+		c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dial: dial})
+		var failed error
+		c.On.Error(func(err error) { failed = err })
+		c.Connect("unix", "a path")
+		run(t, l)
+		assert.Error(t, failed, name)
+		assert.Equal(t, name != "answers nothing", errors.As(failed, new(*evnet.PanicError)), name)
+	}
+}
+
 // End right before Connect ends the connection once it is made: Finish comes then, and the peer sees the end.
 func TestConnectAfterEnd(t *testing.T) {
 	for name, turns := range map[string]func(l *evnet.Loop, connect func()){

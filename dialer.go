@@ -17,6 +17,9 @@ var errGoexit = errors.New("runtime.Goexit was called")
 
 // bind keeps to the family of Dialer.LocalAddr: no other can be reached from there. s.mu is held.
 func (d *dialing) bind() error {
+	if d.s.set.Dial != nil {
+		return nil
+	}
 	local := d.s.set.Dialer.LocalAddr
 	if _, tcp := local.(*net.TCPAddr); tcp && d.network == "unix" {
 		local = nil // as in Node, a path has no use for it
@@ -50,6 +53,21 @@ func (d *dialing) bind() error {
 		return refused(os.NewSyscallError("bind", syscall.EINVAL)) // as the system says it
 	}
 	return nil
+}
+
+var errNothingDialed = errors.New("the dial function has answered with neither a conn nor an error")
+
+// dial makes the conn of one attempt.
+func (d *dialing) dial(a Attempt) (net.Conn, error) {
+	dial := d.s.set.Dial
+	if dial == nil {
+		return d.dialer().DialContext(d.ctx, a.Network, a.Address)
+	}
+	conn, err := dial(d.ctx, a.Network, a.Address)
+	if conn == nil && err == nil {
+		err = errNothingDialed
+	}
+	return conn, err
 }
 
 // dialer is the user's, whose Control may not return: package net would leave the descriptor open.

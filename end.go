@@ -81,6 +81,12 @@ func (s *Socket) finished() {
 		s.mu.Unlock()
 		return
 	}
+	if s.out.owesDone() { // Finish comes after the callbacks of what was sent
+		s.set.Loop.tick(s.progressed)
+		s.set.Loop.tick(s.finished)
+		s.mu.Unlock()
+		return
+	}
 	s.out.finished = true
 	s.mu.Unlock()
 	s.emitFinish()

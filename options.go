@@ -44,6 +44,11 @@ type SocketOptions struct {
 	// attempt) apply. Default: the zero net.Dialer. Its Resolver and FallbackDelay are not used,
 	// nor is a LocalAddr of TCP for a Unix path.
 	Dialer *net.Dialer
+	// Dial makes the conn of each attempt in place of the Dialer, which is not used then: through a proxy, in
+	// memory, or over any other conn that there is. It is called off the loop with what ConnectionAttempt
+	// tells, or "unix" and the path, and must return when ctx ends. The conn belongs to the socket.
+	// Default: none. Node has none.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Resolver looks host names up. Default: net.DefaultResolver.
 	Resolver Resolver
 	// Family, 4 or 6, keeps to addresses of that family. Default, 0: both.

@@ -75,6 +75,11 @@ func (o *outbound) own() {
 	}
 }
 
+// owesDone reports whether a write that was sent is still to be told so.
+func (o *outbound) owesDone() bool {
+	return o.waiting.len() > 0 && o.waiting.front().err == nil && o.waiting.front().end <= o.sent
+}
+
 // settle gives an outbox back that nobody needs any more. s.mu is held.
 func (o *outbound) settle() {
 	if b := o.outbox; b != &emptyOutbox && o.queued == 0 && b.waiting.len() == 0 && b.corks == 0 && b.room == nil {

@@ -38,6 +38,8 @@ type player struct {
 	unrefed  map[string]bool     // servers whose Close, at the end of Run, a Node process leaves out
 	dir      string
 	over     bool
+	medium   *medium // nil: TCP
+	memory   memoryNet
 
 	unaccepted int // connects less accepts
 }
@@ -75,9 +77,10 @@ func newPlayer(t testing.TB) *player {
 	return p
 }
 
-// play plays the whole script, until nothing is left open.
-func play(t testing.TB, s *script) traceLines {
+// play plays the whole script, until nothing is left open. No medium is TCP.
+func play(t testing.TB, s *script, over *medium) traceLines {
 	p := newPlayer(t)
+	p.medium = over
 	p.run(s.steps, env{})
 	run(t, p.l)
 	for _, cancel := range p.cancels {
@@ -281,6 +284,9 @@ func (p *player) makeServer(args []string) {
 	if o["maxConnections"] != "" {
 		opts.MaxConnections = number(o["maxConnections"])
 	}
+	if p.medium != nil && p.medium.server != nil {
+		p.medium.server(opts)
+	}
 	p.watch(args[0], evnet.NewServer(opts))
 }
 
@@ -314,6 +320,9 @@ func (p *player) makeSocket(args []string) {
 	}
 	if o["signal"] != "" {
 		opts.Context, p.cancels[name] = context.WithCancel(context.Background())
+	}
+	if p.medium != nil && p.medium.socket != nil {
+		p.medium.socket(p, opts)
 	}
 	c := evnet.NewSocket(opts)
 	p.watch(name, c)

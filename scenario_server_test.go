@@ -79,7 +79,12 @@ func (p *player) listen(name string, o map[string]string, onListening func(), e 
 	if o["signal"] != "" {
 		ctx, p.cancels[name] = context.WithCancel(ctx)
 	}
-	err := s.ListenContext(ctx, network, address, onListening)
+	var err error
+	if p.medium != nil {
+		err = p.medium.listen(p, name, onListening)
+	} else {
+		err = s.ListenContext(ctx, network, address, onListening)
+	}
 	for k, v := range errorEnv(err) {
 		e[k] = v
 	}
@@ -103,6 +108,9 @@ func (p *player) serverValue(s *evnet.Server, name, prop, arg string) any {
 		}
 		if tcp, ok := s.Address().(*net.TCPAddr); ok {
 			return tcp.IP
+		}
+		if p.medium != nil {
+			return "127.0.0.1"
 		}
 		require.Equal(p, p.paths[name], s.Address().String())
 		return "PATH"

@@ -306,6 +306,9 @@ func (p *player) connect(c *evnet.Socket, args []string, st *statement, e env) {
 	switch p.objects[args[0]].(type) {
 	case *evnet.Server:
 		network, address = p.addrs[args[0]].Network(), p.addrs[args[0]].String()
+		if p.medium != nil {
+			network, address = p.medium.dial(p, args[0])
+		}
 	default:
 		switch {
 		case o["path"] != "":

@@ -1,0 +1,220 @@
+package evnet_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The scenarios are recorded over TCP. Played over another medium they show the same, but for what
+// testdata/media says.
+
+// medium is what connects the sockets of a scenario.
+type medium struct {
+	name string
+	// says is a line of TCP's trace as it reads there.
+	says func(line string) string
+	// listen makes the server listen, dial connects a socket to it.
+	listen func(p *player, name string, onListening func()) error
+	dial   func(p *player, name string) (network, address string)
+	// socket and server prepare the options.
+	socket func(p *player, opts *evnet.SocketOptions)
+	server func(opts *evnet.ServerOptions)
+}
+
+var media = []*medium{
+	{
+		name: "Unix",
+		says: func(line string) string {
+			return strings.ReplaceAll(line, "connectionAttempt 127.0.0.1 PORT 4", "connectionAttempt PATH undefined undefined")
+		},
+		listen: func(p *player, name string, onListening func()) error {
+			return p.server(name).Listen("unix", p.place("medium."+name), onListening)
+		},
+		dial: func(p *player, name string) (network, address string) { return "unix", p.addrs[name].String() },
+	},
+	{
+		name: "memory",
+		listen: func(p *player, name string, onListening func()) error {
+			if onListening != nil {
+				p.server(name).Once.Listening(onListening)
+			}
+			return p.server(name).Serve(p.memory.listen())
+		},
+		dial:   func(p *player, name string) (network, address string) { return "tcp", p.addrs[name].String() },
+		socket: func(p *player, opts *evnet.SocketOptions) { opts.Dial = p.memory.dial },
+	},
+}
+
+// memoryNet is where servers and clients in memory meet.
+type memoryNet struct {
+	mu        sync.Mutex
+	listeners map[string]*memoryListener
+	ports     int
+}
+
+type memoryListener struct {
+	net   *memoryNet
+	addr  *net.TCPAddr
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (m *memoryNet) listen() net.Listener {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ports++
+	ln := &memoryListener{
+		net: m, addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: m.ports},
+		conns: make(chan net.Conn, 100), done: make(chan struct{}),
+	}
+	if m.listeners == nil {
+		m.listeners = map[string]*memoryListener{}
+	}
+	m.listeners[ln.addr.String()] = ln
+	return ln
+}
+
+func (m *memoryNet) dial(_ context.Context, network, address string) (net.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ln := m.listeners[address]
+	if ln == nil {
+		addr, _ := net.ResolveTCPAddr(network, address)
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: syscall.ECONNREFUSED}
+	}
+	m.ports++
+	c, s := memoryPair(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: m.ports}, ln.addr)
+	ln.conns <- s
+	return c, nil
+}
+
+func (ln *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-ln.conns:
+		return c, nil
+	case <-ln.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (ln *memoryListener) Addr() net.Addr { return ln.addr }
+
+func (ln *memoryListener) Close() error {
+	ln.once.Do(func() {
+		ln.net.mu.Lock()
+		defer ln.net.mu.Unlock()
+		delete(ln.net.listeners, ln.addr.String())
+		close(ln.done)
+		for {
+			select {
+			case c := <-ln.conns:
+				_ = c.Close()
+			default:
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// unfit is why a script cannot be played over another medium than TCP, "" if it can.
+func (s *script) unfit() string { return unfit(s.steps) }
+
+func unfit(block []*statement) string {
+	for _, st := range block {
+		_, method, _ := strings.Cut(st.words[0], ".")
+		o := parseOptions(st.words[1:])
+		switch {
+		case st.words[0] == "start" && o["path"] != "", method == "connect" && o["path"] != "", method == "listen" && o["path"] != "":
+			return "it is about a Unix socket's path"
+		case method == "listen" && (o["port"] != "" || o["host"] != "" || o["signal"] != ""):
+			return "it is about listening"
+		case method == "connect" && (o["host"] != "" || net.ParseIP(st.words[1]) != nil || st.words[1] == "closed"),
+			st.words[0] == "socket" && (o["lookup"] != "" || o["family"] != ""), st.words[0] == "silent":
+			return "it is about addresses"
+		}
+		if why := unfit(st.block); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// exception is what a scenario shows over another medium.
+type exception struct {
+	because string
+	lines   traceLines // of the actors that differ; nil: it is not played
+}
+
+// readExceptions reads testdata/media.
+func readExceptions(t testing.TB, medium string) map[string]exception {
+	text, err := os.ReadFile("testdata/media/" + medium + ".txt")
+	require.NoError(t, err)
+	all := map[string]exception{}
+	for _, part := range strings.Split("\n"+string(text), "\n-- ")[1:] {
+		name, body, _ := strings.Cut(part, " --\n")
+		because, lines, _ := strings.Cut(strings.TrimPrefix(body, "because: "), "\n")
+		x := exception{because: because}
+		if strings.TrimSpace(lines) != "" {
+			x.lines = parseLines(lines)
+		}
+		all[name] = x
+	}
+	return all
+}
+
+func TestTracesOverOtherMedia(t *testing.T) {
+	scripts := readScripts(t)
+	for _, m := range media {
+		t.Run(m.name, func(t *testing.T) {
+			exceptions := readExceptions(t, m.name)
+			same, differ, unfit := 0, 0, 0
+			t.Run("scenario", func(t *testing.T) {
+				for _, s := range scripts {
+					x, excepted := exceptions[s.name]
+					delete(exceptions, s.name)
+					switch {
+					case s.nodeOnly != "" || s.unfit() != "" || excepted && x.lines == nil:
+						unfit++
+						continue
+					case excepted:
+						differ++
+					default:
+						same++
+					}
+					t.Run(s.name, func(t *testing.T) {
+						t.Parallel()
+						got := play(t, s, m)
+						for actor, want := range s.expected() {
+							for i, line := range want {
+								if m.says != nil {
+									want[i] = m.says(line)
+								}
+							}
+							seen := merged(got[actor], counterpart)
+							if lines := x.lines[actor]; lines != nil {
+								require.NotEqual(t, want, seen, "written down as a difference of %s, but it is none", actor)
+								want = lines
+							}
+							matchStars(want, seen)
+							assert.Equal(t, want, seen, "trace of %s", actor)
+						}
+					})
+				}
+			})
+			assert.Empty(t, exceptions, "no such scenarios")
+			t.Logf("%d scenarios as over TCP, %d with a difference, %d that do not fit %s", same, differ, unfit, m.name)
+		})
+	}
+}
