@@ -145,6 +145,10 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if dial != nil {
 		s.rarity.dial = nil
 	}
+	shaking := s.rare().handshake
+	if shaking != nil {
+		s.rarity.handshake = nil
+	}
 	if tr != nil {
 		tr.retire()
 	}
@@ -158,6 +162,9 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	}
 	if tr != nil {
 		tr.close(reset)
+	}
+	if shaking != nil {
+		shaking.stop() // after the close, which may be a reset
 	}
 	if s.set.server != nil {
 		s.set.server.socketDestroyed(s)
@@ -183,7 +190,7 @@ func (s *Socket) tellEnd(err error, hadError, opened, callbacksFirst bool) {
 	}
 	if cause := err; cause != nil {
 		err = nil // it is told once
-		s.emitError(cause)
+		s.emitFailure(cause)
 	}
 	s.deliverWrites(-1)
 	returned = true

@@ -125,7 +125,7 @@ func (s *Socket) received(t transport, p []byte, err error) {
 			s.mu.Unlock()
 			return
 		}
-		s.destroyLocked(err, false)
+		s.destroyLocked(s.readFailure(err), false)
 	case !settled:
 		s.flow()
 	}

@@ -84,6 +84,7 @@ var (
 		"SetKeepAlive":       func(p *place) { _ = p.s.SetKeepAlive(true, time.Second) },
 		"SetNoDelay":         func(p *place) { _ = p.s.SetNoDelay(true) },
 		"SetTimeout":         func(p *place) { _ = p.s.SetTimeout(time.Millisecond) },
+		"TLS":                func(p *place) { p.s.TLS() },
 		"Timeout":            func(p *place) { p.s.Timeout() },
 		"Uncork":             func(p *place) { p.s.Uncork() },
 		"Unpipe":             func(p *place) { p.s.Unpipe(nil); p.l.AfterFunc(0, p.s.Resume) },
