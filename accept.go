@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"crypto/tls"
 	"errors"
 	"net"
 	"time"
@@ -134,7 +133,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		return
 	}
 	open := c.hold()
-	c.adopt(conn, tls.Server)
+	c.adopt(conn, tlsServer)
 	secure := set.TLSConfig != nil
 	if secure {
 		c.makeRare().accepting = true

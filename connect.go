@@ -2,7 +2,6 @@ package evnet
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -310,7 +309,7 @@ func (d *dialing) connected(conn net.Conn) {
 	}
 	s.rarity.dial = nil
 	s.rarity.host = serverName(d.network, d.address)
-	s.adopt(conn, tls.Client)
+	s.adopt(conn, tlsClient)
 	if h := s.rarity.handshake; h != nil {
 		h.unwatch = context.AfterFunc(d.callers, func() { s.breakOff(h, d.callers.Err()) })
 	}

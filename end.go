@@ -54,6 +54,10 @@ func (s *Socket) Close() error {
 
 // flushEnd sends this side's end when it is time to. s.mu is held.
 func (s *Socket) flushEnd() error {
+	if s.out.turning {
+		s.turnWhenSent()
+		return nil
+	}
 	if !s.maySend() || !s.out.wantsEnd() {
 		return nil
 	}
@@ -72,7 +76,9 @@ func (s *Socket) flushEnd() error {
 	return nil // ENOTCONN: the peer has reset the connection, which is for the reader to tell
 }
 
-func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued == 0 }
+func (o *outbound) wantsEnd() bool {
+	return o.ending && !o.endSent && o.queued == 0 && !o.turning
+}
 
 // finished runs on the loop once this side's end is on its way.
 func (s *Socket) finished() {
@@ -147,7 +153,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	}
 	shaking := s.rare().handshake
 	if shaking != nil {
-		s.rarity.handshake = nil
+		s.rarity.handshake, s.rarity.turn = nil, nil
 	}
 	if tr != nil {
 		tr.retire()

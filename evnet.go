@@ -157,7 +157,6 @@
 package evnet
 
 import (
-	"crypto/tls"
 	"net"
 	"net/netip"
 )
@@ -206,7 +205,7 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	}
 	s.mu.Lock()
 	ok := s.hold()
-	s.adopt(conn, tls.Client)
+	s.adopt(conn, tlsClient)
 	epoch := s.epoch
 	s.mu.Unlock()
 	switch ctx := s.set.Context; {

@@ -16,6 +16,7 @@ type rarity struct {
 
 	// TLS.
 	host      string               // that Connect was given
+	turn      *turn                // StartTLS was called, and TLS has not begun
 	handshake *handshaking         // until it is done
 	agreed    *tls.ConnectionState // by it
 	accepting bool                 // by a server that tells Connection after it

@@ -156,8 +156,8 @@ func (s *Socket) adopt(conn net.Conn, side tlsSide) {
 // begin starts the traffic of a connected socket: it runs on the loop.
 func (s *Socket) begin() {
 	s.mu.Lock()
-	if s.destroyed || s.handshake {
-		if !s.destroyed {
+	if s.destroyed || s.handshake || s.out.turning {
+		if s.handshake && !s.destroyed {
 			s.shake()
 		}
 		s.mu.Unlock()

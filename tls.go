@@ -42,8 +42,13 @@ func (handshakeTimeout) Timeout() bool   { return true }
 func (handshakeTimeout) Temporary() bool { return true }
 func (handshakeTimeout) Unwrap() error   { return os.ErrDeadlineExceeded }
 
-// tlsSide is tls.Client or tls.Server.
-type tlsSide func(net.Conn, *tls.Config) *tls.Conn
+// tlsSide is who a socket is in the handshake.
+type tlsSide bool
+
+const (
+	tlsClient tlsSide = false
+	tlsServer tlsSide = true
+)
 
 // secure puts TLS over a conn, unless that does TLS itself. early is what was read from it already.
 // s.mu is held.
@@ -51,11 +56,15 @@ func (s *Socket) secure(conn net.Conn, side tlsSide, config *tls.Config, early [
 	if _, secure := conn.(handshaker); secure || config == nil {
 		return conn
 	}
+	b := &beneath{Conn: conn, early: early}
+	if side == tlsServer {
+		return tls.Server(b, config)
+	}
 	if host := s.rare().host; config.ServerName == "" && host != "" {
 		config = config.Clone() // the caller's is not changed
 		config.ServerName = host
 	}
-	return side(&beneath{Conn: conn, early: early}, config)
+	return tls.Client(b, config)
 }
 
 // serverName is the host of an address as tls.Config wants it, without a zone; "" if it has none.
