@@ -151,7 +151,6 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	c := newSocket(set)
 	c.place, c.active = s.live.put(c), true
 	s.count++
-	list := s.events
 	s.mu.Unlock()
 
 	c.mu.Lock()
@@ -160,7 +159,11 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		return
 	}
 	open := c.hold()
-	c.adopt(conn, at)
+	c.adopt(conn, at, tlsServer)
+	secure := set.TLSConfig != nil
+	if secure {
+		c.makeRare().accepting = true
+	}
 	if s.opts.PauseOnConnect {
 		c.in.mode = paused
 	}
@@ -173,14 +176,43 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		c.Destroy(nil)
 		return
 	}
-	set.Loop.current = c
+	if !secure { // else after the handshake
+		s.emitConnection(c)
+	}
+	c.begin()
+}
+
+// emitConnection tells of a socket, on its loop.
+func (s *Server) emitConnection(c *Socket) {
+	s.mu.Lock()
+	list := s.events
+	s.mu.Unlock()
+	c.set.Loop.current = c
 	s.trace(EventConnection, c)
 	for _, e := range list {
 		if fn, ok := callback[func(*Socket)](e, s, kindConnection); ok {
 			fn(c)
 		}
 	}
-	c.begin()
+}
+
+// emitTLSClientError tells why a socket never became a connection, on its loop.
+func (s *Server) emitTLSClientError(err error, c *Socket) {
+	s.mu.Lock()
+	list := s.events
+	s.mu.Unlock()
+	c.set.Loop.current = c
+	s.trace(EventTLSClientError, err, c)
+	heard := false
+	for _, e := range list {
+		if fn, ok := callback[func(error, *Socket)](e, s, kindTLSClientError); ok {
+			heard = true
+			fn(err, c)
+		}
+	}
+	if !heard {
+		c.logUnheard("evnet: a TLS connection has failed, the server goes on", err, errCutOff)
+	}
 }
 
 func (s *Server) emitDrop(d Drop) {

@@ -210,7 +210,7 @@ func TestAnyConnTLSHandshakeFails(t *testing.T) {
 	var told error
 	s.WriteThen([]byte("lost"), func(err error) { told = err })
 	run(t, l)
-	assert.Equal(t, notes{"error ", "close true"}, *events)
+	assert.Equal(t, notes{"error ERR_SSL_HTTP_REQUEST", "close true"}, *events)
 	assert.ErrorAs(t, s.Err(), new(tls.RecordHeaderError))
 	assert.ErrorAs(t, s.Err(), new(*net.OpError))
 	assert.ErrorIs(t, told, s.Err(), "what waited for the handshake is told why")

@@ -34,6 +34,8 @@ var codes = []struct {
 	{errSocketMode, "ERR_INVALID_ARG_VALUE"},
 	{errAbstractMode, "ERR_INVALID_ARG_VALUE"},
 	{connectTimeout{}, "ERR_SOCKET_CONNECTION_TIMEOUT"},
+	{errHandshakeTimeout, "ERR_TLS_HANDSHAKE_TIMEOUT"},
+	{errCutOff, "ECONNRESET"},
 	{context.Canceled, "ABORT_ERR"},
 	{context.DeadlineExceeded, "ETIMEDOUT"},
 	{syscall.EACCES, "EACCES"},
@@ -92,6 +94,9 @@ func Code(err error) string {
 		}
 	}
 	if code := platformCode(err); code != "" {
+		return code
+	}
+	if code := tlsCode(err); code != "" {
 		return code
 	}
 	var network net.UnknownNetworkError

@@ -19,20 +19,21 @@ var (
 // Connect starts a connection. network is "tcp", "tcp4", "tcp6" or "unix"; address is host:port (no
 // host is localhost) or the path. It returns at once. Then come Lookup for each address if the host
 // is a name, ConnectionAttempt for each address tried, Connect and Ready; or Error and Close, for
-// bad arguments too. Several addresses are tried in the order of RFC 8305: families in turn, each
+// bad arguments too. With SocketOptions.TLSConfig the TLS handshake comes next, then SecureConnect. Several addresses are tried in the order of RFC 8305: families in turn, each
 // SocketOptions.AttemptDelay after the one before, until one answers.
 //
 // Data may be written already; it is sent once connected. A socket that has closed may be connected
 // again: listeners, OnRead, Scan, encoding, Pause (also that of a Pipe that ended) and SetTimeout stay,
 // everything else starts anew. On one that is on its way to Close, the connection is started after
 // Close, and until then writes are refused. On a socket that is connecting or connected it is a
-// failure, ErrAlreadyConnected. Node: socket.connect.
+// failure, ErrAlreadyConnected. Node: socket.connect; with
+// TLSConfig, tls.connect.
 func (s *Socket) Connect(network, address string) {
 	s.ConnectContext(context.Background(), network, address)
 }
 
 // ConnectContext is Connect with a context that ends the attempt: if ctx ends before Connect is
-// emitted, the socket fails with an error that is ctx.Err(). Afterwards ctx has no effect:
+// emitted, with TLSConfig before SecureConnect, the socket fails with an error that is ctx.Err(). Afterwards ctx has no effect:
 // SocketOptions.Context is for the whole life. Node: the signal option.
 func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	s.mu.Lock()
@@ -72,6 +73,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	s.opened = true
 	r := s.makeRare()
 	r.dial, r.attempted = d, nil
+	d.callers = ctx
 	d.ctx, d.cancelAll = context.WithCancel(ctx)
 	d.unwatch = context.AfterFunc(ctx, func() { d.fail(ctx.Err()) })
 	s.touch()
@@ -96,6 +98,7 @@ func (s *Socket) startAnew() {
 	s.destroyed, s.closed, s.opened, s.conn = false, false, false, nil
 	if r := s.rarity; r != nil {
 		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
+		r.agreed, r.accepting = nil, false
 	}
 	in := inbound{
 		mode: s.in.mode, onRead: s.in.onRead, holding: &holdsNothing,
@@ -128,6 +131,7 @@ type dialing struct {
 	family  int      // 4, 6, or 0 for both
 	local   net.Addr // to dial from, nil for any
 
+	callers   context.Context // as ConnectContext was given it
 	ctx       context.Context
 	cancelAll context.CancelFunc
 	unwatch   func() bool
@@ -304,7 +308,11 @@ func (d *dialing) connected(conn net.Conn) {
 		return
 	}
 	s.rarity.dial = nil
-	s.adopt(conn, at)
+	s.rarity.host = serverName(d.network, d.address)
+	s.adopt(conn, at, tlsClient)
+	if h := s.rarity.handshake; h != nil {
+		h.unwatch = context.AfterFunc(d.callers, func() { s.breakOff(h, d.callers.Err()) })
+	}
 	reset := s.rare().resetLater
 	waited := s.out.queued > 0 || s.out.waiting.len() > 0
 	s.mu.Unlock()

@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -85,19 +84,10 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 		return nil, nil, s.detachError(err)
 	}
 
-	in := &s.in
-	rest := bytes.Clone(in.text) // whose memory Scan uses again after another Connect
-	if in.decoder != nil {
-		rest = in.decoder.rest(rest)
-	}
-	rest = append(rest, in.raw...)
-	rest = append(rest, in.lent[in.lentAt:]...) // in the midst of Scan
+	rest := s.takeHeld()
 	conn, untold := s.tr.detach()
 	rest = append(rest, untold...)
-	in.bytes += int64(len(untold))
-	in.own()
-	in.text = nil
-	in.forgetRaw()
+	s.in.bytes += int64(len(untold))
 	s.destroyLocked(nil, false)
 	return conn, rest, nil
 }
@@ -109,7 +99,7 @@ func (s *Socket) detachable() error {
 		return ErrDestroyed
 	case s.tr == nil:
 		return ErrSocketClosed
-	case s.handshake:
+	case s.handshake || s.out.turning:
 		return fmt.Errorf("%w: its handshake is not done", ErrSocketClosed)
 	case s.rare().relay != nil:
 		return ErrRelayed

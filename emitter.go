@@ -1,7 +1,9 @@
 package evnet
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -39,6 +41,7 @@ const (
 	kindReady
 	kindSecureConnect
 	kindTimeout
+	kindTLSClientError
 )
 
 var kinds = [...]Event{
@@ -47,7 +50,7 @@ var kinds = [...]Event{
 	kindAttemptTimeout: EventConnectionAttemptTimeout, kindData: EventData, kindDrain: EventDrain,
 	kindDrop: EventDrop, kindEnd: EventEnd, kindError: EventError, kindFinish: EventFinish,
 	kindListening: EventListening, kindLookup: EventLookup, kindReady: EventReady,
-	kindSecureConnect: EventSecureConnect, kindTimeout: EventTimeout,
+	kindSecureConnect: EventSecureConnect, kindTimeout: EventTimeout, kindTLSClientError: EventTLSClientError,
 }
 
 // mode is which of the fields On, Once and Prepend a view is, and its place among the modes of a socket.
@@ -300,6 +303,18 @@ func (s *Socket) emitAttemptTimeout(a Attempt) {
 	}
 }
 
+// emitFailure tells why the socket has ended, to the server as long as the program does not know the socket.
+func (s *Socket) emitFailure(err error) {
+	s.mu.Lock()
+	accepting := s.rare().accepting
+	s.mu.Unlock()
+	if accepting {
+		s.set.server.emitTLSClientError(err, s)
+	} else {
+		s.emitError(err)
+	}
+}
+
 // emitError tells the error, to the log when nobody listens: it must not pass unseen, and a peer
 // must not be able to end the process with it.
 func (s *Socket) emitError(err error) {
@@ -316,10 +331,16 @@ func (s *Socket) emitError(err error) {
 	if heard {
 		return
 	}
-	local, remote := s.LocalAddr(), s.RemoteAddr()
-	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		s.set.logger().Debug("evnet: socket error without a listener", "err", err, "local", local, "remote", remote)
-	} else {
-		s.set.logger().Warn("evnet: socket error without a listener", "err", err, "local", local, "remote", remote)
+	s.logUnheard("evnet: socket error without a listener", err)
+}
+
+// logUnheard makes the one record of an error, of little weight where any peer may cause it at any time.
+func (s *Socket) logUnheard(text string, err error, light ...error) {
+	level := slog.LevelWarn
+	for _, l := range append(light, syscall.ECONNRESET, syscall.EPIPE) {
+		if errors.Is(err, l) {
+			level = slog.LevelDebug
+		}
 	}
+	s.set.logger().Log(context.Background(), level, text, "err", err, "local", s.LocalAddr(), "remote", s.RemoteAddr())
 }

@@ -54,6 +54,10 @@ func (s *Socket) Close() error {
 
 // flushEnd sends this side's end when it is time to. s.mu is held.
 func (s *Socket) flushEnd() error {
+	if s.out.turning {
+		s.turnWhenSent()
+		return nil
+	}
 	if !s.maySend() || !s.out.wantsEnd() {
 		return nil
 	}
@@ -72,7 +76,9 @@ func (s *Socket) flushEnd() error {
 	return nil // ENOTCONN: the peer has reset the connection, which is for the reader to tell
 }
 
-func (o *outbound) wantsEnd() bool { return o.ending && !o.endSent && o.queued == 0 }
+func (o *outbound) wantsEnd() bool {
+	return o.ending && !o.endSent && o.queued == 0 && !o.turning
+}
 
 // finished runs on the loop once this side's end is on its way.
 func (s *Socket) finished() {
@@ -151,6 +157,10 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if dial != nil {
 		s.rarity.dial = nil
 	}
+	shaking := s.rare().handshake
+	if shaking != nil {
+		s.rarity.handshake, s.rarity.turn = nil, nil
+	}
 	if tr != nil {
 		tr.retire()
 	}
@@ -164,6 +174,9 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	}
 	if tr != nil {
 		tr.close(reset)
+	}
+	if shaking != nil {
+		shaking.stop() // after the close, which may be a reset
 	}
 	if s.set.server != nil {
 		s.set.server.socketDestroyed(s)
@@ -189,7 +202,7 @@ func (s *Socket) tellEnd(err error, hadError, opened, callbacksFirst bool) {
 	}
 	if cause := err; cause != nil {
 		err = nil // it is told once
-		s.emitError(cause)
+		s.emitFailure(cause)
 	}
 	s.deliverWrites(-1)
 	returned = true

@@ -31,6 +31,8 @@ var (
 	// ErrAlreadyConnected is the cause when Connect is called on a socket that is connecting
 	// or connected. It matches syscall.EISCONN.
 	ErrAlreadyConnected error = wrappedError{"evnet: socket is already connecting or connected", syscall.EISCONN}
+	// ErrAlreadyTLS is the cause when StartTLS is called on a socket that speaks TLS, or is about to.
+	ErrAlreadyTLS error = errors.New("evnet: socket speaks TLS already")
 	// ErrServerAlreadyListening is returned by Listen and Serve on a server that listens.
 	ErrServerAlreadyListening error = errors.New("evnet: server is already listening")
 	// ErrServerNotRunning is returned by Close and Shutdown on a server that does not listen.

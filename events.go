@@ -8,7 +8,7 @@ import (
 // Event names an event, for ListenerCount and RemoveAllListeners. The names are Node's.
 type Event string
 
-// The events of sockets and servers. Drop, Connection and Listening are a server's alone; Close
+// The events of sockets and servers. Drop, Connection, Listening and TLSClientError are a server's alone; Close
 // and Error are on both; the rest are a socket's.
 const (
 	EventClose                    Event = "close"
@@ -28,6 +28,7 @@ const (
 	EventReady                    Event = "ready"
 	EventSecureConnect            Event = "secureConnect"
 	EventTimeout                  Event = "timeout"
+	EventTLSClientError           Event = "tlsClientError"
 )
 
 // Listener is one registration of a callback. The zero value is one that is off. It is small: copy
@@ -183,8 +184,10 @@ func (v SocketEvents) Ready(fn func()) Listener {
 	return v.register(kindReady, fn == nil, fn)
 }
 
-// SecureConnect is emitted when the TLS handshake of a wrapped *tls.Conn is done; data comes after
-// it. Never on other sockets. Node: secureConnect of tls.TLSSocket.
+// SecureConnect is emitted when the TLS handshake is done, and TLS has what was agreed on; data comes after
+// it, and what was written before leaves. It comes after Ready on a socket with TLSConfig, after StartTLS on
+// either side, and on a wrapped *tls.Conn. On a server with TLSConfig Connection stands for it. Never
+// without TLS. Node: secureConnect of tls.TLSSocket.
 func (v SocketEvents) SecureConnect(fn func()) Listener {
 	return v.register(kindSecureConnect, fn == nil, fn)
 }
@@ -202,7 +205,8 @@ func (v ServerEvents) Close(fn func()) Listener {
 }
 
 // Connection is emitted for each accepted socket, on that socket's loop. Nothing is read before the
-// listeners have returned. Node: connection.
+// listeners have returned. With ServerOptions.TLSConfig it comes after the TLS handshake. Node: connection;
+// secureConnection of tls.Server.
 func (v ServerEvents) Connection(fn func(*Socket)) Listener {
 	return v.register(kindConnection, fn == nil, fn)
 }
@@ -223,4 +227,14 @@ func (v ServerEvents) Error(fn func(error)) Listener {
 // Node: listening.
 func (v ServerEvents) Listening(fn func()) Listener {
 	return v.register(kindListening, fn == nil, fn)
+}
+
+// TLSClientError is emitted when a connection to a server with TLSConfig has come to nothing before
+// Connection: the peer does not speak TLS, is not trusted, has closed or reset the connection, or took
+// too long; err says why and names the addresses. s is destroyed, and has but its Close to come; the server
+// goes on. It comes in place of the socket's Error, on that socket's loop. A handshake that this side
+// breaks off without an error, as CloseAllConnections does, is not told. With no listener, the error is
+// logged. Node: tlsClientError.
+func (v ServerEvents) TLSClientError(fn func(err error, s *Socket)) Listener {
+	return v.register(kindTLSClientError, fn == nil, fn)
 }

@@ -186,8 +186,9 @@ func Connect(network, address string, onConnect func()) *Socket {
 
 // Wrap makes a socket of a connected conn of any kind, which belongs to the socket from then on.
 // Reading starts after the running callback, or when the loop runs. A *tls.Conn is given its
-// handshake first, then SecureConnect is emitted. A nil conn gives a socket that fails with
-// ErrNilArgument.
+// handshake first, then SecureConnect is emitted. With SocketOptions.TLSConfig any other conn is made the
+// client's side of TLS, which Node's tls.connect does with the socket option. A nil conn gives a socket that
+// fails with ErrNilArgument.
 //
 // A conn that has no CloseWrite method cannot be half open: End closes it whole, once everything
 // is written. On Linux the loop itself reads and writes a *net.TCPConn or a stream *net.UnixConn, and
@@ -205,7 +206,7 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	at := addressesOf(conn)
 	s.mu.Lock()
 	ok := s.hold()
-	s.adopt(conn, at)
+	s.adopt(conn, at, tlsClient)
 	epoch := s.epoch
 	s.mu.Unlock()
 	switch ctx := s.set.Context; {

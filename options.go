@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"context"
+	"crypto/tls"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -13,6 +14,8 @@ const (
 	defaultHighWaterMark  = 64 << 10 // Node's, since v22
 	defaultMaxWriteBuffer = 64 << 20
 	defaultAttemptDelay   = 250 * time.Millisecond // RFC 8305, section 5
+
+	defaultHandshakeTimeout = 120 * time.Second // Node's
 )
 
 // Resolver looks host names up. *net.Resolver is one. LookupNetIP is called on a goroutine of its
@@ -71,6 +74,21 @@ type SocketOptions struct {
 	// on; then the socket is destroyed with an error that is os.ErrDeadlineExceeded. Default:
 	// no limit.
 	CloseTimeout time.Duration
+	// TLSConfig makes Connect speak TLS, as a client: SecureConnect follows Ready when the handshake is done;
+	// what is written before leaves after it. A config without a ServerName takes the host of the address
+	// (it is cloned for that, and never changed). RootCAs, Certificates, NextProtos, MinVersion and
+	// ClientSessionCache count as in package tls. Wrap makes a client of any conn but one that speaks TLS
+	// itself, as a *tls.Conn does; there the config needs a ServerName.
+	//
+	// The socket's Conn is the *tls.Conn, and TLS tells what was agreed on. End sends close_notify, then the
+	// end of the conn; Destroy sends neither. A peer that closes the connection without close_notify is an
+	// Error that is io.ErrUnexpectedEOF, once everything it sent was delivered: it may have been cut off by
+	// somebody else (Node takes it for a clean end). Default: no TLS. Node: the options of tls.connect.
+	TLSConfig *tls.Config
+	// HandshakeTimeout is how long a TLS handshake may take, from Connect, Wrap or StartTLS on; then the
+	// socket is destroyed with an error that is os.ErrDeadlineExceeded. Default: 120 s. Negative: no
+	// limit. Node: the handshakeTimeout option of tls.createServer, which destroys nothing.
+	HandshakeTimeout time.Duration
 	// BlockList has the addresses that Connect must not reach: each is looked for right before its
 	// attempt. A blocked one is not tried: it counts as failed, with ErrBlocked, but no
 	// ConnectionAttempt or ConnectionAttemptFailed tells of it, and other addresses of the host
@@ -96,6 +114,16 @@ type ServerOptions struct {
 	KeepAlive      time.Duration // of accepted sockets, as in SocketOptions
 	IdleTimeout    time.Duration // of accepted sockets, as in SocketOptions
 	CloseTimeout   time.Duration // of accepted sockets, as in SocketOptions
+	// TLSConfig makes the server speak TLS. An accepted socket is told to Connection once its handshake is
+	// done; until then it counts towards MaxConnections, the time-outs apply, and Sockets has it. One whose
+	// handshake fails is told to TLSClientError. Listen and Serve fail where the config has no
+	// Certificates, GetCertificate or GetConfigForClient. The config is not copied: it must not be changed
+	// once the server listens, but by its own methods. What SocketOptions says of ending holds here too.
+	// A conn that speaks TLS itself, from a tls.Listener given to Serve, is taken as it is. Default: no
+	// TLS. Node: the options of tls.createServer.
+	TLSConfig *tls.Config
+	// HandshakeTimeout is that of accepted sockets, as in SocketOptions, from the accept on.
+	HandshakeTimeout time.Duration
 	// PauseOnConnect hands over accepted sockets paused: nothing is read until Resume.
 	PauseOnConnect bool
 	// FirstByteTimeout destroys an accepted socket whose peer has not sent a byte that long after it
@@ -158,6 +186,9 @@ func newSettings(opts *SocketOptions) *settings {
 	if s.Resolver == nil {
 		s.Resolver = net.DefaultResolver
 	}
+	if s.HandshakeTimeout == 0 {
+		s.HandshakeTimeout = defaultHandshakeTimeout
+	}
 	if s.AttemptDelay == 0 {
 		s.AttemptDelay = defaultAttemptDelay
 	}
@@ -184,6 +215,9 @@ func (s *Server) socketSettings(loop *Loop) *settings {
 		IdleTimeout:    o.IdleTimeout,
 		CloseTimeout:   o.CloseTimeout,
 		Logger:         o.Logger,
+
+		TLSConfig:        o.TLSConfig,
+		HandshakeTimeout: o.HandshakeTimeout,
 	})
 	set.server = s
 	return set

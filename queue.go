@@ -33,6 +33,7 @@ type outbound struct {
 	reserved  bool // deliverWrites is among the loop's ticks
 	dropped   bool // the socket is destroyed, and with it what was queued
 	early     bool // ... before it was connected
+	turning   bool // StartTLS was called: what is behind turnAt waits for TLS
 
 	ending     bool // End was called
 	endSent    bool // the end is on its way; Finish too
@@ -53,6 +54,7 @@ type outbox struct {
 	direct []byte // behind the queue: what Write is sending without a copy, while it runs
 	small  []byte // the first segment of a queue, if a small one will do
 
+	turnAt   int64         // accepted when turning became true
 	waiting  fifo[waiter]  // for bytes to be handed to the conn, in order
 	room     chan struct{} // closed when a goroutine in ReadFrom is to look again; nil if there is none
 	corks    int
@@ -82,7 +84,7 @@ func (o *outbound) owesDone() bool {
 
 // settle gives an outbox back that nobody needs any more. s.mu is held.
 func (o *outbound) settle() {
-	if b := o.outbox; b != &emptyOutbox && o.queued == 0 && b.waiting.len() == 0 && b.corks == 0 && b.room == nil {
+	if b := o.outbox; b != &emptyOutbox && o.queued == 0 && b.waiting.len() == 0 && b.corks == 0 && b.room == nil && !o.turning {
 		o.outbox = &emptyOutbox
 		if !o.dropped { // else the writer may still hold its segment
 			outboxes.Put(b)
@@ -188,10 +190,12 @@ func (o *outbound) take(limit int) (batch [][]byte, used []*[]byte) {
 	return batch, used
 }
 
-// sendable is how many bytes may leave: all that are queued, but for those behind a cork and those
-// of the running callback.
+// sendable is how many bytes may leave: all that are queued, but for those behind a cork, those of the
+// running callback and those that TLS is to encrypt.
 func (o *outbound) sendable() int {
 	switch {
+	case o.turning:
+		return min(int(o.turnAt-o.sent), o.queued)
 	case o.corks > 0:
 		return min(int(o.corkedAt-o.sent), o.queued)
 	case o.deferred:

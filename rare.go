@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"crypto/tls"
 	"net"
 	"time"
 )
@@ -12,6 +13,13 @@ type rarity struct {
 	onConnect  Listener // of the function Connect: gone with its attempt
 	resetLater bool     // Reset was called while connecting
 	again      func()   // Connect called between the destruction and Close
+
+	// TLS.
+	host      string               // that Connect was given
+	turn      *turn                // StartTLS was called, and TLS has not begun
+	handshake *handshaking         // until it is done
+	agreed    *tls.ConnectionState // by it
+	accepting bool                 // by a server that tells Connection after it
 
 	err           error      // what it was destroyed with
 	dial          *dialing   // while connecting

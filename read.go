@@ -78,7 +78,7 @@ func (in *inbound) due() bool {
 
 // wanted reports whether data may be delivered now.
 func (in *inbound) wanted() bool {
-	return in.mode == flowing && in.blocked == 0 && !in.later && !in.joining && (in.chunks == nil || in.chunks.asked)
+	return in.started && in.mode == flowing && in.blocked == 0 && !in.later && !in.joining && (in.chunks == nil || in.chunks.asked)
 }
 
 // received takes what the transport has read; the bytes are borrowed. It runs on the loop. s.mu is
@@ -125,7 +125,7 @@ func (s *Socket) received(t transport, p []byte, err error) {
 			s.mu.Unlock()
 			return
 		}
-		s.destroyLocked(err, false)
+		s.destroyLocked(s.readFailure(err), false)
 	case !settled:
 		s.flow()
 	}

@@ -118,6 +118,9 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
+	if err := checkServes(s.opts.TLSConfig); err != nil {
+		return fail(err)
+	}
 	ln, err := s.open(ctx, network, address)
 	if err != nil {
 		return fail(err)
@@ -139,6 +142,9 @@ func (s *Server) Serve(ln net.Listener) error {
 		return nilArgument("Serve", "listener")
 	}
 	err := checkListens(ln)
+	if err == nil {
+		err = checkServes(s.opts.TLSConfig)
+	}
 	if err == nil {
 		err = s.serve(context.Background(), ln, nil)
 	}
@@ -313,7 +319,8 @@ func (s *Server) CloseAllConnections() {
 	}
 }
 
-// Shutdown closes the server, ends its side of every open accepted socket, and waits until Close
+// Shutdown closes the server, ends its side of every open accepted socket, destroys those that Connection has
+// not told yet for their TLS handshake is not done, and waits until Close
 // was emitted. When ctx ends first it destroys the sockets that are left and returns ctx.Err()
 // without waiting longer. It does not end sockets that other servers or Connect have made. When the
 // server neither listens nor has open sockets it returns ErrServerNotRunning.
@@ -340,7 +347,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	_ = s.Close(nil) // it may be closed already, and wait for its sockets
 	for _, c := range s.Sockets() {
-		c.End()
+		c.shutDown()
 	}
 	if onLoop {
 		return nil
@@ -354,7 +361,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Sockets are the accepted sockets that are open, in no order.
+// shutDown is End, but for a socket that Connection has not told yet: nobody has anything to end there, and
+// its peer may be in no hurry.
+func (s *Socket) shutDown() {
+	s.mu.Lock()
+	accepting := s.rare().accepting
+	s.mu.Unlock()
+	if accepting {
+		s.Destroy(nil)
+	} else {
+		s.End()
+	}
+}
+
+// Sockets are the accepted sockets that are open, in no order, with those whose TLS handshake is not done
+// yet: what is written to them leaves after it.
 func (s *Server) Sockets() []*Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -143,15 +143,21 @@ func addressesOf(conn net.Conn) addresses {
 	return addresses{conn.LocalAddr(), conn.RemoteAddr()}
 }
 
-// adopt takes a connected conn. s.mu is held.
-func (s *Socket) adopt(conn net.Conn, at addresses) {
+// adopt takes a connected conn, on one side of TLS if that is asked for. s.mu is held.
+func (s *Socket) adopt(below net.Conn, at addresses, side tlsSide) {
+	conn := s.secure(below, side, s.set.TLSConfig, nil)
 	s.conn, s.opened = conn, true
 	if !isKernelConn(conn) {
+		if isKernelConn(below) {
+			at = addresses{below.LocalAddr(), below.RemoteAddr()}
+		}
 		r := s.makeRare()
 		r.local, r.remote = at.local, at.remote
 	}
 	s.tr = newTransport(s, conn)
-	_, s.handshake = conn.(handshaker)
+	if _, s.handshake = conn.(handshaker); s.handshake {
+		s.expectHandshake()
+	}
 	if on := s.rare().noDelay; on != nil {
 		_ = setNoDelay(conn, *on)
 	}
@@ -164,43 +170,17 @@ func (s *Socket) adopt(conn net.Conn, at addresses) {
 // begin starts the traffic of a connected socket: it runs on the loop.
 func (s *Socket) begin() {
 	s.mu.Lock()
-	shaking, destroyed, conn, tr := s.handshake, s.destroyed, s.conn, s.tr
-	s.mu.Unlock()
-	switch {
-	case destroyed:
-	case shaking:
-		s.supply(func() error { return conn.(handshaker).HandshakeContext(context.Background()) },
-			func(err error) { s.handshaken(tr, err) })
-	default:
-		s.mu.Lock()
-		s.in.started = true
-		s.mu.Unlock()
-		s.flush()
-		s.flow()
-	}
-}
-
-// handshaker is a *tls.Conn, or a conn that behaves like one.
-type handshaker interface {
-	HandshakeContext(context.Context) error
-}
-
-func (s *Socket) handshaken(tr transport, err error) {
-	s.mu.Lock()
-	if s.tr != tr {
+	if s.destroyed || s.handshake || s.out.turning {
+		if s.handshake && !s.destroyed {
+			s.shake()
+		}
 		s.mu.Unlock()
 		return
 	}
-	s.handshake = false
+	s.in.started = true
 	s.mu.Unlock()
-	switch {
-	case err != nil:
-		local, remote := s.LocalAddr(), s.RemoteAddr()
-		s.Destroy(&net.OpError{Op: "handshake", Net: network(remote), Source: local, Addr: remote, Err: err})
-	default:
-		s.emitSecureConnect()
-		s.begin()
-	}
+	s.flush()
+	s.flow()
 }
 
 // Ref makes the socket keep Loop.Run going while it is open, which it does from the start. Node:

@@ -244,7 +244,7 @@ func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
 }
 
 func setNoDelay(conn net.Conn, on bool) error {
-	c, ok := conn.(interface{ SetNoDelay(bool) error })
+	c, ok := lowest(conn).(interface{ SetNoDelay(bool) error })
 	if !ok {
 		return &net.OpError{Op: "set", Net: network(conn.LocalAddr()), Addr: conn.RemoteAddr(), Err: errors.ErrUnsupported}
 	}
@@ -258,7 +258,7 @@ type keepAlive struct {
 }
 
 func setKeepAlive(conn net.Conn, k keepAlive) error {
-	c, ok := conn.(interface {
+	c, ok := lowest(conn).(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	})
 	if !ok {

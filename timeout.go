@@ -117,7 +117,7 @@ func (s *Socket) awaitFirstByte(d time.Duration) {
 		in := &s.in
 		switch {
 		case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
-		case in.mode == paused || in.blocked > 0:
+		case !s.handshake && (in.mode == paused || in.blocked > 0):
 			s.awaitFirstByte(d) // it may have come: the program keeps it from being read
 		default:
 			s.destroyLocked(timeoutError(s, "first byte"), false)

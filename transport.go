@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -78,6 +79,9 @@ func halfCloses(conn net.Conn) bool {
 
 // sendEnd ends this side of the conn: by half, or, where that is unknown, whole.
 func sendEnd(conn net.Conn) error {
+	if b := beneathOf(conn); b != nil {
+		return b.sendEnd(conn.(*tls.Conn))
+	}
 	if c, ok := conn.(halfCloser); ok {
 		return c.CloseWrite()
 	}

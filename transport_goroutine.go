@@ -304,13 +304,24 @@ func (t *goTransport) close(reset bool) {
 	if t.kept || t.closed {
 		return
 	}
+	if b := beneathOf(t.conn); b != nil { // a tls.Conn's own Close would tell the peer that it has got all
+		if reset {
+			resetOnClose(b.Conn)
+		}
+		if isKernelConn(b.Conn) {
+			_ = b.Conn.Close()
+		} else {
+			t.closeAside(b.Conn.Close)
+		}
+		return
+	}
 	if reset {
 		inner := t.conn
 		if c, ok := t.conn.(interface{ NetConn() net.Conn }); ok {
 			inner = c.NetConn()
 		}
 		resetOnClose(inner)
-		if inner != t.conn { // a tls.Conn's own Close would tell the peer that it has got all
+		if inner != t.conn { // as above
 			t.closeAside(func() error { return errors.Join(inner.Close(), t.conn.Close()) })
 			return
 		}

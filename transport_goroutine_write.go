@@ -1,8 +1,10 @@
 package evnet
 
 import (
+	"errors"
 	"io"
 	"slices"
+	"syscall"
 )
 
 // The writing half of a transport.
@@ -189,12 +191,16 @@ func (t *goTransport) goOn(failed error) bool {
 	}
 	if s.out.wantsEnd() && t.raw == nil {
 		s.out.endSent, t.ending, t.closed = true, true, !halfCloses(t.conn)
+		s.reserveDelivery() // progressed is an event, and comes after that:
 		s.set.Loop.tick(s.finished)
 		s.mu.Unlock()
 		err := sendEnd(t.conn)
 		s.mu.Lock()
 		t.ending = false
 		s.set.Loop.tick(s.bothEnded)
+		if s.in.ended && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
+			err = nil // the peer has left after its own end, and needs none
+		}
 		if err != nil && !t.gone {
 			t.writing = false
 			s.writeFailed(err)

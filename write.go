@@ -123,7 +123,7 @@ func (s *Socket) full() bool {
 
 // open reports whether anything may be sent. s.mu is held.
 func (s *Socket) open() bool {
-	return s.tr != nil && !s.handshake && s.out.corks == 0
+	return s.tr != nil && !s.handshake && !s.out.turning && s.out.corks == 0
 }
 
 // postpone lets the last n bytes wait for the end of the running callback, and reports false when it

@@ -3,6 +3,11 @@ package trust
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -84,6 +89,9 @@ var (
 		"SetKeepAlive":       func(p *place) { _ = p.s.SetKeepAlive(true, time.Second) },
 		"SetNoDelay":         func(p *place) { _ = p.s.SetNoDelay(true) },
 		"SetTimeout":         func(p *place) { _ = p.s.SetTimeout(time.Millisecond) },
+		"StartTLS":           func(p *place) { _ = p.s.StartTLS(&tls.Config{InsecureSkipVerify: true}); p.later(p.end) },
+		"StartTLSServer":     func(p *place) { _ = p.s.StartTLSServer(selfSigned()); p.later(p.end) },
+		"TLS":                func(p *place) { p.s.TLS() },
 		"Timeout":            func(p *place) { p.s.Timeout() },
 		"Uncork":             func(p *place) { p.s.Uncork() },
 		"Unpipe":             func(p *place) { p.s.Unpipe(nil); p.l.AfterFunc(0, p.s.Resume) },
@@ -146,6 +154,20 @@ func (p *place) end() {
 	p.server.CloseAllConnections()
 	p.s.Destroy(nil)
 }
+
+// selfSigned is a config for a server that nobody trusts.
+var selfSigned = sync.OnceValue(func() *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+})
 
 func detach(p *place) {
 	if conn, _, err := p.s.Detach(); err == nil {
@@ -312,7 +334,7 @@ func TestEverywhereAtOnce(t *testing.T) {
 								switch {
 								case name == "Run" || name == "Serve" || name == "Unref" && m.of != nil || name == "RemoveAllListeners":
 								case i > 0 && (name == "Chunks" || name == "Shutdown"): // which wait
-								case i < 7 && (name == "Close" || name == "Destroy" || name == "Reset" || name == "End" || name == "Detach" || name == "CloseAllConnections"):
+								case i < 7 && (name == "Close" || name == "Destroy" || name == "Reset" || name == "End" || name == "Detach" || strings.HasPrefix(name, "StartTLS") || name == "CloseAllConnections"):
 								default:
 									call(p)
 								}

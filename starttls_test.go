@@ -1,0 +1,513 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"evnet"
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// onBoth runs a test on each way of serving a kernel socket, and sees to it that no goroutine is left.
+func onBoth(t *testing.T, fn func(t *testing.T)) {
+	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
+		t.Run(name, func(t *testing.T) {
+			before := poll.Wanted
+			poll.Wanted = wanted
+			t.Cleanup(func() { poll.Wanted = before })
+			leavesNothing(t)
+			fn(t)
+		})
+	}
+}
+
+func named() *tls.Config {
+	config := trusting()
+	config.ServerName = "localhost"
+	return config
+}
+
+// mail is a server that speaks lines, and TLS once it is asked for that.
+func mail(t testing.TB, s *evnet.Socket, got *notes) {
+	s.On.Error(func(error) {})
+	s.On.SecureConnect(got.say("secure"))
+	s.On.End(got.say("end"))
+	_, _ = s.WriteString("220 ready\r\n")
+	assert.NoError(t, s.Scan(nil, 0, func(line []byte) {
+		got.chunk("> ")(line)
+		switch string(line) {
+		case "STARTTLS":
+			_, _ = s.WriteString("220 go\r\n")
+			assert.NoError(t, s.StartTLSServer(serving()))
+		default:
+			_, _ = s.WriteString("250 " + string(line) + "\r\n")
+		}
+	}))
+}
+
+// The dialogue of a mail program, with both sides here: inside Scan, and from the address's host name.
+func TestStartTLS(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		var served, got notes
+		server, addr := serve(t, l, nil, func(s *evnet.Socket) { mail(t, s, &served) })
+		config := trusting()
+		c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1")})
+		c.On.SecureConnect(func() {
+			got.say("secure")()
+			state, ok := c.TLS()
+			assert.True(t, ok)
+			assert.Equal(t, "localhost", state.ServerName)
+			assert.IsType(t, (*tls.Conn)(nil), c.Conn())
+		})
+		assert.NoError(t, c.Scan(nil, 0, func(line []byte) {
+			got.chunk("< ")(line)
+			switch string(line) {
+			case "220 ready":
+				_, _ = c.WriteString("STARTTLS\r\n")
+			case "220 go":
+				_, ok := c.TLS()
+				assert.False(t, ok)
+				assert.NoError(t, c.StartTLS(config))
+				_, _ = c.WriteString("secret\r\n") // waits for the handshake
+			case "250 secret":
+				c.End()
+			}
+		}))
+		c.On.Close(func(hadError bool) { assert.False(t, hadError); _ = server.Close(nil) })
+		c.Connect("tcp", "localhost:"+port(addr))
+		run(t, l)
+		assert.Equal(t, notes{"< 220 ready", "< 220 go", "secure", "< 250 secret"}, got)
+		assert.Equal(t, notes{"> STARTTLS", "secure", "> secret", "end"}, served)
+		assert.Empty(t, config.ServerName)
+		assert.Equal(t, addr, c.RemoteAddr().String())
+	})
+}
+
+// pairs are what may lie under a socket that turns to TLS.
+var turnPairs = map[string]func(testing.TB) (here, there net.Conn){
+	"tcp":      func(t testing.TB) (net.Conn, net.Conn) { return tcpConns(t) },
+	"net.Pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
+	"embedded": func(t testing.TB) (net.Conn, net.Conn) { a, b := tcpConns(t); return secret{a}, secret{b} },
+}
+
+// What is written before leaves as it is and first, however much it is, corked or not; what is written
+// afterwards under TLS. The bytes of the answer arrive whole.
+func TestStartTLSOrderOfWrites(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		for name, pair := range turnPairs {
+			for _, size := range []int{0, 10, 100_000, 20_000_000} {
+				l := evnet.NewLoop()
+				here, there := pair(t)
+				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: -1})
+				plain, encrypted := bytes.Repeat([]byte("plain"), size/5), pattern(300_000)
+				told := 0
+				written := func(err error) { assert.NoError(t, err); told++ }
+				back := collect(s)
+				l.Post(func() {
+					s.Cork()
+					s.WriteThen(plain, written)
+					require.NoError(t, s.StartTLS(named()))
+					s.WriteThen(encrypted, written)
+					s.End()
+				})
+				aside(l, func() {
+					got := make([]byte, len(plain))
+					_, err := io.ReadFull(there, got)
+					assert.NoError(t, err)
+					assert.True(t, bytes.Equal(plain, got))
+					peer := tls.Server(there, serving())
+					got, err = io.ReadAll(peer)
+					assert.NoError(t, err)
+					equalBytes(t, encrypted, got)
+					_, err = peer.Write(encrypted)
+					assert.NoError(t, err)
+					assert.NoError(t, peer.CloseWrite())
+					_ = there.Close()
+				})
+				run(t, l)
+				require.NoError(t, s.Err(), "%s %d", name, size)
+				equalBytes(t, encrypted, back.Bytes())
+				assert.Equal(t, 2, told)
+				assert.Zero(t, s.BufferedAmount())
+			}
+		}
+	})
+}
+
+// consumers are how a server reads until it is asked for TLS. Each calls turn then, with what it has got too much.
+var turnConsumers = map[string]func(s *evnet.Socket, turn func(), heard func([]byte)){
+	"Scan": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+		_ = s.Scan(nil, 0, func(line []byte) {
+			if heard(line); string(line) == "STARTTLS" {
+				turn()
+			}
+		})
+	},
+	"Scan with an encoding": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+		_ = s.SetEncoding(evnet.UTF8)
+		_ = s.Scan(nil, 0, func(line []byte) {
+			if heard(line); string(line) == "STARTTLS" {
+				turn()
+			}
+		})
+	},
+	"Data and Unshift": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+		s.On.Data(func(p []byte) {
+			line, rest, found := bytes.Cut(p, []byte("\r\n"))
+			if heard(line); found && string(line) == "STARTTLS" {
+				_ = s.Unshift(rest)
+				turn()
+			}
+		})
+	},
+	"OnRead and Unshift afterwards": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+		_ = s.OnRead(func(p []byte) bool {
+			line, rest, found := bytes.Cut(p, []byte("\r\n"))
+			if heard(line); found && string(line) == "STARTTLS" {
+				turn()
+				_ = s.Unshift(rest)
+			}
+			return true
+		})
+	},
+	"Scan, paused": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+		_ = s.Scan(nil, 0, func(line []byte) {
+			if heard(line); string(line) == "STARTTLS" {
+				s.Pause()
+				s.Loop().AfterFunc(time.Millisecond, turn)
+				s.Once.SecureConnect(s.Resume)
+			}
+		})
+	},
+}
+
+// What somebody on the way has put behind STARTTLS is never taken for the peer's words: it is part of the
+// handshake, which fails by it.
+func TestStartTLSInjection(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		for name, consume := range turnConsumers {
+			for side := range 2 {
+				l := evnet.NewLoop()
+				here, there := tcpConns(t)
+				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+				s.On.Error(func(error) {})
+				s.On.SecureConnect(func() { t.Error("secureConnect") })
+				var heard notes
+				consume(s, func() {
+					if side == 0 {
+						assert.NoError(t, s.StartTLSServer(serving()))
+					} else {
+						assert.NoError(t, s.StartTLS(named()))
+					}
+				}, heard.chunk(""))
+				aside(l, func() {
+					_, _ = io.WriteString(there, "STARTTLS\r\nRCPT TO:<eve@example>\r\nand so on\r\n")
+					_, _ = io.Copy(io.Discard, there)
+					_ = there.Close()
+				})
+				run(t, l)
+				assert.Equal(t, notes{"STARTTLS"}, heard, name)
+				assert.Equal(t, "ERR_SSL_WRONG_VERSION_NUMBER", evnet.Code(s.Err()), "%s: %v", name, s.Err())
+				assert.ErrorAs(t, s.Err(), new(tls.RecordHeaderError))
+			}
+		}
+	})
+}
+
+// hasty is a conn that sends something before what is written first, in one piece.
+type hasty struct {
+	*net.TCPConn
+	first string
+}
+
+func (c *hasty) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(append([]byte(c.first), p...))
+	n -= len(c.first)
+	c.first = ""
+	return n, err
+}
+
+// A client that begins without waiting for the answer is served: the bytes read early are kept.
+func TestStartTLSKeepsEarlyBytes(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		for name, consume := range turnConsumers {
+			if name == "Scan with an encoding" {
+				continue // which takes the bytes of a handshake for text
+			}
+			l := evnet.NewLoop()
+			here, there := tcpConns(t)
+			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+			var heard notes
+			consume(s, func() {
+				assert.NoError(t, s.StartTLSServer(serving()))
+				_, _ = s.WriteString("under TLS")
+				s.End()
+			}, heard.chunk(""))
+			aside(l, func() {
+				c := tls.Client(&hasty{there, "STARTTLS\r\n"}, named())
+				_, err := io.WriteString(c, "QUIT\r\n")
+				assert.NoError(t, err)
+				assert.NoError(t, c.CloseWrite())
+				got, err := io.ReadAll(c)
+				assert.NoError(t, err)
+				assert.Equal(t, "under TLS", string(got))
+				_ = c.Close()
+			})
+			run(t, l)
+			require.NoError(t, s.Err(), name)
+			assert.Equal(t, "STARTTLS", heard[0], name)
+			assert.Equal(t, "QUIT", strings.TrimSpace(strings.Join(heard[1:], "")), name)
+		}
+	})
+}
+
+// It may be called as soon as there is a connection, and from any goroutine.
+func TestStartTLSAnywhere(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		for name, start := range map[string]func(c *evnet.Socket, turn func()){
+			"in Connect": func(c *evnet.Socket, turn func()) { c.On.Connect(turn) },
+			"in Ready":   func(c *evnet.Socket, turn func()) { c.On.Ready(turn) },
+			"later":      func(c *evnet.Socket, turn func()) { c.On.Ready(func() { c.Loop().AfterFunc(time.Millisecond, turn) }) },
+			"in WriteThen": func(c *evnet.Socket, turn func()) {
+				c.On.Ready(func() { c.WriteThen(nil, func(error) { turn() }) })
+			},
+			"elsewhere": func(c *evnet.Socket, turn func()) { c.On.Ready(func() { aside(c.Loop(), turn) }) },
+		} {
+			l := evnet.NewLoop()
+			server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+				assert.NoError(t, s.StartTLSServer(serving()))
+				s.Pipe(s)
+			})
+			c := client(l)
+			got := collect(c)
+			start(c, func() { assert.NoError(t, c.StartTLS(named())); _, _ = c.WriteString("x") })
+			c.On.Data(func([]byte) { c.End() })
+			c.On.Close(func(bool) { _ = server.Close(nil) })
+			c.Connect("tcp", addr)
+			run(t, l)
+			require.NoError(t, c.Err(), name)
+			assert.Equal(t, "x", got.String(), name)
+		}
+
+		l := evnet.NewLoop()
+		a, b := tcpConns(t)
+		c, s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l}), evnet.Wrap(b, &evnet.SocketOptions{Loop: l})
+		require.NoError(t, errors.Join(c.StartTLS(named()), s.StartTLSServer(serving()))) // before they have begun
+		s.Pipe(s)
+		got := collect(c)
+		c.On.Data(func([]byte) { c.End() })
+		_, _ = c.WriteString("x")
+		run(t, l)
+		assert.Equal(t, "x", got.String())
+	})
+}
+
+// A decoder does not join half a character of the plain text with what comes under TLS.
+func TestStartTLSEncoding(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		require.NoError(t, s.SetEncoding(evnet.Hex))
+		var got notes
+		s.On.Data(func(p []byte) {
+			if got.chunk("")(p); len(got) == 1 {
+				assert.NoError(t, s.StartTLS(named()))
+			}
+		})
+		aside(l, func() {
+			_, _ = io.WriteString(there, "A")
+			peer := tls.Server(there, serving())
+			_, _ = io.WriteString(peer, "B")
+			_ = peer.CloseWrite()
+			_, _ = io.Copy(io.Discard, peer)
+			_ = there.Close()
+		})
+		run(t, l)
+		assert.NoError(t, s.Err())
+		assert.Equal(t, notes{"41", "42"}, got)
+	})
+}
+
+// Where it cannot be it says why, of which socket, and changes nothing.
+func TestStartTLSRefused(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		fresh := client(l)
+		for name, refused := range map[string]struct {
+			arrange func(s, other *evnet.Socket)
+			is      error
+		}{
+			"destroyed": {func(s, _ *evnet.Socket) { s.Destroy(nil) }, evnet.ErrDestroyed},
+			"ended":     {func(s, _ *evnet.Socket) { s.End() }, evnet.ErrWriteAfterEnd},
+			"twice":     {func(s, _ *evnet.Socket) { _ = s.StartTLS(named()) }, evnet.ErrAlreadyTLS},
+			"piped":     {func(s, other *evnet.Socket) { s.Pipe(io.Discard) }, evnet.ErrConsumed},
+			"relayed":   {func(s, other *evnet.Socket) { evnet.Relay(s, other, nil) }, evnet.ErrRelayed},
+		} {
+			t.Run(name, func(t *testing.T) {
+				l := evnet.NewLoop()
+				a, b := tcpConns(t)
+				s, other := evnet.Wrap(a, &evnet.SocketOptions{Loop: l}), evnet.Wrap(b, &evnet.SocketOptions{Loop: l})
+				l.Post(func() {
+					refused.arrange(s, other)
+					for _, err := range []error{s.StartTLS(named()), s.StartTLSServer(serving())} {
+						assert.ErrorIs(t, err, refused.is)
+						assert.ErrorContains(t, err, a.RemoteAddr().String())
+					}
+					s.Destroy(nil)
+					other.Destroy(nil)
+				})
+				run(t, l)
+			})
+		}
+		assert.ErrorIs(t, fresh.StartTLS(named()), evnet.ErrSocketClosed)
+		assert.ErrorIs(t, fresh.StartTLS(nil), evnet.ErrNilArgument)
+		assert.ErrorIs(t, fresh.StartTLSServer(nil), evnet.ErrNilArgument)
+		assert.ErrorIs(t, fresh.StartTLSServer(&tls.Config{}), evnet.ErrNilArgument)
+
+		a, b := tcpConns(t) // the peer has ended
+		s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l, AllowHalfOpen: true})
+		_ = b.CloseWrite()
+		s.Resume()
+		s.On.End(func() { assert.ErrorIs(t, s.StartTLS(named()), io.ErrUnexpectedEOF); s.End() })
+		run(t, l)
+		_ = b.Close()
+
+		c := meetTLS(t, l, evnet.ServerOptions{}, nil, func(c *evnet.Socket) { // TLS from the start
+			c.On.SecureConnect(func() { assert.ErrorIs(t, c.StartTLS(named()), evnet.ErrAlreadyTLS); c.Destroy(nil) })
+		})
+		c.On.Ready(func() { assert.ErrorIs(t, c.StartTLS(named()), evnet.ErrAlreadyTLS) })
+		run(t, l)
+	})
+}
+
+// Chunks takes what comes as plain text.
+func TestStartTLSRefusedDuringChunks(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		a, b := tcpConns(t)
+		s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l})
+		_, _ = io.WriteString(b, "x")
+		aside(l, func() {
+			for range s.Chunks() {
+				assert.ErrorIs(t, s.StartTLS(named()), evnet.ErrConsumed)
+				break
+			}
+			s.Destroy(nil)
+		})
+		run(t, l)
+		_ = b.Close()
+	})
+}
+
+// What ends a socket on its way to TLS, while the peer does not take what was written before.
+func TestStartTLSEndedOnTheWay(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		for name, play := range map[string]struct {
+			opts evnet.SocketOptions
+			end  func(s *evnet.Socket)
+			is   error
+		}{
+			"Destroy":          {evnet.SocketOptions{}, func(s *evnet.Socket) { s.Destroy(nil) }, nil},
+			"Reset":            {evnet.SocketOptions{}, func(s *evnet.Socket) { s.Reset() }, nil},
+			"HandshakeTimeout": {evnet.SocketOptions{HandshakeTimeout: 50 * time.Millisecond}, func(*evnet.Socket) {}, os.ErrDeadlineExceeded},
+			"CloseTimeout":     {evnet.SocketOptions{CloseTimeout: 50 * time.Millisecond}, func(s *evnet.Socket) { s.End() }, os.ErrDeadlineExceeded},
+			"Detach": {evnet.SocketOptions{}, func(s *evnet.Socket) {
+				_, _, err := s.Detach()
+				s.Destroy(err)
+			}, evnet.ErrSocketClosed},
+		} {
+			for _, size := range []int{0, 30_000_000} {
+				l := evnet.NewLoop()
+				a, b := tcpConns(t)
+				play.opts.Loop = l
+				s := evnet.Wrap(a, &play.opts)
+				s.On.Error(func(error) {})
+				var told error
+				l.Post(func() {
+					_, _ = s.Write(make([]byte, size))
+					assert.NoError(t, s.StartTLS(named()))
+					s.WriteThen([]byte("x"), func(err error) { told = err })
+					l.AfterFunc(time.Millisecond, func() { play.end(s) })
+				})
+				run(t, l)
+				assert.Error(t, told)
+				if play.is != nil {
+					assert.ErrorIs(t, s.Err(), play.is, "%s %d", name, size)
+				} else {
+					assert.NoError(t, s.Err())
+				}
+				_ = b.Close()
+			}
+		}
+	})
+}
+
+// It begins where the peer has gone, and fails there.
+func TestStartTLSPeerGone(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		for _, server := range []bool{false, true} {
+			l := evnet.NewLoop()
+			a, b := tcpConns(t)
+			s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l})
+			s.On.Error(func(error) {})
+			s.On.Data(func(p []byte) {
+				_ = b.Close()
+				if server {
+					assert.NoError(t, s.StartTLSServer(serving()))
+				} else {
+					assert.NoError(t, s.StartTLS(named()))
+				}
+			})
+			_, _ = io.WriteString(b, "x")
+			run(t, l)
+			assert.Equal(t, "ECONNRESET", evnet.Code(s.Err()), "%v", s.Err())
+			assert.ErrorContains(t, s.Err(), "handshake")
+		}
+	})
+}
+
+// The bytes that a bufio.Reader has seen too much are put back by Unshift before it is called.
+func ExampleSocket_StartTLSServer() {
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		_, _ = c.WriteString("220 ready\r\n")
+		_ = c.Scan(bufio.ScanLines, 1000, func(line []byte) {
+			if string(line) != "STARTTLS" {
+				return
+			}
+			_, _ = c.WriteString("220 go ahead\r\n") // the last words in plain text
+			if err := c.StartTLSServer(&tls.Config{Certificates: []tls.Certificate{trusted()}}); err != nil {
+				c.Destroy(err)
+			}
+		})
+		c.On.SecureConnect(func() { _, _ = c.WriteString("250 nobody can read this on the way\r\n"); c.End() })
+	})
+	_ = server.Listen("tcp", "127.0.0.1:0", nil)
+	client := evnet.Connect("tcp", server.Address().String(), nil)
+	_ = client.Scan(bufio.ScanLines, 1000, func(line []byte) {
+		switch os.Stdout.WriteString(string(line) + "\n"); string(line) {
+		case "220 ready":
+			_, _ = client.WriteString("STARTTLS\r\n")
+		case "220 go ahead":
+			_ = client.StartTLS(&tls.Config{RootCAs: roots()})
+		}
+	})
+	client.On.Close(func(bool) { _ = server.Close(nil) })
+	evnet.Run()
+	// Output:
+	// 220 ready
+	// 220 go ahead
+	// 250 nobody can read this on the way
+}

@@ -1,0 +1,381 @@
+package evnet_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Bad input to TLS: the error is on the right socket, says what has happened, and the server goes on.
+
+// judged is how both sides see a handshake that fails.
+type judged struct {
+	client   error // of package tls or x509, which errors.As finds; nil: any
+	code     string
+	says     string // of the client's error
+	server   string // the code of what the server is told
+	config   func() *tls.Config
+	trusting func(*tls.Config)
+}
+
+func with(cert ...tls.Certificate) func() *tls.Config {
+	return func() *tls.Config {
+		c := cert[0]
+		for _, more := range cert[1:] {
+			c.Certificate = append(c.Certificate[:len(c.Certificate):len(c.Certificate)], more.Certificate...)
+		}
+		return &tls.Config{Certificates: []tls.Certificate{c}}
+	}
+}
+
+func TestTLSBadCertificates(t *testing.T) {
+	a := authority()
+	of := func(change func(*x509.Certificate)) func() *tls.Config { return with(issue(&a.root, change)) }
+	stranger := issue(nil, func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid = true, true
+		c.Subject.CommonName = "stranger"
+	})
+	strange := issue(&stranger, nil)
+	sign := func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid, c.ExtKeyUsage = true, true, nil }
+	short := issue(nil, func(c *x509.Certificate) { sign(c); c.MaxPathLenZero = true; c.Subject.CommonName = "short" })
+	second := issue(&short, func(c *x509.Certificate) { sign(c); c.Subject.CommonName = "second" })
+	const bad = "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE"
+	for name, j := range map[string]judged{
+		"self-signed":           {&x509.UnknownAuthorityError{}, "DEPTH_ZERO_SELF_SIGNED_CERT", "unknown authority", bad, with(issue(nil, nil)), nil},
+		"of a stranger":         {&x509.UnknownAuthorityError{}, "UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unknown authority", bad, with(strange), nil},
+		"a chain of strangers":  {&x509.UnknownAuthorityError{}, "SELF_SIGNED_CERT_IN_CHAIN", "unknown authority", bad, with(strange, stranger), nil},
+		"a chain without a top": {&x509.UnknownAuthorityError{}, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "unknown authority", bad, with(issue(&a.middle, nil), a.middle), func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }},
+		"wrong name":            {&x509.HostnameError{}, "ERR_TLS_CERT_ALTNAME_INVALID", "not 127.0.0.1", bad, of(func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 9, 8, 7}} }), nil},
+		"expired":               {&x509.CertificateInvalidError{}, "CERT_HAS_EXPIRED", "expired", "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE", of(func(c *x509.Certificate) { c.NotAfter = time.Unix(1e9, 0) }), nil},
+		"not valid yet": {&x509.CertificateInvalidError{}, "CERT_NOT_YET_VALID", "not yet valid", bad, of(func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Now().Add(24*time.Hour), time.Now().Add(48*time.Hour)
+		}), nil},
+		"for another purpose": {&x509.CertificateInvalidError{}, "INVALID_PURPOSE", "incompatible key usage", bad, of(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection} }), nil},
+		"too long a chain":    {&x509.CertificateInvalidError{}, "PATH_LENGTH_EXCEEDED", "too many intermediates", bad, with(issue(&second, nil), second), func(c *tls.Config) { c.RootCAs.AddCert(short.Leaf) }},
+		"no common version":   {nil, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "protocol version", "EPROTO", serving, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }},
+		"no common protocol": {nil, "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "no application protocol", "EPROTO",
+			func() *tls.Config { c := serving(); c.NextProtos = []string{"a"}; return c }, func(c *tls.Config) { c.NextProtos = []string{"b"} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t)
+			l := evnet.NewLoop()
+			var got, served notes
+			server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: j.config()}, func(*evnet.Socket) { served.say("connection")() })
+			server.On.TLSClientError(func(err error, s *evnet.Socket) {
+				served.say("told " + evnet.Code(err))()
+				assert.True(t, s.Destroyed())
+				assert.Equal(t, err, s.Err())
+				assert.ErrorContains(t, err, "handshake tcp "+addr)
+				s.On.Error(func(err error) { t.Error(err) })
+				s.On.Close(func(hadError bool) {
+					assert.True(t, hadError)
+					served.say("closed")()
+					assert.Zero(t, server.Connections())
+					assert.True(t, server.Listening(), "it goes on")
+					_ = server.Close(nil)
+				})
+			})
+			c := clientTLS(l, func(o *evnet.SocketOptions) {
+				if j.trusting != nil {
+					j.trusting(o.TLSConfig)
+				}
+			})
+			watch(c, &got)
+			c.Connect("tcp", addr)
+			var told error
+			c.WriteThen([]byte("secret"), func(err error) { told = err })
+			run(t, l)
+			assert.Equal(t, notes{"attempt tcp4 " + addr + " 4", "connect", "ready", "error " + j.code, "close true"}, got)
+			assert.Equal(t, notes{"told " + j.server, "closed"}, served)
+			assert.ErrorContains(t, c.Err(), j.says)
+			assert.ErrorContains(t, c.Err(), "handshake tcp ")
+			assert.ErrorContains(t, c.Err(), addr)
+			assert.ErrorIs(t, told, c.Err())
+			switch j.client.(type) {
+			case *x509.UnknownAuthorityError:
+				assert.ErrorAs(t, c.Err(), new(x509.UnknownAuthorityError))
+			case *x509.HostnameError:
+				assert.ErrorAs(t, c.Err(), new(x509.HostnameError))
+			case *x509.CertificateInvalidError:
+				assert.ErrorAs(t, c.Err(), new(x509.CertificateInvalidError))
+			}
+		})
+	}
+}
+
+// A server that wants a certificate hears that there is none; the client, who thinks that all is well, hears
+// it from the server.
+func TestTLSNoClientCertificate(t *testing.T) {
+	leavesNothing(t)
+	l := evnet.NewLoop()
+	config := serving()
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, roots()
+	server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(s *evnet.Socket) {
+		state, _ := s.TLS()
+		assert.Len(t, state.VerifiedChains, 1)
+		s.End()
+	})
+	var told []error
+	server.On.TLSClientError(func(err error, _ *evnet.Socket) { told = append(told, err) })
+	var got notes
+	c := clientTLS(l)
+	watch(c, &got)
+	c.RemoveAllListeners(evnet.EventConnectionAttempt)
+	c.Connect("tcp", addr)
+	good := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.Certificates = []tls.Certificate{trusted()} })
+	consume(good)
+	good.On.Close(func(bool) { _ = server.Close(nil) })
+	c.On.Close(func(bool) { good.Connect("tcp", addr) })
+	run(t, l)
+	assert.Equal(t, notes{"connect", "ready", "secureConnect", "error ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "close true"}, got)
+	assert.ErrorContains(t, c.Err(), "read tcp "+c.LocalAddr().String()+"->"+addr)
+	assert.NoError(t, good.Err())
+	require.Len(t, told, 1)
+	assert.ErrorContains(t, told[0], "certificate")
+}
+
+// What a server is told of peers that do not shake hands. All of them at once keep a good client from nothing.
+func TestTLSBadPeers(t *testing.T) {
+	hello := func(c *net.TCPConn) { _, _ = c.Write([]byte{22, 3, 1, 0, 200, 1}) } // the beginning of one
+	for name, bad := range map[string]struct {
+		play func(c *net.TCPConn)
+		code string
+		is   error
+		says string
+	}{
+		"a browser without TLS": {func(c *net.TCPConn) { _, _ = io.WriteString(c, "GET / HTTP/1.1\r\n\r\n") }, "ERR_SSL_HTTP_REQUEST", nil, "does not look like a TLS handshake"},
+		"a proxy's client":      {func(c *net.TCPConn) { _, _ = io.WriteString(c, "CONNECT x:1 HTTP/1.1\r\n\r\n") }, "ERR_SSL_HTTPS_PROXY_REQUEST", nil, ""},
+		"plain text":            {func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello there, this is plain\r\n") }, "ERR_SSL_WRONG_VERSION_NUMBER", nil, "does not look like a TLS handshake"},
+		"rubbish":               {func(c *net.TCPConn) { _, _ = c.Write(append([]byte{22, 3, 1, 0, 4}, "\x01\x00\x00\x00"...)) }, "EPROTO", nil, ""},
+		"leaves at once":        {func(c *net.TCPConn) { _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
+		"leaves in the middle":  {func(c *net.TCPConn) { hello(c); _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
+		"resets":                {func(c *net.TCPConn) { hello(c); _ = c.SetLinger(0); _ = c.Close() }, "ECONNRESET", syscall.ECONNRESET, "reset"},
+		"says nothing":          {func(c *net.TCPConn) {}, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "not done in time"},
+		"stops in the middle":   {hello, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "not done in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t)
+			l := evnet.NewLoop()
+			limit := patience
+			if bad.code == "ERR_TLS_HANDSHAKE_TIMEOUT" {
+				limit = 50 * time.Millisecond
+			}
+			var opts evnet.ServerOptions
+			opts.HandshakeTimeout = limit
+			server, addr := serveTLS(t, l, opts, echo)
+			var told error
+			good := clientTLS(l)
+			server.On.TLSClientError(func(err error, s *evnet.Socket) {
+				assert.NoError(t, told, "once")
+				told = err
+				assert.NotNil(t, s.RemoteAddr())
+				assert.ErrorContains(t, err, s.RemoteAddr().String())
+				good.Connect("tcp", addr)
+			})
+			aside(l, func() {
+				c, err := net.Dial("tcp", addr)
+				require.NoError(t, err)
+				bad.play(c.(*net.TCPConn))
+				_ = c.SetReadDeadline(time.Now().Add(patience))
+				_, _ = io.Copy(io.Discard, c) // until the server has cut it off
+				_ = c.Close()
+			})
+			good.On.SecureConnect(func() { _, _ = good.WriteString("x") })
+			good.On.Data(func([]byte) { good.End() })
+			good.On.Close(func(bool) { _ = server.Close(nil) })
+			run(t, l)
+			assert.NoError(t, good.Err())
+			assert.Equal(t, bad.code, evnet.Code(told), "%v", told)
+			assert.ErrorContains(t, told, bad.says)
+			if bad.is != nil {
+				assert.ErrorIs(t, told, bad.is)
+			}
+			var timeout net.Error
+			assert.Equal(t, bad.is == os.ErrDeadlineExceeded, errors.As(told, &timeout) && timeout.Timeout())
+		})
+	}
+}
+
+// What a client hears from a server that does not speak TLS.
+func TestTLSBadServers(t *testing.T) {
+	for name, bad := range map[string]struct {
+		play func(s *evnet.Socket)
+		code string
+	}{
+		"plain text":   {func(s *evnet.Socket) { _, _ = s.WriteString("220 mail.example ready\r\n") }, "ERR_SSL_WRONG_VERSION_NUMBER"},
+		"closes":       {func(s *evnet.Socket) { s.Resume(); s.End() }, "ECONNRESET"},
+		"resets":       {func(s *evnet.Socket) { s.On.Data(func([]byte) { s.Reset() }) }, "ECONNRESET"},
+		"says nothing": {func(s *evnet.Socket) {}, "ERR_TLS_HANDSHAKE_TIMEOUT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t)
+			l := evnet.NewLoop()
+			server, addr := serve(t, l, nil, func(s *evnet.Socket) { s.On.Error(func(error) {}); bad.play(s) })
+			c := clientTLS(l, func(o *evnet.SocketOptions) {
+				if bad.code == "ERR_TLS_HANDSHAKE_TIMEOUT" {
+					o.HandshakeTimeout = 50 * time.Millisecond
+				}
+			})
+			var got notes
+			watch(c, &got)
+			c.On.Close(func(bool) { server.CloseAllConnections(); _ = server.Close(nil) })
+			c.Connect("tcp", addr)
+			run(t, l)
+			assert.Equal(t, notes{"attempt tcp4 " + addr + " 4", "connect", "ready", "error " + bad.code, "close true"}, got)
+			assert.ErrorContains(t, c.Err(), "->"+addr)
+		})
+	}
+}
+
+// TLS sent to a plain port is bytes like any other there.
+func TestTLSToAPlainPort(t *testing.T) {
+	l := evnet.NewLoop()
+	first := byte(0)
+	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+		s.On.Data(func(p []byte) { first = p[0]; s.Destroy(nil) })
+	})
+	c := clientTLS(l)
+	c.On.Error(func(error) {})
+	c.On.Close(func(bool) { _ = server.Close(nil) })
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.EqualValues(t, 22, first)
+	assert.Equal(t, "ECONNRESET", evnet.Code(c.Err()), "%v", c.Err())
+}
+
+// With nobody to hear it, a failed handshake is one record, and of little weight where the peer has but left.
+func TestTLSUnheardErrors(t *testing.T) {
+	for text, level := range map[string]string{"plain text": "WARN", "": "DEBUG"} {
+		l := evnet.NewLoop()
+		var log records
+		server, addr := serveTLS(t, l, evnet.ServerOptions{Logger: slog.New(&log)}, nil)
+		aside(l, func() {
+			c, err := net.Dial("tcp", addr)
+			require.NoError(t, err)
+			_, _ = io.WriteString(c, text)
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+			_ = server.Close(nil)
+		})
+		run(t, l)
+		require.Len(t, log.list, 1)
+		assert.Equal(t, level, log.list[0].Level.String())
+	}
+}
+
+// A panic, and a Goexit, in what the user has put into the config is the socket's error.
+func TestTLSPanicsInTheConfig(t *testing.T) {
+	for name, arrange := range map[string]func(server, client *tls.Config, burst func()){
+		"GetCertificate": func(s, _ *tls.Config, burst func()) {
+			s.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { burst(); return nil, nil }
+		},
+		"GetConfigForClient": func(s, _ *tls.Config, burst func()) {
+			s.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { burst(); return nil, nil }
+		},
+		"VerifyConnection": func(s, _ *tls.Config, burst func()) {
+			s.VerifyConnection = func(tls.ConnectionState) error { burst(); return nil }
+		},
+		"VerifyPeerCertificate": func(_, c *tls.Config, burst func()) {
+			c.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { burst(); return nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t)
+			l := evnet.NewLoop()
+			times := 0
+			burst := func() {
+				if times++; times == 1 {
+					panic(boom("on purpose"))
+				}
+			}
+			accepting, calling := serving(), trusting()
+			if name == "GetCertificate" {
+				cert := trusted()
+				accepting.Certificates = nil
+				accepting.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { burst(); return &cert, nil }
+			} else {
+				arrange(accepting, calling, burst)
+			}
+			server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: accepting}, func(s *evnet.Socket) { s.End() })
+			var failed error
+			server.On.TLSClientError(func(err error, _ *evnet.Socket) {
+				if name != "VerifyPeerCertificate" {
+					failed = err
+				}
+			})
+			c := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig = calling })
+			consume(c)
+			c.On.Error(func(error) {})
+			c.Once.Close(func(bool) {
+				if name == "VerifyPeerCertificate" {
+					failed = c.Err()
+				}
+				c.Connect("tcp", addr)
+				c.On.Close(func(bool) { _ = server.Close(nil) })
+			})
+			c.Connect("tcp", addr)
+			run(t, l)
+			var p *evnet.PanicError
+			require.ErrorAs(t, failed, &p)
+			assert.Equal(t, boom("on purpose"), p.Value)
+			assert.NoError(t, c.Err(), "the next one is served")
+		})
+	}
+}
+
+// Whatever ends a socket in its handshake leaves nothing behind, also where the user's code waits.
+func TestTLSEndedInTheHandshake(t *testing.T) {
+	for name, end := range map[string]func(c *evnet.Socket){
+		"Destroy":        func(c *evnet.Socket) { c.Destroy(nil) },
+		"Destroy(err)":   func(c *evnet.Socket) { c.Destroy(boom("x")) },
+		"Reset":          func(c *evnet.Socket) { c.Reset() },
+		"End, in time":   func(c *evnet.Socket) { c.End() },
+		"Close, in time": func(c *evnet.Socket) { _ = c.Close() },
+	} {
+		for _, in := range []string{"Connect", "Ready", "later"} {
+			t.Run(name+" in "+in, func(t *testing.T) {
+				leavesNothing(t)
+				l := evnet.NewLoop()
+				config := serving()
+				waiting := make(chan struct{})
+				config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+					close(waiting)
+					<-hello.Context().Done() // until the socket is destroyed
+					return nil, context.Cause(hello.Context())
+				}
+				server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(*evnet.Socket) { t.Error("connection") })
+				told := 0
+				server.On.TLSClientError(func(error, *evnet.Socket) { told++ })
+				c := clientTLS(l, func(o *evnet.SocketOptions) { o.CloseTimeout = 50 * time.Millisecond })
+				c.On.Error(func(error) {})
+				switch in {
+				case "Connect":
+					c.On.Connect(func() { end(c) })
+				case "Ready":
+					c.On.Ready(func() { end(c) })
+				default:
+					aside(l, func() { <-waiting; end(c) })
+				}
+				c.On.SecureConnect(func() { t.Error("secureConnect") })
+				c.On.Close(func(bool) { server.CloseAllConnections(); _ = server.Close(nil) })
+				c.Connect("tcp", addr)
+				run(t, l)
+				assert.LessOrEqual(t, told, 1)
+			})
+		}
+	}
+}
