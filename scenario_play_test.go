@@ -102,7 +102,7 @@ func (p *player) traced(emitter any, event string, args ...any) {
 		if p.unaccepted++; p.unaccepted == 1 {
 			p.l.Ref()
 		}
-	case event == "connection" || event == "drop":
+	case event == "connection" || event == "drop" || event == "tlsClientError":
 		if p.unaccepted--; p.unaccepted == 0 {
 			p.l.Unref()
 		}

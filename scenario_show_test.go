@@ -50,6 +50,7 @@ func describe(emitter any, event string, args []any) string {
 			} else {
 				text += " undefined"
 			}
+		case *evnet.Socket: // of tlsClientError
 		default:
 			text += fmt.Sprint(" ", arg)
 		}
