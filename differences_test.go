@@ -57,6 +57,8 @@ var differences = map[string]string{
 	"Putting back":            "TestUnshiftAndEnd TestUnshiftDestroyed",
 	"Consumers":               "TestConsumersExclude",
 	"Block lists":             "TestBlockListJSON TestBlockListBadInput",
+	"The end of TLS":          "TestTLSTruncated TestTLSResetAndDestroy TestTLSRelayOfATruncatedStream",
+	"Handshakes":              "TestTLSBadPeers TestTLSHandshakeTimeout TestTLSHandshakesCount TestTLSCloseDuringHandshakes",
 }
 
 // traps has what holds each of the traps that users of Node fall into: tests, and scenarios, also

@@ -34,6 +34,8 @@
 //     ([ServerEvents]) have one method for each event; each returns a [Listener] with Off.
 //   - To read: On.Data, [Socket.Scan] for lines and frames, [Socket.OnRead], [Socket.Chunks] on a
 //     goroutine of its own, [Socket.SetEncoding], [Socket.Pause], [Socket.Unshift].
+//   - To speak TLS: TLSConfig in SocketOptions and ServerOptions, [Socket.StartTLS] on a connected socket,
+//     [Socket.TLS] for what was agreed on.
 //   - To pass on: [Socket.Pipe], [Relay], [Socket.ReadFrom], [Socket.Detach].
 //   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
 //   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, FirstByteTimeout.
@@ -48,6 +50,7 @@
 //
 //	lookup* (connectionAttempt | connectionAttemptTimeout | connectionAttemptFailed)*
 //	connect ready                          // only for a socket that Connect has connected
+//	secureConnect                          // only with TLS
 //	(data* | drain* | timeout* | end | finish)
 //	error                                  // if it failed
 //	close                                  // always, once, last
@@ -154,6 +157,10 @@
 //   - Consumers: OnRead, Scan and Chunks need to be alone; a second one is refused, and so is any on a
 //     socket in a Relay.
 //   - Block lists: UnmarshalJSON replaces the rules, and refuses a text that is no rule.
+//   - The end of TLS: a peer that closes the connection without close_notify is an Error, for somebody else
+//     may have cut it off; where the socket was made of a *tls.Conn that is up to package tls.
+//   - Handshakes: one that takes too long is destroyed, not only told; HandshakeTimeout is for clients too. One
+//     that this side breaks off without an error is not told to TLSClientError.
 package evnet
 
 import (

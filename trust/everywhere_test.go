@@ -221,6 +221,31 @@ var callbacks = map[string]func(p *place, fn func()){
 	"Relay's done":     func(p *place, fn func()) { relayed(p, fn) },
 }
 
+// tlsCallbacks are those that only TLS has, as callbacks.
+var tlsCallbacks = map[string]func(p *place, fn func()){
+	"SecureConnect": func(p *place, fn func()) { p.s.On.SecureConnect(fn) },
+	"Connection":    func(p *place, fn func()) { p.server.On.Connection(func(*evnet.Socket) { fn() }) },
+	"Data":          func(p *place, fn func()) { p.s.On.Data(func([]byte) { fn() }) },
+	"TLSClientError": func(p *place, fn func()) {
+		p.server.On.TLSClientError(func(error, *evnet.Socket) { fn(); p.s.Destroy(nil) })
+		p.s.On.Ready(func() { _, _ = p.s.Conn().(*tls.Conn).NetConn().Write([]byte("no TLS at all")) })
+	},
+	"Ready": func(p *place, fn func()) { p.s.On.Ready(fn) }, // in the midst of the handshake
+}
+
+// Every method may be called in every callback under TLS.
+func TestEverywhereTLS(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for where, arrange := range tlsCallbacks {
+			for _, m := range methods {
+				for name, call := range m.calls {
+					callIn(t, where+": "+reflect.TypeOf(m.of).Elem().Name()+"."+name, selfSigned(), arrange, call)
+				}
+			}
+		}
+	})
+}
+
 func byBytes(data []byte, _ bool) (int, []byte, error) {
 	if len(data) == 0 {
 		return 0, nil, nil
@@ -242,15 +267,15 @@ func TestEverywhere(t *testing.T) {
 		for where, arrange := range callbacks {
 			for _, m := range methods {
 				for name, call := range m.calls {
-					callIn(t, where+": "+reflect.TypeOf(m.of).Elem().Name()+"."+name, arrange, call)
+					callIn(t, where+": "+reflect.TypeOf(m.of).Elem().Name()+"."+name, nil, arrange, call)
 				}
 			}
 		}
 	})
 }
 
-func callIn(t *testing.T, what string, arrange func(*place, func()), call func(*place)) {
-	p, connect := newPlace(t)
+func callIn(t *testing.T, what string, config *tls.Config, arrange func(*place, func()), call func(*place)) {
+	p, connect := newPlace(t, config)
 	called := false
 	arrange(p, func() {
 		if !called {
@@ -270,15 +295,19 @@ func callIn(t *testing.T, what string, arrange func(*place, func()), call func(*
 	p.cancel()
 }
 
-// newPlace makes a server, and a client that is still to connect.
-func newPlace(t testing.TB) (p *place, connect func()) {
+// newPlace makes a server, and a client that is still to connect, by TLS if config is not nil.
+func newPlace(t testing.TB, config *tls.Config) (p *place, connect func()) {
 	p = &place{t: t, l: evnet.NewLoop()}
-	p.server = evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{p.l}, Logger: quiet})
+	p.server = evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{p.l}, Logger: quiet, TLSConfig: config})
+	var trusting *tls.Config
+	if config != nil {
+		trusting = &tls.Config{InsecureSkipVerify: true}
+	}
 	p.server.On.Connection(func(s *evnet.Socket) { s.Pipe(s) })
 	var ctx context.Context
 	ctx, p.cancel = context.WithCancel(t.Context())
 	p.s = evnet.NewSocket(&evnet.SocketOptions{
-		Loop: p.l, Logger: quiet, Context: ctx, HighWaterMark: 1,
+		Loop: p.l, Logger: quiet, Context: ctx, HighWaterMark: 1, TLSConfig: trusting,
 		Resolver: addresses{netip.MustParseAddr("127.0.0.1")},
 	})
 	return p, func() {
@@ -320,7 +349,7 @@ func watchEvents(s *evnet.Socket) *string {
 func TestEverywhereAtOnce(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for range 20 {
-			p, connect := newPlace(t)
+			p, connect := newPlace(t, nil)
 			p.l.Ref()
 			connect()
 			var callers sync.WaitGroup

@@ -135,6 +135,23 @@ var kinds = map[string]callbackKind{
 		server.On.Error(func(error) { st.boom() })
 		require.NoError(st.t, server.Serve(newFlaky(st)))
 	}},
+	"ServerEvents.TLSClientError": {whose: ended, arrange: func(st *stage) {
+		server, address := st.server(evnet.ServerOptions{TLSConfig: selfSigned()}, func(*evnet.Socket) {})
+		server.On.TLSClientError(func(_ error, s *evnet.Socket) { st.victim = s; st.boom() })
+		s := st.socket(evnet.SocketOptions{})
+		s.On.Connect(func() { _, _ = s.WriteString("plain text") })
+		s.Connect("tcp", address)
+	}},
+	"ServerEvents.Connection, after a handshake": {arrange: func(st *stage) {
+		_, address := st.server(evnet.ServerOptions{TLSConfig: selfSigned()}, func(s *evnet.Socket) { st.victim = s; st.boom() })
+		st.socket(evnet.SocketOptions{TLSConfig: &tls.Config{InsecureSkipVerify: true}}).Connect("tcp", address)
+	}},
+	"SocketEvents.SecureConnect, after StartTLS": {arrange: func(st *stage) {
+		s, peer := st.pair()
+		st.victim = s
+		s.On.SecureConnect(st.boom)
+		require.NoError(st.t, errors.Join(s.StartTLS(&tls.Config{InsecureSkipVerify: true}), peer.StartTLSServer(selfSigned())))
+	}},
 	"ServerEvents.Listening": {whose: nobodys, arrange: func(st *stage) {
 		server := st.bare(evnet.ServerOptions{})
 		server.On.Listening(st.boom)

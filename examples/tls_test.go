@@ -1,0 +1,87 @@
+package examples_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTLS(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cert.pem")
+	server := program(t, "tls", "-listen", "127.0.0.1:0", "-cert", file)
+	stdout, err := server.StdoutPipe()
+	require.NoError(t, err)
+	var errs strings.Builder
+	server.Stderr = &errs
+	require.NoError(t, server.Start())
+	said := bufio.NewReader(stdout)
+	line := func() string {
+		text, err := said.ReadString('\n')
+		require.NoError(t, err)
+		return strings.TrimSpace(text)
+	}
+	address := strings.TrimPrefix(line(), "listening on ")
+	for range 2 {
+		code, out, problems := result(t, "tls", "-connect", address, "-cert", file, "-say", "olá")
+		assert.Equal(t, 0, code)
+		assert.Equal(t, "connected, speaking echo\nolá\n", out)
+		assert.Empty(t, problems)
+		assert.Equal(t, "connected by TLS 1.3", line())
+		assert.Equal(t, "disconnected", line())
+	}
+
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	code, out, problems := result(t, "tls", "-connect", "localhost:"+port, "-cert", file) // not its name
+	assert.Equal(t, 1, code)
+	assert.Empty(t, out)
+	assert.Contains(t, problems, "ERR_TLS_CERT_ALTNAME_INVALID")
+
+	conn, err := net.Dial("tcp", address) // speaks no TLS
+	require.NoError(t, err)
+	_, err = fmt.Fprintf(conn, "GET / HTTP/1.0\r\n\r\n")
+	require.NoError(t, err)
+	_, _ = io.Copy(io.Discard, conn)
+	_ = conn.Close()
+
+	if runtime.GOOS == "windows" {
+		return // which knows no signal to end it with
+	}
+	require.NoError(t, server.Process.Signal(os.Interrupt))
+	assert.Equal(t, "closed", line())
+	_, _ = io.Copy(io.Discard, said)
+	require.NoError(t, server.Wait())
+	assert.Contains(t, errs.String(), "bad certificate")
+	assert.Contains(t, errs.String(), "does not look like a TLS handshake")
+}
+
+func TestTLSBadUse(t *testing.T) {
+	for want, args := range map[string][]string{
+		"give one of":           {},
+		"open ":                 {"-connect", "127.0.0.1:1", "-cert", filepath.Join(t.TempDir(), "none")},
+		"missing port":          {"-listen", "127.0.0.1"},
+		"-cert string":          {"-h"},
+		"has no certificate":    {"-connect", "127.0.0.1:1", "-cert", "tls_test.go"},
+		"listen tcp 127.0.0.1:": {"-listen", taken(t), "-cert", filepath.Join(t.TempDir(), "c")},
+	} {
+		code, out, problems := result(t, "tls", args...)
+		assert.Empty(t, out)
+		assert.Contains(t, problems, want)
+		assert.Equal(t, want != "-cert string", code == 1, want)
+	}
+}
+
+// taken is an address that somebody listens at.
+func taken(t *testing.T) string {
+	port, _ := takenPort(t, "127.0.0.1")
+	return "127.0.0.1:" + port
+}

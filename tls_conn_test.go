@@ -1,0 +1,183 @@
+package evnet_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Wrap with TLSConfig is a client over any conn, and leaves a *tls.Conn as it is.
+func TestTLSWrap(t *testing.T) {
+	leavesNothing(t)
+	l := evnet.NewLoop()
+	a, b := net.Pipe()
+	config := trusting()
+	config.ServerName = "localhost"
+	c := evnet.Wrap(a, &evnet.SocketOptions{Loop: l, TLSConfig: config})
+	s := evnet.Wrap(tls.Server(b, serving()), &evnet.SocketOptions{Loop: l, TLSConfig: config})
+	s.Pipe(s)
+	want := pattern(payload)
+	got := collect(c)
+	c.On.Data(func([]byte) {
+		if got.Len() == len(want) {
+			c.End()
+		}
+	})
+	_, _ = c.Write(want)
+	run(t, l)
+	require.NoError(t, errors.Join(c.Err(), s.Err()))
+	equalBytes(t, want, got.Bytes())
+}
+
+// What Serve is given may speak TLS itself: then TLSConfig has nothing to do, but Connection waits.
+func TestTLSServeATLSListener(t *testing.T) {
+	for name, config := range map[string]*tls.Config{"bare": nil, "TLSConfig": serving()} {
+		t.Run(name, func(t *testing.T) {
+			leavesNothing(t)
+			l := evnet.NewLoop()
+			ln, err := tls.Listen("tcp", "127.0.0.1:0", serving())
+			require.NoError(t, err)
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, TLSConfig: config})
+			server.On.Connection(func(s *evnet.Socket) {
+				_, done := s.TLS()
+				assert.Equal(t, config != nil, done)
+				s.Pipe(s)
+			})
+			require.NoError(t, server.Serve(ln))
+			c := clientTLS(l)
+			got := collect(c)
+			c.On.Data(func([]byte) { c.End() })
+			c.On.Close(func(bool) { _ = server.Close(nil) })
+			c.Connect("tcp", ln.Addr().String())
+			_, _ = c.WriteString("x")
+			run(t, l)
+			assert.Equal(t, "x", got.String())
+			assert.NoError(t, c.Err())
+		})
+	}
+}
+
+// A server that has no certificate does not listen.
+func TestTLSServerWithoutCertificate(t *testing.T) {
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{evnet.NewLoop()}, TLSConfig: &tls.Config{}})
+	err := server.Listen("tcp", "127.0.0.1:0", nil)
+	assert.ErrorIs(t, err, evnet.ErrNilArgument)
+	assert.ErrorContains(t, err, "127.0.0.1:0")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	err = server.Serve(ln)
+	assert.ErrorIs(t, err, evnet.ErrNilArgument)
+	assert.ErrorContains(t, err, "GetCertificate")
+}
+
+// A socket may be connected again, and starts clean.
+func TestTLSConnectAgain(t *testing.T) {
+	leavesNothing(t)
+	l := evnet.NewLoop()
+	server, addr := serveTLS(t, l, evnet.ServerOptions{}, echo)
+	c := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1) })
+	var got notes
+	c.On.Data(func(p []byte) { got.chunk("data ")(p); c.End() })
+	c.On.SecureConnect(func() {
+		state, _ := c.TLS()
+		if state.DidResume {
+			got.say("resumed")()
+		}
+		_, _ = c.WriteString("x")
+	})
+	c.Once.Close(func(bool) {
+		c.Connect("tcp", addr)
+		_, ok := c.TLS()
+		assert.False(t, ok)
+		c.Once.Close(func(bool) { _ = server.Close(nil) })
+	})
+	c.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, notes{"data x", "resumed", "data x"}, got)
+}
+
+// The options of the conn under TLS are set as on any other, and Detach gives the *tls.Conn.
+func TestTLSOptionsAndDetach(t *testing.T) {
+	leavesNothing(t)
+	l := evnet.NewLoop()
+	meetTLS(t, l, evnet.ServerOptions{NoDelay: true, KeepAlive: time.Minute}, func(s *evnet.Socket) {
+		_, _ = s.WriteString("held")
+		s.Pipe(s)
+	}, func(c *evnet.Socket) {
+		c.On.Ready(func() {
+			_, _, err := c.Detach()
+			assert.ErrorIs(t, err, evnet.ErrSocketClosed, "the handshake is not done")
+		})
+		c.On.Data(func(p []byte) {
+			assert.NoError(t, c.SetNoDelay(false))
+			assert.NoError(t, c.SetKeepAlive(true, time.Minute))
+			conn, rest, err := c.Detach()
+			require.NoError(t, err)
+			aside(l, func() {
+				require.IsType(t, (*tls.Conn)(nil), conn)
+				_ = conn.SetDeadline(time.Now().Add(patience))
+				_, err := io.WriteString(conn, "blocking")
+				assert.NoError(t, err)
+				back := make([]byte, 8)
+				_, err = io.ReadFull(io.MultiReader(bytes.NewReader(rest), conn), back)
+				assert.NoError(t, err)
+				assert.Equal(t, "blocking", string(back))
+				assert.NoError(t, conn.Close())
+			})
+		})
+	})
+	run(t, l)
+}
+
+// A context ends the handshake: that of the socket's life, and that of the attempt.
+func TestTLSContextEndsTheHandshake(t *testing.T) {
+	for _, life := range []bool{true, false} {
+		leavesNothing(t)
+		l := evnet.NewLoop()
+		ln, err := net.Listen("tcp", "127.0.0.1:0") // which never says a word
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		c := clientTLS(l, func(o *evnet.SocketOptions) {
+			if life {
+				o.Context = ctx
+			}
+		})
+		var got notes
+		watch(c, &got)
+		c.On.Ready(cancel)
+		if life {
+			c.Connect("tcp", ln.Addr().String())
+		} else {
+			c.ConnectContext(ctx, "tcp", ln.Addr().String())
+		}
+		run(t, l)
+		assert.Equal(t, notes{"attempt tcp4 " + ln.Addr().String() + " 4", "connect", "ready", "error ABORT_ERR", "close true"}, got)
+		assert.ErrorIs(t, c.Err(), context.Canceled)
+		_ = ln.Close()
+	}
+}
+
+// Once the handshake is done the attempt's context has no effect.
+func TestTLSContextOfTheAttemptIsLetGo(t *testing.T) {
+	l := evnet.NewLoop()
+	ctx, cancel := context.WithCancel(t.Context())
+	server, addr := serveTLS(t, l, evnet.ServerOptions{}, echo)
+	c := clientTLS(l)
+	c.On.SecureConnect(func() { cancel(); _, _ = c.WriteString("x") })
+	c.On.Data(func([]byte) { c.End() })
+	c.On.Close(func(bool) { _ = server.Close(nil) })
+	c.ConnectContext(ctx, "tcp", addr)
+	run(t, l)
+	assert.NoError(t, c.Err())
+}

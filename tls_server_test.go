@@ -1,0 +1,182 @@
+package evnet_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A connection in the midst of its handshake counts, as one that Connection has told.
+
+// stalled is a server with one connection whose handshake does not go on. play runs on the loop once the server
+// has it; what ends the connection there is told to no TLSClientError unless it is an error.
+func stalled(t *testing.T, opts evnet.ServerOptions, play func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket)) (told []error) {
+	leavesNothing(t)
+	l := evnet.NewLoop()
+	var server *evnet.Server
+	server, addr := serveTLS(t, l, opts, func(*evnet.Socket) { t.Error("connection") })
+	server.On.TLSClientError(func(err error, _ *evnet.Socket) { told = append(told, err) })
+	c, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer c.Close()
+	var wait func()
+	wait = func() {
+		if open := server.Sockets(); len(open) == 1 {
+			play(l, server, open[0])
+			return
+		}
+		l.AfterFunc(time.Millisecond, wait)
+	}
+	wait()
+	run(t, l)
+	return told
+}
+
+func TestTLSHandshakesCount(t *testing.T) {
+	told := stalled(t, evnet.ServerOptions{MaxConnections: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+		assert.Equal(t, 1, server.Connections())
+		assert.Equal(t, evnet.StateOpen, s.ReadyState())
+		_, ok := s.TLS()
+		assert.False(t, ok)
+		server.On.Drop(func(evnet.Drop) {
+			server.CloseAllConnections()
+			assert.Zero(t, server.Connections())
+			_ = server.Close(nil)
+		})
+		another := clientTLS(l)
+		another.On.Error(func(error) {})
+		another.Connect("tcp", server.Address().String())
+	})
+	assert.Empty(t, told)
+}
+
+// Close waits for a handshake, and Connection may still come; Shutdown does not: nobody knows the socket yet.
+func TestTLSCloseDuringHandshakes(t *testing.T) {
+	told := stalled(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+		closed := false
+		assert.NoError(t, server.Close(func() { closed = true }))
+		l.AfterFunc(20*time.Millisecond, func() {
+			assert.False(t, closed, "its socket is open")
+			s.Destroy(nil)
+		})
+	})
+	assert.Empty(t, told)
+	told = stalled(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+		aside(l, func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			assert.NoError(t, server.Shutdown(ctx))
+		})
+	})
+	assert.Empty(t, told)
+}
+
+// A connection that the server had before Close goes through its handshake, and is told, as in Node.
+func TestTLSHandshakeAfterClose(t *testing.T) {
+	leavesNothing(t)
+	l := evnet.NewLoop()
+	server, addr := serveTLS(t, l, evnet.ServerOptions{}, echo)
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	var wait func()
+	wait = func() {
+		if server.Connections() == 0 {
+			l.AfterFunc(time.Millisecond, wait)
+			return
+		}
+		_ = server.Close(nil)
+		aside(l, func() {
+			c := tls.Client(conn, named())
+			_, err := c.Write([]byte("x"))
+			assert.NoError(t, err)
+			assert.NoError(t, c.CloseWrite())
+			got, err := io.ReadAll(c)
+			assert.NoError(t, err)
+			assert.Equal(t, "x", string(got))
+			_ = conn.Close()
+		})
+	}
+	wait()
+	run(t, l)
+}
+
+// Each of the limits ends a handshake that stalls, and the server is told which.
+func TestTLSLimitsDuringHandshakes(t *testing.T) {
+	const soon = 30 * time.Millisecond
+	for op, opts := range map[string]evnet.ServerOptions{
+		"idle":       {IdleTimeout: soon},
+		"first byte": {FirstByteTimeout: soon, PauseOnConnect: true}, // which nobody has paused yet
+		"handshake":  {HandshakeTimeout: soon},
+	} {
+		told := stalled(t, opts, func(_ *evnet.Loop, server *evnet.Server, s *evnet.Socket) { _ = server.Close(nil) })
+		require.Len(t, told, 1)
+		assert.ErrorIs(t, told[0], os.ErrDeadlineExceeded)
+		var opErr *net.OpError
+		require.ErrorAs(t, told[0], &opErr)
+		assert.Equal(t, op, opErr.Op)
+	}
+}
+
+// An accepted socket is served by the loop it was given to, and so are Connection and TLSClientError.
+func TestTLSOnSeveralLoops(t *testing.T) {
+	leavesNothing(t)
+	a, b := evnet.NewLoop(), evnet.NewLoop()
+	var told [2]int
+	server, addr := serveTLS(t, a, evnet.ServerOptions{Loops: []*evnet.Loop{a, b}, PauseOnConnect: true}, func(s *evnet.Socket) {
+		assert.True(t, s.Paused())
+		s.Resume()
+		s.Pipe(s)
+	})
+	server.On.TLSClientError(func(_ error, s *evnet.Socket) {
+		if s.Loop() == b {
+			told[1]++
+		} else {
+			told[0]++
+		}
+	})
+	ran := make(chan struct{})
+	go func() { defer close(ran); run(t, b) }()
+	left := 10
+	for i := range left {
+		c := clientTLS(a, func(o *evnet.SocketOptions) {
+			if i%2 == 1 {
+				o.TLSConfig = serving() // which trusts nobody of ours
+			}
+		})
+		c.On.Error(func(error) {})
+		c.On.Data(func([]byte) { c.End() })
+		c.On.Close(func(bool) {
+			if left--; left == 0 {
+				a.AfterFunc(10*time.Millisecond, func() { _ = server.Close(nil) })
+			}
+		})
+		c.Connect("tcp", addr)
+		_, _ = c.WriteString("x")
+	}
+	run(t, a)
+	<-ran
+	assert.Equal(t, 5, told[0]+told[1])
+}
+
+// What a program may do with a socket that it knows by Sockets alone.
+func TestTLSSocketsOutsideConnection(t *testing.T) {
+	told := stalled(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+		_, err := s.WriteString("waits for the handshake")
+		assert.NoError(t, err)
+		assert.Positive(t, s.BufferedAmount())
+		s.Destroy(boom("enough"))
+		_ = server.Close(nil)
+	})
+	require.Len(t, told, 1)
+	assert.ErrorIs(t, told[0], boom("enough"))
+}
