@@ -157,13 +157,6 @@ var kinds = map[string]callbackKind{
 		server.On.Listening(st.boom)
 		require.NoError(st.t, server.Listen("tcp", "127.0.0.1:0", nil))
 	}},
-	"ServerEvents.TLSClientError": {whose: ended, arrange: func(st *stage) {
-		server, address := st.server(evnet.ServerOptions{TLSConfig: noCertificate}, nil)
-		server.On.TLSClientError(func(_ error, s *evnet.Socket) { st.victim = s; st.boom() })
-		s := st.socket(evnet.SocketOptions{})
-		s.Connect("tcp", address)
-		s.End()
-	}},
 
 	"Server.Listen": {whose: nobodys, arrange: func(st *stage) {
 		require.NoError(st.t, st.bare(evnet.ServerOptions{}).Listen("tcp", "127.0.0.1:0", st.boom))
@@ -293,9 +286,6 @@ var kinds = map[string]callbackKind{
 		s.Connect("tcp", ln.Addr().String())
 	}},
 }
-
-// noCertificate is enough to listen with.
-var noCertificate = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errCause }}
 
 type writer func(p []byte) (int, error)
 
