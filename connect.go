@@ -96,6 +96,7 @@ func (s *Socket) startAnew() {
 	s.destroyed, s.closed, s.opened, s.conn = false, false, false, nil
 	if r := s.rarity; r != nil {
 		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
+		r.blocking = nil
 	}
 	in := inbound{
 		mode: s.in.mode, onRead: s.in.onRead, holding: &holdsNothing,

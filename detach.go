@@ -85,6 +85,7 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 		return nil, nil, s.detachError(err)
 	}
 
+	s.reclaimChunk()
 	in := &s.in
 	rest := bytes.Clone(in.text) // whose memory Scan uses again after another Connect
 	if in.decoder != nil {
