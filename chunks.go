@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// chunks is one range over Socket.Chunks. The socket's mu guards it.
+// chunks is one range over Socket.Chunks, or what a BlockingConn reads. The socket's mu guards it.
 type chunks struct {
 	asked bool          // the goroutine waits for a chunk
 	p     []byte        // the chunk it has been given
@@ -79,20 +79,25 @@ func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.err == nil {
-		c.asked = true
-		s.updateReading()
-		if s.in.due() || s.in.eof {
-			s.scheduleFlow()
-		}
-		s.mu.Unlock()
-		<-c.ready
-		s.mu.Lock()
+		s.awaitChunk(c)
 	}
 	if p := c.p; p != nil {
 		c.p = nil
 		return p, nil
 	}
 	return nil, c.err
+}
+
+// awaitChunk waits until the goroutine is woken. s.mu is held, and released meanwhile.
+func (s *Socket) awaitChunk(c *chunks) {
+	c.asked = true
+	s.updateReading()
+	if s.in.due() || s.in.eof {
+		s.scheduleFlow()
+	}
+	s.mu.Unlock()
+	<-c.ready
+	s.mu.Lock()
 }
 
 // handOver gives the goroutine the chunk it waits for: p itself, if it is owned. It runs on the loop.
@@ -126,6 +131,14 @@ func (s *Socket) endChunks(err error) {
 		c.err = err
 		c.wake()
 		s.consumerGone()
+	}
+}
+
+// reclaimChunk takes back what the goroutine was given and has not taken. s.mu is held.
+func (s *Socket) reclaimChunk() {
+	if c := s.in.chunks; c != nil && len(c.p) > 0 {
+		s.takeBack(c.p, s.in.decoder != nil)
+		c.p = nil
 	}
 }
 

@@ -98,7 +98,7 @@ func (s *Socket) startAnew() {
 	s.destroyed, s.closed, s.opened, s.conn = false, false, false, nil
 	if r := s.rarity; r != nil {
 		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
-		r.agreed, r.accepting = nil, false
+		r.agreed, r.accepting, r.blocking = nil, false, nil
 	}
 	in := inbound{
 		mode: s.in.mode, onRead: s.in.onRead, holding: &holdsNothing,

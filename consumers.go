@@ -3,7 +3,7 @@ package evnet
 import "fmt"
 
 // Who gets what a socket receives: Data listeners and destinations of Pipe, any number of them
-// together, or one of OnRead, Scan and Chunks, alone.
+// together, or one of OnRead, Scan, Chunks and BlockingConn, alone.
 
 // OnRead makes fn the one consumer of what comes, as it came, without a copy, and starts the flow
 // unless the socket was paused. fn runs on the loop; when it returns false the socket is paused. p is
@@ -11,7 +11,7 @@ import "fmt"
 // emitted and nothing is decoded. A further call replaces fn, nil undoes it: the socket then holds
 // what comes.
 //
-// With a Data listener, Pipe, Scan or Chunks it returns ErrConsumed and changes nothing. Node: the
+// With a Data listener, Pipe, Scan, Chunks or BlockingConn it returns ErrConsumed and changes nothing. Node: the
 // onread option.
 func (s *Socket) OnRead(fn func(p []byte) bool) error {
 	s.mu.Lock()
@@ -40,6 +40,8 @@ func (s *Socket) consumed(method string) error {
 		by = "OnRead"
 	case s.in.scan != nil && method != "Scan":
 		by = "Scan"
+	case s.rare().blocking != nil && !s.destroyed:
+		by = "BlockingConn"
 	case s.in.chunks != nil:
 		by = "Chunks"
 	case alone && s.rare().relay != nil:

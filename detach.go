@@ -84,6 +84,7 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 		return nil, nil, s.detachError(err)
 	}
 
+	s.reclaimChunk()
 	rest := s.takeHeld()
 	conn, untold := s.tr.detach()
 	rest = append(rest, untold...)

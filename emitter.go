@@ -320,7 +320,7 @@ func (s *Socket) emitFailure(err error) {
 func (s *Socket) emitError(err error) {
 	s.trace(EventError, err)
 	s.mu.Lock()
-	heard := s.rare().relay != nil && s.rare().relay.done != nil
+	heard := s.rare().blocking != nil || s.rare().relay != nil && s.rare().relay.done != nil
 	s.mu.Unlock()
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(error)](e, s, kindError); ok {

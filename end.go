@@ -15,6 +15,11 @@ import (
 // sent, or that there was nothing to send it to because Connect had not been called. Node: socket.end.
 func (s *Socket) End() {
 	s.mu.Lock()
+	s.endLocked()
+}
+
+// endLocked is End with s.mu held, which it releases.
+func (s *Socket) endLocked() {
 	if s.destroyed || s.out.ending {
 		s.out.ending = true
 		s.mu.Unlock()
@@ -42,14 +47,18 @@ func (s *Socket) End() {
 // socket.destroySoon.
 func (s *Socket) Close() error {
 	s.mu.Lock()
+	s.closeLocked()
+	return nil
+}
+
+// closeLocked is Close with s.mu held, which it releases.
+func (s *Socket) closeLocked() {
 	s.out.closeAfter = true
 	if s.out.finished || s.tr == nil && s.rare().dial == nil {
 		s.destroyLocked(nil, false)
-		return nil
+		return
 	}
-	s.mu.Unlock()
-	s.End()
-	return nil
+	s.endLocked()
 }
 
 // flushEnd sends this side's end when it is time to. s.mu is held.
@@ -165,6 +174,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 		tr.retire()
 	}
 	s.endChunks(s.cause())
+	s.endBlocking(s.cause())
 	s.mu.Unlock()
 	s.wakeReadFrom()
 	onConnect.Off()

@@ -30,6 +30,8 @@ type rarity struct {
 	sources []*pipe // that have this socket as their destination
 	relay   *relay  // from Relay to Close
 
+	blocking *blockingConn // from BlockingConn to the next Connect, or to Relay
+
 	active     time.Time   // of the last activity, if a timer is on
 	notify     idleTimer   // SetTimeout
 	kill       idleTimer   // SocketOptions.IdleTimeout

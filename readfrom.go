@@ -22,7 +22,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	buf := make([]byte, maxChunk)
 	for {
 		if file != nil {
-			sent, ok := s.sendFile(file, epoch)
+			sent, ok := s.sendFile(file, epoch, nil)
 			if ok && sent == 0 {
 				return n, nil
 			}
@@ -91,6 +91,11 @@ func (s *Socket) roomLocked() <-chan struct{} {
 func (s *Socket) wakeReadFrom() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.roomChanged()
+}
+
+// roomChanged lets those look again that wait for room. s.mu is held.
+func (s *Socket) roomChanged() {
 	if s.out.room != nil {
 		close(s.out.room)
 		s.out.room = nil

@@ -10,8 +10,8 @@ import (
 // other's pace, until both directions have ended. Both are made to allow half-open: the peer's end
 // is passed on once everything before it was, and the other direction goes on. A socket may still
 // be connecting, or be connected right after, and they may be on different loops, both of which
-// must run. SetEncoding and Data listeners see what passes, as with Pipe; OnRead, Scan and Chunks end,
-// and what they have not taken passes too.
+// must run. SetEncoding and Data listeners see what passes, as with Pipe; OnRead, Scan, Chunks and
+// BlockingConn end, and what they have not taken passes too.
 //
 // Neither outlives the other: when one fails or is Reset before both directions have ended, the
 // other is Reset, where its conn knows that, so that its peer does not take a stream that was cut
@@ -94,7 +94,9 @@ func (r *relay) join(s *Socket) {
 	if s.in.scan != nil {
 		s.in.scan = nil
 	}
+	s.reclaimChunk()
 	s.endChunks(ErrConsumed)
+	s.endBlocking(ErrConsumed)
 	s.in.joining = true
 	r.mu.Lock()
 	r.ends = append(r.ends, s)

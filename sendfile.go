@@ -51,13 +51,14 @@ func (f *fileSource) next() int {
 
 // sendFile sends the next piece of the file from kernel to kernel. It reports false where that cannot
 // be, now (other bytes are before it) or ever: then the piece is to be read and written. Nothing sent
-// and no error is the end of the file. While there is no room it waits.
-func (s *Socket) sendFile(f *fileSource, epoch int32) (n int, ok bool) {
+// and no error is the end of the file. While there is no room it waits, until by has passed, which may be
+// nil.
+func (s *Socket) sendFile(f *fileSource, epoch int32, by *deadline) (n int, ok bool) {
 	for {
 		s.mu.Lock()
 		t, kernel := s.tr.(*pollTransport)
 		size := f.next()
-		if !kernel || s.epoch != epoch || s.out.ending || !s.open() || s.out.queued > 0 || size == 0 {
+		if !kernel || s.epoch != epoch || s.out.ending || !s.open() || s.out.queued > 0 || size == 0 || by.isPast() {
 			s.mu.Unlock()
 			return 0, false
 		}

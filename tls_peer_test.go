@@ -20,8 +20,8 @@ import (
 
 // TLS with programs that have another implementation of it: Node and OpenSSL.
 
-// bothWays is how much each side sends.
-func bothWays() int {
+// exchanged is how much each side sends.
+func exchanged() int {
 	if race.Enabled {
 		return 10_000_000
 	}
@@ -87,8 +87,8 @@ func TestTLSNodeClient(t *testing.T) {
 			l := evnet.NewLoop()
 			var printed strings.Builder
 			opts := evnet.ServerOptions{AllowHalfOpen: true}
-			args := []string{"client", "", fmt.Sprint(bothWays()), ca}
-			start := func(s *evnet.Socket) { exchange(s, bothWays(), &printed) }
+			args := []string{"client", "", fmt.Sprint(exchanged()), ca}
+			start := func(s *evnet.Socket) { exchange(s, exchanged(), &printed) }
 			if mode == "tls" {
 				opts.TLSConfig = serving()
 			} else {
@@ -99,7 +99,7 @@ func TestTLSNodeClient(t *testing.T) {
 						_, _ = s.WriteString("220 go\r\n")
 						assert.NoError(t, s.StartTLSServer(serving()))
 					})
-					s.Once.SecureConnect(func() { exchange(s, bothWays(), &printed) })
+					s.Once.SecureConnect(func() { exchange(s, exchanged(), &printed) })
 				}
 			}
 			server, addr := serve(t, l, &opts, start)
@@ -107,7 +107,7 @@ func TestTLSNodeClient(t *testing.T) {
 			args[1] = port(addr)
 			began := time.Now()
 			there := visit(t, l, server, node(t, "tls.js", args...))
-			t.Logf("%d bytes each way in %v", bothWays(), time.Since(began))
+			t.Logf("%d bytes each way in %v", exchanged(), time.Since(began))
 			agree(t, printed.String(), there)
 		})
 	}
@@ -118,7 +118,7 @@ func TestTLSNodeServer(t *testing.T) {
 	_, cert, key := certificateFiles(t)
 	for _, mode := range []string{"tls", "starttls"} {
 		t.Run(mode, func(t *testing.T) {
-			args := []string{"server", "0", fmt.Sprint(bothWays()), cert, key}
+			args := []string{"server", "0", fmt.Sprint(exchanged()), cert, key}
 			if mode == "starttls" {
 				args = append(args, mode)
 			}
@@ -137,12 +137,12 @@ func TestTLSNodeServer(t *testing.T) {
 				})
 				c.On.Connect(func() { _, _ = c.WriteString("STARTTLS\r\n") })
 			}
-			c.Once.SecureConnect(func() { exchange(c, bothWays(), &printed) })
+			c.Once.SecureConnect(func() { exchange(c, exchanged(), &printed) })
 			c.Connect("tcp", n.addr)
 			began := time.Now()
 			run(t, l)
 			require.NoError(t, c.Err())
-			t.Logf("%d bytes each way in %v", bothWays(), time.Since(began))
+			t.Logf("%d bytes each way in %v", exchanged(), time.Since(began))
 			agree(t, printed.String(), n.lines(4))
 		})
 	}

@@ -36,6 +36,11 @@ func (s *Socket) WriteThen(p []byte, done func(error)) {
 
 func (s *Socket) write(p []byte, done func(error)) (int, error) {
 	s.mu.Lock()
+	return s.writeLocked(p, done)
+}
+
+// writeLocked is write with s.mu held, which it releases.
+func (s *Socket) writeLocked(p []byte, done func(error)) (int, error) {
 	o := &s.out
 	if o.deferred && s.full() {
 		if err := s.flushLocked(); err != nil { // only what the system does not take counts

@@ -39,6 +39,7 @@ var (
 	socketMethods = map[string]func(p *place){
 		"AllowHalfOpen":      func(p *place) { p.s.AllowHalfOpen() },
 		"AttemptedAddresses": func(p *place) { p.s.AttemptedAddresses() },
+		"BlockingConn":       func(p *place) { _, _ = p.s.BlockingConn(); p.later(p.end) },
 		"BufferedAmount":     func(p *place) { p.s.BufferedAmount() },
 		"BytesRead":          func(p *place) { p.s.BytesRead() },
 		"BytesWritten":       func(p *place) { p.s.BytesWritten() },

@@ -1,0 +1,462 @@
+package evnet_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"golang.org/x/net/nettest"
+)
+
+// bothWays runs the test on each way of serving kernel sockets.
+func bothWays(t *testing.T, fn func(t *testing.T)) {
+	for name, polled := range map[string]bool{"poll": true, "goroutine": false} {
+		t.Run(name, func(t *testing.T) {
+			before := poll.Wanted
+			poll.Wanted = polled
+			t.Cleanup(func() { poll.Wanted = before })
+			fn(t)
+		})
+	}
+}
+
+func blockingConn(t testing.TB, s *evnet.Socket) net.Conn {
+	t.Helper()
+	c, err := s.BlockingConn()
+	require.NoError(t, err)
+	return c
+}
+
+// blockingPair are the views of two sockets, on loops that run until wait.
+func blockingPair(t testing.TB, kind string, loops ...*evnet.Loop) (a, b net.Conn, wait func()) {
+	t.Helper()
+	here, there := connKinds[kind](t)
+	var views []net.Conn
+	for i, conn := range []net.Conn{here, there} {
+		s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: loops[i%len(loops)]})
+		views = append(views, blockingConn(t, s))
+	}
+	return views[0], views[1], inBackground(t, loops...)
+}
+
+// inBackground runs the loops on goroutines; wait waits until they have nothing to do any more.
+func inBackground(t testing.TB, loops ...*evnet.Loop) (wait func()) {
+	var running sync.WaitGroup
+	for _, l := range loops {
+		running.Go(func() { run(t, l) })
+	}
+	return running.Wait
+}
+
+func TestBlockingConnNettest(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	makers := map[string]func(t *testing.T) nettest.MakePipe{
+		"a view of a view": func(t *testing.T) nettest.MakePipe {
+			return func() (net.Conn, net.Conn, func(), error) {
+				inner, outer := evnet.NewLoop(), evnet.NewLoop()
+				a, b, wait := blockingPair(t, "tcp", inner)
+				c := blockingConn(t, evnet.Wrap(a, &evnet.SocketOptions{Loop: outer}))
+				waitOuter := inBackground(t, outer)
+				return c, b, func() { _, _ = c.Close(), b.Close(); waitOuter(); wait() }, nil
+			}
+		},
+		"another end": func(t *testing.T) nettest.MakePipe {
+			return func() (net.Conn, net.Conn, func(), error) {
+				l := evnet.NewLoop()
+				here, there := tcpConns(t)
+				c := blockingConn(t, evnet.Wrap(here, &evnet.SocketOptions{Loop: l}))
+				wait := inBackground(t, l)
+				return c, there, func() { _, _ = c.Close(), there.Close(); wait() }, nil
+			}
+		},
+	}
+	for kind := range connKinds {
+		if kind == "tls" { // whose conns can not go on after a write that was too late
+			continue
+		}
+		for name, loops := range map[string]int{"one loop": 1, "two loops": 2} {
+			makers[kind+", "+name] = func(t *testing.T) nettest.MakePipe {
+				return func() (net.Conn, net.Conn, func(), error) {
+					a, b, wait := blockingPair(t, kind, []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}[:loops]...)
+					return a, b, func() { _, _ = a.Close(), b.Close(); wait() }, nil
+				}
+			}
+		}
+	}
+	bothWays(t, func(t *testing.T) {
+		for name, maker := range makers {
+			t.Run(name, func(t *testing.T) { nettest.TestConn(t, maker(t)) })
+		}
+	})
+	goleak.VerifyNone(t, before)
+}
+
+// isOpError is what blocking code expects of a conn's errors.
+func isOpError(t testing.TB, err, is error, op string) {
+	t.Helper()
+	var told *net.OpError
+	if assert.ErrorAs(t, err, &told) {
+		assert.Equal(t, op, told.Op)
+	}
+	assert.ErrorIs(t, err, is)
+}
+
+// Much in both directions at once, by small and large pieces, with a half-close where there is one.
+func TestBlockingConnBothWays(t *testing.T) {
+	want := random(8 * megabyte)
+	sum := sha256.Sum256(want)
+	bothWays(t, func(t *testing.T) {
+		for kind := range connKinds {
+			t.Run(kind, func(t *testing.T) {
+				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				talk := func(c net.Conn, piece int) {
+					var writing sync.WaitGroup
+					writing.Go(func() {
+						for p := want; len(p) > 0; {
+							n, err := c.Write(p[:min(piece, len(p))])
+							if !assert.NoError(t, err) {
+								return
+							}
+							p = p[n:]
+						}
+						if half, ok := c.(interface{ CloseWrite() error }); ok {
+							assert.NoError(t, half.CloseWrite())
+						}
+					})
+					h := sha256.New()
+					_, err := io.CopyN(h, c, int64(len(want)))
+					assert.NoError(t, err)
+					assert.Equal(t, sum[:], h.Sum(nil))
+					writing.Wait()
+				}
+				var talking sync.WaitGroup
+				talking.Go(func() { talk(a, 700) })
+				talk(b, 3*megabyte)
+				talking.Wait()
+				assert.NoError(t, a.Close())
+				_, err := b.Read(make([]byte, 1))
+				assert.Equal(t, io.EOF, err)
+				assert.NoError(t, b.Close())
+				wait()
+			})
+		}
+	})
+}
+
+// The end of one direction leaves the other open, although the socket does not allow half-open otherwise.
+func TestBlockingConnHalfClose(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		for _, kind := range []string{"tcp", "unix", "tls"} {
+			t.Run(kind, func(t *testing.T) {
+				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				_, _ = io.WriteString(a, "question")
+				require.NoError(t, a.(interface{ CloseWrite() error }).CloseWrite())
+				_, err := a.Write([]byte("late"))
+				isOpError(t, err, evnet.ErrWriteAfterEnd, "write")
+				got, err := io.ReadAll(b)
+				assert.NoError(t, err)
+				assert.Equal(t, "question", string(got))
+				_, err = io.WriteString(b, "answer")
+				assert.NoError(t, err)
+				assert.NoError(t, b.Close())
+				got, err = io.ReadAll(a)
+				assert.NoError(t, err)
+				assert.Equal(t, "answer", string(got))
+				assert.NoError(t, a.Close())
+				isOpError(t, a.(interface{ CloseWrite() error }).CloseWrite(), net.ErrClosed, "close")
+				wait()
+			})
+		}
+	})
+	a, b, wait := blockingPair(t, "pipe", evnet.NewLoop())
+	_, half := a.(interface{ CloseWrite() error })
+	assert.False(t, half, "a net.Pipe has no half, which those that look for CloseWrite must know")
+	assert.NoError(t, a.Close())
+	assert.NoError(t, b.Close())
+	wait()
+}
+
+// After CloseRead what comes is thrown away, so that the peer can go on, and writing goes on too.
+func TestBlockingConnCloseRead(t *testing.T) {
+	for kind := range connKinds {
+		t.Run(kind, func(t *testing.T) {
+			a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+			closeRead := a.(interface{ CloseRead() error }).CloseRead
+			var reading sync.WaitGroup
+			reading.Go(func() {
+				_, err := a.Read(make([]byte, 1))
+				assert.Equal(t, io.EOF, err)
+			})
+			assert.NoError(t, closeRead())
+			reading.Wait()
+			n, err := b.Write(make([]byte, 4*megabyte)) // more than all buffers hold
+			assert.NoError(t, err)
+			assert.Equal(t, 4*megabyte, n)
+			_, err = io.WriteString(a, "still here")
+			assert.NoError(t, err)
+			got := make([]byte, 10)
+			_, err = io.ReadFull(b, got)
+			assert.NoError(t, err)
+			assert.Equal(t, "still here", string(got))
+			assert.NoError(t, a.Close())
+			isOpError(t, closeRead(), net.ErrClosed, "close")
+			assert.NoError(t, b.Close())
+			wait()
+		})
+	}
+}
+
+// Close lets go of what blocks, at once, and of all that comes later.
+func TestBlockingConnClose(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		a, b, wait := blockingPair(t, "tcp", l)
+		var blocked sync.WaitGroup
+		blocked.Go(func() {
+			_, err := a.Read(make([]byte, 1))
+			isOpError(t, err, net.ErrClosed, "read")
+		})
+		started := make(chan struct{})
+		blocked.Go(func() {
+			n, err := a.Write(make([]byte, megabyte))
+			for close(started); err == nil; {
+				n, err = a.Write(make([]byte, megabyte))
+			}
+			assert.Less(t, n, megabyte)
+			isOpError(t, err, net.ErrClosed, "write")
+		})
+		<-started
+		assert.NoError(t, a.Close())
+		blocked.Wait()
+		isOpError(t, a.Close(), net.ErrClosed, "close")
+		_, err := a.Read(make([]byte, 1))
+		isOpError(t, err, net.ErrClosed, "read")
+		_, err = a.Read(nil)
+		isOpError(t, err, net.ErrClosed, "read")
+		_, err = a.Write(nil)
+		isOpError(t, err, net.ErrClosed, "write")
+		for _, set := range []func(time.Time) error{a.SetDeadline, a.SetReadDeadline, a.SetWriteDeadline} {
+			isOpError(t, set(time.Now()), net.ErrClosed, "set")
+		}
+		assert.NotNil(t, a.LocalAddr())
+		assert.Equal(t, a.LocalAddr(), b.RemoteAddr())
+		assert.NoError(t, b.Close(), "both throw away what comes, so that neither waits for the other")
+		wait()
+	})
+}
+
+// What was written before Close arrives, however much it is.
+func TestBlockingConnCloseFlushes(t *testing.T) {
+	want := random(2 * megabyte)
+	for kind := range connKinds {
+		t.Run(kind, func(t *testing.T) {
+			a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+			go func() {
+				_, err := a.Write(want)
+				assert.NoError(t, err)
+				assert.NoError(t, a.Close())
+			}()
+			got, err := io.ReadAll(b)
+			assert.NoError(t, err)
+			equalBytes(t, want, got)
+			assert.NoError(t, b.Close())
+			wait()
+		})
+	}
+}
+
+// What ends the socket otherwise is told to both halves, after what had come.
+func TestBlockingConnEnds(t *testing.T) {
+	cause := errors.New("boom")
+	for name, c := range map[string]struct{ destroy, want error }{
+		"failed":    {cause, cause},
+		"destroyed": {nil, evnet.ErrDestroyed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := &records{}
+			l := evnet.NewLoop()
+			here, there := net.Pipe()
+			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, HighWaterMark: 10, Logger: slog.New(log)})
+			a := blockingConn(t, s)
+			wait := inBackground(t, l)
+			go func() { _, _ = io.WriteString(there, "one") }()
+			_, err := io.ReadFull(a, make([]byte, 2))
+			require.NoError(t, err)
+			var blocked sync.WaitGroup
+			started := make(chan struct{})
+			blocked.Go(func() {
+				_, err := a.Write(make([]byte, 100))
+				close(started)
+				assert.NoError(t, err)
+				_, err = a.Write(make([]byte, 100))
+				isOpError(t, err, c.want, "write")
+			})
+			<-started
+			s.Destroy(c.destroy)
+			blocked.Wait()
+			wait()
+			got, err := io.ReadAll(a)
+			assert.Equal(t, "e", string(got))
+			isOpError(t, err, c.want, "read")
+			assert.NoError(t, a.SetDeadline(time.Now().Add(time.Hour)))
+			assert.NoError(t, a.Close())
+			isOpError(t, a.Close(), net.ErrClosed, "close")
+			assert.Empty(t, log.list, "the error was told")
+			_, err = s.BlockingConn()
+			isOpError(t, err, c.want, "blocking")
+		})
+	}
+}
+
+func TestBlockingConnReset(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		a := blockingConn(t, s)
+		wait := inBackground(t, l)
+		require.NoError(t, there.SetLinger(0))
+		require.NoError(t, there.Close())
+		_, err := a.Read(make([]byte, 1))
+		isOpError(t, err, syscall.ECONNRESET, "read")
+		_, err = a.Write([]byte("x"))
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+		wait()
+		assert.NoError(t, a.Close())
+	})
+}
+
+// A goroutine that blocks does not outlast the loop.
+func TestBlockingConnEndsWithTheLoop(t *testing.T) {
+	l := evnet.NewLoop()
+	s, _ := wrapped(l, evnet.SocketOptions{})
+	s.Unref()
+	a := blockingConn(t, s)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		_, err := a.Read(make([]byte, 1))
+		isOpError(t, err, evnet.ErrDestroyed, "read")
+		assert.ErrorIs(t, err, net.ErrClosed)
+	})
+	var look func()
+	look = func() { // the loop goes on until there is something to wake
+		if !evnet.WaitsForChunk(s) {
+			l.AfterFunc(time.Millisecond, look)
+		}
+	}
+	look()
+	run(t, l)
+	reading.Wait()
+}
+
+// In a callback waiting would stop what is waited for; the rest does not wait.
+func TestBlockingConnOnLoop(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "kept")
+	a := blockingConn(t, s)
+	l.Post(func() {
+		_, err := a.Read(make([]byte, 1))
+		isOpError(t, err, evnet.ErrOnLoop, "read")
+		_, err = a.Write([]byte("x"))
+		isOpError(t, err, evnet.ErrOnLoop, "write")
+		_, err = a.(io.ReaderFrom).ReadFrom(bytes.NewReader([]byte("x")))
+		isOpError(t, err, evnet.ErrOnLoop, "readfrom")
+		assert.NoError(t, a.SetDeadline(time.Time{}))
+		assert.Equal(t, "pipe", a.LocalAddr().Network())
+		aside(l, func() {
+			got, err := io.ReadAll(a)
+			assert.NoError(t, err)
+			assert.Equal(t, "kept", string(got))
+			l.Do(func() { assert.NoError(t, a.Close()) })
+		})
+	})
+	run(t, l)
+}
+
+// There is no view without a connection, and but one of each.
+func TestBlockingConnRefused(t *testing.T) {
+	l := evnet.NewLoop()
+	s := client(l)
+	_, err := s.BlockingConn()
+	badInput{err: err, is: []error{evnet.ErrSocketClosed, net.ErrClosed}, code: "ERR_SOCKET_CLOSED"}.check(t)
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) { a.End(); a.Resume() })
+	first := true
+	s.On.Close(func(bool) {
+		if first {
+			first = false
+			s.Connect("tcp", addr)
+			return
+		}
+		_ = server.Close(nil)
+	})
+	s.Connect("tcp", addr)
+	_, err = s.BlockingConn()
+	assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+	var old net.Conn
+	s.On.Connect(func() {
+		c, err := s.BlockingConn()
+		if !assert.NoError(t, err) {
+			return
+		}
+		_, err = s.BlockingConn()
+		assert.ErrorIs(t, err, evnet.ErrConsumed)
+		if old == nil {
+			old = c
+			s.Destroy(nil)
+			return
+		}
+		assert.NotEqual(t, old.LocalAddr().String(), c.LocalAddr().String())
+		assert.NoError(t, old.SetDeadline(time.Now()))
+		assert.NoError(t, old.(interface{ CloseRead() error }).CloseRead())
+		assert.ErrorIs(t, old.(interface{ CloseWrite() error }).CloseWrite(), evnet.ErrDestroyed)
+		assert.NoError(t, old.Close(), "of the first connection")
+		assert.False(t, s.Destroyed())
+		aside(l, func() {
+			_, err := old.Write([]byte("x"))
+			assert.ErrorIs(t, err, net.ErrClosed)
+			got, err := io.ReadAll(c)
+			assert.NoError(t, err)
+			assert.Empty(t, got)
+			assert.NoError(t, c.Close())
+		})
+	})
+	run(t, l)
+}
+
+// A view may come after End: there is nothing to read, but the addresses and the other half are there.
+func TestBlockingConnAfterTheEnd(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := tcpConns(t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	consume(s)
+	require.NoError(t, there.CloseWrite())
+	s.On.End(func() {
+		s.RemoveAllListeners(evnet.EventData)
+		a := blockingConn(t, s)
+		aside(l, func() {
+			_, err := a.Read(make([]byte, 1))
+			assert.Equal(t, io.EOF, err)
+			_, err = io.WriteString(a, "answer")
+			assert.NoError(t, err)
+			assert.NoError(t, a.Close())
+		})
+	})
+	run(t, l)
+	got, err := io.ReadAll(there)
+	assert.NoError(t, err)
+	assert.Equal(t, "answer", string(got))
+	_ = there.Close()
+}
