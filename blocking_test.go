@@ -1,7 +1,6 @@
 package evnet_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"io"
@@ -360,103 +359,4 @@ func TestBlockingConnEndsWithTheLoop(t *testing.T) {
 	look()
 	run(t, l)
 	reading.Wait()
-}
-
-// In a callback waiting would stop what is waited for; the rest does not wait.
-func TestBlockingConnOnLoop(t *testing.T) {
-	l := evnet.NewLoop()
-	s := feed(l, "kept")
-	a := blockingConn(t, s)
-	l.Post(func() {
-		_, err := a.Read(make([]byte, 1))
-		isOpError(t, err, evnet.ErrOnLoop, "read")
-		_, err = a.Write([]byte("x"))
-		isOpError(t, err, evnet.ErrOnLoop, "write")
-		_, err = a.(io.ReaderFrom).ReadFrom(bytes.NewReader([]byte("x")))
-		isOpError(t, err, evnet.ErrOnLoop, "readfrom")
-		assert.NoError(t, a.SetDeadline(time.Time{}))
-		assert.Equal(t, "pipe", a.LocalAddr().Network())
-		aside(l, func() {
-			got, err := io.ReadAll(a)
-			assert.NoError(t, err)
-			assert.Equal(t, "kept", string(got))
-			l.Do(func() { assert.NoError(t, a.Close()) })
-		})
-	})
-	run(t, l)
-}
-
-// There is no view without a connection, and but one of each.
-func TestBlockingConnRefused(t *testing.T) {
-	l := evnet.NewLoop()
-	s := client(l)
-	_, err := s.BlockingConn()
-	badInput{err: err, is: []error{evnet.ErrSocketClosed, net.ErrClosed}, code: "ERR_SOCKET_CLOSED"}.check(t)
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) { a.End(); a.Resume() })
-	first := true
-	s.On.Close(func(bool) {
-		if first {
-			first = false
-			s.Connect("tcp", addr)
-			return
-		}
-		_ = server.Close(nil)
-	})
-	s.Connect("tcp", addr)
-	_, err = s.BlockingConn()
-	assert.ErrorIs(t, err, evnet.ErrSocketClosed)
-	var old net.Conn
-	s.On.Connect(func() {
-		c, err := s.BlockingConn()
-		if !assert.NoError(t, err) {
-			return
-		}
-		_, err = s.BlockingConn()
-		assert.ErrorIs(t, err, evnet.ErrConsumed)
-		if old == nil {
-			old = c
-			s.Destroy(nil)
-			return
-		}
-		assert.NotEqual(t, old.LocalAddr().String(), c.LocalAddr().String())
-		assert.NoError(t, old.SetDeadline(time.Now()))
-		assert.NoError(t, old.(interface{ CloseRead() error }).CloseRead())
-		assert.ErrorIs(t, old.(interface{ CloseWrite() error }).CloseWrite(), evnet.ErrDestroyed)
-		assert.NoError(t, old.Close(), "of the first connection")
-		assert.False(t, s.Destroyed())
-		aside(l, func() {
-			_, err := old.Write([]byte("x"))
-			assert.ErrorIs(t, err, net.ErrClosed)
-			got, err := io.ReadAll(c)
-			assert.NoError(t, err)
-			assert.Empty(t, got)
-			assert.NoError(t, c.Close())
-		})
-	})
-	run(t, l)
-}
-
-// A view may come after End: there is nothing to read, but the addresses and the other half are there.
-func TestBlockingConnAfterTheEnd(t *testing.T) {
-	l := evnet.NewLoop()
-	here, there := tcpConns(t)
-	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-	consume(s)
-	require.NoError(t, there.CloseWrite())
-	s.On.End(func() {
-		s.RemoveAllListeners(evnet.EventData)
-		a := blockingConn(t, s)
-		aside(l, func() {
-			_, err := a.Read(make([]byte, 1))
-			assert.Equal(t, io.EOF, err)
-			_, err = io.WriteString(a, "answer")
-			assert.NoError(t, err)
-			assert.NoError(t, a.Close())
-		})
-	})
-	run(t, l)
-	got, err := io.ReadAll(there)
-	assert.NoError(t, err)
-	assert.Equal(t, "answer", string(got))
-	_ = there.Close()
 }

@@ -26,13 +26,14 @@ var consumers = map[string]func(s *evnet.Socket) error{
 		}
 		return nil
 	},
+	"BlockingConn": func(s *evnet.Socket) error { _, err := s.BlockingConn(); return err },
 }
 
 func TestConsumersExclude(t *testing.T) {
-	alone := map[string]bool{"OnRead": true, "Scan": true, "Chunks": true}
+	alone := map[string]bool{"OnRead": true, "Scan": true, "Chunks": true, "BlockingConn": true}
 	for first := range consumers {
 		for second := range consumers {
-			if second == "Pipe" || first == second && first != "Chunks" {
+			if second == "Pipe" || first == second && first != "Chunks" && first != "BlockingConn" {
 				continue
 			}
 			t.Run(first+" then "+second, func(t *testing.T) {

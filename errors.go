@@ -52,8 +52,8 @@ var (
 	ErrInvalidRange error = errors.New("evnet: not a range of addresses")
 	// ErrInvalidPrefix is returned by BlockList for a prefix longer than its address, or negative.
 	ErrInvalidPrefix error = errors.New("evnet: prefix length is out of range")
-	// ErrConsumed is returned by OnRead and Scan, kept in Listener.Err by On.Data, and yielded by
-	// Chunks, when the socket has a consumer that does not share.
+	// ErrConsumed is returned by OnRead, Scan and BlockingConn, kept in Listener.Err by On.Data, and
+	// yielded by Chunks, when the socket has a consumer that does not share.
 	ErrConsumed error = errors.New("evnet: socket has another consumer")
 	// ErrUnshiftAfterEnd is returned by Unshift once End was emitted.
 	ErrUnshiftAfterEnd error = errors.New("evnet: unshift after the end")

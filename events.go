@@ -130,9 +130,9 @@ func (v SocketEvents) ConnectionAttemptTimeout(fn func(Attempt)) Listener {
 // socket was paused. A chunk belongs to the receiver, who may keep and change it; several listeners
 // of one socket share it. It holds at most 64 KiB of what came, or, after SetEncoding, whole
 // characters as UTF-8 text. When the last listener has gone the socket holds what comes, as before
-// the first. What Unshift has put back, and what Scan has left, may be longer. While OnRead, Scan or
-// Chunks is the consumer, nothing is registered and Listener.Err is ErrConsumed; Pipe shares. Node:
-// data.
+// the first. What Unshift has put back, and what Scan has left, may be longer. While OnRead, Scan,
+// Chunks or BlockingConn is the consumer, nothing is registered and Listener.Err is ErrConsumed; Pipe
+// shares. Node: data.
 func (v SocketEvents) Data(fn func(chunk []byte)) Listener {
 	if fn == nil {
 		return Listener{err: ErrNilArgument}

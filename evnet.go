@@ -36,7 +36,9 @@
 //     goroutine of its own, [Socket.SetEncoding], [Socket.Pause], [Socket.Unshift].
 //   - To speak TLS: TLSConfig in SocketOptions and ServerOptions, [Socket.StartTLS] on a connected socket,
 //     [Socket.TLS] for what was agreed on.
-//   - To pass on: [Socket.Pipe], [Relay], [Socket.ReadFrom], [Socket.Detach].
+//   - To pass on: [Socket.Pipe], [Relay], [Socket.ReadFrom].
+//   - To blocking code: [Socket.BlockingConn] is a net.Conn that the socket stays behind, [Socket.Detach]
+//     gives the conn away.
 //   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
 //   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, FirstByteTimeout.
 //   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
@@ -74,7 +76,7 @@
 //
 // A chunk given to On.Data or by [Socket.Chunks] is yours to keep. What [Socket.OnRead] and
 // [Socket.Scan] give is borrowed until the callback returns, and costs no copy. What you write is
-// copied. [Socket.Detach] gives the conn away whole.
+// copied, both by the socket and by [Socket.BlockingConn]. [Socket.Detach] gives the conn away whole.
 //
 // # Backpressure
 //
@@ -154,8 +156,8 @@
 //   - Getters: Connections tells at once; Timeout is 0 where none was set.
 //   - Listeners: emit is not public, and a socket has no listeners of its own to lose.
 //   - Putting back: Unshift after End returns an error and does nothing else.
-//   - Consumers: OnRead, Scan and Chunks need to be alone; a second one is refused, and so is any on a
-//     socket in a Relay.
+//   - Consumers: OnRead, Scan, Chunks and BlockingConn need to be alone; a second one is refused, and
+//     so is any on a socket in a Relay.
 //   - Block lists: UnmarshalJSON replaces the rules, and refuses a text that is no rule.
 //   - The end of TLS: a peer that closes the connection without close_notify is an Error, for somebody else
 //     may have cut it off; where the socket was made of a *tls.Conn that is up to package tls.

@@ -226,6 +226,37 @@ func ExampleSocket_Chunks() {
 	// that was all
 }
 
+// Code that wants a net.Conn and blocks gets a view of the socket, on a goroutine of its own.
+func ExampleSocket_BlockingConn() {
+	var server *evnet.Server
+	server = evnet.CreateServer(func(c *evnet.Socket) {
+		conn, err := c.BlockingConn()
+		if err != nil {
+			c.Destroy(err)
+			return
+		}
+		go func() {
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			name, err := bufio.NewReader(conn).ReadString('\n')
+			if err == nil {
+				fmt.Fprintf(conn, "hello %s", name)
+			}
+		}()
+		_ = server.Close(nil) // one client is enough here
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := evnet.Connect("tcp", server.Address().String(), nil)
+	client.WriteString("world\n")
+	client.Scan(bufio.ScanLines, 100, func(line []byte) { fmt.Printf("%s\n", line) })
+	evnet.Run()
+	// Output:
+	// hello world
+}
+
 // Any net.Conn will do: Wrap gives it events.
 func ExampleWrap() {
 	here, there := net.Pipe()

@@ -29,8 +29,8 @@ type pipe struct {
 //
 // Pipe stops when dst has finished, failed or closed, and when writing to it fails; this socket is
 // then paused, if it was the last destination, and neither ended nor destroyed. A failure of this
-// socket does not end dst. A nil dst is logged and otherwise ignored, and so is any while OnRead, Scan
-// or Chunks is the consumer; Data listeners share. Node: socket.pipe.
+// socket does not end dst. A nil dst is logged and otherwise ignored, and so is any while OnRead, Scan,
+// Chunks or BlockingConn is the consumer; Data listeners share. Node: socket.pipe.
 func (s *Socket) Pipe(dst io.Writer) {
 	if dst == nil {
 		slog.Warn(nilArgument("Socket.Pipe", "writer").Error())

@@ -53,7 +53,7 @@ type scan struct {
 // fn may do anything: Pause holds the tokens that are left until Resume; another Scan goes on with what
 // is left, so that header lines may be followed by a body; Scan(nil, 0, nil) ends it, and what is left
 // goes to the next consumer. With a nil fn alone it returns ErrNilArgument; with a Data listener, Pipe,
-// OnRead or Chunks, ErrConsumed; both change nothing. Node has none.
+// OnRead, Chunks or BlockingConn, ErrConsumed; both change nothing. Node has none.
 func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) error {
 	if fn == nil && split != nil {
 		return nilArgument("Scan", "function")

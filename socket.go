@@ -35,7 +35,7 @@ func (r ReadyState) String() string {
 // NewSocket, Connect, Wrap and a Server make them; the zero value is not usable.
 //
 // Every method may be called from any goroutine and from inside any callback; none blocks (but for
-// ReadFrom and Chunks, which say so), and none runs a callback before it returns. Callbacks run on the
+// ReadFrom, Chunks and the conn of BlockingConn, which say so), and none runs a callback before it returns. Callbacks run on the
 // socket's Loop, one at a time.
 //
 // What is written is copied; a chunk given to Data or Chunks belongs to the receiver, one given to

@@ -1,0 +1,273 @@
+package evnet_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A deadline ends what is blocked, at its time; a later one lets it go on; and none is left when the loop
+// has ended.
+func TestBlockingConnDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		l := evnet.NewLoop()
+		here, there := net.Pipe()
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, HighWaterMark: 100})
+		a := blockingConn(t, s)
+		wait := inBackground(t, l)
+		late := func(err error, op string, after time.Duration) {
+			t.Helper()
+			isOpError(t, err, os.ErrDeadlineExceeded, op)
+			var told net.Error
+			assert.True(t, errors.As(err, &told) && told.Timeout())
+			assert.Equal(t, after, time.Since(start))
+		}
+
+		assert.NoError(t, a.SetReadDeadline(start.Add(time.Second)))
+		var put sync.WaitGroup
+		put.Go(func() { // put off while Read is blocked
+			time.Sleep(time.Second / 2)
+			assert.NoError(t, a.SetReadDeadline(start.Add(2*time.Second)))
+		})
+		_, err := a.Read(make([]byte, 1))
+		late(err, "read", 2*time.Second)
+		put.Wait()
+		_, err = a.Read(make([]byte, 1))
+		late(err, "read", 2*time.Second)
+
+		_, err = a.Write(make([]byte, 100)) // has no deadline, and fills the queue
+		assert.NoError(t, err)
+		assert.NoError(t, a.SetWriteDeadline(start.Add(3*time.Second)))
+		n, err := a.Write(make([]byte, 100))
+		assert.Zero(t, n)
+		late(err, "write", 3*time.Second)
+		n64, err := a.(io.ReaderFrom).ReadFrom(bytes.NewReader(make([]byte, 100)))
+		assert.Zero(t, n64)
+		late(err, "write", 3*time.Second)
+
+		assert.NoError(t, a.SetDeadline(time.Time{}))
+		go func() { _, _ = there.Write([]byte("in")); _, _ = io.CopyN(io.Discard, there, 200) }()
+		got := make([]byte, 2)
+		_, err = io.ReadFull(a, got)
+		assert.NoError(t, err)
+		n, err = a.Write(make([]byte, 100))
+		assert.Equal(t, 100, n)
+		assert.NoError(t, err)
+
+		assert.NoError(t, a.SetDeadline(start.Add(time.Hour)))
+		assert.NoError(t, a.Close())
+		wait()
+		assert.Equal(t, 3*time.Second, time.Since(start), "Run does not wait for a deadline")
+		time.Sleep(2 * time.Hour)
+		_, err = a.Read(got)
+		isOpError(t, err, net.ErrClosed, "read")
+		_ = there.Close()
+	})
+}
+
+// A deadline takes nothing away: what came around it is read afterwards.
+func TestBlockingConnDeadlineLosesNothing(t *testing.T) {
+	want := random(megabyte)
+	bothWays(t, func(t *testing.T) {
+		for kind := range connKinds {
+			t.Run(kind, func(t *testing.T) {
+				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				go func() {
+					_, err := b.Write(want)
+					assert.NoError(t, err)
+					assert.NoError(t, b.Close())
+				}()
+				var got []byte
+				buf := make([]byte, 9000)
+				for i := 0; ; i++ {
+					past := time.Now()
+					if i%2 == 0 {
+						past = past.Add(time.Duration(i%20) * time.Microsecond)
+					}
+					assert.NoError(t, a.SetReadDeadline(past))
+					_, err := a.Read(nil)
+					assert.NoError(t, err)
+					n, err := a.Read(buf)
+					got = append(got, buf[:n]...)
+					if err == io.EOF {
+						break
+					}
+					if err != nil && !assert.ErrorIs(t, err, os.ErrDeadlineExceeded) {
+						break
+					}
+					if i%2 == 1 {
+						assert.Zero(t, n)
+						assert.NoError(t, a.SetReadDeadline(time.Time{}))
+						n, err = a.Read(buf)
+						got = append(got, buf[:n]...)
+						if err != nil {
+							assert.Equal(t, io.EOF, err)
+							break
+						}
+					}
+				}
+				equalBytes(t, want, got)
+				assert.NoError(t, a.Close())
+				wait()
+			})
+		}
+	})
+}
+
+// A peer that does not read holds Write back, at the high-water mark or at MaxWriteBuffer, whichever is
+// lower.
+func TestBlockingConnBackpressure(t *testing.T) {
+	for name, opts := range map[string]evnet.SocketOptions{
+		"high-water mark": {HighWaterMark: 50_000},
+		"no mark":         {HighWaterMark: -1},
+		"a low limit":     {MaxWriteBuffer: 20_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s, peer := wrapped(l, opts)
+			a := blockingConn(t, s)
+			wait := inBackground(t, l)
+			want := random(megabyte)
+			var writing sync.WaitGroup
+			writing.Go(func() {
+				n, err := a.Write(want)
+				assert.NoError(t, err)
+				assert.Equal(t, megabyte, n)
+				assert.NoError(t, a.Close())
+			})
+			var got bytes.Buffer
+			for {
+				assert.LessOrEqual(t, s.BufferedAmount(), 50_000+64<<10)
+				if _, err := io.CopyN(&got, peer, 10_000); err != nil {
+					break
+				}
+			}
+			writing.Wait()
+			equalBytes(t, want, got.Bytes())
+			wait()
+		})
+	}
+}
+
+// Goroutines that write at once do not get into each other's writes.
+func TestBlockingConnWritesStayWhole(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		a, b, wait := blockingPair(t, "tcp", evnet.NewLoop())
+		const size = 300_000 // several pieces
+		var writing sync.WaitGroup
+		for i := range 4 {
+			writing.Go(func() {
+				_, err := a.Write(bytes.Repeat([]byte{byte(i)}, size))
+				assert.NoError(t, err)
+			})
+		}
+		for range 4 {
+			got := make([]byte, size)
+			_, err := io.ReadFull(b, got)
+			assert.NoError(t, err)
+			assert.Equal(t, size, bytes.Count(got, got[:1]))
+		}
+		writing.Wait()
+		assert.NoError(t, a.Close())
+		assert.NoError(t, b.Close())
+		wait()
+	})
+}
+
+// Files are sent by the kernel where it can, and whatever else by pieces; io.Copy finds ReadFrom.
+func TestBlockingConnReadFrom(t *testing.T) {
+	want := random(4 * megabyte)
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, want, 0o600))
+	bothWays(t, func(t *testing.T) {
+		for kind := range connKinds {
+			t.Run(kind, func(t *testing.T) {
+				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				before := evnet.Spliced()
+				var writing sync.WaitGroup
+				writing.Go(func() {
+					file, err := os.Open(name)
+					assert.NoError(t, err)
+					defer file.Close()
+					_, err = io.WriteString(a, "head")
+					assert.NoError(t, err)
+					n, err := io.Copy(a, file)
+					assert.NoError(t, err)
+					assert.Equal(t, int64(len(want)), n)
+					_, err = file.Seek(0, io.SeekStart)
+					assert.NoError(t, err)
+					n, err = io.CopyN(a, file, 1000)
+					assert.NoError(t, err)
+					assert.Equal(t, int64(1000), n)
+					n, err = a.(io.ReaderFrom).ReadFrom(bytes.NewReader([]byte("tail")))
+					assert.NoError(t, err)
+					assert.Equal(t, int64(4), n)
+					assert.NoError(t, a.Close())
+				})
+				got, err := io.ReadAll(b)
+				assert.NoError(t, err)
+				equalBytes(t, bytes.Join([][]byte{[]byte("head"), want, want[:1000], []byte("tail")}, nil), got)
+				writing.Wait()
+				assert.NoError(t, b.Close())
+				wait()
+				byKernel := onLinux && poll.Wanted && (kind == "tcp" || kind == "unix")
+				assert.Equal(t, byKernel, evnet.Spliced()-before > megabyte)
+			})
+		}
+	})
+	l := evnet.NewLoop()
+	s, _ := wrapped(l, evnet.SocketOptions{})
+	a := blockingConn(t, s)
+	_, err := a.(io.ReaderFrom).ReadFrom(nil)
+	badInput{err: err, is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE"}.check(t)
+	wait := inBackground(t, l)
+	_, err = a.(io.ReaderFrom).ReadFrom(io.MultiReader(bytes.NewReader([]byte("x")), broken{}))
+	assert.Equal(t, boom("read"), err)
+	assert.ErrorIs(t, s.On.Data(func([]byte) {}).Err(), evnet.ErrConsumed)
+	s.Destroy(nil)
+	wait()
+	assert.NoError(t, s.On.Data(func([]byte) {}).Err(), "the next connection has no view yet")
+}
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, boom("read") }
+
+// A file that the peer does not take is given up at the deadline, also where the kernel sends it.
+func TestBlockingConnReadFromDeadline(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	file, err := os.Create(name)
+	require.NoError(t, err)
+	defer file.Close()
+	require.NoError(t, file.Truncate(1<<30))
+	bothWays(t, func(t *testing.T) {
+		for _, kind := range []string{"tcp", "pipe"} {
+			t.Run(kind, func(t *testing.T) {
+				_, err := file.Seek(0, io.SeekStart)
+				require.NoError(t, err)
+				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				assert.NoError(t, a.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
+				n, err := io.Copy(a, file)
+				assert.Less(t, n, int64(1<<30))
+				assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				assert.NoError(t, a.Close())
+				assert.NoError(t, b.Close())
+				wait()
+			})
+		}
+	})
+}

@@ -1,0 +1,360 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// In a callback waiting would stop what is waited for; the rest does not wait.
+func TestBlockingConnOnLoop(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "kept")
+	a := blockingConn(t, s)
+	l.Post(func() {
+		_, err := a.Read(make([]byte, 1))
+		isOpError(t, err, evnet.ErrOnLoop, "read")
+		_, err = a.Write([]byte("x"))
+		isOpError(t, err, evnet.ErrOnLoop, "write")
+		_, err = a.(io.ReaderFrom).ReadFrom(bytes.NewReader([]byte("x")))
+		isOpError(t, err, evnet.ErrOnLoop, "readfrom")
+		assert.NoError(t, a.SetDeadline(time.Time{}))
+		assert.Equal(t, "pipe", a.LocalAddr().Network())
+		aside(l, func() {
+			got, err := io.ReadAll(a)
+			assert.NoError(t, err)
+			assert.Equal(t, "kept", string(got))
+			l.Do(func() { assert.NoError(t, a.Close()) })
+		})
+	})
+	run(t, l)
+}
+
+// There is no view without a connection, and but one of each.
+func TestBlockingConnRefused(t *testing.T) {
+	l := evnet.NewLoop()
+	s := client(l)
+	_, err := s.BlockingConn()
+	badInput{err: err, is: []error{evnet.ErrSocketClosed, net.ErrClosed}, code: "ERR_SOCKET_CLOSED"}.check(t)
+	server, addr := serve(t, l, nil, func(a *evnet.Socket) { a.End(); a.Resume() })
+	first := true
+	s.On.Close(func(bool) {
+		if first {
+			first = false
+			s.Connect("tcp", addr)
+			return
+		}
+		_ = server.Close(nil)
+	})
+	s.Connect("tcp", addr)
+	_, err = s.BlockingConn()
+	assert.ErrorIs(t, err, evnet.ErrSocketClosed)
+	var old net.Conn
+	s.On.Connect(func() {
+		c, err := s.BlockingConn()
+		if !assert.NoError(t, err) {
+			return
+		}
+		_, err = s.BlockingConn()
+		assert.ErrorIs(t, err, evnet.ErrConsumed)
+		if old == nil {
+			old = c
+			s.Destroy(nil)
+			return
+		}
+		assert.NotEqual(t, old.LocalAddr().String(), c.LocalAddr().String())
+		assert.NoError(t, old.SetDeadline(time.Now()))
+		assert.NoError(t, old.(interface{ CloseRead() error }).CloseRead())
+		assert.ErrorIs(t, old.(interface{ CloseWrite() error }).CloseWrite(), evnet.ErrDestroyed)
+		assert.NoError(t, old.Close(), "of the first connection")
+		assert.False(t, s.Destroyed())
+		aside(l, func() {
+			_, err := old.Write([]byte("x"))
+			assert.ErrorIs(t, err, net.ErrClosed)
+			got, err := io.ReadAll(c)
+			assert.NoError(t, err)
+			assert.Empty(t, got)
+			assert.NoError(t, c.Close())
+		})
+	})
+	run(t, l)
+}
+
+// A view may come after End: there is nothing to read, but the addresses and the other half are there.
+func TestBlockingConnAfterTheEnd(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := tcpConns(t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	consume(s)
+	require.NoError(t, there.CloseWrite())
+	s.On.End(func() {
+		s.RemoveAllListeners(evnet.EventData)
+		a := blockingConn(t, s)
+		aside(l, func() {
+			_, err := a.Read(make([]byte, 1))
+			assert.Equal(t, io.EOF, err)
+			_, err = io.WriteString(a, "answer")
+			assert.NoError(t, err)
+			assert.NoError(t, a.Close())
+		})
+	})
+	run(t, l)
+	got, err := io.ReadAll(there)
+	assert.NoError(t, err)
+	assert.Equal(t, "answer", string(got))
+	_ = there.Close()
+}
+
+// halfRead is a view that has been given "one two", and whose Read has taken "one".
+func halfRead(t *testing.T, l *evnet.Loop) (s *evnet.Socket, a, peer net.Conn) {
+	s, peer = wrapped(l, evnet.SocketOptions{})
+	a = blockingConn(t, s)
+	go func() { _, _ = io.WriteString(peer, "one two") }()
+	return s, a, peer
+}
+
+// What a view was given and nobody has read goes with the conn.
+func TestBlockingConnDetach(t *testing.T) {
+	l := evnet.NewLoop()
+	s, a, peer := halfRead(t, l)
+	aside(l, func() {
+		got := make([]byte, 3)
+		_, err := io.ReadFull(a, got)
+		assert.NoError(t, err)
+		conn, rest, err := s.Detach()
+		if !assert.NoError(t, err) {
+			return
+		}
+		assert.Equal(t, " two", string(rest))
+		_, err = a.Read(got)
+		isOpError(t, err, evnet.ErrDestroyed, "read")
+		assert.NoError(t, a.Close())
+		open(t, conn, peer)
+		assert.NoError(t, conn.Close())
+	})
+	run(t, l)
+}
+
+// A relay takes the socket over, with what was not read.
+func TestBlockingConnRelay(t *testing.T) {
+	l := evnet.NewLoop()
+	s, a, peer := halfRead(t, l)
+	other, end := wrapped(l, evnet.SocketOptions{})
+	aside(l, func() {
+		got := make([]byte, 3)
+		_, err := io.ReadFull(a, got)
+		assert.NoError(t, err)
+		evnet.Relay(s, other, nil)
+		passed := make([]byte, 4)
+		_, err = io.ReadFull(end, passed)
+		assert.NoError(t, err)
+		assert.Equal(t, " two", string(passed))
+		_, err = a.Read(got)
+		isOpError(t, err, evnet.ErrConsumed, "read")
+		_, err = a.Write(got)
+		isOpError(t, err, evnet.ErrConsumed, "write")
+		assert.NoError(t, a.Close())
+		assert.False(t, s.Destroyed(), "it is the relay's")
+		_, _ = peer.Close(), end.Close()
+	})
+	run(t, l)
+}
+
+func TestBlockingConnEncoding(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "ol\xc3", "\xa1", "\xc3")
+	require.NoError(t, s.SetEncoding(evnet.UTF8))
+	a := blockingConn(t, s)
+	aside(l, func() {
+		got, err := io.ReadAll(a)
+		assert.NoError(t, err)
+		assert.Equal(t, "olá\uFFFD", string(got))
+		assert.NoError(t, a.Close())
+	})
+	run(t, l)
+}
+
+func TestBlockingConnPause(t *testing.T) {
+	l := evnet.NewLoop()
+	s := feed(l, "one")
+	s.Pause()
+	a := blockingConn(t, s)
+	resumed := false
+	l.AfterFunc(time.Millisecond, func() { resumed = true; s.Resume() })
+	aside(l, func() {
+		_, err := io.ReadFull(a, make([]byte, 3))
+		assert.NoError(t, err)
+		l.Do(func() { assert.True(t, resumed) })
+		assert.NoError(t, a.Close())
+	})
+	run(t, l)
+}
+
+// views is a net.Listener of the views of what a server accepts.
+type views struct {
+	server *evnet.Server
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newViews(server *evnet.Server) *views {
+	v := &views{server: server, conns: make(chan net.Conn), closed: make(chan struct{})}
+	server.On.Connection(func(s *evnet.Socket) {
+		conn, err := s.BlockingConn()
+		if err != nil {
+			s.Destroy(err)
+			return
+		}
+		go func() {
+			select {
+			case v.conns <- conn:
+			case <-v.closed:
+				_ = conn.Close()
+			}
+		}()
+	})
+	return v
+}
+
+func (v *views) Accept() (net.Conn, error) {
+	select {
+	case conn := <-v.conns:
+		return conn, nil
+	case <-v.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (v *views) Addr() net.Addr { return v.server.Address() }
+
+func (v *views) Close() error {
+	v.once.Do(func() { close(v.closed); _ = v.server.Close(nil) })
+	return nil
+}
+
+// net/http serves over views, and asks over them, plainly and by TLS: with bodies both ways, a file, and
+// connections that are kept.
+func TestBlockingConnHTTP(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	want := random(megabyte)
+	require.NoError(t, os.WriteFile(file, want, 0o600))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // all of it: an answer that begins earlier cuts the question off
+		_, _ = w.Write(body)
+	})
+	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
+	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	bothWays(t, func(t *testing.T) {
+		for scheme, secure := range map[string]bool{"http": false, "https": true} {
+			t.Run(scheme, func(t *testing.T) {
+				before := goleak.IgnoreCurrent()
+				l, lc := evnet.NewLoop(), evnet.NewLoop()
+				l.Ref()
+				lc.Ref()
+				server, addr := serve(t, l, nil, nil)
+				ln := net.Listener(newViews(server))
+				if secure {
+					ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+				}
+				wait := inBackground(t, l, lc)
+				dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+					s := evnet.NewSocket(&evnet.SocketOptions{Loop: lc})
+					dialled := make(chan struct{})
+					lc.Do(func() {
+						s.On.Connect(func() { close(dialled) })
+						s.ConnectContext(ctx, network, address)
+					})
+					<-dialled
+					return s.BlockingConn()
+				}
+				transport := &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+				serving := &http.Server{Handler: mux}
+				var accepting sync.WaitGroup
+				accepting.Go(func() { assert.ErrorIs(t, serving.Serve(ln), http.ErrServerClosed) })
+
+				asks := http.Client{Transport: transport}
+				var asking sync.WaitGroup
+				for i := range 8 {
+					asking.Go(func() {
+						for range 5 {
+							body := want[:megabyte>>i]
+							r, err := asks.Post(scheme+"://"+addr+"/echo", "", bytes.NewReader(body))
+							if !assert.NoError(t, err) {
+								return
+							}
+							got, err := io.ReadAll(r.Body)
+							assert.NoError(t, err)
+							equalBytes(t, body, got)
+							_ = r.Body.Close()
+						}
+						r, err := asks.Get(scheme + "://" + addr + "/file")
+						if assert.NoError(t, err) {
+							got, err := io.ReadAll(r.Body)
+							assert.NoError(t, err)
+							equalBytes(t, want, got)
+							_ = r.Body.Close()
+						}
+					})
+				}
+				asking.Wait()
+				asks.Timeout = 20 * time.Millisecond
+				_, err := asks.Get(scheme + "://" + addr + "/slow") // the handler ends when the client leaves
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+				transport.CloseIdleConnections()
+				assert.NoError(t, serving.Shutdown(t.Context()))
+				accepting.Wait()
+				l.Unref()
+				lc.Unref()
+				wait()
+				goleak.VerifyNone(t, before)
+			})
+		}
+	})
+}
+
+// Lines by bufio, question by question.
+func TestBlockingConnBufio(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		for kind := range connKinds {
+			t.Run(kind, func(t *testing.T) {
+				a, b, wait := blockingPair(t, kind, evnet.NewLoop(), evnet.NewLoop())
+				go func() {
+					lines := bufio.NewScanner(b)
+					for lines.Scan() {
+						_, _ = fmt.Fprintf(b, "%d\n", len(lines.Text()))
+					}
+					assert.NoError(t, lines.Err())
+					assert.NoError(t, b.Close())
+				}()
+				in := bufio.NewReader(a)
+				for i := range 200 {
+					_, err := fmt.Fprintf(a, "%0*d\n", i+1, 0)
+					assert.NoError(t, err)
+					line, err := in.ReadString('\n')
+					assert.NoError(t, err)
+					assert.Equal(t, fmt.Sprintf("%d\n", i+1), line)
+				}
+				assert.NoError(t, a.Close())
+				wait()
+			})
+		}
+	})
+}
