@@ -110,12 +110,9 @@ var attacks = map[string]attack{
 			_ = c.SetReadBuffer(4096)
 			_, _ = c.Write([]byte("more"))
 			_ = c.CloseWrite()
-			select {
-			case <-stop:
-			case <-time.After(3 * shortTime):
-			}
+			<-stop
 		},
-		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 },
+		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each of them
 	},
 	"firehoses": {
 		peers: 5,
