@@ -24,7 +24,7 @@ func TestTLSBackpressure(t *testing.T) {
 	var drained notes
 	var heard int
 	var c *evnet.Socket
-	c = meetTLS(t, l, evnet.ServerOptions{MaxWriteBuffer: size, IdleTimeout: patience}, func(s *evnet.Socket) {
+	c = meetTLS(t, l, evnet.ServerOptions{MaxWriteBuffer: 1 << 20, IdleTimeout: patience}, func(s *evnet.Socket) {
 		_, err := s.Write(make([]byte, size))
 		assert.NoError(t, err)
 		assert.True(t, s.NeedDrain())
