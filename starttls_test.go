@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -108,10 +109,14 @@ func TestStartTLSOrderOfWrites(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		for name, pair := range turnPairs {
 			for _, size := range []int{0, 10, 100_000, 20_000_000} {
+				after := 300_000
+				if size == 10 {
+					after = 0 // nothing but the end
+				}
 				l := evnet.NewLoop()
 				here, there := pair(t)
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: -1})
-				plain, encrypted := bytes.Repeat([]byte("plain"), size/5), pattern(300_000)
+				plain, encrypted := bytes.Repeat([]byte("plain"), size/5), pattern(after)
 				told := 0
 				written := func(err error) { assert.NoError(t, err); told++ }
 				back := collect(s)
@@ -142,6 +147,77 @@ func TestStartTLSOrderOfWrites(t *testing.T) {
 				assert.Equal(t, 2, told)
 				assert.Zero(t, s.BufferedAmount())
 			}
+		}
+	})
+}
+
+// A Cork is undone, and a file that ReadFrom sends leaves under TLS, however soon it begins.
+func TestStartTLSCorkAndFile(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		path := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(path, []byte("of a file"), 0o600))
+		file, err := os.Open(path)
+		require.NoError(t, err)
+		defer file.Close()
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		s.On.Data(func([]byte) { s.End() })
+		l.Post(func() {
+			s.Cork()
+			_, _ = s.WriteString("plain")
+			require.NoError(t, s.StartTLS(named()))
+			sent := make(chan error)
+			go func() {
+				_, err := s.ReadFrom(file)
+				sent <- err
+			}()
+			assert.NoError(t, <-sent) // in this callback: TLS has not begun
+		})
+		aside(l, func() {
+			got := make([]byte, 5)
+			_, err := io.ReadFull(there, got)
+			assert.NoError(t, err)
+			assert.Equal(t, "plain", string(got))
+			peer := tls.Server(there, serving())
+			got = make([]byte, 9)
+			_, err = io.ReadFull(peer, got)
+			assert.NoError(t, err)
+			assert.Equal(t, "of a file", string(got))
+			_, _ = io.WriteString(peer, "x")
+			_, _ = io.Copy(io.Discard, peer)
+			_ = peer.Close()
+		})
+		run(t, l)
+		assert.NoError(t, s.Err())
+	})
+}
+
+// Nothing that comes as plain text is delivered, also while what was written before still waits to leave, and where
+// nothing was read yet.
+func TestStartTLSDeliversNoPlainText(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		for name, start := range map[string]func(l *evnet.Loop, s *evnet.Socket, turn func()){
+			"at once":    func(l *evnet.Loop, s *evnet.Socket, turn func()) { turn() },
+			"soon":       func(l *evnet.Loop, s *evnet.Socket, turn func()) { l.Post(turn) },
+			"and Resume": func(l *evnet.Loop, s *evnet.Socket, turn func()) { l.Post(func() { turn(); s.Pause(); s.Resume() }) },
+		} {
+			l := evnet.NewLoop()
+			here, there := tcpConns(t)
+			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+			s.On.Error(func(error) {})
+			s.On.Data(func(p []byte) { t.Errorf("%s: %q", name, p) })
+			start(l, s, func() {
+				_, _ = s.Write(make([]byte, 20_000_000))
+				assert.NoError(t, s.StartTLSServer(serving()))
+			})
+			aside(l, func() {
+				_, _ = io.WriteString(there, "plain text")
+				_, _ = io.Copy(io.Discard, there)
+				_ = there.Close()
+			})
+			run(t, l)
+			assert.Equal(t, "ERR_SSL_WRONG_VERSION_NUMBER", evnet.Code(s.Err()), "%s: %v", name, s.Err())
 		}
 	})
 }

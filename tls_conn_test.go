@@ -181,3 +181,30 @@ func TestTLSContextOfTheAttemptIsLetGo(t *testing.T) {
 	run(t, l)
 	assert.NoError(t, c.Err())
 }
+
+// A peer that has ended, and is gone when this side ends, needs no end: as without TLS that is no failure.
+func TestTLSPeerGoneAfterItsEnd(t *testing.T) {
+	leavesNothing(t)
+	l := evnet.NewLoop()
+	var got notes
+	ended, gone := make(chan struct{}), make(chan struct{})
+	server, addr := serveTLS(t, l, evnet.ServerOptions{AllowHalfOpen: true}, func(s *evnet.Socket) {
+		watch(s, &got)
+		s.On.End(func() {
+			close(ended)
+			aside(l, func() { <-gone; s.End() })
+		})
+	})
+	tlsPeer(t, l, addr, func(c *tls.Conn) {
+		_, _ = io.WriteString(c, "bye")
+		_ = c.CloseWrite()
+		<-ended
+		raw := c.NetConn().(*net.TCPConn)
+		_ = raw.SetLinger(0)
+		_ = raw.Close()
+		close(gone)
+		_ = server.Close(nil)
+	})
+	run(t, l)
+	assert.Equal(t, notes{"data bye", "end", "finish", "close false"}, got)
+}
