@@ -3,6 +3,7 @@ package evnet
 import (
 	"errors"
 	"io"
+	"net"
 	"slices"
 	"syscall"
 )
@@ -198,7 +199,7 @@ func (t *goTransport) goOn(failed error) bool {
 		s.mu.Lock()
 		t.ending = false
 		s.set.Loop.tick(s.bothEnded)
-		if s.in.ended && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
+		if s.in.ended && hasLeft(err) {
 			err = nil // the peer has left after its own end, and needs none
 		}
 		if err != nil && !t.gone {
@@ -220,3 +221,14 @@ func (t *goTransport) endBlocks() bool   { return t.raw == nil }
 func (t *goTransport) endUnderway() bool { return t.ending }
 func (t *goTransport) sendEnd() error    { return sendEnd(t.conn) }
 func (t *goTransport) halfCloses() bool  { return halfCloses(t.conn) }
+
+// hasLeft reports whether err, from writing, says that the peer has closed the whole conn, as conns of all
+// kinds say it.
+func hasLeft(err error) bool {
+	for _, left := range []error{syscall.EPIPE, syscall.ECONNRESET, io.ErrClosedPipe, net.ErrClosed, io.EOF} {
+		if errors.Is(err, left) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,114 @@
+package evnet_test
+
+import (
+	"compress/gzip"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet/internal/wraptest"
+)
+
+// gzipConn compresses what passes through a TCP connection. It cannot read on after a deadline, for the
+// decompressor keeps its errors, and so it has none.
+type gzipConn struct {
+	net.Conn // not a *net.TCPConn, which has more methods that pass it by
+	r        *gzip.Reader
+	mu       sync.Mutex
+	w        *gzip.Writer // guarded by mu
+}
+
+func newGzipConn(conn *net.TCPConn) *gzipConn {
+	return &gzipConn{Conn: conn, w: gzip.NewWriter(conn)}
+}
+
+func (c *gzipConn) Read(p []byte) (n int, err error) {
+	if c.r == nil {
+		if c.r, err = gzip.NewReader(c.Conn); err != nil {
+			return 0, err
+		}
+	}
+	return c.r.Read(p)
+}
+
+func (c *gzipConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.w.Write(p)
+	if err == nil {
+		err = c.w.Flush()
+	}
+	return n, err
+}
+
+// CloseWrite ends the compressed stream first.
+func (c *gzipConn) CloseWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(c.w.Close(), c.Conn.(*net.TCPConn).CloseWrite())
+}
+
+// Close ends it too, unless that would have to wait.
+func (c *gzipConn) Close() error {
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+	if c.mu.TryLock() {
+		_ = c.w.Close()
+		c.mu.Unlock()
+	}
+	return c.Conn.Close()
+}
+
+func (c *gzipConn) SetReadDeadline(time.Time) error { return errors.ErrUnsupported }
+func (c *gzipConn) SetDeadline(time.Time) error     { return errors.ErrUnsupported }
+
+// bufferedTCP is more than the kernel takes between two ends of a TCP connection.
+const bufferedTCP = 8 * megabyte
+
+func TestWrapKernelAndPipe(t *testing.T) {
+	bothWays(t, func(t *testing.T) {
+		for name, kind := range map[string]wraptest.Kind{
+			"tcp":  {Pair: connKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
+			"unix": {Pair: connKinds["unix"], HalfCloses: true, Holds: megabyte},
+			"pipe": {Pair: connKinds["pipe"]},
+		} {
+			t.Run(name, func(t *testing.T) { wraptest.Run(t, kind) })
+		}
+	})
+}
+
+func TestWrapTLS(t *testing.T) {
+	for name, kind := range map[string]wraptest.Kind{
+		"tcp":  {Pair: connKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
+		"pipe": {Pair: connKinds["pipe"], HalfCloses: true},
+	} {
+		for _, end := range []string{"client", "server"} {
+			t.Run(end+" over "+name, func(t *testing.T) {
+				over := kind
+				over.Pair = func(t testing.TB) (net.Conn, net.Conn) {
+					c, s := kind.Pair(t)
+					roots := x509.NewCertPool()
+					roots.AddCert(certificate().Leaf)
+					here := tls.Client(c, &tls.Config{RootCAs: roots, ServerName: "localhost"})
+					there := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+					if end == "server" {
+						here, there = there, here
+					}
+					go func() { _ = there.Handshake() }() // also of a peer that neither reads nor writes
+					return here, there
+				}
+				wraptest.Run(t, over)
+			})
+		}
+	}
+}
+
+func TestWrapGzip(t *testing.T) {
+	wraptest.Run(t, wraptest.Kind{HalfCloses: true, Holds: bufferedTCP, Pair: func(t testing.TB) (net.Conn, net.Conn) {
+		here, there := tcpConns(t)
+		return newGzipConn(here), newGzipConn(there)
+	}})
+}
