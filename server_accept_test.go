@@ -238,8 +238,10 @@ func TestServerRefs(t *testing.T) {
 	server.Unref()
 	server.Ref()
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
-	l.AfterFunc(time.Millisecond, func() { assert.True(t, server.Listening()) }).Unref()
-	aside(l, func() { l.Post(func() { _ = server.Close(nil) }) })
+	l.AfterFunc(time.Millisecond, func() { // which does not keep Run going itself
+		assert.True(t, server.Listening())
+		_ = server.Close(nil)
+	}).Unref()
 	run(t, l)
 	assert.Equal(t, 3, closes)
 }
