@@ -146,17 +146,12 @@ func (t *plainTransport) closeConn() { t.s.guarded(func() { _ = t.conn.Close() }
 // write sends what is queued until there is nothing left, and after Close closes the conn.
 func (t *plainTransport) write() {
 	s := t.s
-	defer func() { // also when a method of the conn has panicked
-		s.mu.Lock()
-		for t.batch.len() > 0 {
-			s.sent(t.batch.take(), ErrNotRunning)
-		}
+	stopped := false
+	stop := func() { // s.mu is held, and released
+		stopped = true
 		t.writing = false
 		s.pending--
 		closed := s.closed.Load()
-		if closed {
-			s.dropQueue()
-		}
 		if t.limit != nil {
 			t.limit.Stop()
 		}
@@ -165,9 +160,26 @@ func (t *plainTransport) write() {
 			t.closeConn()
 			s.settle()
 		}
+	}
+	defer func() {
+		if !stopped { // a method of the conn has panicked, and the socket is closed
+			s.mu.Lock()
+			for t.batch.len() > 0 {
+				s.sent(t.batch.take(), ErrNotRunning)
+			}
+			s.dropQueue()
+			stop()
+		}
 	}()
 	s.guarded(func() {
-		for t.more() {
+		for {
+			s.mu.Lock()
+			if s.out.len() == 0 {
+				stop()
+				return
+			}
+			t.takeOver(&s.out)
+			s.mu.Unlock()
 			for t.batch.len() > 0 {
 				d := t.batch.list[t.batch.head]
 				err := t.writeTo(t.batch.message(d), d.to)
@@ -183,15 +195,11 @@ func (t *plainTransport) write() {
 	})
 }
 
-// more takes over what is queued.
-func (t *plainTransport) more() bool {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	o := &t.s.out
+// takeOver exchanges an empty batch for what is queued.
+func (t *plainTransport) takeOver(o *outbox) {
 	t.batch.arena, o.arena = o.arena, t.batch.arena[:0]
 	t.batch.list, o.list = o.list, t.batch.list[:0]
 	t.batch.head, o.head = o.head, 0
-	return t.batch.len() > 0
 }
 
 func (t *plainTransport) writeTo(p []byte, to netip.AddrPort) error {
