@@ -246,31 +246,6 @@ func TestMaxSendQueue(t *testing.T) {
 	})
 }
 
-// A system that takes no more is waited for; nothing is lost or told twice.
-func TestSendWaitsForRoom(t *testing.T) {
-	if !onLinux {
-		t.Skip("only on Linux a full socket can be had surely")
-	}
-	each(t, func(t *testing.T) {
-		const count = 3000
-		l := evnet.NewLoop()
-		s := bound(t, l, dgram.SocketOptions{WriteBuffer: 4608})
-		receiver := bound(t, l, dgram.SocketOptions{ReadBuffer: 1 << 20})
-		require.NoError(t, receiver.OnRead(func([]byte, netip.AddrPort) {}))
-		told := 0
-		for range count {
-			require.NoError(t, s.SendTo(make([]byte, 1000), receiver.Address(), func(err error) {
-				assert.NoError(t, err)
-				if told++; told == count {
-					closed(s, receiver)
-				}
-			}))
-		}
-		run(t, l)
-		assert.Equal(t, count, told)
-	})
-}
-
 func TestResolverPanics(t *testing.T) {
 	l := evnet.NewLoop()
 	s := open(t, l, dgram.SocketOptions{Resolver: panicking{}})

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	maxLinger   = time.Second            // how long Close lets messages leave
-	fewFailures = 10                     // of receives in a row, before they are slowed down
-	maxFailures = 100                    // of those that are not the system's, before they are the end
-	maxBackOff  = 100 * time.Millisecond // between two
+	maxLinger   = time.Second           // how long Close lets messages leave
+	fewFailures = 10                    // of receives in a row, before they are slowed down
+	maxFailures = 100                   // of those that are not the system's, before they are the end
+	maxBackOff  = 20 * time.Millisecond // between two
 )
 
 // plainTransport serves a conn of any kind, by its methods: a goroutine reads one message at a time, and
