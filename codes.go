@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"syscall"
+
+	"evnet/internal/seam"
 )
 
 // codes are Node's codes for errors that errors.Is tells apart. The first that fits counts: what
@@ -48,17 +50,20 @@ var codes = []struct {
 	{syscall.ECONNABORTED, "ECONNABORTED"},
 	{syscall.ECONNREFUSED, "ECONNREFUSED"},
 	{syscall.ECONNRESET, "ECONNRESET"},
+	{syscall.EDESTADDRREQ, "EDESTADDRREQ"},
 	{syscall.EHOSTDOWN, "EHOSTDOWN"},
 	{syscall.EHOSTUNREACH, "EHOSTUNREACH"},
 	{syscall.EINVAL, "EINVAL"},
 	{syscall.EISCONN, "EISCONN"},
 	{syscall.ELOOP, "ELOOP"},
 	{syscall.EMFILE, "EMFILE"},
+	{syscall.EMSGSIZE, "EMSGSIZE"},
 	{syscall.ENAMETOOLONG, "ENAMETOOLONG"},
 	{syscall.ENETDOWN, "ENETDOWN"},
 	{syscall.ENETUNREACH, "ENETUNREACH"},
 	{syscall.ENFILE, "ENFILE"},
 	{syscall.ENOBUFS, "ENOBUFS"},
+	{syscall.ENODEV, "ENODEV"},
 	{syscall.ENOENT, "ENOENT"},
 	{syscall.ENOMEM, "ENOMEM"},
 	{syscall.ENOPROTOOPT, "ENOPROTOOPT"},
@@ -87,6 +92,10 @@ func Code(err error) string {
 	var dns *net.DNSError
 	if errors.As(err, &dns) && !errors.Is(err, context.Canceled) {
 		return dnsCode(dns) // whatever has failed on the way to the name server
+	}
+	var own *seam.Error
+	if errors.As(err, &own) {
+		return own.Code
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {

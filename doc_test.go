@@ -10,17 +10,19 @@ import (
 // Everything a user can see says what it is: types, functions, methods, values and fields.
 func TestEverythingPublicIsDocumented(t *testing.T) {
 	seen := 0
-	declared(t, ".", false, func(file, name string, docs ...*ast.CommentGroup) {
-		if !exported(name) {
-			return
-		}
-		seen++
-		for _, d := range docs {
-			if d.Text() != "" {
+	for _, dir := range []string{".", "dgram"} {
+		declared(t, dir, false, func(file, name string, docs ...*ast.CommentGroup) {
+			if !exported(name) {
 				return
 			}
-		}
-		assert.Fail(t, "undocumented", "%s in %s", name, file)
-	})
+			seen++
+			for _, d := range docs {
+				if d.Text() != "" {
+					return
+				}
+			}
+			assert.Fail(t, "undocumented", "%s in %s", name, file)
+		})
+	}
 	assert.Greater(t, seen, 150)
 }

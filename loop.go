@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"evnet/internal/goid"
+	"evnet/internal/seam"
 )
 
 // DefaultLoop is the loop of every socket and server that was not given another, and the one that
@@ -31,7 +32,8 @@ type Loop struct {
 	ran     int          // ticks in a row; the owner's alone
 	ticking atomic.Bool  // there are ticks
 
-	ready readiness // of kernel sockets, where there is epoll
+	ready   readiness // of kernel sockets, where there is epoll
+	watches []*watch  // of guests
 
 	timers   timerHeap
 	timerSeq uint64
@@ -60,10 +62,11 @@ type Loop struct {
 	tracer  tracer // set by tests before anything runs
 
 	// Of the owner alone.
-	inTask  bool      // a task is running
-	dirty   []*Socket // written to in the running task, to be flushed after it
-	spare   []*Socket // the other array of dirty
-	current *Socket   // whose callback is running, for PanicError
+	inTask  bool        // a task is running
+	dirty   []*Socket   // written to in the running task, to be flushed after it
+	spare   []*Socket   // the other array of dirty
+	current *Socket     // whose callback is running, for PanicError
+	guest   seam.Handle // the same of another package
 }
 
 // sleep is how a loop waits.

@@ -33,7 +33,7 @@ func (r *readiness) pop() task {
 		return task{}
 	}
 	next := r.batch[r.at]
-	r.batch[r.at].sock = nil
+	r.batch[r.at].sock, r.batch[r.at].fn = nil, nil
 	r.at++
 	return next
 }
@@ -81,7 +81,12 @@ func (r *readiness) fill(l *Loop, n int) {
 	r.batch, r.at = r.batch[:0], 0
 	for i := range n {
 		slot, what := r.set.Event(i)
-		if s := l.sockets.at(int32(slot)); s != nil {
+		if slot < 0 {
+			if w := l.watches[-1-slot]; w != nil {
+				w.what = what
+				r.batch = append(r.batch, task{fn: w.run})
+			}
+		} else if s := l.sockets.at(int32(slot)); s != nil {
 			r.batch = append(r.batch, task{sock: s, what: what})
 		}
 	}

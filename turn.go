@@ -44,6 +44,10 @@ func (l *Loop) call(t task) {
 			perr.Socket.Destroy(perr)
 			perr.Socket.owesCallbacks()
 		}
+		if g := l.guest; g != nil {
+			l.guest = nil
+			g.Panicked(perr)
+		}
 		if v != nil {
 			(*hook)(perr)
 		}
@@ -59,7 +63,7 @@ func (l *Loop) call(t task) {
 // next waits for the next task. It returns none when the loop is to be left.
 func (l *Loop) next(ctx context.Context, serve bool) task {
 	if !l.ticking.Load() {
-		if t := l.ready.pop(); t.sock != nil {
+		if t := l.ready.pop(); !t.none() {
 			l.ran = 0
 			return t
 		}
@@ -112,7 +116,7 @@ func (l *Loop) pop() task {
 			l.ticking.Store(l.ticks.len() > 0)
 			return task{fn: fn}
 		}
-		if t := l.ready.pop(); t.sock != nil {
+		if t := l.ready.pop(); !t.none() {
 			l.ran = 0
 			return t
 		}

@@ -22,6 +22,8 @@ const (
 )
 
 var (
+	streams  = regexp.MustCompile(`^(echo|idle|accept|firehose|line|broadcast|proxy)-?`)
+	udps     = regexp.MustCompile(`^udp-`)
 	echoes   = regexp.MustCompile(`^(echo|idle|accept|firehose)-?`)
 	appOwn   = regexp.MustCompile(`^(line|broadcast)-`)
 	proxies  = regexp.MustCompile(`^proxy-`)
@@ -36,14 +38,16 @@ var implementations = []implementation{
 	{name: "evnet onread 2 loops", program: "evnet", flags: []string{"-mode", "onread", "-loops", "2"}, only: twoLoops},
 	{name: "evnet scan", program: "evnet", only: appOwn},
 	{name: "evnet relay", program: "evnet", only: proxies},
+	{name: "evnet dgram onread", program: "evnet", flags: []string{"-mode", "onread"}, only: udps},
+	{name: "evnet dgram message", program: "evnet", flags: []string{"-mode", "data"}, only: udps},
 	{name: plainNet, program: "plain"},
-	{name: "gnet", program: "gnet", module: "github.com/panjf2000/gnet/v2", rival: true},
-	{name: "nbio", program: "nbio", module: "github.com/lesismal/nbio", rival: true},
-	{name: "netpoll", program: "netpoll", module: "github.com/cloudwego/netpoll", rival: true},
-	{name: "evio", program: "evio", module: "github.com/tidwall/evio", rival: true},
-	{name: "gev", program: "gev", module: "github.com/Allenxuxu/gev", rival: true},
-	{name: "Node", program: "node"},
-	{name: "C epoll", program: "c"},
+	{name: "gnet", program: "gnet", module: "github.com/panjf2000/gnet/v2", rival: true, only: streams},
+	{name: "nbio", program: "nbio", module: "github.com/lesismal/nbio", rival: true, only: streams},
+	{name: "netpoll", program: "netpoll", module: "github.com/cloudwego/netpoll", rival: true, only: streams},
+	{name: "evio", program: "evio", module: "github.com/tidwall/evio", rival: true, only: streams},
+	{name: "gev", program: "gev", module: "github.com/Allenxuxu/gev", rival: true, only: streams},
+	{name: "Node", program: "node", only: streams},
+	{name: "C epoll", program: "c", only: streams},
 }
 
 // takers are the implementations of that workload.

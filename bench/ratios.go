@@ -24,6 +24,7 @@ var (
 	latency999        = &metric{"p999", false, duration, loaded(func(r *record) float64 { return float64(r.Load.P999) })}
 	loadShare         = &metric{"load's CPU", false, percent, loaded(func(r *record) float64 { return float64(r.Load.LoadCPU) / 1e9 / r.Load.Seconds })}
 	serverShare       = &metric{"server's CPU", false, percent, loaded(func(r *record) float64 { return float64(r.Load.ServerCPU) / 1e9 / r.Load.Seconds })}
+	lost              = &metric{"lost", false, count, loaded(func(r *record) float64 { return float64(r.Load.Lost) })}
 	rss               = &metric{"RSS", false, size, func(r *record) (float64, bool) { return float64(r.RSS), r.RSS > 0 }}
 	goroutines        = &metric{"goroutines", false, count, func(r *record) (float64, bool) { return float64(r.Goroutines), r.Goroutines > 0 }}
 	allocations       = &metric{"allocations per message", false, number, func(r *record) (float64, bool) {

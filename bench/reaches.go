@@ -40,6 +40,11 @@ var reaches = join(
 	},
 	pair("Accept, one echo, close", "accept", "evnet onread", messagesPerSecond, 0.95, 0.95),
 	[]reach{
+		{"UDP echo of 64 B, 1 sender", "udp-64-1", "evnet dgram onread", messagesPerSecond, againstPlain, 1, ""},
+		{"UDP echo of 64 B, 16 senders", "udp-64-16", "evnet dgram onread", messagesPerSecond, againstPlain, 1, ""},
+		{"UDP echo of 64 B, 16 senders", "udp-64-16", "evnet dgram message", messagesPerSecond, againstPlain, 1, ""},
+		{"UDP echo of 64 B, 16 senders", "udp-64-16", "evnet dgram onread", allocations, yardstick{}, noAllocations, ""},
+		{"UDP echo of 64 B, 16 senders", "udp-64-16", "evnet dgram onread", lost, yardstick{}, 0, "as plain net"},
 		{"Echo 64 B, 100 connections", "echo-64-100", "evnet pipe", allocations, yardstick{}, noAllocations, ""},
 		{"Echo 64 B, 100 connections", "echo-64-100", "evnet onread", allocations, yardstick{}, noAllocations, ""},
 		{"Echo 64 B, 100 connections", "echo-64-100", "evnet data", allocations, yardstick{}, 1 + noAllocations, ""},

@@ -179,6 +179,9 @@ func columnsOf(w *workload) (columns []column) {
 			columns = append(columns, column{metric: m})
 		}
 	}
+	if w.kind == "udp" {
+		columns = append(columns, column{metric: lost})
+	}
 	return columns
 }
 

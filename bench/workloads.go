@@ -49,6 +49,8 @@ var workloads = []workload{
 		name: "firehose", title: "A quiet connection (64 B each 2 ms) beside one with 1 MB in flight: the times are those of the quiet one",
 		kind: "firehose", size: 64, conns: 2, depth: 1, unit: "message", cost: latency99, rate: bytesPerSecond,
 	},
+	udp("udp-64-1", "UDP echo of 64 B, 1 sender", 1, 1),
+	udp("udp-64-16", "UDP echo of 64 B, 16 senders, 8 datagrams in flight for each", 16, 8),
 }
 
 func echo(name, title string, size, conns, depth int) workload {
@@ -58,6 +60,11 @@ func echo(name, title string, size, conns, depth int) workload {
 		w.rate = bytesPerSecond
 	}
 	return w
+}
+
+func udp(name, title string, conns, depth int) workload {
+	return workload{name: name, title: title, kind: "udp", size: 64, conns: conns, depth: depth, unit: "datagram",
+		cost: cpuPerMessage, rate: messagesPerSecond}
 }
 
 // files is how many files the server or the load generator has open at most.

@@ -7,6 +7,9 @@ type Load struct {
 	Bytes    int64   `json:"bytes"` // that came back, or that arrived at the other end of a proxy
 	Seconds  float64 `json:"seconds"`
 
+	// Lost is how many datagrams have not come back in time.
+	Lost int64 `json:"lost,omitempty"`
+
 	// Nanoseconds from the write of a message to the read of its last byte; 0 when none was timed.
 	P50  int64 `json:"p50"`
 	P99  int64 `json:"p99"`

@@ -36,6 +36,7 @@ type generator struct {
 	progress int64 // when something last came back
 
 	messages, bytes int64
+	lost            int64 // datagrams
 	histogram       figures.Histogram
 }
 
@@ -73,7 +74,7 @@ func (g *generator) measure(t traffic, mark func(string)) (*figures.Load, error)
 		return nil, fmt.Errorf("while warming up: %w", err)
 	}
 	mark("start")
-	g.messages, g.bytes = 0, 0
+	g.messages, g.bytes, g.lost = 0, 0, 0
 	g.histogram.Reset()
 	serverCPU, err := g.serverCPU()
 	if err != nil {
@@ -87,7 +88,7 @@ func (g *generator) measure(t traffic, mark func(string)) (*figures.Load, error)
 	}
 	ended := g.now()
 	f := &figures.Load{
-		Messages: g.messages, Bytes: g.bytes, Seconds: float64(ended-g.started) / 1e9,
+		Messages: g.messages, Bytes: g.bytes, Lost: g.lost, Seconds: float64(ended-g.started) / 1e9,
 		P50: g.histogram.Quantile(0.5), P99: g.histogram.Quantile(0.99), P999: g.histogram.Quantile(0.999),
 		LoadCPU: ownCPU() - loadCPU,
 	}

@@ -41,7 +41,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.addr, "addr", "", "`host:port` of the server")
 	flag.IntVar(&o.pid, "pid", 0, "process id of the server, whose processor time is to be told")
-	flag.StringVar(&o.workload, "workload", "echo", "echo, line, broadcast, proxy, accept, idle or firehose")
+	flag.StringVar(&o.workload, "workload", "echo", "echo, line, broadcast, proxy, accept, idle, firehose or udp")
 	flag.IntVar(&o.size, "size", 64, "bytes of a message")
 	flag.IntVar(&o.conns, "conns", 100, "connections open at a time")
 	flag.IntVar(&o.depth, "depth", 1, "messages in flight on each connection; lines in each write; lines of each tick")
@@ -77,6 +77,8 @@ func load(o *options) error {
 	switch o.workload {
 	case "echo", "line":
 		t = &echo{generator: g, whole: o.workload == "line"}
+	case "udp":
+		t = &udp{generator: g}
 	case "firehose":
 		t = &firehose{generator: g}
 	case "broadcast":
@@ -98,7 +100,7 @@ func load(o *options) error {
 		}
 		t = p
 	default:
-		return fmt.Errorf("-workload %q: none of echo, line, broadcast, proxy, accept, idle, firehose", o.workload)
+		return fmt.Errorf("-workload %q: none of echo, line, broadcast, proxy, accept, idle, firehose, udp", o.workload)
 	}
 	server, err := netip.ParseAddrPort(o.addr)
 	if err != nil || !server.Addr().Is4() {

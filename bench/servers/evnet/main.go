@@ -3,14 +3,21 @@ package main
 
 import (
 	"log/slog"
+	"net"
+	"net/netip"
 	"sync"
 
 	"evnet"
 	"evnet/bench/servers/kit"
+	"evnet/dgram"
 )
 
 func main() {
-	o := kit.Parse()
+	o := kit.Parse("udp")
+	if o.Workload == "udp" {
+		echoDatagrams(o)
+		return
+	}
 	loops := make([]*evnet.Loop, o.Loops)
 	for i := range loops {
 		loops[i] = evnet.NewLoop()
@@ -66,6 +73,22 @@ func echoData(c *evnet.Socket) {
 		c.Write(chunk)
 		holdBack(c)
 	})
+}
+
+func echoDatagrams(o kit.Options) {
+	s, err := dgram.NewSocket(&dgram.SocketOptions{Network: "udp4"})
+	if err != nil {
+		kit.Fatal(err)
+	}
+	echo := func(msg []byte, from netip.AddrPort) { must(s.SendTo(msg, from, nil)) }
+	s.On.Error(kit.Fatal)
+	if o.Mode == "data" {
+		s.On.Message(echo)
+	} else {
+		must(s.OnRead(echo))
+	}
+	must(s.Bind("127.0.0.1:0", func() { kit.Ready(net.UDPAddrFromAddrPort(s.Address())) }))
+	evnet.Run()
 }
 
 func answerLines(c *evnet.Socket) {

@@ -14,6 +14,8 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 )
 
 // BroadcastLines is how many lines one tick sends to each socket.
@@ -33,27 +35,27 @@ type Options struct {
 	Size     int
 }
 
-// Parse reads the flags; with bad ones the program ends.
-func Parse() Options {
+// Parse reads the flags; with bad ones the program ends. also are the workloads that not all programs do.
+func Parse(also ...string) Options {
 	var o Options
-	flag.StringVar(&o.Workload, "workload", "echo", "echo, line, broadcast, proxy, accept, idle or firehose")
+	flag.StringVar(&o.Workload, "workload", "echo", "echo, line, broadcast, proxy, accept, idle, firehose or, some programs, udp")
 	flag.StringVar(&o.Mode, "mode", "onread", "how evnet echoes: onread, data or pipe")
 	flag.IntVar(&o.Loops, "loops", 1, "event loops, where the library can choose")
 	flag.StringVar(&o.Upstream, "upstream", "", "where the proxy connects to, host:port")
 	flag.IntVar(&o.Size, "size", 64, "message size in bytes, a hint for read buffers")
 	flag.Parse()
-	if err := o.check(); err != nil {
+	if err := o.check(also); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(exitBadFlags)
 	}
 	return o
 }
 
-func (o Options) check() error {
-	switch o.Workload {
-	case "echo", "line", "broadcast", "proxy", "accept", "idle", "firehose":
-	default:
-		return fmt.Errorf("-workload %q: want echo, line, broadcast, proxy, accept, idle or firehose", o.Workload)
+var everybodys = []string{"echo", "line", "broadcast", "proxy", "accept", "idle", "firehose"}
+
+func (o Options) check(also []string) error {
+	if known := append(also, everybodys...); !slices.Contains(known, o.Workload) {
+		return fmt.Errorf("-workload %q: want one of %s", o.Workload, strings.Join(known, ", "))
 	}
 	switch o.Mode {
 	case "onread", "data", "pipe":

@@ -12,7 +12,10 @@ import (
 )
 
 func main() {
-	o := kit.Parse()
+	o := kit.Parse("udp")
+	if o.Workload == "udp" {
+		echoDatagrams()
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		kit.Fatal(err)
@@ -54,6 +57,25 @@ func echo(c *net.TCPConn, size int) {
 		}
 		if err != nil {
 			return
+		}
+	}
+}
+
+// echoDatagrams is one goroutine, as there is one socket. It does not return.
+func echoDatagrams() {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		kit.Fatal(err)
+	}
+	kit.Ready(c.LocalAddr())
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := c.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			kit.Fatal(err)
+		}
+		if _, err := c.WriteToUDPAddrPort(buf[:n], from); err != nil {
+			kit.Fatal(err)
 		}
 	}
 }

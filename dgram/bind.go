@@ -1,0 +1,228 @@
+package dgram
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"syscall"
+
+	"evnet"
+)
+
+// Bind binds before it returns, and begins to receive. address is host:port (no host: all addresses;
+// port 0: one that is free), or "" for all addresses and a free port. Then Listening is emitted, and
+// onListening called once, if it is not nil. A host name is looked up first, which blocks the caller.
+// As with package net, a multicast group as host binds all addresses and shares the port.
+//
+// If it fails the socket stays as it was and may be bound again: the error names the address and is a
+// *net.OpError with the system's error, or with ErrAlreadyBound or ErrNotRunning. Node: socket.bind.
+func (s *Socket) Bind(address string, onListening func()) error {
+	if err := s.bind(address, onListening); err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op == "bind" {
+			return err
+		}
+		return s.refused("bind", address, err)
+	}
+	return nil
+}
+
+func (s *Socket) bind(address string, onListening func()) error {
+	if address == "" {
+		address = ":0"
+	}
+	if err := s.unboundYet(); err != nil {
+		return err
+	}
+	host, port, err := splitAddress(address)
+	if err != nil {
+		return err
+	}
+	ip, ok := literal(host, s.wildcard())
+	if !ok {
+		ctx := s.opts.Context
+		if ctx == nil {
+			ctx = context.Background()
+		}
+		if ip, err = s.lookup(ctx, host); err != nil {
+			return err
+		}
+	}
+	if err := s.fits(ip); err != nil {
+		return err
+	}
+	s.binding.Lock()
+	defer s.binding.Unlock()
+	if err := s.unboundYet(); err != nil {
+		return err
+	}
+	return s.listen(netip.AddrPortFrom(ip, port), onListening)
+}
+
+// ensureBound binds a socket that is not yet, to all addresses and a free port.
+func (s *Socket) ensureBound() error {
+	s.binding.Lock()
+	defer s.binding.Unlock()
+	if err := s.unboundYet(); err != ErrAlreadyBound {
+		if err == nil {
+			err = s.listen(netip.AddrPortFrom(s.wildcard(), 0), nil)
+		}
+		return err
+	}
+	return nil
+}
+
+func (s *Socket) unboundYet() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed.Load():
+		return ErrNotRunning
+	case s.tr != nil:
+		return ErrAlreadyBound
+	}
+	return nil
+}
+
+// listen makes the conn. s.binding is held.
+func (s *Socket) listen(at netip.AddrPort, onListening func()) error {
+	network := s.network
+	if network == "udp6" && !s.opts.IPv6Only {
+		network = "udp" // of IPv6, as the address is, and of IPv4 too
+	}
+	config := net.ListenConfig{Control: s.prepare}
+	conn, err := config.ListenPacket(context.Background(), network, at.String())
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return &net.OpError{Op: "bind", Net: s.network, Addr: net.UDPAddrFromAddrPort(at), Err: err}
+	}
+	if err := s.serve(conn, onListening); err != nil {
+		_ = conn.Close()
+		return err
+	}
+	return nil
+}
+
+// prepare is called for a new descriptor before it is bound. Go lets every socket broadcast; here it
+// has to be asked for, as in Node.
+func (s *Socket) prepare(_, _ string, raw syscall.RawConn) error {
+	return control(raw, func(fd descriptor) error {
+		if err := setInt(fd, syscall.SOL_SOCKET, syscall.SO_BROADCAST, 0); err != nil {
+			return err
+		}
+		if s.opts.ReuseAddr {
+			if err := reuseAddress(fd); err != nil {
+				return err
+			}
+		}
+		if s.opts.ReusePort {
+			if err := reusePort(fd); err != nil {
+				return err
+			}
+		}
+		if size := s.opts.ReadBuffer; size > 0 {
+			if err := setInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, size); err != nil {
+				return err
+			}
+		}
+		if size := s.opts.WriteBuffer; size > 0 {
+			return setInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, size)
+		}
+		return nil
+	})
+}
+
+// serve takes the conn up. Nothing is read before Listening.
+func (s *Socket) serve(conn net.PacketConn, onListening func()) error {
+	local := localAddress(conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return ErrNotRunning
+	}
+	if !s.host.Add((*handle)(s), !s.unref) {
+		return evnet.ErrLoopStopped
+	}
+	s.conn = conn
+	s.local.Store(&local)
+	s.tr = newTransport(s, conn)
+	s.loop.Post(func() { s.begin(onListening) })
+	return nil
+}
+
+// begin emits Listening and lets messages come.
+func (s *Socket) begin(onListening func()) {
+	if s.closed.Load() {
+		return
+	}
+	s.startTransport()
+	s.host.Begin((*handle)(s))
+	s.emit(EventListening)
+	if onListening != nil && !s.closed.Load() {
+		onListening()
+	}
+	s.host.End()
+}
+
+// startTransport begins to receive; where the system has no room for the quick way, by goroutines.
+func (s *Socket) startTransport() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed.Load() && !s.tr.start() {
+		s.tr = newPlainTransport(s, s.conn)
+		s.tr.start()
+		s.tr.flush()
+	}
+}
+
+// Wrap makes a socket of a conn that is bound, which belongs to the socket from then on. Listening
+// follows, and messages after it. Of opts, Network and what Bind would do are not used. A conn of UDP that
+// is connected makes a connected socket.
+//
+// Any kind of conn will do. Its goroutine reads one message at a time, and another one writes while
+// messages are queued; on Linux the loop itself serves what is exactly a *net.UDPConn. Senders whose
+// addresses are no IP address and port come as the zero AddrPort. What is no UDP cannot be connected,
+// and options that a conn does not have are errors.ErrUnsupported. A nil conn gives
+// evnet.ErrNilArgument, and a loop that is ending evnet.ErrLoopStopped; the conn is left alone then.
+// Node: socket.bind with an fd.
+func Wrap(conn net.PacketConn, opts *SocketOptions) (*Socket, error) {
+	o := withDefaults(opts)
+	if conn == nil {
+		return nil, evnet.ErrNilArgument
+	}
+	if err := o.checkBuffers(); err != nil {
+		return nil, err
+	}
+	o.Network = networkOf(conn)
+	s := newSocket(o)
+	if remote, ok := remoteAddress(conn); ok {
+		s.remote.Store(&remote)
+	}
+	if err := s.serve(conn, nil); err != nil {
+		_ = s.Close(nil)
+		return nil, err
+	}
+	return s, nil
+}
+
+// guarded runs a method of somebody else's, off the loop, and reports whether it has returned. A panic
+// is the end of the socket.
+func (s *Socket) guarded(fn func()) (returned bool) {
+	defer func() {
+		if returned {
+			return
+		}
+		err := &evnet.PanicError{Value: recover(), Stack: debug.Stack()}
+		if err.Value == nil {
+			err.Value = "runtime.Goexit"
+		}
+		s.fail(err)
+	}()
+	fn()
+	return true
+}

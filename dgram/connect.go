@@ -1,0 +1,168 @@
+package dgram
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"evnet"
+)
+
+// connecting is a Connect under way.
+type connecting struct {
+	address string
+	done    func(error)
+	cancel  context.CancelFunc
+}
+
+// Connect associates the socket with a peer, host:port (no host: this machine): only what the peer sends
+// is received from then on, and Send goes there. It returns at once; a socket that is not bound yet is
+// bound first, to all addresses and a free port. Nothing is sent: whether anybody is there shows, if at
+// all, by an Error that is syscall.ECONNREFUSED after the first message.
+//
+// What is wrong with the call is returned, and done is not called: ErrNotRunning after Close, ErrBadPort,
+// ErrIsConnected on a socket that is connected or about to be, or the error of Bind. Otherwise Connect is
+// emitted, and then done called with nil; or it has failed, and done gets the error, or On.Error with no
+// done: that of the look-up, evnet.ErrBlocked, or the system's. Then Connect may be called again. Close
+// before that gives done ErrNotRunning. A conn that is no UDP fails with errors.ErrUnsupported. Node:
+// socket.connect.
+func (s *Socket) Connect(address string, done func(error)) error {
+	host, port, err := splitAddress(address)
+	if err == nil && port == 0 {
+		err = ErrBadPort
+	}
+	if err != nil {
+		return s.refused("connect", address, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &connecting{address: address, done: done, cancel: cancel}
+	s.mu.Lock()
+	switch {
+	case s.closed.Load():
+		err = ErrNotRunning
+	case s.connecting != nil || s.remote.Load() != nil:
+		err = ErrIsConnected
+	default:
+		s.connecting = c
+	}
+	s.mu.Unlock()
+	if err == nil {
+		if err = s.ensureBound(); err != nil && !s.give(c) {
+			err = nil // Close has told done
+		}
+	}
+	if err != nil {
+		cancel()
+		return s.refused("connect", address, err)
+	}
+	if ip, ok := literal(host, s.loopback()); ok {
+		s.loop.Post(func() { s.associate(c, netip.AddrPortFrom(ip, port), nil) })
+		return nil
+	}
+	s.host.Spawn(func() {
+		s.guarded(func() {
+			ip, err := s.lookup(ctx, host)
+			s.loop.Post(func() { s.associate(c, netip.AddrPortFrom(ip, port), err) })
+		})
+	})
+	return nil
+}
+
+// give ends c, and reports whether it was under way still.
+func (s *Socket) give(c *connecting) bool {
+	c.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connecting != c {
+		return false
+	}
+	s.connecting = nil
+	return true
+}
+
+// associate ends a Connect. It runs on the loop.
+func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
+	c.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connecting != c { // Close was quicker
+		return
+	}
+	s.connecting = nil
+	if err == nil {
+		err = s.fits(to.Addr())
+	}
+	if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
+		err = evnet.ErrBlocked
+	}
+	if err == nil {
+		if s.out.len() > 0 {
+			s.tr.flush() // they have addresses
+		}
+		err = connectConn(s.conn, to)
+	}
+	if err != nil {
+		s.tell(c.done, s.refused("connect", c.address, err), true)
+		return
+	}
+	s.remote.Store(&to)
+	local := localAddress(s.conn)
+	s.local.Store(&local)
+	s.outcomes.list = append(s.outcomes.list, outcome{done: c.done, connected: true})
+	s.postOutcomes()
+}
+
+// Disconnect undoes Connect: the socket receives from everybody again, and Send needs an address. It
+// returns ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close. Node:
+// socket.disconnect.
+func (s *Socket) Disconnect() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	remote := s.remote.Load()
+	switch {
+	case s.closed.Load():
+		return ErrNotRunning
+	case remote == nil:
+		return ErrNotConnected
+	}
+	if s.out.len() > 0 {
+		s.tr.flush() // they have no address but this
+	}
+	before := *s.local.Load()
+	if err := disconnectConn(s.conn, netip.AddrPortFrom(s.wildcard(), before.Port())); err != nil {
+		return s.opError("disconnect", *remote, err)
+	}
+	s.remote.Store(nil)
+	local := localAddress(s.conn)
+	s.local.Store(&local)
+	return nil
+}
+
+// rawOf is how to reach a conn's descriptor.
+func rawOf(conn any) (syscall.RawConn, error) {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("%T has no descriptor: %w", conn, errors.ErrUnsupported)
+	}
+	return c.SyscallConn()
+}
+
+// control calls fn with a descriptor.
+func control(raw syscall.RawConn, fn func(fd descriptor) error) error {
+	var err error
+	if failed := raw.Control(func(fd uintptr) { err = fn(descriptor(fd)) }); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// onConn calls fn with the conn's descriptor.
+func onConn(conn any, fn func(fd descriptor) error) error {
+	raw, err := rawOf(conn)
+	if err != nil {
+		return err
+	}
+	return control(raw, fn)
+}

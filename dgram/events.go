@@ -1,0 +1,220 @@
+package dgram
+
+import (
+	"net/netip"
+	"slices"
+	"sync/atomic"
+
+	"evnet"
+)
+
+// Event names an event, for ListenerCount and RemoveAllListeners. The names are Node's.
+type Event string
+
+// The events of a socket.
+const (
+	EventClose     Event = "close"
+	EventConnect   Event = "connect"
+	EventError     Event = "error"
+	EventListening Event = "listening"
+	EventMessage   Event = "message"
+)
+
+// Listener is one registration of a callback. The zero value is one that is off. It is small: copy
+// it freely. Node has no such value; off(name, fn) removes by function.
+type Listener struct {
+	entry *entry
+	of    *Socket
+	err   error
+}
+
+// Off removes the callback, at once, also during an emit that has not reached it yet. It may be
+// called from any goroutine, and again.
+func (l Listener) Off() {
+	if l.entry != nil && l.entry.gone.CompareAndSwap(false, true) {
+		l.of.forget(func(e *entry) bool { return e == l.entry })
+	}
+}
+
+// Err says why nothing was registered: evnet.ErrNilArgument when the callback was nil,
+// evnet.ErrConsumed for a Message beside OnRead; else it is nil.
+func (l Listener) Err() error { return l.err }
+
+type entry struct {
+	name Event
+	fn   any // whose type the event gives
+	once bool
+	gone atomic.Bool
+}
+
+// mode is which of the fields On, Once and Prepend a view is.
+type mode uint8
+
+const (
+	modeOn mode = iota
+	modeOnce
+	modePrepend
+)
+
+// SocketEvents registers callbacks for the events of a Socket. A socket has three: On registers for
+// every time, Once for the next time only, Prepend before those already registered.
+//
+// Any goroutine may call the methods; the callbacks run on the socket's loop, in order of registration,
+// one at a time. A callback added during an emit is not called for that emit. A nil callback is not
+// registered: see Listener.Err. To miss nothing, register before Bind, inside a callback, before Run, or
+// in Loop.Do. Node: socket.on, once and prependListener.
+type SocketEvents struct {
+	s    *Socket
+	mode mode
+}
+
+// Message is emitted for each datagram that arrives. msg belongs to the receiver, who may keep and
+// change it; several listeners of one socket share it. It may be empty. from is the sender; on a udp6
+// socket IPv4 senders are ::ffff:1.2.3.4. With no listener, what comes is dropped. While OnRead has a
+// function, nothing is registered and Listener.Err is evnet.ErrConsumed. Node: message.
+func (v SocketEvents) Message(fn func(msg []byte, from netip.AddrPort)) Listener {
+	return v.register(EventMessage, fn == nil, fn)
+}
+
+// Listening is emitted once, when the socket was bound, by Bind, Wrap, or the first Send, Connect or
+// AddMembership; no Message comes before it. Node: listening.
+func (v SocketEvents) Listening(fn func()) Listener {
+	return v.register(EventListening, fn == nil, fn)
+}
+
+// Connect is emitted when Connect has associated the socket with its peer. Node: connect.
+func (v SocketEvents) Connect(fn func()) Listener { return v.register(EventConnect, fn == nil, fn) }
+
+// Close is emitted once, last, when the socket was closed. Node: close.
+func (v SocketEvents) Close(fn func()) Listener { return v.register(EventClose, fn == nil, fn) }
+
+// Error is emitted when receiving has failed, and when a Send or Connect that has no callback has. The
+// socket stays open, but for a panic in a callback and a conn that fails for good: then Close follows.
+// With no listener, the error is logged and nothing crashes. Node: error.
+func (v SocketEvents) Error(fn func(err error)) Listener {
+	return v.register(EventError, fn == nil, fn)
+}
+
+func (v SocketEvents) register(name Event, isNil bool, fn any) Listener {
+	if isNil {
+		return Listener{err: evnet.ErrNilArgument}
+	}
+	s := v.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name == EventMessage && s.onRead.Load() != nil {
+		return Listener{err: evnet.ErrConsumed}
+	}
+	e := &entry{name: name, fn: fn, once: v.mode == modeOnce}
+	var list []*entry
+	if v.mode == modePrepend {
+		list = append([]*entry{e}, s.listeners()...)
+	} else {
+		list = append(slices.Clip(s.listeners()), e)
+	}
+	s.events.Store(&list)
+	return Listener{entry: e, of: s}
+}
+
+// listeners are never changed in place: an emit goes on with those it began with.
+func (s *Socket) listeners() []*entry {
+	if list := s.events.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+func (s *Socket) forget(matches func(*entry) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(s.listeners()), func(e *entry) bool {
+		if matches(e) {
+			e.gone.Store(true)
+			return true
+		}
+		return false
+	})
+	s.events.Store(&list)
+}
+
+// ListenerCount is how many callbacks of the event are registered. Any goroutine may call it. It is 0
+// for a name that is no event. Node: listenerCount.
+func (s *Socket) ListenerCount(name Event) int {
+	n := 0
+	for _, e := range s.listeners() {
+		if e.name == name {
+			n++
+		}
+	}
+	return n
+}
+
+// RemoveAllListeners removes every callback of the events, or of all events when none is named, also
+// during an emit. Any goroutine may call it. Node: removeAllListeners.
+func (s *Socket) RemoveAllListeners(names ...Event) {
+	s.forget(func(e *entry) bool { return len(names) == 0 || slices.Contains(names, e.name) })
+}
+
+// callback returns what an emit of the event is to call of e, if that is still registered. A one-time
+// listener goes now.
+func callback[F any](s *Socket, e *entry, name Event) (fn F, ok bool) {
+	if e.name != name || e.gone.Load() {
+		return fn, false
+	}
+	if e.once {
+		if !e.gone.CompareAndSwap(false, true) {
+			return fn, false
+		}
+		s.forget(func(x *entry) bool { return x == e })
+	}
+	return e.fn.(F), true
+}
+
+// emit emits one of the events that carry nothing. Begin was called.
+func (s *Socket) emit(name Event) {
+	for _, e := range s.listeners() {
+		if fn, ok := callback[func()](s, e, name); ok {
+			fn()
+		}
+	}
+}
+
+// emitMessage gives a datagram, which is borrowed, to who wants it.
+func (s *Socket) emitMessage(p []byte, from netip.AddrPort) {
+	if fn := s.onRead.Load(); fn != nil {
+		(*fn)(p, from)
+		scribble(p)
+		return
+	}
+	var own []byte
+	for _, e := range s.listeners() {
+		if fn, ok := callback[func([]byte, netip.AddrPort)](s, e, EventMessage); ok {
+			if own == nil {
+				own = make([]byte, len(p))
+				copy(own, p)
+			}
+			fn(own, from)
+		}
+	}
+}
+
+// emitError tells the error, to the log when nobody listens: it must not pass unseen, and a peer must
+// not be able to end the process with it, or to fill the log.
+func (s *Socket) emitError(err error) {
+	heard := false
+	for _, e := range s.listeners() {
+		if fn, ok := callback[func(error)](s, e, EventError); ok {
+			heard = true
+			fn(err)
+		}
+	}
+	code := evnet.Code(err)
+	if heard || s.logged[code] {
+		return
+	}
+	if s.logged == nil {
+		s.logged = map[string]bool{}
+	}
+	s.logged[code] = true
+	s.opts.logger().Warn("dgram: socket error without a listener", "err", err, "local", s.Address())
+}

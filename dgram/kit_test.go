@@ -1,0 +1,155 @@
+package dgram_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+	"evnet/dgram"
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// patience bounds what should take milliseconds: only a hang takes longer.
+const patience = 60 * time.Second
+
+const onLinux = runtime.GOOS == "linux"
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// each runs the test on each transport: many messages at a time, where the system can, and one.
+func each(t *testing.T, fn func(t *testing.T)) {
+	for name, wanted := range map[string]bool{"batch": true, "plain": false} {
+		t.Run(name, func(t *testing.T) {
+			was := poll.Wanted
+			poll.Wanted = wanted
+			defer func() { poll.Wanted = was }()
+			fn(t)
+		})
+	}
+}
+
+// run is l.Run that must return.
+func run(t testing.TB, l *evnet.Loop) {
+	t.Helper()
+	hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Run does not return") })
+	defer hung.Stop()
+	l.Run()
+}
+
+// open makes a socket of udp4, unless opts say otherwise, whose errors the test hears of.
+func open(t testing.TB, l *evnet.Loop, opts dgram.SocketOptions) *dgram.Socket {
+	t.Helper()
+	opts.Loop = l
+	if opts.Network == "" {
+		opts.Network = "udp4"
+	}
+	s, err := dgram.NewSocket(&opts)
+	require.NoError(t, err)
+	return s
+}
+
+// bound makes one that is bound to a free port of this machine, and fails the test on an Error.
+func bound(t testing.TB, l *evnet.Loop, opts dgram.SocketOptions) *dgram.Socket {
+	t.Helper()
+	s := open(t, l, opts)
+	s.On.Error(func(err error) { assert.NoError(t, err) })
+	at := "127.0.0.1:0"
+	if opts.Network == "udp6" {
+		at = "[::1]:0"
+	}
+	require.NoError(t, s.Bind(at, nil))
+	return s
+}
+
+// closed closes sockets that are open still.
+func closed(sockets ...*dgram.Socket) {
+	for _, s := range sockets {
+		_ = s.Close(nil)
+	}
+}
+
+// peer is a plain conn, for what evnet is not to do itself.
+func peer(t testing.TB) *net.UDPConn {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func addrOf(c net.PacketConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+// deadPort is an address that nobody is bound to.
+func deadPort(t testing.TB) string {
+	c := peer(t)
+	require.NoError(t, c.Close())
+	return c.LocalAddr().String()
+}
+
+// resolver answers every name with the same.
+type resolver struct {
+	ips []netip.Addr
+	err error
+}
+
+func (r resolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return r.ips, r.err
+}
+
+// mute is one that never answers.
+type mute struct{}
+
+func (mute) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// records are what a Logger was told.
+type records struct {
+	slog.Handler
+	mu   sync.Mutex
+	list []slog.Record
+}
+
+func newRecords() *records { return &records{Handler: slog.DiscardHandler} }
+
+func (r *records) Enabled(context.Context, slog.Level) bool { return true }
+
+func (r *records) Handle(_ context.Context, record slog.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, record)
+	return nil
+}
+
+func missing(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("EVNET_CI") != "" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
+// coded checks an error by Node's code.
+func coded(t testing.TB, code string, err error) {
+	t.Helper()
+	require.Error(t, err)
+	assert.Equal(t, code, evnet.Code(err), "%v", err)
+}
+
+var errOwn = errors.New("a test's own error")
+
+func newLogger(r *records) *slog.Logger { return slog.New(r) }

@@ -1,0 +1,188 @@
+package dgram
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"evnet"
+)
+
+// Send sends a message to address, host:port (no host: this machine), or, with the address "", to the
+// peer of a connected socket. It never blocks and copies msg, which may be empty. A socket that is not
+// bound yet is bound first, to all addresses and a free port; Listening follows. A host name is looked
+// up off the loop each time; ErrNotRunning, and so on, come before that.
+//
+// What is wrong with the call is returned, and done is not called: ErrNotRunning after Close,
+// ErrIsConnected for an address on a connected socket, ErrBadPort, the error of Bind, or
+// evnet.ErrWriteBufferFull at MaxSendQueue. Otherwise done, if it is not nil, runs on the loop, exactly
+// once and before Close, when the system has taken the message, or with the error: of the look-up,
+// evnet.ErrBlocked, syscall.EMSGSIZE, or syscall.ECONNREFUSED, which tells of an earlier message on a
+// connected socket. With no done the error goes to On.Error. That a message was sent does not mean that
+// it arrives. Node: socket.send.
+func (s *Socket) Send(msg []byte, address string, done func(error)) error {
+	return s.sendText(msg, nil, address, done)
+}
+
+// SendBuffers is Send of one message in several parts, put together. Node: socket.send with an array.
+func (s *Socket) SendBuffers(parts net.Buffers, address string, done func(error)) error {
+	return s.sendText(nil, parts, address, done)
+}
+
+// SendTo is Send to an address that is known, as Message gives it: it looks nothing up, and costs no
+// allocation. The zero AddrPort is the peer of a connected socket. Node: socket.send.
+func (s *Socket) SendTo(msg []byte, to netip.AddrPort, done func(error)) error {
+	return s.sendMessage(msg, nil, to, done)
+}
+
+func (s *Socket) sendText(msg []byte, parts net.Buffers, address string, done func(error)) error {
+	if address == "" {
+		return s.sendMessage(msg, parts, netip.AddrPort{}, done)
+	}
+	host, port, err := splitAddress(address)
+	if err == nil && port == 0 {
+		err = ErrBadPort
+	}
+	if err != nil {
+		return s.refused("send", address, err)
+	}
+	if ip, ok := literal(host, s.loopback()); ok {
+		return s.sendMessage(msg, parts, netip.AddrPortFrom(ip, port), done)
+	}
+	s.mu.Lock()
+	err = s.maySend(true)
+	s.mu.Unlock()
+	if err == nil {
+		err = s.ensureBound()
+	}
+	if err != nil {
+		return s.refused("send", address, err)
+	}
+	return s.sendByName(msg, parts, address, host, port, done)
+}
+
+// maySend is why nothing can be sent now. s.mu is held.
+func (s *Socket) maySend(addressed bool) error {
+	switch connected := s.remote.Load() != nil; {
+	case s.closed.Load():
+		return ErrNotRunning
+	case connected && addressed:
+		return ErrIsConnected
+	case !connected && !addressed:
+		return fmt.Errorf("%w: there is no address, and the socket is not connected", ErrBadPort)
+	case s.opts.MaxSendQueue > 0 && s.out.bytes+s.out.count*overhead >= s.opts.MaxSendQueue:
+		return evnet.ErrWriteBufferFull
+	}
+	return nil
+}
+
+func (s *Socket) sendMessage(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) error {
+	addressed := to != netip.AddrPort{}
+	if addressed && to.Port() == 0 {
+		return s.refused("send", to.String(), ErrBadPort)
+	}
+	s.mu.Lock()
+	for s.tr == nil && s.maySend(addressed) == nil {
+		s.mu.Unlock()
+		if err := s.ensureBound(); err != nil {
+			return s.opError("send", to, err)
+		}
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if err := s.maySend(addressed); err != nil {
+		return s.opError("send", to, err)
+	}
+	s.enqueue(msg, parts, to, done)
+	return nil
+}
+
+// enqueue queues a message that may be sent, or makes its error be told. s.mu is held.
+func (s *Socket) enqueue(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
+	if to.IsValid() {
+		err := s.fits(to.Addr())
+		if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
+			err = evnet.ErrBlocked
+		}
+		if err != nil {
+			s.tell(done, s.opError("send", to, err), true)
+			return
+		}
+	}
+	s.out.put(msg, parts, to, done)
+	here := s.host.Here()
+	switch {
+	case here && s.out.len() >= batchSize:
+		s.tr.flush()
+	case here && s.delivering, s.out.posted:
+	default:
+		s.out.posted = true
+		s.loop.Post(s.flush)
+	}
+}
+
+// flush hands over what is queued. It runs on the loop.
+func (s *Socket) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.posted = false
+	if s.tr != nil && !s.closed.Load() && s.out.len() > 0 {
+		s.tr.flush()
+	}
+}
+
+// lookup is a message that waits for its address.
+type lookup struct {
+	address string
+	size    int
+	done    func(error)
+	cancel  context.CancelFunc
+}
+
+func (s *Socket) sendByName(msg []byte, parts net.Buffers, address, host string, port uint16, done func(error)) error {
+	s.mu.Lock()
+	if err := s.maySend(true); err != nil {
+		s.mu.Unlock()
+		return s.refused("send", address, err)
+	}
+	whole := append([]byte{}, msg...)
+	for _, p := range parts {
+		whole = append(whole, p...)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &lookup{address: address, size: len(whole), done: done, cancel: cancel}
+	if s.lookups == nil {
+		s.lookups = map[*lookup]struct{}{}
+	}
+	s.lookups[l] = struct{}{}
+	s.out.wait(l.size)
+	s.mu.Unlock()
+	s.host.Spawn(func() {
+		s.guarded(func() {
+			ip, err := s.lookup(ctx, host)
+			s.loop.Post(func() { s.found(l, whole, netip.AddrPortFrom(ip, port), err) })
+		})
+	})
+	return nil
+}
+
+// found goes on with a message whose host was looked up. It runs on the loop.
+func (s *Socket) found(l *lookup, msg []byte, to netip.AddrPort, err error) {
+	l.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.lookups[l]; !ok { // Close was quicker
+		return
+	}
+	delete(s.lookups, l)
+	s.out.left(l.size)
+	if err == nil && s.remote.Load() != nil {
+		err = ErrIsConnected // since
+	}
+	if err != nil {
+		s.tell(l.done, s.refused("send", l.address, err), true)
+		return
+	}
+	s.enqueue(msg, nil, to, l.done)
+}

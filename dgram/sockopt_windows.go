@@ -1,0 +1,36 @@
+package dgram
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+type descriptor = syscall.Handle
+
+func setInt(fd descriptor, level, option, value int) error {
+	return os.NewSyscallError("setsockopt", syscall.SetsockoptInt(fd, level, option, value))
+}
+
+func getInt(fd descriptor, level, option int) (int, error) {
+	value, err := syscall.GetsockoptInt(fd, level, option)
+	return value, os.NewSyscallError("getsockopt", err)
+}
+
+// setByte sets an int: Windows has no options that are bytes.
+func setByte(fd descriptor, level, option int, value byte) error {
+	return setInt(fd, level, option, int(value))
+}
+
+func setBytes(fd descriptor, level, option int, value []byte) error {
+	err := syscall.Setsockopt(fd, int32(level), int32(option), unsafe.SliceData(value), int32(len(value)))
+	return os.NewSyscallError("setsockopt", err)
+}
+
+func reuseAddress(fd descriptor) error {
+	return setInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+}
+
+func reusePort(descriptor) error { return fmt.Errorf("ReusePort: %w", errors.ErrUnsupported) }

@@ -1,0 +1,214 @@
+package dgram
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"evnet"
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What only the transport of batches has.
+
+func batched(t *testing.T) {
+	was := poll.Wanted
+	poll.Wanted = true
+	t.Cleanup(func() { poll.Wanted = was })
+}
+
+func opened(t *testing.T, l *evnet.Loop) (*Socket, *batchTransport) {
+	s, err := NewSocket(&SocketOptions{Network: "udp4", Loop: l})
+	require.NoError(t, err)
+	require.NoError(t, s.Bind("127.0.0.1:0", nil))
+	b, ok := s.tr.(*batchTransport)
+	require.True(t, ok)
+	return s, b
+}
+
+// What one callback sends leaves together, and what waits is received together.
+func TestBatches(t *testing.T) {
+	batched(t)
+	l := evnet.NewLoop()
+	s, b := opened(t, l)
+	sizes := map[int]bool{}
+	got := 0
+	s.On.Message(func([]byte, netip.AddrPort) {
+		sizes[b.in.n] = true
+		if got++; got == 3*batchSize {
+			_ = s.Close(nil)
+		}
+	})
+	l.Post(func() {
+		for range 3 * batchSize {
+			require.NoError(t, s.SendTo([]byte("x"), s.Address(), nil))
+			assert.Less(t, s.out.len(), batchSize, "a full batch leaves at once")
+		}
+	})
+	l.Run()
+	assert.Equal(t, map[int]bool{batchSize: true}, sizes)
+}
+
+// narrow runs the rest of the test in a process with a network of its own that takes only so much at a
+// time: the loopback network takes everything at once. It reports whether this is that process.
+func narrow(t *testing.T) bool {
+	if os.Getenv("DGRAM_NARROW") != "" {
+		return true
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root may make a network")
+	}
+	for _, program := range []string{"ip", "tc"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	child := exec.Command("sh", "-c", `ip link set lo mtu 1500 up && tc qdisc add dev lo root tbf rate 20mbit burst 8kb limit 1mb || exit 77
+exec "$0" "$@"`, os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
+	child.Env = append(os.Environ(), "DGRAM_NARROW=1")
+	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	out, err := child.CombinedOutput()
+	if err != nil && (child.ProcessState == nil || child.ProcessState.ExitCode() == 77) {
+		t.Skipf("this system makes no such networks: %v: %s", err, out)
+	}
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: "+t.Name())
+	return false
+}
+
+// A full socket is waited for, on each transport without loss: by the descriptor, or by a goroutine.
+func TestBlocked(t *testing.T) {
+	if !narrow(t) {
+		return
+	}
+	for _, wanted := range []bool{true, false} {
+		batched(t)
+		poll.Wanted = wanted
+		l := evnet.NewLoop()
+		s, err := NewSocket(&SocketOptions{Network: "udp4", Loop: l, WriteBuffer: 4608, ReadBuffer: 1 << 20})
+		require.NoError(t, err)
+		require.NoError(t, s.Bind("127.0.0.1:0", nil))
+		const count = 300
+		got, told, most := 0, 0, 0
+		blocked := func() {
+			if b, ok := s.tr.(*batchTransport); ok && b.blocked {
+				most = max(most, s.SendQueueCount())
+			}
+		}
+		end := func() {
+			if got == count && told == count {
+				_ = s.Close(nil)
+			}
+		}
+		s.On.Message(func(msg []byte, _ netip.AddrPort) {
+			assert.Equal(t, []byte{byte(got), byte(got >> 8)}, msg[:2], "in order")
+			got++
+			blocked()
+			end()
+		})
+		for i := range count {
+			msg := make([]byte, 1000)
+			msg[0], msg[1] = byte(i), byte(i>>8)
+			require.NoError(t, s.SendTo(msg, s.Address(), func(err error) {
+				assert.NoError(t, err)
+				told++
+				blocked()
+				end()
+			}))
+		}
+		l.Run()
+		assert.Equal(t, []int{count, count}, []int{got, told})
+		assert.Equal(t, wanted, most > count/2, "most of them waited: %d", most)
+	}
+}
+
+// Messages that the system does not take before Close are told.
+func TestBlockedAtClose(t *testing.T) {
+	if !narrow(t) {
+		return
+	}
+	batched(t)
+	l := evnet.NewLoop()
+	s, _ := opened(t, l)
+	require.NoError(t, s.SetWriteBuffer(4608))
+	left, dropped := 0, 0
+	for range 100 {
+		require.NoError(t, s.SendTo(make([]byte, 1000), s.Address(), func(err error) {
+			if err == nil {
+				left++
+				return
+			}
+			dropped++
+			require.ErrorIs(t, err, ErrNotRunning)
+		}))
+	}
+	require.NoError(t, s.Close(nil))
+	l.Run()
+	assert.Equal(t, 100, left+dropped)
+	assert.NotZero(t, left)
+	assert.NotZero(t, dropped)
+}
+
+// An error that stays where it is, in the error queue, neither keeps the loop busy nor keeps messages away.
+func TestErrorQueue(t *testing.T) {
+	batched(t)
+	l := evnet.NewLoop()
+	s, b := opened(t, l)
+	require.NoError(t, s.setInt("IP_RECVERR", syscall.IPPROTO_IP, syscall.IP_RECVERR, 1))
+	other, _ := opened(t, l)
+	dead := other.Address()
+	require.NoError(t, other.Close(nil))
+	told := 0
+	s.On.Error(func(err error) {
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		told++
+	})
+	got := 0
+	s.On.Message(func([]byte, netip.AddrPort) {
+		if got++; got < 3*batchSize {
+			return
+		}
+		_ = s.Close(nil)
+	})
+	var wait func()
+	wait = func() {
+		s.mu.Lock()
+		once := b.once
+		s.mu.Unlock()
+		if !once { // the loop does not know yet that the error stays
+			l.AfterFunc(0, wait)
+			return
+		}
+		for range 3 * batchSize {
+			require.NoError(t, s.SendTo([]byte("x"), s.Address(), nil))
+		}
+	}
+	require.NoError(t, s.SendTo([]byte("x"), dead, func(error) { wait() }))
+	l.Run()
+	assert.Equal(t, 3*batchSize, got)
+	assert.Equal(t, 1, told)
+}
+
+// The queue keeps no more memory than twice what waits, and a large one is given back.
+func TestOutboxMemory(t *testing.T) {
+	var o outbox
+	for i := range 1000 {
+		o.put(make([]byte, 10000), nil, netip.AddrPort{}, nil)
+		if i%2 == 1 {
+			o.take()
+			o.compact()
+		}
+		waiting := o.len() * 10000
+		assert.LessOrEqual(t, len(o.arena), 2*waiting+20000)
+		assert.Equal(t, 10000, len(o.message(o.list[o.head])))
+	}
+	for o.len() > 0 {
+		o.take()
+	}
+	assert.Zero(t, cap(o.arena))
+}

@@ -1,0 +1,216 @@
+package dgram
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+const (
+	maxLinger   = time.Second           // how long Close lets messages leave
+	fewFailures = 10                    // of receives in a row, before they are slowed down
+	maxFailures = 100                   // of those that are not the system's, before they are the end
+	maxBackOff  = 20 * time.Millisecond // between two
+)
+
+// plainTransport serves a conn of any kind, by its methods: a goroutine reads one message at a time, and
+// waits until the loop has delivered it; another writes while messages are queued.
+type plainTransport struct {
+	s       *Socket
+	conn    net.PacketConn
+	udp     *net.UDPConn  // the same, if it is exactly that
+	gone    chan struct{} // closed by close
+	writing bool          // there is a writer; guarded by s.mu
+	batch   outbox        // what it has taken over; the writer's alone
+	limit   *time.Timer   // of how long it goes on after Close; guarded by s.mu
+}
+
+func newPlainTransport(s *Socket, conn net.PacketConn) *plainTransport {
+	udp, _ := conn.(*net.UDPConn)
+	return &plainTransport{s: s, conn: conn, udp: udp, gone: make(chan struct{})}
+}
+
+func (t *plainTransport) start() bool {
+	t.s.host.Spawn(func() { t.s.guarded(t.read) })
+	return true
+}
+
+func (t *plainTransport) read() {
+	buf := make([]byte, maxMessage)
+	delivered := make(chan struct{}, 1)
+	failures := 0
+	for !t.s.closed.Load() {
+		n, from, err := t.readFrom(buf)
+		if failures++; err == nil {
+			failures = 0
+		}
+		t.s.host.Event(func() {
+			defer func() { delivered <- struct{}{} }()
+			if err != nil {
+				t.s.receiveFailed(lasting(err, failures))
+			} else {
+				t.deliver(buf[:n], from)
+			}
+		})
+		select {
+		case <-delivered:
+		case <-t.gone:
+			return
+		}
+		if failures > fewFailures {
+			select {
+			case <-time.After(min(time.Duration(failures)*time.Millisecond, maxBackOff)):
+			case <-t.gone:
+			}
+		}
+	}
+}
+
+// lasting makes an error that means the end of the conn look so. One of the system is about a message.
+func lasting(err error, failures int) error {
+	var errno syscall.Errno
+	if err == io.EOF || failures >= maxFailures && !errors.As(err, &errno) {
+		return &lastingError{err}
+	}
+	return err
+}
+
+// lastingError also is net.ErrClosed.
+type lastingError struct{ error }
+
+func (e *lastingError) Unwrap() []error { return []error{e.error, net.ErrClosed} }
+
+func (t *plainTransport) readFrom(buf []byte) (n int, from netip.AddrPort, err error) {
+	if t.udp != nil {
+		n, from, err = t.udp.ReadFromUDPAddrPort(buf)
+		return n, from, inner(err)
+	}
+	n, addr, err := t.conn.ReadFrom(buf)
+	return max(0, min(n, len(buf))), addrPort(addr), inner(err)
+}
+
+// inner leaves out what package net has added: the socket adds the same.
+func inner(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func (t *plainTransport) deliver(msg []byte, from netip.AddrPort) {
+	s := t.s
+	if s.closed.Load() || s.opts.ReceiveBlockList.Check(from.Addr()) {
+		return
+	}
+	s.delivering = true
+	s.host.Begin((*handle)(s))
+	s.emitMessage(msg, from)
+	s.host.End()
+	s.delivering = false
+	s.flush()
+}
+
+func (t *plainTransport) flush() {
+	if !t.writing && t.s.out.len() > 0 {
+		t.writing = true
+		t.s.pending++
+		t.s.host.Spawn(t.write)
+	}
+}
+
+func (t *plainTransport) closing() bool {
+	t.flush()
+	return t.writing
+}
+
+func (t *plainTransport) close() {
+	close(t.gone)
+	t.s.mu.Lock()
+	writing := t.writing // nor does one begin any more
+	if writing {
+		t.limit = time.AfterFunc(maxLinger, t.closeConn)
+	}
+	t.s.mu.Unlock()
+	if !writing {
+		t.closeConn()
+	}
+}
+
+// closeConn may be called again.
+func (t *plainTransport) closeConn() { t.s.guarded(func() { _ = t.conn.Close() }) }
+
+// write sends what is queued until there is nothing left, and after Close closes the conn.
+func (t *plainTransport) write() {
+	s := t.s
+	stopped := false
+	stop := func() { // s.mu is held, and released
+		stopped = true
+		t.writing = false
+		s.pending--
+		closed := s.closed.Load()
+		if t.limit != nil {
+			t.limit.Stop()
+		}
+		s.mu.Unlock()
+		if closed {
+			t.closeConn()
+			s.settle()
+		}
+	}
+	defer func() {
+		if !stopped { // a method of the conn has panicked, and the socket is closed
+			s.mu.Lock()
+			for t.batch.len() > 0 {
+				s.sent(t.batch.take(), ErrNotRunning)
+			}
+			s.dropQueue()
+			stop()
+		}
+	}()
+	s.guarded(func() {
+		for {
+			s.mu.Lock()
+			if s.out.len() == 0 {
+				stop()
+				return
+			}
+			t.takeOver(&s.out)
+			s.mu.Unlock()
+			for t.batch.len() > 0 {
+				d := t.batch.list[t.batch.head]
+				err := t.writeTo(t.batch.message(d), d.to)
+				if err != nil {
+					err = s.opError("send", d.to, inner(err))
+				}
+				t.batch.take()
+				s.mu.Lock()
+				s.sent(d, err)
+				s.mu.Unlock()
+			}
+		}
+	})
+}
+
+// takeOver exchanges an empty batch for what is queued.
+func (t *plainTransport) takeOver(o *outbox) {
+	t.batch.arena, o.arena = o.arena, t.batch.arena[:0]
+	t.batch.list, o.list = o.list, t.batch.list[:0]
+	t.batch.head, o.head = o.head, 0
+}
+
+func (t *plainTransport) writeTo(p []byte, to netip.AddrPort) error {
+	var err error
+	switch c, connected := t.conn.(io.Writer); {
+	case !to.IsValid() && connected:
+		_, err = c.Write(p)
+	case t.udp != nil:
+		_, err = t.udp.WriteToUDPAddrPort(p, to)
+	default:
+		_, err = t.conn.WriteTo(p, net.UDPAddrFromAddrPort(to))
+	}
+	return err
+}
