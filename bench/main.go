@@ -1,4 +1,4 @@
-// Command bench compares evnet with other ways of serving TCP, on Linux. From its own directory:
+// Command bench compares evnet with other ways of serving TCP and UDP, on Linux. From its own directory:
 //
 //	go run . -quick           less than two minutes, the reaches only, into a temporary directory
 //	go run .                  everything, about an hour, into results

@@ -122,6 +122,30 @@ func TestBroadcast(t *testing.T) {
 	})
 }
 
+func TestDatagrams(t *testing.T) {
+	for _, im := range []implementation{{name: "evnet"}, {name: "evnet", flags: []string{"-mode", "data"}}, {name: "plain"}} {
+		t.Run(im.String(), func(t *testing.T) {
+			s := im.start(t, "-workload", "udp")
+			for range 2 {
+				c, err := net.Dial("udp", s.addr)
+				require.NoError(t, err)
+				defer c.Close()
+				require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+				for _, size := range []int{64, 0, 1, 1400, 60000} {
+					message := noise(size)
+					_, err := c.Write(message)
+					require.NoError(t, err)
+					got := make([]byte, 1<<16)
+					n, err := c.Read(got)
+					require.NoError(t, err)
+					require.True(t, bytes.Equal(message, got[:n]), "the echo differs")
+				}
+			}
+			require.Equal(t, "ok", s.order("rest"))
+		})
+	}
+}
+
 func TestOrders(t *testing.T) {
 	each(t, "echo", func(t *testing.T, im implementation) {
 		s := im.start(t, "-workload", "echo")
@@ -155,6 +179,15 @@ func TestBadFlags(t *testing.T) {
 		require.Contains(t, string(out), flags[0])
 		require.Contains(t, string(out), "want")
 	}
+}
+
+// A program that does not serve datagrams says so.
+func TestNoDatagrams(t *testing.T) {
+	out, err := implementation{name: "gnet"}.command(t, "-workload", "udp").CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 2, exit.ExitCode())
+	require.Contains(t, string(out), "want one of")
 }
 
 // noise is bytes that repeat nowhere near.
