@@ -103,10 +103,10 @@ type server struct {
 	port    string
 }
 
-// startServer returns once the server listens.
-func startServer(t *testing.T) *server {
+// startServer returns once the server listens, on a free port unless the arguments say otherwise.
+func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
-	p := program(t, "server", "-port", "0")
+	p := program(t, "server", append([]string{"-port", "0"}, args...)...)
 	output, err := p.StdoutPipe()
 	require.NoError(t, err)
 	p.Stderr = p.Stdout
@@ -114,9 +114,11 @@ func startServer(t *testing.T) *server {
 	t.Cleanup(func() { _ = p.Wait() }) // after the context has ended it
 	s := &server{t: t, process: p, output: bufio.NewReader(output)}
 	line := s.lines(1)
-	port, ok := strings.CutPrefix(line, listening)
-	require.True(t, ok, line)
-	s.port = strings.TrimSuffix(port, "\n")
+	if len(args) == 0 {
+		port, ok := strings.CutPrefix(line, listening)
+		require.True(t, ok, line)
+		s.port = strings.TrimSuffix(port, "\n")
+	}
 	return s
 }
 
@@ -178,6 +180,21 @@ func TestServerAndClient(t *testing.T) {
 	s.stop()
 }
 
+// The same two over a Unix socket.
+func TestServerAndClientOverUnix(t *testing.T) {
+	dir, err := os.MkdirTemp("", "evnet") // a test's own has a long path
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s")
+	s := startServer(t, "-unix", path)
+	code, stdout, stderr := result(t, "client", "-unix", path)
+	assert.Equal(t, 0, code)
+	assert.Equal(t, clientSays, stdout)
+	assert.Empty(t, stderr)
+	assert.Equal(t, serverSays, s.lines(2))
+	s.stop()
+}
+
 func TestServerEchoes(t *testing.T) {
 	s := startServer(t)
 	conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
@@ -231,7 +248,7 @@ func TestConnectionRefused(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"server", "client", "lesson"} {
+	for _, name := range []string{"server", "client", "lesson", "echo-udp"} {
 		code, stdout, stderr := result(t, name, "-h")
 		assert.Equal(t, 0, code, name)
 		assert.Empty(t, stdout, name)

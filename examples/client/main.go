@@ -13,9 +13,14 @@ import (
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
 	port := flag.Int("port", 8080, "porta do servidor")
+	path := flag.String("unix", "", "`caminho` do socket Unix do servidor, em vez da porta")
 	flag.Parse()
 
-	client := evnet.Connect("tcp", "localhost:"+strconv.Itoa(*port), func() { fmt.Println("Cliente conectado ao servidor!") })
+	network, address := "tcp", "localhost:"+strconv.Itoa(*port)
+	if *path != "" {
+		network, address = "unix", *path
+	}
+	client := evnet.Connect(network, address, func() { fmt.Println("Cliente conectado ao servidor!") })
 	client.On.Data(func(chunk []byte) {
 		fmt.Println(string(chunk))
 		client.End()

@@ -19,7 +19,8 @@ import (
 
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
-	address := flag.String("addr", "127.0.0.1:8081", "where to listen; port 0 takes a free one")
+	network := flag.String("network", "tcp", "tcp or unix")
+	address := flag.String("addr", "127.0.0.1:8081", "where to listen: port 0 takes a free one; a path for unix")
 	longest := flag.Int("max", 4096, "the longest line, in bytes")
 	clients := flag.Int("clients", 1000, "how many may be connected at once")
 	flag.Parse()
@@ -39,7 +40,7 @@ func main() {
 			}
 		})
 	})
-	err := server.Listen("tcp", *address, func() { fmt.Println("listening on", server.Address()) })
+	err := server.Listen(*network, *address, func() { fmt.Println("listening on", server.Address()) })
 	if err != nil {
 		log.Fatalln(err)
 	}

@@ -14,6 +14,7 @@ import (
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
 	port := flag.Int("port", 8080, "porta em que escutar; 0 usa uma livre")
+	path := flag.String("unix", "", "`caminho` de um socket Unix em que escutar, em vez da porta")
 	flag.Parse()
 
 	server := evnet.CreateServer(func(c *evnet.Socket) {
@@ -22,8 +23,16 @@ func main() {
 		c.WriteString("Mensagem do servidor!\r\n")
 		c.Pipe(c)
 	})
-	err := server.Listen("tcp", ":"+strconv.Itoa(*port), func() {
-		fmt.Println("Servidor escutando na porta", server.Address().(*net.TCPAddr).Port)
+	network, address := "tcp", ":"+strconv.Itoa(*port)
+	if *path != "" {
+		network, address = "unix", *path
+	}
+	err := server.Listen(network, address, func() {
+		if tcp, ok := server.Address().(*net.TCPAddr); ok {
+			fmt.Println("Servidor escutando na porta", tcp.Port)
+		} else {
+			fmt.Println("Servidor escutando em", server.Address())
+		}
 	})
 	if err != nil {
 		log.Fatalln("Erro:", err)
