@@ -199,7 +199,9 @@ func TestFairness(t *testing.T) {
 		run(t, l)
 		assert.Equal(t, flood, got, "and loses none")
 		assert.GreaterOrEqual(t, before, 0)
-		assert.LessOrEqual(t, before, 64)
+		if poll.Wanted && onLinux { // else it is up to the scheduler of goroutines
+			assert.LessOrEqual(t, before, 64)
+		}
 	})
 }
 
