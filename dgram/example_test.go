@@ -15,17 +15,19 @@ import (
 func Example() {
 	var server *dgram.Socket
 	server, _ = dgram.CreateSocket("udp4", func(msg []byte, from netip.AddrPort) {
-		server.SendTo(msg, from, func(error) { server.Close(nil) })
+		server.SendTo(msg, from, nil)
 	})
 	err := server.Bind("127.0.0.1:0", func() { fmt.Println("listening") })
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	client, _ := dgram.CreateSocket("udp4", func(msg []byte, from netip.AddrPort) {
+	client, _ := dgram.CreateSocket("udp4", nil)
+	client.On.Message(func(msg []byte, from netip.AddrPort) {
 		fmt.Printf("%s, from the server: %t\n", msg, from == server.Address())
+		client.Close(nil)
+		server.Close(nil)
 	})
-	client.Unref() // it alone does not keep Run going
 	client.Send([]byte("hello"), server.Address().String(), nil)
 	evnet.Run()
 	// Output:
