@@ -301,7 +301,11 @@ func (t *goTransport) failure() error { return t.broken }
 func (t *goTransport) retire() { t.gone, t.want = true, false }
 
 func (t *goTransport) close(reset bool) {
-	if t.kept || t.closed {
+	switch {
+	case t.kept:
+		return
+	case t.closed:
+		t.closeAside(func() error { return nil })
 		return
 	}
 	if b := beneathOf(t.conn); b != nil { // a tls.Conn's own Close would tell the peer that it has got all
@@ -334,10 +338,21 @@ func (t *goTransport) close(reset bool) {
 }
 
 // closeAside closes a conn of any kind: that may block, a tls.Conn for seconds. What it answers is
-// nobody's business any more.
+// nobody's business any more. The Close of some, such as a stream of a multiplexer, leaves a Read that
+// waits for the peer as it is, and only a deadline calls it back.
 func (t *goTransport) closeAside(fn func() error) {
+	left := func() error {
+		err := fn()
+		t.s.mu.Lock()
+		inside := t.reading && !t.waiting || t.writing
+		t.s.mu.Unlock()
+		if inside {
+			_ = t.conn.SetDeadline(time.Unix(1, 0))
+		}
+		return err
+	}
 	t.s.set.Loop.spawn(func() {
-		contain(t.s, fn, func(err error) {
+		contain(t.s, left, func(err error) {
 			if _, panicked := err.(*PanicError); panicked {
 				t.s.set.Loop.event(func() { // whose panic the loop deals with
 					t.s.set.logger().Warn("evnet: closing a conn has panicked", "err", err)

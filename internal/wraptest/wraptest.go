@@ -24,6 +24,8 @@ type Kind struct {
 	Pair func(t testing.TB) (here, there net.Conn)
 	// HalfCloses says that here has a CloseWrite that tells the peer so.
 	HalfCloses bool
+	// ReadsOn says that the Close of here ends but its own side: what the peer still says is read.
+	ReadsOn bool
 	// Holds is how many bytes may at most be under way while nobody reads.
 	Holds int
 }
