@@ -290,6 +290,8 @@ func (p *peerPlan) write(conn net.Conn, c *connection) (ended string) {
 			sent += n
 			c.mu.Lock()
 			c.sent = sent
+			// A failing write takes the reset with it: Read then tells an end that was none.
+			c.cut = c.cut || err != nil
 			c.mu.Unlock()
 			if err != nil {
 				return ended
