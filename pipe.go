@@ -28,7 +28,7 @@ type pipe struct {
 // the socket itself: an echo.
 //
 // Pipe stops when dst has finished, failed or closed, and when writing to it fails; this socket is
-// then paused, if it was the last destination, and neither ended nor destroyed. A failure of this
+// then as Unpipe leaves it, if it was the last destination, and neither ended nor destroyed. A failure of this
 // socket does not end dst. A nil dst is logged and otherwise ignored, and so is any while OnRead, Scan,
 // Chunks or BlockingConn is the consumer; Data listeners share. Node: socket.pipe.
 func (s *Socket) Pipe(dst io.Writer) {
@@ -88,8 +88,9 @@ func (s *Socket) link(l *pipe) {
 	}
 }
 
-// Unpipe undoes one Pipe to dst, or all of them for nil; when none is left the socket is paused. Node:
-// socket.unpipe. It leaves Relay alone.
+// Unpipe undoes one Pipe to dst, or all of them for nil. When none is left the socket is paused until
+// Resume; it reads one chunk ahead and holds it, and while it holds none the peer's end is noticed. It leaves
+// Relay alone. Node: socket.unpipe.
 func (s *Socket) Unpipe(dst io.Writer) {
 	for _, l := range s.pipes() {
 		if l.relay == nil && (dst == nil || sameWriter(l.dst, dst)) {
@@ -122,8 +123,8 @@ func (s *Socket) unpipe(l *pipe) {
 			l.blocked = false
 			s.in.blocked--
 		}
-		if len(s.in.pipes) == 0 {
-			s.in.mode = paused
+		if len(s.in.pipes) == 0 && s.in.mode != paused {
+			s.in.mode = unpiped // a peer that sends nothing more is seen to end
 		}
 		s.scheduleFlow()
 		s.updateReading()

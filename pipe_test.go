@@ -3,6 +3,7 @@ package evnet_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -272,6 +273,36 @@ func TestPipeEcho(t *testing.T) {
 	})
 	run(t, l)
 	got.check(t, want)
+}
+
+// Who sends back what comes and then ends its own side still sees the peer's end, as in Node, unless more
+// has come that nobody takes.
+func TestPipeEchoEnds(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
+			l := evnet.NewLoop()
+			linked(t, l, &evnet.SocketOptions{Loop: l, AllowHalfOpen: true}, nil, func(c, a *evnet.Socket) {
+				events := life(a)
+				a.Pipe(a)
+				c.On.Data(func([]byte) { a.End() })
+				c.On.End(func() {
+					assert.True(t, a.Paused())
+					if late {
+						c.WriteThen([]byte("late"), func(error) {
+							l.AfterFunc(10*time.Millisecond, func() {
+								assert.Equal(t, notes{"finish"}, *events)
+								a.Resume()
+							})
+						})
+					}
+					c.End()
+				})
+				a.On.Close(func(bool) { assert.Equal(t, notes{"finish", "end", "close false"}, *events) })
+				_, _ = c.WriteString("x")
+			})
+			run(t, l)
+		})
+	}
 }
 
 // When the destination goes, the source is paused, and neither ended nor destroyed.

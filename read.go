@@ -17,6 +17,7 @@ const (
 	undecided flowMode = iota // nobody has asked for it: one chunk is held
 	flowing                   // it is delivered, or dropped if there is no consumer
 	paused                    // it waits in the kernel
+	unpiped                   // the last pipe is gone: as undecided, but a new consumer does not change it
 )
 
 // inbound is the receiving half of a socket. The socket's mu guards it.
@@ -177,7 +178,7 @@ func (s *Socket) updateReading() {
 	if s.tr == nil || !in.started {
 		return
 	}
-	s.tr.setReading(!in.eof && !in.due() && (in.mode == undecided || in.wanted()))
+	s.tr.setReading(!in.eof && !in.due() && (in.mode == undecided || in.mode == unpiped || in.wanted()))
 }
 
 // deliver gives one chunk to the consumer; p is borrowed. s.mu is held, and released. It reports

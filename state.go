@@ -191,11 +191,11 @@ func (s *Socket) Flowing() bool {
 }
 
 // Paused reports whether nothing is delivered because of Pause, PauseOnConnect, OnRead's answer, or
-// a full destination of Pipe. Node: socket.isPaused.
+// a destination of Pipe that is full or gone. Node: socket.isPaused.
 func (s *Socket) Paused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.in.mode == paused || s.in.blocked > 0
+	return s.in.mode == paused || s.in.mode == unpiped || s.in.blocked > 0
 }
 
 // AllowHalfOpen reports whether this side stays open when the peer ends. Node:

@@ -342,14 +342,15 @@ func (t *goTransport) close(reset bool) {
 // waits for the peer as it is, and only a deadline calls it back.
 func (t *goTransport) closeAside(fn func() error) {
 	left := func() error {
-		err := fn()
-		t.s.mu.Lock()
-		inside := t.reading && !t.waiting || t.writing
-		t.s.mu.Unlock()
-		if inside {
-			_ = t.conn.SetDeadline(time.Unix(1, 0))
-		}
-		return err
+		defer func() { // also when it panics
+			t.s.mu.Lock()
+			inside := t.reading && !t.waiting || t.writing
+			t.s.mu.Unlock()
+			if inside {
+				_ = t.conn.SetDeadline(time.Unix(1, 0))
+			}
+		}()
+		return fn()
 	}
 	t.s.set.Loop.spawn(func() {
 		contain(t.s, left, func(err error) {

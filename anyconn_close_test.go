@@ -1,0 +1,87 @@
+package evnet_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// lingering is a conn whose Close leaves a Read and a Write that wait for the peer where they are, as that
+// of a multiplexed stream may.
+type lingering struct{ net.Conn }
+
+func (lingering) Close() error { return nil }
+
+// crashing is one that panics besides.
+type crashing struct{ net.Conn }
+
+func (crashing) Close() error { panic(boom("close")) }
+
+func TestAnyConnLingeringClose(t *testing.T) {
+	for name, leave := range map[string]func(s *evnet.Socket){
+		"destroyed": func(s *evnet.Socket) { s.Destroy(nil) },
+		"ended":     func(s *evnet.Socket) { s.End(); s.Loop().AfterFunc(time.Millisecond, func() { s.Destroy(nil) }) },
+	} {
+		for i := range 4 {
+			writing, crash := i%2 == 1, i > 1
+			t.Run(fmt.Sprintf("%s, writing %t, panic %t", name, writing, crash), func(t *testing.T) {
+				before := goleak.IgnoreCurrent()
+				l := evnet.NewLoop()
+				l.OnPanic(func(*evnet.PanicError) {})
+				here, there := net.Pipe()
+				var conn net.Conn = lingering{here}
+				if crash {
+					conn = crashing{here}
+				}
+				s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
+				s.Resume()
+				if writing {
+					_, _ = s.Write(pattern(payload))
+				}
+				l.AfterFunc(time.Millisecond, func() { leave(s) })
+				run(t, l)
+				_, _ = here.Close(), there.Close()
+				goleak.VerifyNone(t, before)
+			})
+		}
+	}
+}
+
+// A peer that has left whole after its end needs none, however the conn says that it cannot be told.
+func TestAnyConnEndAfterThePeerHasLeft(t *testing.T) {
+	for name, left := range map[string]error{
+		"pipe": io.ErrClosedPipe, "closed": net.ErrClosed, "end": io.EOF, "system": syscall.EPIPE, "another": boom("lost"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			here, there := net.Pipe()
+			s := evnet.Wrap(&leftConn{here, left}, &evnet.SocketOptions{Loop: l})
+			events := life(s)
+			consume(s)
+			require.NoError(t, there.Close())
+			run(t, l)
+			if left == error(boom("lost")) {
+				assert.ErrorIs(t, s.Err(), left)
+				return
+			}
+			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+		})
+	}
+}
+
+// leftConn fails to end its own side.
+type leftConn struct {
+	net.Conn
+	left error
+}
+
+func (c *leftConn) CloseWrite() error { return fmt.Errorf("wrapped: %w", c.left) }
