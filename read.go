@@ -96,8 +96,8 @@ func (s *Socket) received(t transport, p []byte, err error) {
 		}
 		s.destroyLocked(err, false)
 		return
-	} else if s.out.failed && broken == nil {
-		s.mu.Unlock()
+	} else if s.out.failed && broken == nil && err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		s.mu.Unlock() // the writer is about to tell why
 		return
 	}
 	in.bytes += int64(len(p))
