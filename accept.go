@@ -76,7 +76,7 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 	if !current {
 		return
 	}
-	s.trace(EventError, err)
+	s.loop.trace(s, TraceEvent{Name: EventError, Err: err})
 	heard := false
 	for _, e := range list {
 		if fn, ok := callback[func(error)](e, s, kindError); ok {
@@ -188,7 +188,7 @@ func (s *Server) emitConnection(c *Socket) {
 	list := s.events
 	s.mu.Unlock()
 	c.set.Loop.current = c
-	s.trace(EventConnection, c)
+	c.set.Loop.trace(s, TraceEvent{Name: EventConnection, Socket: c})
 	for _, e := range list {
 		if fn, ok := callback[func(*Socket)](e, s, kindConnection); ok {
 			fn(c)
@@ -202,7 +202,7 @@ func (s *Server) emitTLSClientError(err error, c *Socket) {
 	list := s.events
 	s.mu.Unlock()
 	c.set.Loop.current = c
-	s.trace(EventTLSClientError, err, c)
+	c.set.Loop.trace(s, TraceEvent{Name: EventTLSClientError, Err: err, Socket: c})
 	heard := false
 	for _, e := range list {
 		if fn, ok := callback[func(error, *Socket)](e, s, kindTLSClientError); ok {
@@ -219,7 +219,7 @@ func (s *Server) emitDrop(d Drop) {
 	s.mu.Lock()
 	list := s.events
 	s.mu.Unlock()
-	s.trace(EventDrop, d)
+	s.loop.trace(s, TraceEvent{Name: EventDrop, Drop: d})
 	for _, e := range list {
 		if fn, ok := callback[func(Drop)](e, s, kindDrop); ok {
 			fn(d)

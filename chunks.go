@@ -102,7 +102,7 @@ func (s *Socket) awaitChunk(c *chunks) {
 
 // handOver gives the goroutine the chunk it waits for: p itself, if it is owned. It runs on the loop.
 func (s *Socket) handOver(c *chunks, p []byte, owned bool) {
-	s.trace(EventData, p)
+	s.trace(TraceEvent{Name: EventData, Chunk: p})
 	if !owned {
 		p = bytes.Clone(p)
 	}

@@ -10,7 +10,7 @@ import (
 // Everything a user can see says what it is: types, functions, methods, values and fields.
 func TestEverythingPublicIsDocumented(t *testing.T) {
 	seen := 0
-	for _, dir := range []string{".", "dgram"} {
+	for _, dir := range []string{".", "dgram", "watch"} {
 		declared(t, dir, false, func(file, name string, docs ...*ast.CommentGroup) {
 			if !exported(name) {
 				return

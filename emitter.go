@@ -218,17 +218,11 @@ func (s *Socket) emitting() listeners {
 
 // emit emits one of the socket's events that carry nothing.
 func (s *Socket) emit(k kind) {
-	s.trace(kinds[k])
+	s.trace(TraceEvent{Name: kinds[k]})
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func()](e, s, k); ok {
 			fn()
 		}
-	}
-}
-
-func (s *Socket) trace(name Event, args ...any) {
-	if s.set.Loop.tracer != nil {
-		s.set.Loop.tracer(s, string(name), args...)
 	}
 }
 
@@ -259,7 +253,7 @@ func (s *Socket) emitTimeout() {
 }
 
 func (s *Socket) emitClose(hadError bool) {
-	s.trace(EventClose, hadError)
+	s.trace(TraceEvent{Name: EventClose, HadError: hadError})
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(bool)](e, s, kindClose); ok {
 			fn(hadError)
@@ -268,7 +262,7 @@ func (s *Socket) emitClose(hadError bool) {
 }
 
 func (s *Socket) emitLookup(l Lookup) {
-	s.trace(EventLookup, l)
+	s.trace(TraceEvent{Name: EventLookup, Lookup: l, Err: l.Err})
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(Lookup)](e, s, kindLookup); ok {
 			fn(l)
@@ -277,7 +271,7 @@ func (s *Socket) emitLookup(l Lookup) {
 }
 
 func (s *Socket) emitAttempt(a Attempt) {
-	s.trace(EventConnectionAttempt, a)
+	s.trace(TraceEvent{Name: EventConnectionAttempt, Attempt: a})
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(Attempt)](e, s, kindAttempt); ok {
 			fn(a)
@@ -286,7 +280,7 @@ func (s *Socket) emitAttempt(a Attempt) {
 }
 
 func (s *Socket) emitAttemptFailed(a Attempt, err error) {
-	s.trace(EventConnectionAttemptFailed, a, err)
+	s.trace(TraceEvent{Name: EventConnectionAttemptFailed, Attempt: a, Err: err})
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(Attempt, error)](e, s, kindAttemptFailed); ok {
 			fn(a, err)
@@ -295,7 +289,7 @@ func (s *Socket) emitAttemptFailed(a Attempt, err error) {
 }
 
 func (s *Socket) emitAttemptTimeout(a Attempt) {
-	s.trace(EventConnectionAttemptTimeout, a)
+	s.trace(TraceEvent{Name: EventConnectionAttemptTimeout, Attempt: a})
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(Attempt)](e, s, kindAttemptTimeout); ok {
 			fn(a)
@@ -318,7 +312,7 @@ func (s *Socket) emitFailure(err error) {
 // emitError tells the error, to the log when nobody listens: it must not pass unseen, and a peer
 // must not be able to end the process with it.
 func (s *Socket) emitError(err error) {
-	s.trace(EventError, err)
+	s.trace(TraceEvent{Name: EventError, Err: err})
 	s.mu.Lock()
 	heard := s.rare().blocking != nil || s.rare().relay != nil && s.rare().relay.done != nil
 	s.mu.Unlock()

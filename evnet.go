@@ -43,6 +43,7 @@
 //   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, FirstByteTimeout.
 //   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
 //   - To wait: [Socket.SetTimeout], [Loop.AfterFunc].
+//   - To watch: [Loop.SetTracer] sees every event; package evnet/watch makes records and figures of them.
 //   - To run: [Run], [Loop.Run], [Loop.Serve], [Loop.Post], [Loop.Do].
 //   - To tell errors apart: errors.Is with system errors and the sentinels below, or [Code].
 //

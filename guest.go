@@ -31,6 +31,11 @@ func (h *host) Here() bool                              { return (*Loop)(h).here
 func (h *host) Ticking() bool                           { return h.ticking.Load() }
 func (h *host) Begin(g seam.Handle)                     { h.guest = g }
 func (h *host) End()                                    { h.guest = nil }
+func (h *host) Tracing() bool                           { return (*Loop)(h).tracing() }
+
+func (h *host) Trace(source any, e seam.Event) {
+	(*Loop)(h).trace(source, TraceEvent{Name: Event(e.Name), Chunk: e.Chunk, From: e.From, Err: e.Err})
+}
 
 // watch is a descriptor of a guest. Its events have negative slots, -1 for the first of Loop.watches.
 type watch struct {

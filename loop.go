@@ -59,7 +59,7 @@ type Loop struct {
 	// Not guarded by mu.
 	owner   atomic.Uintptr // the goroutine, while running or borrowed; 0: nobody
 	onPanic atomic.Pointer[func(*PanicError)]
-	tracer  tracer // set by tests before anything runs
+	tracer  atomic.Pointer[Tracer]
 
 	// Of the owner alone.
 	inTask  bool        // a task is running
@@ -77,9 +77,6 @@ const (
 	onChannel
 	onReadiness
 )
-
-// tracer sees each event as it is emitted, heard or not.
-type tracer func(emitter any, event string, args ...any)
 
 // NewLoop makes a loop. It does nothing until Run or Serve is called.
 func NewLoop() *Loop {

@@ -204,8 +204,8 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 		s.handOver(chunks, p, decoded)
 		return false
 	default:
-		if s.set.Loop.tracer != nil { // p in an interface would be garbage
-			s.trace(EventData, p)
+		if s.set.Loop.tracing() {
+			s.trace(TraceEvent{Name: EventData, Chunk: p})
 		}
 		owned := decoded && len(pipes) == 0
 		if s.emitData(list, p, owned) && len(pipes) == 0 {

@@ -187,7 +187,7 @@ func (s *Server) emitListening(lis *listening, onListening func()) {
 	if !current {
 		return
 	}
-	s.trace(EventListening)
+	s.loop.trace(s, TraceEvent{Name: EventListening})
 	for _, e := range list {
 		if fn, ok := callback[func()](e, s, kindListening); ok {
 			fn()
@@ -195,12 +195,6 @@ func (s *Server) emitListening(lis *listening, onListening func()) {
 	}
 	if onListening != nil {
 		onListening()
-	}
-}
-
-func (s *Server) trace(name Event, args ...any) {
-	if s.loop.tracer != nil {
-		s.loop.tracer(s, string(name), args...)
 	}
 }
 
@@ -248,7 +242,7 @@ func (s *Server) emitClose() {
 			s.leaveLoops(0, 1)
 		}
 	}()
-	s.trace(EventClose)
+	s.loop.trace(s, TraceEvent{Name: EventClose})
 	for _, e := range list {
 		if fn, ok := callback[func()](e, s, kindClose); ok {
 			fn()

@@ -25,7 +25,7 @@ func (t *pollTransport) throughTube() *pipe {
 	s := t.s
 	in := &s.in
 	if !t.bulk || t.once || len(in.pipes) != 1 || in.pipes[0].sock == nil || !in.wanted() || in.held() > 0 ||
-		in.onRead != nil || in.decoder != nil || s.set.Loop.tracer != nil || s.events.count(kindData) > 0 {
+		in.onRead != nil || in.decoder != nil || s.set.Loop.tracing() || s.events.count(kindData) > 0 {
 		return nil
 	}
 	return in.pipes[0]

@@ -1,7 +1,10 @@
 // Package seam is what the packages of this module share with package evnet, and users do not see.
 package seam
 
-import "syscall"
+import (
+	"net/netip"
+	"syscall"
+)
 
 // Handle is something open on a loop that another package has made. It is a pointer.
 type Handle interface {
@@ -29,9 +32,21 @@ type Loop interface {
 	// Begin says that callbacks of h follow, and End that they have returned.
 	Begin(h Handle)
 	End()
+	// Tracing reports whether somebody wants to see the events. Trace shows one to them; source is what users
+	// know the handle as.
+	Tracing() bool
+	Trace(source any, event Event)
 	// Watch makes the loop run ready, as a task, while there is something to read, or an error. It
 	// returns nil where there is no epoll.
 	Watch(raw syscall.RawConn, ready func(failed bool)) Watch
+}
+
+// Event is one event of a handle.
+type Event struct {
+	Name  string
+	Chunk []byte
+	From  netip.AddrPort
+	Err   error
 }
 
 // Watch is one watched descriptor.

@@ -1,0 +1,77 @@
+package evnet
+
+import (
+	"net/netip"
+	"time"
+)
+
+// TraceEvent is one event as a Tracer sees it. The fields that an event has no use for are zero.
+type TraceEvent struct {
+	Time time.Time
+	Name Event
+
+	// Source is whose event it is: a *Socket, a *Server, or a *dgram.Socket.
+	Source any
+	// Socket is Source where that is a *Socket, and what a server's Connection and TLSClientError are about.
+	Socket *Socket
+
+	Chunk    []byte         // of Data and of dgram's Message: what is delivered, borrowed until the Tracer returns
+	From     netip.AddrPort // of dgram's Message: who has sent it
+	Err      error          // of Error, ConnectionAttemptFailed, TLSClientError, and of a Lookup that failed
+	HadError bool           // of a socket's Close
+	Lookup   Lookup
+	Attempt  Attempt // of ConnectionAttempt, ConnectionAttemptFailed and ConnectionAttemptTimeout
+	Drop     Drop
+
+	// Of Socket, by now: what BytesRead, BytesWritten and BufferedAmount tell, in bytes.
+	BytesRead, BytesWritten int64
+	BufferedAmount          int
+}
+
+// Tracer sees the events of a loop. See [Loop.SetTracer].
+type Tracer func(TraceEvent)
+
+// SetTracer shows t every event of the sockets and servers of the loop, and of those of package dgram, right before
+// the callbacks of the event run, heard or not. What OnRead and Scan get is no event, here as in Node; what Pipe passes
+// on is Data. Any goroutine may call SetTracer, at any time; nil, the default, ends it.
+//
+// t runs on the loop, also as long as it blocks; one that is set on several loops is called by them at the same
+// time. TraceEvent.Chunk is borrowed: clone what is to be kept. t may call any method. A panic in it is one of a
+// callback: see OnPanic.
+//
+// Without a Tracer an event costs nothing more. With one, Pipe and Relay copy what passes through them instead of
+// moving it inside the kernel, so that it can be seen. Package evnet/watch has Tracers for log/slog and for counters.
+// Node's nearest are its diagnostics_channel and NODE_DEBUG=net.
+func (l *Loop) SetTracer(t Tracer) {
+	if t == nil {
+		l.tracer.Store(nil)
+	} else {
+		l.tracer.Store(&t)
+	}
+}
+
+// tracing reports whether somebody wants to see the events.
+func (l *Loop) tracing() bool { return l.tracer.Load() != nil }
+
+// trace shows an event that is about to be emitted. ev has its name and what it carries. It runs on the loop.
+func (l *Loop) trace(source any, ev TraceEvent) {
+	t := l.tracer.Load()
+	if t == nil {
+		return
+	}
+	ev.Time, ev.Source = time.Now(), source
+	if s := ev.Socket; s != nil {
+		l.current = s
+		s.mu.Lock()
+		ev.BytesRead, ev.BytesWritten, ev.BufferedAmount = s.in.bytes, s.out.accepted, s.out.queued
+		s.mu.Unlock()
+	}
+	(*t)(ev)
+}
+
+func (s *Socket) trace(ev TraceEvent) {
+	if l := s.set.Loop; l.tracing() {
+		ev.Socket = s
+		l.trace(s, ev)
+	}
+}
