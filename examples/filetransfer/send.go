@@ -96,7 +96,8 @@ func (s *sender) attempt() {
 	})
 	c.On.Timeout(func() { c.Destroy(fmt.Errorf("%s has been silent for %v", s.address, s.idle)) })
 	_ = c.Scan(bufio.ScanLines, maxLine, func(line []byte) { s.reply(c, line) })
-	broken := errors.New("the receiver has closed the connection")
+	c.On.End(func() { c.Destroy(errors.New("the receiver has closed the connection")) }) // before the last word
+	var broken error
 	c.On.Error(func(err error) { broken = err })
 	c.On.Close(func(bool) {
 		late.Stop()
