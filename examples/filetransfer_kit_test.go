@@ -108,7 +108,7 @@ func (r *transferReceiver) start() {
 func (r *transferReceiver) line() string {
 	r.t.Helper()
 	line, err := r.said.ReadString('\n')
-	require.NoError(r.t, err, "after %q; stderr: %q", line, r.stderr.String())
+	require.NoError(r.t, err, "after %q", line)
 	return strings.TrimSuffix(line, "\n")
 }
 
@@ -169,10 +169,13 @@ func sumOf(t *testing.T, path string) string {
 // badRoad passes connections on to an address, but each only so far.
 type badRoad struct {
 	address string
+	limits  chan int64
 	reached chan struct{} // told each time that a connection has come so far
 	goOn    chan struct{} // what a connection of hold waits for
-	seen    func()        // called before each answer is passed back
 	passed  atomic.Int64
+
+	sender atomic.Pointer[os.Process] // whose memory is looked at before each answer, the last one included
+	peak   atomic.Int64
 }
 
 // newBadRoad cuts the first connections after so many bytes each, and lets the next one alone. A negative number
@@ -182,18 +185,20 @@ func newBadRoad(t *testing.T, to string, limits ...int64) *badRoad {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
-	r := &badRoad{address: ln.Addr().String(), reached: make(chan struct{}, 10), goOn: make(chan struct{}, 10), seen: func() {}}
+	r := &badRoad{
+		address: ln.Addr().String(), limits: make(chan int64, len(limits)),
+		reached: make(chan struct{}, 10), goOn: make(chan struct{}, 10),
+	}
+	for _, limit := range limits {
+		r.limits <- limit
+	}
 	go func() {
 		for {
 			conn, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			limit := int64(0)
-			if len(limits) > 0 {
-				limit, limits = limits[0], limits[1:]
-			}
-			go r.pass(t, conn.(*net.TCPConn), to, limit, len(limits)%2 == 0)
+			go r.pass(t, conn.(*net.TCPConn), to)
 		}
 	}()
 	return r
@@ -209,20 +214,31 @@ func (r *badRoad) wait(t *testing.T) {
 	}
 }
 
-func (r *badRoad) pass(t *testing.T, from *net.TCPConn, to string, limit int64, reset bool) {
+func (r *badRoad) look() {
+	if p := r.sender.Load(); p != nil {
+		r.peak.Store(max(r.peak.Load(), int64(peakMemory(p.Pid))))
+	}
+}
+
+func (r *badRoad) pass(t *testing.T, from *net.TCPConn, to string) {
 	defer from.Close()
 	there, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}
 	defer there.Close()
+	limit := int64(0)
+	select {
+	case limit = <-r.limits:
+	default:
+	}
 	by := time.Now().Add(patience)
 	_, _ = from.SetDeadline(by), there.SetDeadline(by)
 	go func() {
 		answers := make([]byte, 4096)
 		for {
 			n, err := there.Read(answers)
-			r.seen()
+			r.look()
 			if _, bad := from.Write(answers[:n]); err != nil || bad != nil {
 				_ = from.CloseWrite()
 				return
@@ -233,11 +249,12 @@ func (r *badRoad) pass(t *testing.T, from *net.TCPConn, to string, limit int64, 
 		n, _ := io.CopyN(there, from, max(limit, -limit))
 		r.passed.Add(n)
 		if n < max(limit, -limit) {
-			return // the sender has ended before
+			r.limits <- limit // it has ended before: the limit is for the next one
+			return
 		}
 		r.reached <- struct{}{}
 		if limit > 0 {
-			if reset {
+			if limit%2 == 0 { // else it is closed
 				_, _ = from.SetLinger(0), there.(*net.TCPConn).SetLinger(0)
 			}
 			return

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -45,16 +44,9 @@ func TestFileTransferLarge(t *testing.T) {
 	}
 	path, sum := randomFile(t, "large.bin", size)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-	road := newBadRoad(t, r.address, size/2, size/4, size/8)
-	ready := make(chan struct{})
-	var s *transferProcess
-	var peak atomic.Int64
-	road.seen = func() { // the last time before the sender hears that it is done
-		<-ready
-		peak.Store(max(peak.Load(), int64(peakMemory(s.Process.Pid))))
-	}
-	s = startTransfer(t, "-connect", road.address, path)
-	close(ready)
+	road := newBadRoad(t, r.address, size/2, size/4+1, size/8)
+	s := startTransfer(t, "-connect", road.address, path)
+	road.sender.Store(s.Process)
 	err := s.Wait()
 	require.NoError(t, err, s.stderr.String())
 	assert.Contains(t, s.stdout.String(), sum)
@@ -64,10 +56,10 @@ func TestFileTransferLarge(t *testing.T) {
 	assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, "large.bin")))
 	assert.Equal(t, []string{"large.bin"}, r.left())
 	if !underRace() && runtime.GOOS == "linux" {
-		assert.Positive(t, peak.Load())
-		assert.Less(t, peak.Load(), int64(64<<20), "the sender's memory")
+		assert.Positive(t, road.peak.Load())
+		assert.Less(t, road.peak.Load(), int64(64<<20), "the sender's memory")
 		assert.Less(t, peakMemory(r.Process.Pid), 64<<20, "the receiver's memory")
-		t.Logf("peaks: sender %d MB, receiver %d MB", peak.Load()>>20, peakMemory(r.Process.Pid)>>20)
+		t.Logf("peaks: sender %d MB, receiver %d MB", road.peak.Load()>>20, peakMemory(r.Process.Pid)>>20)
 	}
 }
 

@@ -201,13 +201,13 @@ func (c *connection) over(err error) {
 
 // stop lets the open connections go on for a while and then cuts them off; called again, it does so at once.
 func (p *proxy) stop(s os.Signal) {
+	_ = p.server.Close(nil) // it may be closed already
 	slog.Info("stopping", "signal", s.String(), "open", len(p.open))
 	if p.stopping {
 		p.cutOff()
 		return
 	}
 	p.stopping = true
-	_ = p.server.Close(nil)
 	evnet.DefaultLoop.AfterFunc(p.grace, p.cutOff).Unref() // not waited for when all is over before
 }
 
