@@ -188,7 +188,15 @@ func TestFileTransferBadReceivers(t *testing.T) {
 		"an endless line":  {say(strings.Repeat("x", 5000)), "token too long"},
 		"a wrong hash":     {say(`{"done":true,"sha256":"abc"}` + "\n"), "the receiver has a file with SHA-256 abc, not " + sum},
 		"no answer":        {say(""), "has been silent for 300ms"},
-		"two offers":       {say("{}\n{}\n{\"error\":\"two\"}\n"), "two"},
+		"its disk works": {func(conn *net.TCPConn) { // for longer than anybody may be silent
+			for range 5 {
+				_, _ = io.WriteString(conn, "{\"wait\":true}\n")
+				<-time.After(100 * time.Millisecond)
+			}
+			_, _ = io.WriteString(conn, "{\"error\":\"enough\"}\n")
+			_, _ = io.Copy(io.Discard, conn)
+		}, "enough"},
+		"two offers": {say("{}\n{}\n{\"error\":\"two\"}\n"), "two"},
 		"nothing read": {func(conn *net.TCPConn) {
 			_, _ = io.WriteString(conn, "{}\n")
 			_, _ = conn.Read(make([]byte, 1000))

@@ -35,6 +35,7 @@ func newProgress(what string, size int64, bar bool) *progress {
 			progressbar.OptionShowBytes(true),
 			progressbar.OptionFullWidth(),
 			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionSetRenderBlankState(true), // or the first speed it tells is far too high
 			progressbar.OptionClearOnFinish(),
 		)
 	}

@@ -114,7 +114,7 @@ func (t *transfer) first(line []byte) {
 	t.busy[h.Name] = true
 	t.c.Pause() // the next line answers the offer
 	t.waits.Store(true)
-	t.heart = evnet.DefaultLoop.AfterFunc(beat, t.beat)
+	t.heart = t.c.Loop().AfterFunc(beat, t.beat)
 	t.disk.Go(func() {
 		err := t.work()
 		evnet.DefaultLoop.Post(func() { delete(t.busy, h.Name) })
@@ -204,7 +204,7 @@ func (t *transfer) beat() {
 	if t.waits.Load() {
 		say(t.c, reply{Wait: true})
 	}
-	t.heart = evnet.DefaultLoop.AfterFunc(beat, t.beat)
+	t.heart = t.c.Loop().AfterFunc(beat, t.beat)
 }
 
 // done is the last word to a sender.
