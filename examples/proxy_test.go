@@ -75,6 +75,22 @@ func TestProxyHalfClose(t *testing.T) {
 	assert.EqualValues(t, 4, other.ends("ended").Received)
 }
 
+// A client that ends its side before there is a server to pass that on to is answered all the same.
+func TestProxyHalfCloseWhileConnecting(t *testing.T) {
+	answers := proxyBackend(t, func(conn *net.TCPConn) {
+		_, _ = io.Copy(io.Discard, conn)
+		_, _ = io.WriteString(conn, "answer")
+	})
+	p := startProxy(t, "-to", unansweringAddress(t)+","+answers, "-dial", "300ms")
+	client := p.dial()
+	require.NoError(t, client.CloseWrite())
+	answer, err := io.ReadAll(client)
+	require.NoError(t, err)
+	assert.Equal(t, "answer", string(answer))
+	p.next("server is down")
+	p.ends("ended")
+}
+
 func TestProxyServerDown(t *testing.T) {
 	down := "127.0.0.1:" + refusingPort(t)
 	up := proxyBackend(t, echoBack)

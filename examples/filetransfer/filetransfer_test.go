@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,6 +129,36 @@ func TestBeat(t *testing.T) {
 				tr.heart.Stop()
 				tr.c.Destroy(nil)
 			})
+		}()
+		loop.Run()
+	})
+}
+
+// A header that comes byte by byte keeps the connection from being silent, but not for ever.
+func TestSlowHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		loop := evnet.NewLoop()
+		here, there := net.Pipe()
+		r := &receiver{idle: time.Minute, busy: map[string]bool{}}
+		c := evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})
+		loop.Do(func() { r.accept(c) })
+		began := time.Now()
+		var trickle sync.WaitGroup
+		defer trickle.Wait()
+		trickle.Go(func() {
+			for range 100 {
+				if _, err := there.Write([]byte("{")); err != nil {
+					return
+				}
+				time.Sleep(headerTime / 3)
+			}
+		})
+		go func() {
+			line, err := bufio.NewReader(there).ReadString('\n')
+			assert.NoError(t, err)
+			assert.Contains(t, line, "no header within 10s")
+			assert.Equal(t, headerTime, time.Since(began))
+			_ = there.Close()
 		}()
 		loop.Run()
 	})

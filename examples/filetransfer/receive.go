@@ -68,7 +68,7 @@ type transfer struct {
 func (r *receiver) accept(c *evnet.Socket) {
 	alive, over := context.WithCancel(context.Background())
 	t := &transfer{receiver: r, c: c, alive: alive, begin: make(chan int64, 1)}
-	slow := evnet.DefaultLoop.AfterFunc(headerTime, func() { t.refuse(fmt.Errorf("no header within %v", headerTime), false) })
+	slow := c.Loop().AfterFunc(headerTime, func() { t.refuse(fmt.Errorf("no header within %v", headerTime), false) })
 	_ = c.SetTimeout(r.idle)
 	c.On.Timeout(func() {
 		if t.waits.Load() {
@@ -121,7 +121,7 @@ func (t *transfer) first(line []byte) {
 		switch {
 		case err == nil:
 		case errors.Is(err, errBroken) || errors.Is(err, context.Canceled): // while it was being read
-			log.Printf("%v %s: the connection broke: what came is kept, to go on from there", t.c.RemoteAddr(), h.Name)
+			log.Printf("%v: %s: the connection broke: what came is kept, to go on from there", t.c.RemoteAddr(), h.Name)
 		default:
 			t.refuse(err, false)
 		}
@@ -216,7 +216,11 @@ func (t *transfer) done(p *part) {
 
 // refuse tells the sender why not, if it is there.
 func (t *transfer) refuse(err error, retry bool) {
-	log.Printf("%v %s: %v", t.c.RemoteAddr(), t.Name, err)
+	if t.Name != "" {
+		log.Printf("%v: %s: %v", t.c.RemoteAddr(), t.Name, err)
+	} else {
+		log.Printf("%v: %v", t.c.RemoteAddr(), err)
+	}
 	say(t.c, reply{Error: err.Error(), Retry: retry})
 	_ = t.c.Scan(nil, 0, nil)
 	t.c.End()
