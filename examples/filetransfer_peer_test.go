@@ -97,6 +97,10 @@ func TestFileTransferBadSenders(t *testing.T) {
 		_ = s.Close()
 	}
 
+	eager := dialReceiver(t, r.address) // it does not wait for the answer
+	eager.say(headerOf("..", "x") + strings.Repeat("x", 32<<20))
+	assert.Contains(t, eager.hear().Error, "not a plain name")
+
 	endless := dialReceiver(t, r.address)
 	_, _ = io.Copy(endless, strings.NewReader(strings.Repeat("x", 1<<20)))
 	_, err := io.Copy(io.Discard, endless)

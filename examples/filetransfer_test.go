@@ -79,6 +79,7 @@ func TestFileTransferInterrupted(t *testing.T) {
 	road.goOn <- struct{}{}
 	assert.Equal(t, 1, interrupted.ProcessState.ExitCode())
 	assert.Empty(t, interrupted.stdout.String())
+	assert.NotContains(t, interrupted.stderr.String(), "trying again")
 	assert.Regexp(t, `interrupted at .* of 33\.6 MB: the same command goes on from there`, interrupted.stderr.String())
 
 	s := startTransfer(t, "-connect", road.address, path)

@@ -127,7 +127,11 @@ func (p *proxyProcess) joined(conns chan *net.TCPConn) (client, server *net.TCPC
 	client = p.dial()
 	_, err := client.Write([]byte("?"))
 	require.NoError(p.t, err)
-	server = <-conns
+	select {
+	case server = <-conns:
+	case <-time.After(patience):
+		require.Fail(p.t, "the connection was not passed on")
+	}
 	readExactly(p.t, server, "?")
 	_, err = server.Write([]byte("!"))
 	require.NoError(p.t, err)

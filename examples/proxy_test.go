@@ -231,7 +231,7 @@ func TestProxyStops(t *testing.T) {
 		assert.Equal(t, open, p.next("stopping").Open)
 	}
 	t.Run("nothing is open", func(t *testing.T) {
-		p := startProxy(t, "-to", "127.0.0.1:1")
+		p := startProxy(t, "-to", "127.0.0.1:1", "-grace", "1h")
 		stop(p, 0)
 		p.exits(0)
 	})

@@ -224,5 +224,5 @@ func (t *transfer) refuse(err error, retry bool) {
 	say(t.c, reply{Error: err.Error(), Retry: retry})
 	_ = t.c.Scan(nil, 0, nil)
 	t.c.End()
-	t.c.Resume() // what still comes is thrown away: closing at once could be a reset, and the sender not read why
+	t.c.Resume() // what still comes is thrown away, for the sender may read why only after the last byte
 }
