@@ -63,7 +63,7 @@ func headerOf(name, content string) string {
 
 // A receiver tells a sender that is wrong why, leaves nothing behind, and serves the next one.
 func TestFileTransferBadSenders(t *testing.T) {
-	r := startReceiver(t, filepath.Join(t.TempDir()), "127.0.0.1:0", "-idle", "300ms")
+	r := startReceiver(t, filepath.Join(t.TempDir()), "127.0.0.1:0", "-idle", "1s")
 	sum := strings.Repeat("0", 64)
 	for say, want := range map[string]string{
 		"GET / HTTP/1.1\r\n": "that is no header",
@@ -97,8 +97,9 @@ func TestFileTransferBadSenders(t *testing.T) {
 		_ = s.Close()
 	}
 
+	much := headerOf("..", "x") + strings.Repeat("x", 32<<20)
 	eager := dialReceiver(t, r.address) // it does not wait for the answer
-	eager.say(headerOf("..", "x") + strings.Repeat("x", 32<<20))
+	eager.say(much)
 	assert.Contains(t, eager.hear().Error, "not a plain name")
 
 	endless := dialReceiver(t, r.address)
@@ -145,7 +146,7 @@ func TestFileTransferBadSenders(t *testing.T) {
 	assert.Equal(t, "hello", string(content))
 	require.NoError(t, r.Process.Kill())
 	_, _ = r.exits()
-	assert.Contains(t, r.stderr.String(), "has been silent for 300ms")
+	assert.Contains(t, r.stderr.String(), "has been silent for 1s")
 	assert.NotContains(t, r.stderr.String(), "goroutine")
 }
 

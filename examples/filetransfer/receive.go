@@ -60,14 +60,14 @@ type transfer struct {
 	header
 	c     *evnet.Socket
 	alive context.Context // ends with the connection
-	begin chan int64      // where the sender goes on
+	begin chan string     // the sender's answer to the offer
 	waits atomic.Bool     // for the disk, and not for the sender
 	heart *evnet.Timer
 }
 
 func (r *receiver) accept(c *evnet.Socket) {
 	alive, over := context.WithCancel(context.Background())
-	t := &transfer{receiver: r, c: c, alive: alive, begin: make(chan int64, 1)}
+	t := &transfer{receiver: r, c: c, alive: alive, begin: make(chan string, 1)}
 	slow := c.Loop().AfterFunc(headerTime, func() { t.refuse(fmt.Errorf("no header within %v", headerTime), false) })
 	_ = c.SetTimeout(r.idle)
 	c.On.Timeout(func() {
@@ -117,26 +117,24 @@ func (t *transfer) first(line []byte) {
 	t.heart = t.c.Loop().AfterFunc(beat, t.beat)
 	t.disk.Go(func() {
 		err := t.work()
-		evnet.DefaultLoop.Post(func() { delete(t.busy, h.Name) })
-		switch {
-		case err == nil:
-		case errors.Is(err, errBroken) || errors.Is(err, context.Canceled): // while it was being read
-			log.Printf("%v: %s: the connection broke: what came is kept, to go on from there", t.c.RemoteAddr(), h.Name)
-		default:
-			t.refuse(err, false)
-		}
+		t.c.Loop().Post(func() {
+			delete(t.busy, h.Name)
+			switch {
+			case err == nil:
+				t.done()
+			case errors.Is(err, errBroken) || errors.Is(err, context.Canceled): // while it was being read
+				log.Printf("%v: %s: the connection broke: what came is kept, to go on from there", t.c.RemoteAddr(), h.Name)
+			default:
+				t.refuse(err, false)
+			}
+		})
 	})
 }
 
 // second takes what the sender answers to the offer. The rest is the file.
 func (t *transfer) second(line []byte) {
-	var s start
-	if err := json.Unmarshal(line, &s); err != nil || s.From == nil {
-		t.refuse(errors.New("that is no start of a file"), false)
-		return
-	}
 	_ = t.c.Scan(nil, 0, nil)
-	t.begin <- *s.From
+	t.begin <- string(line)
 }
 
 // work is all that is done on the disk, on a goroutine of its own: the loop goes on meanwhile.
@@ -147,7 +145,6 @@ func (t *transfer) work() error {
 	}
 	if whole {
 		fmt.Printf("%s is there already\n", t.Name)
-		t.done(p)
 		return nil
 	}
 	defer p.file.Close()
@@ -155,8 +152,12 @@ func (t *transfer) work() error {
 	say(t.c, reply{Have: p.have, SHA256: p.sum()})
 	t.c.Resume()
 	select {
-	case from := <-t.begin:
-		if err := p.begin(from); err != nil {
+	case line := <-t.begin:
+		var s start
+		if err := json.Unmarshal([]byte(line), &s); err != nil || s.From == nil {
+			return errors.New("that is no start of a file")
+		}
+		if err := p.begin(*s.From); err != nil {
 			return err
 		}
 	case <-t.alive.Done():
@@ -171,7 +172,6 @@ func (t *transfer) work() error {
 		return err
 	}
 	fmt.Printf("received %s: %s, SHA-256 %s\n", t.Name, bytes(t.Size), p.sum())
-	t.done(p)
 	return nil
 }
 
@@ -207,9 +207,9 @@ func (t *transfer) beat() {
 	t.heart = t.c.Loop().AfterFunc(beat, t.beat)
 }
 
-// done is the last word to a sender.
-func (t *transfer) done(p *part) {
-	say(t.c, reply{Done: true, SHA256: p.sum()})
+// done is the last word to a sender: its hash is that of what stands on the disk.
+func (t *transfer) done() {
+	say(t.c, reply{Done: true, SHA256: t.SHA256})
 	t.c.End()
 	t.c.Resume()
 }
