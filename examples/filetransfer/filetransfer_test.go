@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What the programs do together is tested in the directory above, by processes.
+
+func fileOf(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x")
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+func sumOf(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return hex.EncodeToString(sum[:])
+}
+
+func TestSourceKnowsItsBeginnings(t *testing.T) {
+	text := strings.Repeat("0123456789abcdef", 2*step/16) + "rest"
+	var told []int64
+	s, err := readSource(t.Context(), fileOf(t, text), func(done, size int64) {
+		assert.EqualValues(t, len(text), size)
+		told = append(told, done)
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []int64{step, 2 * step, 2*step + 4}, told)
+	for _, n := range told {
+		assert.Equal(t, sumOf(text[:n]), s.sum(n))
+	}
+	assert.Equal(t, sumOf(""), s.sum(0))
+	for _, n := range []int64{-1, -step, 1, step + 1, 3 * step, 1 << 62} {
+		assert.Empty(t, s.sum(n), "%d", n)
+	}
+}
+
+func TestSourceNotices(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"another length": func(path string) error { return os.Truncate(path, 3) },
+		"another time":   func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) },
+		"another file": func(path string) error {
+			info, err := os.Stat(path)
+			if err == nil {
+				err = os.WriteFile(path+"2", []byte("other"), 0o600)
+			}
+			if err == nil {
+				err = os.Chtimes(path+"2", time.Time{}, info.ModTime())
+			}
+			if err == nil {
+				err = os.Rename(path+"2", path)
+			}
+			return err
+		},
+	} {
+		path := fileOf(t, "hello")
+		s, err := readSource(t.Context(), path, func(int64, int64) {})
+		require.NoError(t, err)
+		require.NoError(t, s.changed())
+		require.NoError(t, change(path))
+		assert.ErrorContains(t, s.changed(), "has changed", name)
+		require.NoError(t, os.Remove(path))
+		assert.ErrorIs(t, s.changed(), fs.ErrNotExist)
+	}
+
+	path := fileOf(t, strings.Repeat("x", 2*step))
+	_, err := readSource(t.Context(), path, func(int64, int64) { assert.NoError(t, os.Truncate(path, step)) })
+	assert.ErrorContains(t, err, "unexpected EOF")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = readSource(ctx, path, func(int64, int64) {})
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+// Somebody else may have made a file of that name while this one was coming.
+func TestPartReplacesNothing(t *testing.T) {
+	dir, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer dir.Close()
+	p, whole, err := openPart(t.Context(), dir, header{version, "x", 5, sumOf("hello")})
+	require.NoError(t, err)
+	assert.False(t, whole)
+	require.NoError(t, p.begin(0))
+	_, err = p.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, dir.WriteFile("x", []byte("precious"), 0o600))
+	assert.ErrorIs(t, p.finish(), errExists)
+	kept, err := dir.ReadFile("x")
+	require.NoError(t, err)
+	assert.Equal(t, "precious", string(kept))
+}
+
+// While the disk works the sender hears now and then that somebody is there.
+func TestBeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		loop := evnet.NewLoop()
+		here, there := net.Pipe()
+		tr := &transfer{c: evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})}
+		tr.waits.Store(true)
+		tr.heart = loop.AfterFunc(beat, tr.beat)
+		began := time.Now()
+		go func() {
+			lines := bufio.NewReader(there)
+			for i := range 3 {
+				line, err := lines.ReadString('\n')
+				assert.NoError(t, err)
+				assert.JSONEq(t, `{"wait":true}`, line)
+				assert.Equal(t, time.Duration(i+1)*beat, time.Since(began))
+			}
+			loop.Post(func() {
+				tr.heart.Stop()
+				tr.c.Destroy(nil)
+			})
+		}()
+		loop.Run()
+	})
+}
+
+// A header that comes byte by byte keeps the connection from being silent, but not for ever.
+func TestSlowHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		loop := evnet.NewLoop()
+		here, there := net.Pipe()
+		r := &receiver{idle: time.Minute, busy: map[string]bool{}}
+		c := evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})
+		loop.Do(func() { r.accept(c) })
+		began := time.Now()
+		var trickle sync.WaitGroup
+		defer trickle.Wait()
+		trickle.Go(func() {
+			for range 100 {
+				if _, err := there.Write([]byte("{")); err != nil {
+					return
+				}
+				time.Sleep(headerTime / 3)
+			}
+		})
+		go func() {
+			line, err := bufio.NewReader(there).ReadString('\n')
+			assert.NoError(t, err)
+			assert.Contains(t, line, "no header within 10s")
+			assert.Equal(t, headerTime, time.Since(began))
+			_ = there.Close()
+		}()
+		loop.Run()
+	})
+}
+
+func TestProgressLines(t *testing.T) {
+	var said strings.Builder
+	p := newProgress("sending x", 2_000_000, false)
+	p.out = &said
+	p.at(1000)
+	assert.Empty(t, said.String(), "it is too early")
+	p.last = p.last.Add(-2 * every)
+	p.at(1_000_000)
+	assert.Regexp(t, `^sending x: 1\.0 MB of 2\.0 MB \(50 %\), (100\.0|9\d\.\d) kB/s\n$`, said.String())
+	said.Reset()
+	p.at(2_000_000)
+	assert.Empty(t, said.String())
+}
+
+func TestBytes(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 999: "999 B", 1000: "1.0 kB", 500_000_000: "500.0 MB", 12_345_678_901: "12.3 GB", 5e15: "5000.0 TB",
+	} {
+		assert.Equal(t, want, bytes(n))
+	}
+}

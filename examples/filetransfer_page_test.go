@@ -1,0 +1,86 @@
+package examples_test
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The commands of the page run as they are written, but at a port of the test's own, and tell what the page says.
+func TestFileTransferPage(t *testing.T) {
+	page, err := os.ReadFile("filetransfer/README.md")
+	require.NoError(t, err)
+	var receive, send []string
+	for line := range strings.Lines(string(page)) {
+		if args, ok := strings.CutPrefix(line, "go run . -listen 127.0.0.1:9000 "); ok {
+			receive = strings.Fields(args)
+		}
+		if args, ok := strings.CutPrefix(line, "go run . -connect 127.0.0.1:9000 "); ok {
+			send = strings.Fields(args)
+		}
+	}
+	require.Equal(t, []string{"-dir", "incoming"}, receive)
+	require.Equal(t, []string{"big.bin"}, send)
+	path, sum := randomFile(t, "big.bin", 500_000)
+	work := filepath.Dir(path)
+	require.NoError(t, os.Mkdir(filepath.Join(work, "incoming"), 0o700))
+
+	r := &transferReceiver{t: t, Cmd: transferProgram(t, append([]string{"-listen", "127.0.0.1:0"}, receive...)...)}
+	r.Dir = work
+	r.start()
+	s := transferProgram(t, append([]string{"-connect", r.address}, send...)...)
+	s.Dir = work
+	said, err := s.Output()
+	require.NoError(t, err)
+	assert.Regexp(t, `^sent big\.bin: 500\.0 kB in .*, SHA-256 `+sum, string(said))
+	assert.Regexp(t, `^receiving big\.bin \(500\.0 kB\) from 127\.0\.0\.1:\d+, from 0 B on$`, r.line())
+	assert.Equal(t, "received big.bin: 500.0 kB, SHA-256 "+sum, r.line())
+	assert.Equal(t, sum, sumOf(t, filepath.Join(work, "incoming", "big.bin")))
+
+	_, _, help := transfer(t, "-h")
+	for line := range strings.Lines(help) {
+		if name, ok := strings.CutPrefix(line, "  -"); ok {
+			assert.Contains(t, string(page), "`-"+strings.Fields(name)[0]+"`", "the page does not tell of it")
+		}
+	}
+}
+
+var halfWay = regexp.MustCompile(`sending some\.bin +[1-9]\d?% +\|.*/s\)`)
+
+// On a terminal there is a bar.
+func TestFileTransferOnATerminal(t *testing.T) {
+	if _, err := exec.LookPath("script"); err != nil {
+		t.Skip("script, which makes a terminal, is not installed")
+	}
+	path, sum := randomFile(t, "some.bin", 32<<20)
+	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+	road := newBadRoad(t, r.address, -4<<20)
+	s := transferProgram(t, "-connect", road.address, path)
+	terminal := exec.CommandContext(t.Context(), "script", "-qec", `stty cols 80; exec "$PROGRAM" -connect "$TO" "$FILE"`, "/dev/null")
+	terminal.Env = append(s.Env, "PROGRAM="+s.Path, "TO="+road.address, "FILE="+path, "SHELL=/bin/sh")
+	output, err := terminal.StdoutPipe()
+	require.NoError(t, err)
+	if err := terminal.Start(); err != nil {
+		t.Skip("script does not run: ", err)
+	}
+	kill := time.AfterFunc(patience, func() { _ = terminal.Process.Kill() })
+	defer kill.Stop()
+	said, bar := bufio.NewReader(output), ""
+	for ok := false; !ok; ok = halfWay.MatchString(bar) { // nothing goes on until it was seen
+		bar, err = said.ReadString(']')
+		require.NoError(t, err)
+	}
+	road.goOn <- struct{}{}
+	rest, _ := io.ReadAll(said)
+	_ = terminal.Wait()
+	assert.Contains(t, string(rest), "SHA-256 "+sum)
+}

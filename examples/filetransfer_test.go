@@ -1,0 +1,264 @@
+package examples_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestFileTransfer(t *testing.T) {
+	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+	for name, size := range map[string]int64{
+		"some.bin": 8<<20 + 12345, "steps": 4 << 20, "a name, com ç.txt": 1, "empty": 0,
+	} {
+		path, sum := randomFile(t, name, size)
+		code, stdout, stderr := transfer(t, "-connect", r.address, path)
+		assert.Equal(t, 0, code, stderr)
+		assert.Empty(t, stderr)
+		assert.Regexp(t, "^sent "+name+`: .* in .*, SHA-256 `+sum+"\n$", stdout)
+		assert.Contains(t, r.line(), "receiving "+name+" (")
+		line := r.line()
+		assert.True(t, strings.HasPrefix(line, "received "+name+": ") && strings.HasSuffix(line, "SHA-256 "+sum), line)
+		assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, name)))
+
+		code, stdout, _ = transfer(t, "-connect", r.address, path) // as if the last word had been lost
+		assert.Equal(t, 0, code)
+		assert.Contains(t, stdout, sum)
+		assert.Equal(t, name+" is there already", r.line())
+	}
+	assert.Len(t, r.left(), 4, "nothing else is left: %q", r.left())
+}
+
+// Half a gigabyte over a connection that breaks again and again, in as little memory as a small file.
+func TestFileTransferLarge(t *testing.T) {
+	size := int64(500_000_000)
+	if testing.Short() {
+		size /= 10
+	}
+	path, sum := randomFile(t, "large.bin", size)
+	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+	road := newBadRoad(t, r.address, size/2, size/4+1, size/8)
+	s := startTransfer(t, "-connect", road.address, path)
+	road.sender.Store(s.Process)
+	err := s.Wait()
+	require.NoError(t, err, s.stderr.String())
+	assert.Contains(t, s.stdout.String(), sum)
+	assert.Equal(t, 3, strings.Count(s.stderr.String(), "trying again in "), s.stderr.String())
+	assert.Equal(t, 3, strings.Count(s.stderr.String(), "going on at "), s.stderr.String())
+	assert.Less(t, road.passed.Load(), size+size/4, "what was there already is not sent again")
+	assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, "large.bin")))
+	assert.Equal(t, []string{"large.bin"}, r.left())
+	if !underRace() && runtime.GOOS == "linux" {
+		assert.Positive(t, road.peak.Load())
+		assert.Less(t, road.peak.Load(), int64(64<<20), "the sender's memory")
+		assert.Less(t, peakMemory(r.Process.Pid), 64<<20, "the receiver's memory")
+		t.Logf("peaks: sender %d MB, receiver %d MB", road.peak.Load()>>20, peakMemory(r.Process.Pid)>>20)
+	}
+}
+
+// Either side may be interrupted, or killed, and the same command goes on.
+func TestFileTransferInterrupted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows knows no signal to interrupt it with")
+	}
+	const size = 32 << 20
+	path, sum := randomFile(t, "some.bin", size)
+	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+	road := newBadRoad(t, r.address, -8<<20, -4<<20, -4<<20)
+	interrupted := startTransfer(t, "-connect", road.address, path)
+	road.wait(t)
+	require.NoError(t, interrupted.Process.Signal(os.Interrupt))
+	_ = interrupted.Wait()
+	road.goOn <- struct{}{}
+	assert.Equal(t, 1, interrupted.ProcessState.ExitCode())
+	assert.Empty(t, interrupted.stdout.String())
+	assert.NotContains(t, interrupted.stderr.String(), "trying again")
+	assert.Regexp(t, `interrupted at .* of 33\.6 MB: the same command goes on from there`, interrupted.stderr.String())
+
+	s := startTransfer(t, "-connect", road.address, path)
+	for _, how := range []os.Signal{os.Interrupt, os.Kill} {
+		road.wait(t)
+		require.NoError(t, r.Process.Signal(how))
+		code, said := r.exits()
+		if how == os.Interrupt {
+			assert.Equal(t, 0, code)
+			assert.True(t, strings.HasSuffix(said, "closed\n"), said)
+			assert.Contains(t, r.stderr.String(), "some.bin: the connection broke: what came is kept")
+		}
+		assert.Equal(t, []string{"some.bin.part"}, r.left())
+		r = startReceiver(t, r.dir, r.address)
+		road.goOn <- struct{}{}
+	}
+	require.NoError(t, s.Wait(), s.stderr.String())
+	assert.Contains(t, s.stdout.String(), sum)
+	assert.Equal(t, 3, strings.Count(s.stderr.String(), "going on at "), s.stderr.String())
+	assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, "some.bin")))
+}
+
+// What is there of another file is not spliced with this one.
+func TestFileTransferOfAnotherFile(t *testing.T) {
+	path, _ := randomFile(t, "some.bin", 8<<20)
+	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+	part := filepath.Join(r.dir, "some.bin.part")
+	for about, have := range map[string]int{"starting anew": 3 << 20, "": 1000} {
+		require.NoError(t, os.WriteFile(part, randomBytes(have), 0o600))
+		code, _, stderr := transfer(t, "-connect", r.address, path)
+		assert.Equal(t, 0, code, stderr)
+		assert.Contains(t, stderr, about)
+		assert.Equal(t, sumOf(t, path), sumOf(t, filepath.Join(r.dir, "some.bin")))
+		require.NoError(t, os.Remove(filepath.Join(r.dir, "some.bin")))
+	}
+	longer, err := os.ReadFile(path) // the file has become shorter since, and nothing else
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(part, append(longer, "and more"...), 0o600))
+	code, _, stderr := transfer(t, "-connect", r.address, path)
+	assert.Equal(t, 0, code, stderr)
+	assert.Contains(t, stderr, "going on at 8.4 MB")
+	assert.Equal(t, sumOf(t, path), sumOf(t, filepath.Join(r.dir, "some.bin")))
+}
+
+// A file that somebody writes to while it is being sent never arrives as a mixture.
+func TestFileTransferOfAChangingFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(file *os.File) error
+		code   int
+		want   string
+	}{
+		"shrinks": {func(f *os.File) error { return f.Truncate(25 << 20) }, 1, "has shrunk to 26214400 bytes"},
+		"changes": {func(f *os.File) error { _, err := f.WriteAt([]byte("another"), 31<<20); return err }, 1, "has changed while it was being sent"},
+		"grows":   {func(f *os.File) error { _, err := f.WriteAt([]byte("more"), 32<<20); return err }, 0, "the receiver has it as it was"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, sum := randomFile(t, "some.bin", 32<<20)
+			r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+			road := newBadRoad(t, r.address, -4<<20)
+			s := startTransfer(t, "-connect", road.address, path)
+			road.wait(t)
+			file, err := os.OpenFile(path, os.O_WRONLY, 0)
+			require.NoError(t, err)
+			require.NoError(t, c.change(file))
+			require.NoError(t, file.Close())
+			road.goOn <- struct{}{}
+			_ = s.Wait()
+			assert.Equal(t, c.code, s.ProcessState.ExitCode())
+			assert.Contains(t, s.stderr.String(), c.want)
+			arrived := filepath.Join(r.dir, "some.bin")
+			if c.code == 0 {
+				assert.Equal(t, sum, sumOf(t, arrived))
+			} else {
+				assert.NoFileExists(t, arrived)
+			}
+		})
+	}
+}
+
+func TestFileTransferBadUse(t *testing.T) {
+	long, _ := randomFile(t, strings.Repeat("n", 251), 1)
+	part, _ := randomFile(t, "x.Part", 1)
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{0, "-connect host:port", []string{"-h"}},
+		{2, "give one of -listen and -connect", nil},
+		{2, "give one of -listen and -connect", []string{"-listen", "a:1", "-connect", "b:1"}},
+		{2, "give one file", []string{"-connect", "b:1"}},
+		{2, "give one file", []string{"-connect", "b:1", "one", "two"}},
+		{2, `what is "one"?`, []string{"-listen", ":1", "one"}},
+		{2, "cannot be negative", []string{"-connect", "b:1", "-idle", "-1s", "one"}},
+		{2, "invalid value", []string{"-connect", "b:1", "-retries", "many", "one"}},
+		{1, "no-such-file", []string{"-connect", "b:1", "no-such-file"}},
+		{1, "is a directory", []string{"-connect", "b:1", "."}},
+		{1, "251 bytes; 250 is the most", []string{"-connect", "b:1", long}},
+		{1, "not whole yet", []string{"-connect", "b:1", part}},
+		{1, "refused", []string{"-connect", "127.0.0.1:" + refusingPort(t), "filetransfer_test.go"}},
+		{1, "missing port", []string{"-connect", "127.0.0.1", "filetransfer_test.go"}},
+		{1, "missing port", []string{"-listen", "127.0.0.1"}},
+		{1, "listen tcp 127.0.0.1:", []string{"-listen", taken(t)}},
+		{1, "no-such-directory", []string{"-listen", "127.0.0.1:0", "-dir", "no-such-directory"}},
+		{1, "not a directory", []string{"-listen", "127.0.0.1:0", "-dir", "filetransfer_test.go"}},
+	} {
+		code, stdout, stderr := transfer(t, c.args...)
+		assert.Equal(t, c.code, code, "%q: %s", c.args, stderr)
+		assert.Empty(t, stdout, "%q", c.args)
+		assert.Contains(t, stderr, c.want, "%q", c.args)
+		assert.NotContains(t, stderr, "goroutine", "%q", c.args)
+	}
+}
+
+// What the receiver's disk refuses, the sender is told.
+func TestFileTransferDiskRefuses(t *testing.T) {
+	path, _ := randomFile(t, "some.bin", 32<<20)
+	send := func(r *transferReceiver) string {
+		code, stdout, stderr := transfer(t, "-connect", r.address, path)
+		assert.Equal(t, 1, code)
+		assert.Empty(t, stdout)
+		return stderr
+	}
+	t.Run("another file is there", func(t *testing.T) {
+		r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+		target := filepath.Join(r.dir, "some.bin")
+		for _, have := range []int{5, 32 << 20} {
+			require.NoError(t, os.WriteFile(target, make([]byte, have), 0o600))
+			assert.Contains(t, send(r), "the receiver has another file of this name")
+			info, err := os.Stat(target)
+			require.NoError(t, err)
+			assert.EqualValues(t, have, info.Size())
+		}
+		require.NoError(t, os.Remove(target))
+		require.NoError(t, os.Mkdir(target, 0o700))
+		assert.Contains(t, send(r), "the receiver has another file of this name")
+	})
+	t.Run("something is in the way", func(t *testing.T) {
+		r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
+		part := filepath.Join(r.dir, "some.bin.part")
+		require.NoError(t, os.Mkdir(part, 0o700))
+		assert.Contains(t, send(r), "some.bin.part is in the way")
+		require.NoError(t, os.Remove(part))
+		outside := filepath.Join(t.TempDir(), "outside")
+		require.NoError(t, os.WriteFile(outside, []byte("precious"), 0o600))
+		if os.Symlink(outside, part) == nil {
+			assert.Contains(t, send(r), "some.bin.part is in the way")
+			kept, _ := os.ReadFile(outside)
+			assert.Equal(t, "precious", string(kept))
+		}
+	})
+	t.Run("no permission", func(t *testing.T) {
+		dir := "/sys" // where not even root may make a file
+		if os.Getuid() != 0 {
+			dir = t.TempDir()
+			require.NoError(t, os.Chmod(dir, 0o500))
+		} else if runtime.GOOS != "linux" {
+			t.Skip("root may do anything")
+		}
+		assert.Contains(t, send(startReceiver(t, dir, "127.0.0.1:0")), syscall.EACCES.Error())
+	})
+	t.Run("the disk is full", func(t *testing.T) {
+		dir := t.TempDir()
+		r := &transferReceiver{t: t, dir: dir, Cmd: transferProgram(t, "-listen", "127.0.0.1:0", "-dir", dir)}
+		onSmallDisk(t, r.Cmd, dir)
+		r.start()
+		assert.Contains(t, send(r), syscall.ENOSPC.Error())
+	})
+}
+
+// onSmallDisk makes a program find a disk of 8 MB at dir.
+func onSmallDisk(t *testing.T, p *exec.Cmd, dir string) {
+	t.Helper()
+	mount := []string{"unshare", "-rm", "sh", "-c", `mount -t tmpfs -o size=8m none "$0" && exec "$@"`, dir}
+	if printed, err := exec.Command(mount[0], append(mount[1:], "true")...).CombinedOutput(); err != nil {
+		t.Skipf("no disk of its own is to be had: %v: %s", err, printed)
+	}
+	path, err := exec.LookPath(mount[0])
+	require.NoError(t, err)
+	p.Args = append(mount, append([]string{p.Path}, p.Args[1:]...)...)
+	p.Path = path
+}
