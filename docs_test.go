@@ -19,9 +19,13 @@ var backticked = regexp.MustCompile("`([^`]+)`")
 func rows(t testing.TB, file string) [][]string {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
+	return rowsOf(string(text))
+}
+
+func rowsOf(text string) [][]string {
 	var all [][]string
 	previous := ""
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		if strings.HasPrefix(line, "|--") || strings.HasPrefix(line, "|") && !strings.HasPrefix(previous, "|") {
 			previous = line
 			continue
@@ -46,7 +50,7 @@ func exportedNames(t testing.TB, dir string) map[string]bool {
 
 // Every name of evnet and of the standard library in the migration table exists.
 func TestFromNodeNamesExist(t *testing.T) {
-	own := exportedNames(t, ".")
+	own, dgram := exportedNames(t, "."), exportedNames(t, "dgram")
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	require.NoError(t, err)
 	std := map[string]map[string]bool{}
@@ -61,6 +65,8 @@ func TestFromNodeNamesExist(t *testing.T) {
 			count++
 			first, rest, _ := strings.Cut(name, ".")
 			switch {
+			case first == "dgram":
+				assert.True(t, dgram[rest], "%s of the row %q", name, row[0])
 			case std[first] != nil:
 				assert.True(t, std[first][rest], "%s of the row %q", name, row[0])
 			case first == "On":
@@ -107,6 +113,37 @@ func TestFromNodeIsComplete(t *testing.T) {
 		}
 	}
 	for _, name := range strings.Fields(nodeMembers) {
+		assert.True(t, have[name], "%s has no row", name)
+	}
+}
+
+// nodeDgramMembers are those of Node's dgram: functions and methods, options, events.
+const nodeDgramMembers = `
+dgram.createSocket(type) dgram.createSocket(options) dgram.Socket
+type reuseAddr reusePort ipv6Only recvBufferSize sendBufferSize lookup receiveBlockList sendBlockList signal
+port address exclusive fd
+socket.bind socket.connect socket.disconnect socket.remoteAddress socket.send socket.sendto socket.getSendQueueSize
+socket.getSendQueueCount socket.address socket.close socket[Symbol.asyncDispose] socket.ref socket.unref
+socket.setBroadcast socket.setTTL socket.setMulticastTTL socket.setMulticastLoopback socket.setMulticastInterface
+socket.addMembership socket.dropMembership socket.addSourceSpecificMembership socket.dropSourceSpecificMembership
+socket.getRecvBufferSize socket.setRecvBufferSize socket.getSendBufferSize socket.setSendBufferSize
+message listening connect error close`
+
+func TestFromNodeHasDatagrams(t *testing.T) {
+	text, err := os.ReadFile("docs/from-node.md")
+	require.NoError(t, err)
+	_, section, ok := strings.Cut(string(text), "\n## Datagrams\n")
+	require.True(t, ok)
+	have := map[string]bool{}
+	for _, row := range rowsOf(section) {
+		for _, m := range backticked.FindAllStringSubmatch(row[0], -1) {
+			have[m[1]] = true
+		}
+		for _, m := range backticked.FindAllStringSubmatch(row[1], -1) {
+			assert.Regexp(t, `^(dgram|net)\.`, m[1])
+		}
+	}
+	for _, name := range strings.Fields(nodeDgramMembers) {
 		assert.True(t, have[name], "%s has no row", name)
 	}
 }
