@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"fmt"
 	"go/ast"
 	"os"
 	"os/exec"
@@ -8,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"evnet"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -191,4 +194,41 @@ func TestEventsPaths(t *testing.T) {
 		assert.Equal(t, traceEvents(scripts[name].expected()[actor]), want, "%s: %s", row[2], row[0])
 	}
 	assert.Greater(t, paths, 30)
+}
+
+// The table of the lesson is what its server and client do.
+func TestLessonEvents(t *testing.T) {
+	want := map[string][]string{}
+	for _, row := range rows(t, "docs/aula.md") {
+		if row[0] == "cliente" || row[0] == "servidor" {
+			want[row[0]] = append(want[row[0]], row[1])
+		}
+	}
+	got := map[string][]string{}
+	tell := func(side string, s *evnet.Socket) {
+		note := func(event string) func() { return func() { got[side] = append(got[side], event) } }
+		s.On.ConnectionAttempt(func(evnet.Attempt) { note("ConnectionAttempt")() })
+		s.On.Connect(note("Connect"))
+		s.On.Ready(note("Ready"))
+		s.On.Data(func([]byte) { note("Data")() })
+		s.On.End(note("End"))
+		s.On.Finish(note("Finish"))
+		s.On.Close(func(hadError bool) { note(fmt.Sprintf("Close(%t)", hadError))() })
+	}
+	loop := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{loop}})
+	server.On.Connection(func(c *evnet.Socket) {
+		got["servidor"] = append(got["servidor"], "Connection")
+		tell("servidor", c)
+		c.WriteString("Mensagem do servidor!\r\n")
+		c.Pipe(c)
+		require.NoError(t, server.Close(nil))
+	})
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	client := evnet.NewSocket(&evnet.SocketOptions{Loop: loop})
+	tell("cliente", client)
+	client.On.Data(func([]byte) { client.End() })
+	client.Connect("tcp", server.Address().String())
+	loop.Run()
+	assert.Equal(t, want, got)
 }
