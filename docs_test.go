@@ -232,3 +232,32 @@ func TestLessonEvents(t *testing.T) {
 	loop.Run()
 	assert.Equal(t, want, got)
 }
+
+var eventHeading = regexp.MustCompile("^### `On\\.(\\w+)\\((.*)\\)`$")
+
+// The reference has each event, with what its callback is given.
+func TestEventsReference(t *testing.T) {
+	have := map[string]string{}
+	section := ""
+	for _, line := range prose(t, "docs/events.md") {
+		if of, ok := strings.CutPrefix(line, "## "); ok {
+			section = of
+		}
+		if m := eventHeading.FindStringSubmatch(line); m != nil {
+			have[section+": "+m[1]] = m[2]
+		}
+	}
+	want := map[string]string{}
+	for file, sections := range map[string]map[string]string{
+		"events.go":       {"SocketEvents": "Events of a Socket", "ServerEvents": "Events of a Server"},
+		"dgram/events.go": {"SocketEvents": "Events of a dgram Socket"},
+	} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?m)^func \(v (\w+)\) ([A-Z]\w*)\((.*)\) Listener \{$`).FindAllStringSubmatch(string(text), -1) {
+			want[sections[m[1]]+": "+m[2]] = m[3]
+		}
+	}
+	assert.Equal(t, want, have)
+	assert.Len(t, want, 25)
+}
