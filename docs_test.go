@@ -261,3 +261,39 @@ func TestEventsReference(t *testing.T) {
 	assert.Equal(t, want, have)
 	assert.Len(t, want, 25)
 }
+
+// Names of evnet in the pages for those who program exist.
+func TestPagesNameWhatExists(t *testing.T) {
+	own, dgram := exportedNames(t, "."), exportedNames(t, "dgram")
+	examples := map[string]bool{}
+	declared(t, ".", true, func(_, name string, _ ...*ast.CommentGroup) { examples[name] = true })
+	qualified := regexp.MustCompile(`^(dgram\.|evnet\.)?([A-Z]\w*)(?:\.([A-Z]\w*))?$`)
+	count := 0
+	for _, page := range []string{"docs/guide.md", "docs/events.md", "docs/design.md", "docs/aula.md"} {
+		for i, line := range prose(t, page) {
+			for _, m := range backticked.FindAllStringSubmatch(line, -1) {
+				q := qualified.FindStringSubmatch(m[1])
+				if q == nil {
+					continue
+				}
+				names, name := own, strings.TrimPrefix(strings.TrimPrefix(m[1], "dgram."), "evnet.")
+				if q[1] == "dgram." {
+					names = dgram
+				}
+				switch {
+				case strings.HasPrefix(name, "Example"):
+					names = examples
+				case q[2] == "On" && q[3] != "":
+					assert.True(t, own["SocketEvents."+q[3]] || own["ServerEvents."+q[3]], "%s:%d: %s", page, i+1, m[1])
+					continue
+				case q[1] != "" || strings.HasPrefix(name, "Err") && name != "Err" || q[3] != "" && own[q[2]]:
+				default:
+					continue
+				}
+				count++
+				assert.True(t, names[name], "%s:%d: %s", page, i+1, m[1])
+			}
+		}
+	}
+	assert.Greater(t, count, 80)
+}
