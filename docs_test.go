@@ -254,7 +254,7 @@ func TestEventsReference(t *testing.T) {
 	} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, m := range regexp.MustCompile(`(?m)^func \(v (\w+)\) ([A-Z]\w*)\((.*)\) Listener \{$`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`(?m)^func \(v (\w+)\) ([A-Z]\w*)\((.*)\) Listener \{`).FindAllStringSubmatch(string(text), -1) {
 			want[sections[m[1]]+": "+m[2]] = m[3]
 		}
 	}
