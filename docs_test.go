@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"fmt"
 	"go/ast"
 	"os"
 	"os/exec"
@@ -8,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"evnet"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,9 +22,13 @@ var backticked = regexp.MustCompile("`([^`]+)`")
 func rows(t testing.TB, file string) [][]string {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
+	return rowsOf(string(text))
+}
+
+func rowsOf(text string) [][]string {
 	var all [][]string
 	previous := ""
-	for _, line := range strings.Split(string(text), "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		if strings.HasPrefix(line, "|--") || strings.HasPrefix(line, "|") && !strings.HasPrefix(previous, "|") {
 			previous = line
 			continue
@@ -46,7 +53,7 @@ func exportedNames(t testing.TB, dir string) map[string]bool {
 
 // Every name of evnet and of the standard library in the migration table exists.
 func TestFromNodeNamesExist(t *testing.T) {
-	own := exportedNames(t, ".")
+	own, dgram := exportedNames(t, "."), exportedNames(t, "dgram")
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	require.NoError(t, err)
 	std := map[string]map[string]bool{}
@@ -61,6 +68,8 @@ func TestFromNodeNamesExist(t *testing.T) {
 			count++
 			first, rest, _ := strings.Cut(name, ".")
 			switch {
+			case first == "dgram":
+				assert.True(t, dgram[rest], "%s of the row %q", name, row[0])
 			case std[first] != nil:
 				assert.True(t, std[first][rest], "%s of the row %q", name, row[0])
 			case first == "On":
@@ -111,6 +120,37 @@ func TestFromNodeIsComplete(t *testing.T) {
 	}
 }
 
+// nodeDgramMembers are those of Node's dgram: functions and methods, options, events.
+const nodeDgramMembers = `
+dgram.createSocket(type) dgram.createSocket(options) dgram.Socket
+type reuseAddr reusePort ipv6Only recvBufferSize sendBufferSize lookup receiveBlockList sendBlockList signal
+port address exclusive fd
+socket.bind socket.connect socket.disconnect socket.remoteAddress socket.send socket.sendto socket.getSendQueueSize
+socket.getSendQueueCount socket.address socket.close socket[Symbol.asyncDispose] socket.ref socket.unref
+socket.setBroadcast socket.setTTL socket.setMulticastTTL socket.setMulticastLoopback socket.setMulticastInterface
+socket.addMembership socket.dropMembership socket.addSourceSpecificMembership socket.dropSourceSpecificMembership
+socket.getRecvBufferSize socket.setRecvBufferSize socket.getSendBufferSize socket.setSendBufferSize
+message listening connect error close`
+
+func TestFromNodeHasDatagrams(t *testing.T) {
+	text, err := os.ReadFile("docs/from-node.md")
+	require.NoError(t, err)
+	_, section, ok := strings.Cut(string(text), "\n## Datagrams\n")
+	require.True(t, ok)
+	have := map[string]bool{}
+	for _, row := range rowsOf(section) {
+		for _, m := range backticked.FindAllStringSubmatch(row[0], -1) {
+			have[m[1]] = true
+		}
+		for _, m := range backticked.FindAllStringSubmatch(row[1], -1) {
+			assert.Regexp(t, `^(dgram|net)\.`, m[1])
+		}
+	}
+	for _, name := range strings.Fields(nodeDgramMembers) {
+		assert.True(t, have[name], "%s has no row", name)
+	}
+}
+
 // traceEvents are the events among the lines of a trace, by Go's names; Close and its argument stay.
 func traceEvents(lines []string) []string {
 	var events []string
@@ -154,4 +194,106 @@ func TestEventsPaths(t *testing.T) {
 		assert.Equal(t, traceEvents(scripts[name].expected()[actor]), want, "%s: %s", row[2], row[0])
 	}
 	assert.Greater(t, paths, 30)
+}
+
+// The table of the lesson is what its server and client do.
+func TestLessonEvents(t *testing.T) {
+	want := map[string][]string{}
+	for _, row := range rows(t, "docs/aula.md") {
+		if row[0] == "cliente" || row[0] == "servidor" {
+			want[row[0]] = append(want[row[0]], row[1])
+		}
+	}
+	got := map[string][]string{}
+	tell := func(side string, s *evnet.Socket) {
+		note := func(event string) func() { return func() { got[side] = append(got[side], event) } }
+		s.On.ConnectionAttempt(func(evnet.Attempt) { note("ConnectionAttempt")() })
+		s.On.Connect(note("Connect"))
+		s.On.Ready(note("Ready"))
+		s.On.Data(func([]byte) { note("Data")() })
+		s.On.End(note("End"))
+		s.On.Finish(note("Finish"))
+		s.On.Close(func(hadError bool) { note(fmt.Sprintf("Close(%t)", hadError))() })
+	}
+	loop := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{loop}})
+	server.On.Connection(func(c *evnet.Socket) {
+		got["servidor"] = append(got["servidor"], "Connection")
+		tell("servidor", c)
+		c.WriteString("Mensagem do servidor!\r\n")
+		c.Pipe(c)
+		require.NoError(t, server.Close(nil))
+	})
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
+	client := evnet.NewSocket(&evnet.SocketOptions{Loop: loop})
+	tell("cliente", client)
+	client.On.Data(func([]byte) { client.End() })
+	client.Connect("tcp", server.Address().String())
+	loop.Run()
+	assert.Equal(t, want, got)
+}
+
+var eventHeading = regexp.MustCompile("^### `On\\.(\\w+)\\((.*)\\)`$")
+
+// The reference has each event, with what its callback is given.
+func TestEventsReference(t *testing.T) {
+	have := map[string]string{}
+	section := ""
+	for _, line := range prose(t, "docs/events.md") {
+		if of, ok := strings.CutPrefix(line, "## "); ok {
+			section = of
+		}
+		if m := eventHeading.FindStringSubmatch(line); m != nil {
+			have[section+": "+m[1]] = m[2]
+		}
+	}
+	want := map[string]string{}
+	for file, sections := range map[string]map[string]string{
+		"events.go":       {"SocketEvents": "Events of a Socket", "ServerEvents": "Events of a Server"},
+		"dgram/events.go": {"SocketEvents": "Events of a dgram Socket"},
+	} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?m)^func \(v (\w+)\) ([A-Z]\w*)\((.*)\) Listener \{`).FindAllStringSubmatch(string(text), -1) {
+			want[sections[m[1]]+": "+m[2]] = m[3]
+		}
+	}
+	assert.Equal(t, want, have)
+	assert.Len(t, want, 25)
+}
+
+// Names of evnet in the pages for those who program exist.
+func TestPagesNameWhatExists(t *testing.T) {
+	own, dgram := exportedNames(t, "."), exportedNames(t, "dgram")
+	examples := map[string]bool{}
+	declared(t, ".", true, func(_, name string, _ ...*ast.CommentGroup) { examples[name] = true })
+	qualified := regexp.MustCompile(`^(dgram\.|evnet\.)?([A-Z]\w*)(?:\.([A-Z]\w*))?$`)
+	count := 0
+	for _, page := range []string{"docs/guide.md", "docs/events.md", "docs/design.md", "docs/aula.md"} {
+		for i, line := range prose(t, page) {
+			for _, m := range backticked.FindAllStringSubmatch(line, -1) {
+				q := qualified.FindStringSubmatch(m[1])
+				if q == nil {
+					continue
+				}
+				names, name := own, strings.TrimPrefix(strings.TrimPrefix(m[1], "dgram."), "evnet.")
+				if q[1] == "dgram." {
+					names = dgram
+				}
+				switch {
+				case strings.HasPrefix(name, "Example"):
+					names = examples
+				case q[2] == "On" && q[3] != "":
+					assert.True(t, own["SocketEvents."+q[3]] || own["ServerEvents."+q[3]], "%s:%d: %s", page, i+1, m[1])
+					continue
+				case q[1] != "" || strings.HasPrefix(name, "Err") && name != "Err" || q[3] != "" && own[q[2]]:
+				default:
+					continue
+				}
+				count++
+				assert.True(t, names[name], "%s:%d: %s", page, i+1, m[1])
+			}
+		}
+	}
+	assert.Greater(t, count, 80)
 }

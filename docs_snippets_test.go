@@ -1,0 +1,210 @@
+package evnet_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Every block of Go in the pages compiles, and is vetted, so that what a reader copies works. A block is a
+// whole program (it begins with its package), declarations, or statements. What statements use and do not
+// declare stands in a comment before the block,
+//
+//	<!-- with: c *evnet.Socket, ctx context.Context -->
+//
+// and becomes the parameters of the function around the statements; what they declare and leave to the
+// reader counts as used. Imports follow from the names. Declarations that have tests are run.
+
+// snippetImports are the packages that snippets may use without saying so, by the names they go by.
+var snippetImports = map[string]string{
+	"bufio": "bufio", "bytes": "bytes", "binary": "encoding/binary", "context": "context", "dgram": "evnet/dgram",
+	"errors": "errors", "evnet": "evnet", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log", "net": "net",
+	"netip": "net/netip", "filepath": "path/filepath",
+	"os": "os", "runtime": "runtime", "signal": "os/signal", "slog": "log/slog",
+	"strings": "strings", "sync": "sync", "synctest": "testing/synctest", "syscall": "syscall",
+	"testing": "testing", "time": "time", "tls": "crypto/tls", "x509": "crypto/x509",
+}
+
+// snippet is one block of code of a page.
+type snippet struct {
+	file     string
+	line     int // of its first line
+	language string
+	with     string // the names it is given
+	text     string
+}
+
+var (
+	fenceLine = regexp.MustCompile("^\\s*(```+|~~~+)\\s*([A-Za-z]*)")
+	withLine  = regexp.MustCompile(`^<!--\s*with:\s*(.*?)\s*-->$`)
+)
+
+// snippets are the blocks of code of a page, of any language.
+func snippets(t testing.TB, file string) []snippet {
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var all []snippet
+	var fence, before string
+	for i, line := range strings.Split(string(text), "\n") {
+		m := fenceLine.FindStringSubmatch(line)
+		switch {
+		case fence != "" && m != nil && m[1] == fence && m[2] == "":
+			fence, before = "", ""
+		case fence != "":
+			all[len(all)-1].text += line + "\n"
+		case m != nil:
+			fence = m[1]
+			s := snippet{file: file, line: i + 2, language: m[2]}
+			if with := withLine.FindStringSubmatch(before); with != nil {
+				s.with = with[1]
+			}
+			all = append(all, s)
+		case strings.TrimSpace(line) != "":
+			before = line
+		}
+	}
+	require.Empty(t, fence, "%s: a block that does not end", file)
+	return all
+}
+
+var packageClause = regexp.MustCompile(`(?m)\A(\s*//.*\n)*\s*package \w+$`)
+
+// source is the snippet as a file of a package of its own. Errors are told by the lines of the page.
+func (s snippet) source(t *testing.T) []byte {
+	at := fmt.Sprintf("\n//line %s:%d\n", filepath.Join(root(t), s.file), s.line)
+	if packageClause.MatchString(s.text) {
+		return []byte(at + s.text)
+	}
+	const head = "package snippet\n"
+	body := ""
+	if _, err := parseGo(head + s.text); err == nil {
+		require.Empty(t, s.with, "%s:%d: declarations declare all they use", s.file, s.line)
+		body = at + s.text
+	} else {
+		body = "func snippet(" + s.with + ") {" + at + s.text
+		tree, err := parseGo(head + body + "}")
+		require.NoError(t, err, "%s:%d", s.file, s.line)
+		body += "//line unused:1\n" + uses(tree) + "}\n"
+	}
+	tree, err := parseGo(head + body)
+	require.NoError(t, err, "%s:%d", s.file, s.line)
+	imports := map[string]bool{}
+	ast.Inspect(tree, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := sel.X.(*ast.Ident); ok && snippetImports[x.Name] != "" {
+				imports["import "+strconv.Quote(snippetImports[x.Name])+"\n"] = true
+			}
+		}
+		return true
+	})
+	return []byte(head + strings.Join(slices.Sorted(maps.Keys(imports)), "") + body)
+}
+
+func parseGo(text string) (*ast.File, error) {
+	return parser.ParseFile(token.NewFileSet(), "", text, parser.SkipObjectResolution)
+}
+
+// uses are statements that use what the function of a file declares at its top.
+func uses(tree *ast.File) string {
+	text := ""
+	use := func(name *ast.Ident) {
+		if name.Name != "_" {
+			text += "_ = &" + name.Name + "\n"
+		}
+	}
+	for _, statement := range tree.Decls[0].(*ast.FuncDecl).Body.List {
+		switch statement := statement.(type) {
+		case *ast.AssignStmt:
+			if statement.Tok == token.DEFINE {
+				for _, name := range statement.Lhs {
+					use(name.(*ast.Ident))
+				}
+			}
+		case *ast.DeclStmt:
+			for _, spec := range statement.Decl.(*ast.GenDecl).Specs {
+				if vars, ok := spec.(*ast.ValueSpec); ok {
+					for _, name := range vars.Names {
+						use(name)
+					}
+				}
+			}
+		}
+	}
+	return text
+}
+
+// goCommand runs the go command in a module that knows this one, and none from elsewhere.
+func goCommand(t testing.TB, dir string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	run := exec.CommandContext(ctx, "go", args...)
+	run.Dir = dir
+	run.Env = append(os.Environ(), "GOFLAGS=", "GOPROXY=off", "GOTOOLCHAIN=local", "GOWORK=off")
+	printed, err := run.CombinedOutput()
+	assert.NoError(t, err, "go %s\n%s", strings.Join(args, " "), printed)
+}
+
+func TestSnippetsOfGoCompile(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "go.mod", fmt.Sprintf(
+		"module snippets\n\ngo 1.25\n\nrequire evnet v0.0.0\n\nreplace evnet => %q\n", root(t)))
+	count := 0
+	var tests []string
+	for _, file := range markdownFiles(t) {
+		for _, s := range snippets(t, file) {
+			if s.language != "go" {
+				assert.Empty(t, s.with, "%s:%d: names for what is no Go", file, s.line)
+				continue
+			}
+			count++
+			source := s.source(t)
+			name := fmt.Sprintf("s%03d", count)
+			require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+			if bytes.Contains(source, []byte("func Test")) {
+				tests = append(tests, "./"+name)
+				writeFile(t, filepath.Join(dir, name), "snippet_test.go", string(source))
+				continue
+			}
+			writeFile(t, filepath.Join(dir, name), "snippet.go", string(source))
+		}
+	}
+	require.Greater(t, count, 25)
+	goCommand(t, dir, "vet", "./...")
+	require.NotEmpty(t, tests)
+	goCommand(t, dir, append([]string{"test", "-count=1"}, tests...)...)
+}
+
+// Blocks of JavaScript are what Node takes.
+func TestSnippetsOfNode(t *testing.T) {
+	count := 0
+	for _, file := range markdownFiles(t) {
+		for _, s := range snippets(t, file) {
+			if s.language != "js" {
+				assert.NotContains(t, []string{"javascript", "mjs", "golang", "Go"}, s.language, "%s:%d", file, s.line)
+				continue
+			}
+			count++
+			dir := t.TempDir()
+			writeFile(t, dir, "snippet.js", s.text)
+			printed, err := command(t, "node", "--check", filepath.Join(dir, "snippet.js")).CombinedOutput()
+			assert.NoError(t, err, "%s:%d\n%s", file, s.line, printed)
+		}
+	}
+	require.NotZero(t, count)
+}
