@@ -117,6 +117,8 @@ func both(ctx context.Context, answers sorter) {
 	}
 }
 
+var errCutOff = errors.New("the server has ended before the request was whole")
+
 // client prints its events and the lines that it gets. The end of ctx ends it.
 func client(ctx context.Context, address string) *evnet.Socket {
 	c := evnet.Connect("tcp", address, nil)
@@ -124,7 +126,12 @@ func client(ctx context.Context, address string) *evnet.Socket {
 	c.On.Connect(func() { say("connect") })
 	_ = c.Scan(bufio.ScanLines, 1<<20, func(line []byte) { say("line", string(line)) })
 	c.On.Finish(func() { say("finish, now", c.ReadyState()) })
-	c.On.End(func() { say("end") })
+	c.On.End(func() {
+		say("end")
+		if !c.WritableEnded() {
+			c.Destroy(errCutOff)
+		}
+	})
 	c.On.Error(func(err error) { say("error:", err) })
 	unwatch := context.AfterFunc(ctx, func() { c.Destroy(nil) })
 	c.On.Close(func(bool) {
