@@ -68,7 +68,9 @@ type SocketOptions struct {
 	// Default: as the Dialer or the listener set it, in Go on, 15 s. Negative: keep-alive off.
 	KeepAlive time.Duration
 	// IdleTimeout destroys the socket after that long without activity (what counts is the same
-	// as for SetTimeout), with an error that is os.ErrDeadlineExceeded. Default: never.
+	// as for SetTimeout), with an error that is os.ErrDeadlineExceeded. The error is a
+	// *net.OpError, whose Op tells the time-outs apart: "idle", "close", "handshake" and
+	// "first byte", or "dial" while connecting. Default: never.
 	IdleTimeout time.Duration
 	// CloseTimeout is how long the closing phase may take, from End, Close or the peer's end
 	// on; then the socket is destroyed with an error that is os.ErrDeadlineExceeded. Default:

@@ -1,101 +1,193 @@
+//go:build unix
+
 package examples_test
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// passingOn starts the example as systemd would, which knows the number of the process it becomes.
+// passingOn starts the example as systemd would, which knows the number of the process it becomes: a shell tells it
+// its own, and becomes it.
 func passingOn(t *testing.T, env []string, files ...*os.File) *exec.Cmd {
 	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("no descriptors are passed on there")
+	cmd := program(t, "activation", "-addr", "127.0.0.1:0")
+	script := `LISTEN_PID=${LISTEN_PID-$$} exec "$0" "$@"`
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", script, cmd.Path}, cmd.Args[1:]...)
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} { // of who started the test
+		require.Empty(t, os.Getenv(name))
 	}
-	plain := program(t, "activation", "-addr", "127.0.0.1:0")
-	cmd := program(t, "activation")
-	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `LISTEN_PID=${LISTEN_PID-$$} exec "$0" "$@"`, plain.Path}, plain.Args[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.ExtraFiles = files
+	cmd.Env = append(cmd.Env, env...)
+	cmd.ExtraFiles = files // from descriptor 3 on
 	return cmd
 }
 
-// answers reads what is said once the server listens, and has each address echo.
-func answers(t *testing.T, cmd *exec.Cmd, count int) (said []string) {
+// descriptor is a copy of that of a listener or a conn, as it is passed on.
+func descriptor(t *testing.T, of any) *os.File {
 	t.Helper()
-	stdout, err := cmd.StdoutPipe()
+	file, err := of.(interface{ File() (*os.File, error) }).File()
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	lines := bufio.NewReader(stdout)
-	for range count {
-		line, err := lines.ReadString('\n')
-		require.NoError(t, err)
-		said = append(said, strings.TrimSpace(line))
-		at := strings.Fields(line)
-		c, err := net.Dial(at[2], at[3])
-		require.NoError(t, err)
-		_ = c.SetDeadline(time.Now().Add(patience))
-		_, _ = io.WriteString(c, "hello")
-		_ = c.(interface{ CloseWrite() error }).CloseWrite()
-		got, err := io.ReadAll(c)
-		require.NoError(t, err)
-		assert.Equal(t, "hello", string(got))
-		_ = c.Close()
-	}
-	require.NoError(t, cmd.Process.Signal(os.Interrupt))
-	rest, _ := io.ReadAll(lines)
-	assert.Equal(t, "closed\n", string(rest))
-	require.NoError(t, cmd.Wait())
-	return said
+	t.Cleanup(func() { _ = file.Close() })
+	return file
 }
 
+// echoed sends and ends, and expects the same back, and the end.
+func echoed(t *testing.T, c net.Conn) {
+	t.Helper()
+	_, err := io.WriteString(c, "hello")
+	require.NoError(t, err)
+	require.NoError(t, c.(interface{ CloseWrite() error }).CloseWrite())
+	got, err := io.ReadAll(c)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(got))
+}
+
+// Whoever has connected before the program started is served: the connection waits in the listener. So it is when the
+// program ends and is started again.
 func TestActivation(t *testing.T) {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer tcp.Close()
-	dir, err := os.MkdirTemp("", "evnet")
-	require.NoError(t, err)
-	defer os.RemoveAll(dir)
-	unix, err := net.Listen("unix", filepath.Join(dir, "s"))
-	require.NoError(t, err)
-	defer unix.Close()
-	first, err := tcp.(*net.TCPListener).File()
-	require.NoError(t, err)
-	defer first.Close()
-	second, err := unix.(*net.UnixListener).File()
-	require.NoError(t, err)
-	defer second.Close()
-
-	said := answers(t, passingOn(t, []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=web:local"}, first, second), 2)
-	assert.ElementsMatch(t, []string{"listening on tcp " + tcp.Addr().String(), "listening on unix " + unix.Addr().String()}, said)
-	_, err = os.Stat(filepath.Join(dir, "s"))
-	assert.NoError(t, err, "the file is whose listener it was")
-
-	// What is meant for another process is left alone, and so is nothing.
-	said = answers(t, passingOn(t, []string{"LISTEN_FDS=1", "LISTEN_PID=1"}, first), 1)
-	assert.NotContains(t, said[0], tcp.Addr().String())
-	answers(t, passingOn(t, nil), 1)
-
-	null, err := os.Open(os.DevNull)
-	require.NoError(t, err)
-	defer null.Close()
-	for env, want := range map[string]string{
-		"LISTEN_FDS=two": `LISTEN_FDS is "two"`,
-		"LISTEN_FDS=0":   `LISTEN_FDS is "0"`,
-		"LISTEN_FDS=1":   "descriptor 3 (unknown) of LISTEN_FDS is no listener",
-	} {
-		printed, err := passingOn(t, []string{env}, null).CombinedOutput()
-		assert.Error(t, err, env)
-		assert.Contains(t, string(printed), want)
+	tcp := listen(t, "tcp", "127.0.0.1:0")
+	unix := listen(t, "unix", socketPath(t))
+	for _, sig := range signals(t) {
+		early := []net.Conn{dial(t, tcp.Addr()), dial(t, unix.Addr())}
+		env := []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=web:local"}
+		s := running(t, passingOn(t, env, descriptor(t, tcp), descriptor(t, unix)))
+		assert.ElementsMatch(t, []string{
+			"listening on tcp " + tcp.Addr().String() + " (web)",
+			"listening on unix " + unix.Addr().String() + " (local)",
+		}, strings.Split(strings.TrimSpace(s.lines(2)), "\n"))
+		for _, c := range early {
+			echoed(t, c)
+		}
+		echoed(t, dial(t, tcp.Addr()))
+		open := dial(t, unix.Addr())
+		_, err := open.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = io.ReadFull(open, make([]byte, 1))
+		require.NoError(t, err)
+		s.interrupt(sig, "closed\n")
+		_, err = io.ReadAll(open)
+		assert.NoError(t, err, "it is closed")
+		_, err = os.Stat(unix.Addr().String())
+		assert.NoError(t, err, "the file is whose listener it was")
 	}
+}
+
+// Names are for people: too few, none and empty ones do no harm.
+func TestActivationNames(t *testing.T) {
+	a, b := listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp", "127.0.0.1:0")
+	for _, c := range []struct{ env, first, second string }{
+		{"LISTEN_FDNAMES=web:admin", "web", "admin"},
+		{"LISTEN_FDNAMES=web", "web", "unknown"},
+		{"LISTEN_FDNAMES=:admin:more", "unknown", "admin"},
+		{"LISTEN_FDNAMES=", "unknown", "unknown"},
+	} {
+		s := running(t, passingOn(t, []string{"LISTEN_FDS=2", c.env}, descriptor(t, a), descriptor(t, b)))
+		assert.ElementsMatch(t, []string{
+			"listening on tcp " + a.Addr().String() + " (" + c.first + ")",
+			"listening on tcp " + b.Addr().String() + " (" + c.second + ")",
+		}, strings.Split(strings.TrimSpace(s.lines(2)), "\n"), c.env)
+		s.interrupt(os.Interrupt, "closed\n")
+	}
+}
+
+// What is meant for another process is left alone, and so is nothing: then the program listens itself.
+func TestActivationOfNothing(t *testing.T) {
+	tcp := listen(t, "tcp", "127.0.0.1:0")
+	for _, env := range [][]string{
+		nil,
+		{"LISTEN_FDS="},
+		{"LISTEN_FDS=1", "LISTEN_PID=1"},
+		{"LISTEN_FDS=1", "LISTEN_PID="},
+		{"LISTEN_FDS=many", "LISTEN_PID=" + strconv.Itoa(os.Getpid())},
+	} {
+		s := running(t, passingOn(t, env, descriptor(t, tcp)))
+		address := s.after("listening on tcp ")
+		assert.NotEqual(t, tcp.Addr().String(), address, env)
+		to, err := net.ResolveTCPAddr("tcp", address)
+		require.NoError(t, err, env)
+		echoed(t, dial(t, to))
+		s.interrupt(os.Interrupt, "closed\n")
+	}
+}
+
+// What is no listener is told, with its number and its name, and nothing is served.
+func TestActivationOfJunk(t *testing.T) {
+	tcp := listen(t, "tcp", "127.0.0.1:0")
+	conn := dial(t, tcp.Addr())
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer udp.Close()
+	datagrams, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socketPath(t), Net: "unixgram"})
+	require.NoError(t, err)
+	defer datagrams.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	defer file.Close()
+	unbound, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	bare := os.NewFile(uintptr(unbound), "bare")
+	defer bare.Close()
+	good := descriptor(t, tcp)
+
+	none := "accepts no connections"
+	for _, c := range []struct {
+		env   string
+		files []*os.File
+		want  []string
+	}{
+		{"LISTEN_FDS=two", []*os.File{good}, []string{`LISTEN_FDS is "two"`}},
+		{"LISTEN_FDS=0", []*os.File{good}, []string{`LISTEN_FDS is "0"`}},
+		{"LISTEN_FDS=-1", []*os.File{good}, []string{`LISTEN_FDS is "-1"`}},
+		{"LISTEN_FDS=1.5", []*os.File{good}, []string{`LISTEN_FDS is "1.5"`}},
+		{"LISTEN_FDS=99999999999999999999", []*os.File{good}, []string{`LISTEN_FDS is "99999999999999999999"`}},
+		{"LISTEN_FDS=2", []*os.File{good}, []string{"descriptor 4 (unknown) is no listener"}},
+		{"LISTEN_FDS=1000000", []*os.File{good}, []string{"LISTEN_FDS is 1000000", "descriptor 4 (unknown)"}},
+		{"LISTEN_FDS=1", nil, []string{"descriptor 3 (unknown) is no listener"}},
+		{"LISTEN_PID=me LISTEN_FDS=1", []*os.File{good}, []string{`LISTEN_PID is "me"`}},
+		{"LISTEN_PID=-1 LISTEN_FDS=1", []*os.File{good}, []string{`LISTEN_PID is "-1"`}},
+		{"LISTEN_FDS=1 LISTEN_FDNAMES=log", []*os.File{file}, []string{"descriptor 3 (log)", syscall.ENOTSOCK.Error()}},
+		{"LISTEN_FDS=2", []*os.File{good, file}, []string{"descriptor 4 (unknown)", syscall.ENOTSOCK.Error()}},
+		{"LISTEN_FDS=1", []*os.File{descriptor(t, conn)}, []string{"descriptor 3", none}},
+		{"LISTEN_FDS=1", []*os.File{bare}, []string{"descriptor 3", none}},
+		{"LISTEN_FDS=1", []*os.File{descriptor(t, udp)}, []string{"descriptor 3"}},
+		{"LISTEN_FDS=1", []*os.File{descriptor(t, datagrams)}, []string{"descriptor 3"}},
+	} {
+		s := running(t, passingOn(t, strings.Fields(c.env), c.files...))
+		code, printed := s.ends()
+		assert.Equal(t, 1, code, c.env)
+		assert.Equal(t, 1, strings.Count(printed, "\n"), printed)
+		for _, want := range c.want {
+			assert.Contains(t, printed, want, c.env)
+		}
+	}
+}
+
+// The real thing, where it is installed: it listens, starts the program at the first connection, and passes it on.
+func TestActivationBySystemd(t *testing.T) {
+	needs(t, "systemd-socket-activate")
+	path := socketPath(t)
+	cmd := program(t, "activation")
+	activate := exec.CommandContext(t.Context(), "systemd-socket-activate", "-l", path, "--fdname=local", cmd.Path)
+	activate.Env = cmd.Env
+	s := running(t, activate)
+	for line := ""; !strings.Contains(line, "Listening on "+path); line = s.lines(1) { // it has words of its own
+	}
+	c := dial(t, &net.UnixAddr{Name: path, Net: "unix"})
+	for line := ""; line != "listening on unix "+path+" (local)\n"; line = s.lines(1) {
+	}
+	echoed(t, c)
+	require.NoError(t, s.process.Process.Signal(syscall.SIGTERM)) // the program has taken its place
+	code, rest := s.ends()
+	assert.Zero(t, code)
+	assert.Equal(t, "closed\n", rest)
 }

@@ -1,11 +1,5 @@
 // Activation is an echo server that takes its listeners from whoever starts it, as systemd and others pass
-// them on: LISTEN_FDS says how many there are, from descriptor 3 on, LISTEN_PID for which process, and
-// LISTEN_FDNAMES what each is called. A port below 1024 then needs no privileges, and no connection is refused
-// while the program is started anew. Where nothing is passed it listens itself. A unit for it:
-//
-//	[Socket]
-//	ListenStream=7
-//	ListenStream=/run/echo.sock
+// them on, and where none is passed on listens itself.
 package main
 
 import (
@@ -14,35 +8,47 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"net"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"evnet"
 )
 
-const firstDescriptor = 3
+const usage = `Usage: activation [flags]
+
+An echo server that takes its listeners from whoever starts it: LISTEN_FDS says how many there are, from descriptor 3
+on, LISTEN_PID for which process, and LISTEN_FDNAMES, with colons between, what each is called. Where none is passed
+on it listens itself. An interrupt (Ctrl-C) ends it.
+
+`
 
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
 	network := flag.String("network", "tcp", "tcp or unix, where no listener is passed on")
-	address := flag.String("addr", "127.0.0.1:8082", "where to listen then; port 0 takes a free one")
+	address := flag.String("addr", "127.0.0.1:8082", "where to listen then: port 0 takes a free one; a path for unix")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Println("activation takes no argument", flag.Arg(0))
+		log.Println("activation -h tells the flags")
+		os.Exit(2)
+	}
 
 	listeners, err := passedOn()
 	if err != nil {
 		log.Fatalln(err)
 	}
-	for _, ln := range listeners {
-		if err := echo().Serve(ln); err != nil {
+	for _, l := range listeners {
+		if err := echo(" (" + l.name + ")").Serve(l.Listener); err != nil {
 			log.Fatalln(err)
 		}
 	}
 	if len(listeners) == 0 {
-		if err := echo().Listen(*network, *address, nil); err != nil {
+		if err := echo("").Listen(*network, *address, nil); err != nil {
 			log.Fatalln(err)
 		}
 	}
@@ -54,39 +60,13 @@ func main() {
 	fmt.Println("closed")
 }
 
-func echo() *evnet.Server {
+func echo(name string) *evnet.Server {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		c.On.Error(func(err error) { log.Println(err) })
 		c.Pipe(c)
 	})
-	server.On.Listening(func() { fmt.Println("listening on", server.Address().Network(), server.Address()) })
+	server.On.Listening(func() {
+		fmt.Printf("listening on %s %s%s\n", server.Address().Network(), server.Address(), name)
+	})
 	return server
-}
-
-// passedOn are the listeners that the environment tells of, none if it tells of none for this process.
-func passedOn() ([]net.Listener, error) {
-	count, pid := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID")
-	if count == "" || pid != strconv.Itoa(os.Getpid()) { // they are somebody else's
-		return nil, nil
-	}
-	n, err := strconv.Atoi(count)
-	if err != nil || n < 1 {
-		return nil, fmt.Errorf("LISTEN_FDS is %q, and should be the number of listeners", count)
-	}
-	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
-	var listeners []net.Listener
-	for i := range n {
-		name := "unknown"
-		if i < len(names) && names[i] != "" {
-			name = names[i]
-		}
-		file := os.NewFile(uintptr(firstDescriptor+i), name)
-		ln, err := net.FileListener(file) // on a copy of the descriptor
-		_ = file.Close()
-		if err != nil {
-			return nil, fmt.Errorf("descriptor %d (%s) of LISTEN_FDS is no listener: %w", firstDescriptor+i, name, err)
-		}
-		listeners = append(listeners, ln)
-	}
-	return listeners, nil
 }

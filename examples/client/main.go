@@ -2,19 +2,37 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"log"
+	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 
 	"evnet"
 )
+
+const usage = `Uso: client [opções]
+
+O cliente da lição: mostra a primeira mensagem do servidor e se despede.
+
+`
 
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
 	port := flag.Int("port", 8080, "porta do servidor")
 	path := flag.String("unix", "", "`caminho` do socket Unix do servidor, em vez da porta")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Println("Erro: argumento a mais:", flag.Arg(0))
+		os.Exit(2)
+	}
 
 	network, address := "tcp", "localhost:"+strconv.Itoa(*port)
 	if *path != "" {
@@ -27,5 +45,8 @@ func main() {
 	})
 	client.On.End(func() { fmt.Println("Desconectado do servidor") })
 	client.On.Error(func(err error) { log.Fatalln("Erro:", err) })
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() { client.Destroy(nil) }) // a server that says nothing
 	evnet.Run()
 }

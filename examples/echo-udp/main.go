@@ -20,12 +20,31 @@ import (
 	"evnet/dgram"
 )
 
+const usage = `Uso: echo-udp [opções]
+
+Um servidor UDP que devolve cada datagrama a quem o enviou, e com -to o seu cliente: cada linha da entrada
+padrão é um datagrama, e as respostas são mostradas. Uma interrupção (Ctrl-C) encerra os dois.
+
+`
+
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
-	port := flag.Int("port", 41234, "porta em que escutar; 0 usa uma livre")
+	port := flag.Int("port", 41234, "servidor: porta em que escutar; 0 usa uma livre")
 	to := flag.String("to", "", "cliente: `endereço:porta` do servidor")
 	wait := flag.Duration("wait", 2*time.Second, "cliente: quanto esperar por uma resposta")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	switch {
+	case flag.NArg() > 0:
+		log.Println("Erro: argumento a mais:", flag.Arg(0))
+		os.Exit(2)
+	case *wait <= 0:
+		log.Println("Erro: -wait deve ser maior que zero:", *wait)
+		os.Exit(2)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -6,15 +6,31 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"os"
 	"strconv"
 
 	"evnet"
 )
 
+const usage = `Uso: lesson [opções]
+
+O servidor e o cliente da lição num só processo, que termina quando os dois terminam.
+
+`
+
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
 	port := flag.Int("port", 0, "porta a usar; 0 usa uma livre")
+	path := flag.String("unix", "", "`caminho` de um socket Unix a usar, em vez da porta")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Println("Erro: argumento a mais:", flag.Arg(0))
+		os.Exit(2)
+	}
 
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		fmt.Println("Cliente conectado")
@@ -23,9 +39,17 @@ func main() {
 		c.WriteString("Mensagem do servidor!\r\n")
 		c.Pipe(c)
 	})
-	err := server.Listen("tcp", "localhost:"+strconv.Itoa(*port), func() {
-		fmt.Println("Servidor escutando na porta", server.Address().(*net.TCPAddr).Port)
-		connect(server.Address().String())
+	network, address := "tcp", "localhost:"+strconv.Itoa(*port)
+	if *path != "" {
+		network, address = "unix", *path
+	}
+	err := server.Listen(network, address, func() {
+		if tcp, ok := server.Address().(*net.TCPAddr); ok {
+			fmt.Println("Servidor escutando na porta", tcp.Port)
+		} else {
+			fmt.Println("Servidor escutando em", server.Address())
+		}
+		connect(network, server.Address().String())
 	})
 	if err != nil {
 		log.Fatalln("Erro:", err)
@@ -33,8 +57,8 @@ func main() {
 	evnet.Run() // returns once the server and the client have closed
 }
 
-func connect(address string) {
-	client := evnet.Connect("tcp", address, func() { fmt.Println("Cliente conectado ao servidor!") })
+func connect(network, address string) {
+	client := evnet.Connect(network, address, func() { fmt.Println("Cliente conectado ao servidor!") })
 	client.On.Data(func(chunk []byte) {
 		fmt.Println(string(chunk))
 		client.End()

@@ -17,13 +17,32 @@ import (
 	"evnet"
 )
 
+const usage = `Usage: lines [flags]
+
+A server that answers each line with its length in bytes, and lets no client cost it much. An interrupt (Ctrl-C)
+ends it.
+
+`
+
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
 	network := flag.String("network", "tcp", "tcp or unix")
 	address := flag.String("addr", "127.0.0.1:8081", "where to listen: port 0 takes a free one; a path for unix")
 	longest := flag.Int("max", 4096, "the longest line, in bytes")
 	clients := flag.Int("clients", 1000, "how many may be connected at once")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	switch {
+	case flag.NArg() > 0:
+		misused("lines takes no argument", flag.Arg(0))
+	case *longest < 1:
+		misused("-max is less than one byte:", *longest)
+	case *clients < 1:
+		misused("-clients is less than one:", *clients)
+	}
 
 	server := evnet.NewServer(&evnet.ServerOptions{
 		MaxConnections:   *clients,
@@ -50,6 +69,12 @@ func main() {
 		log.Fatalln(err)
 	}
 	fmt.Println("closed")
+}
+
+func misused(problem ...any) {
+	log.Println(problem...)
+	log.Println("lines -h tells the flags")
+	os.Exit(2)
 }
 
 // lines is bufio.ScanLines for one client, who is told when a line is longer than that.

@@ -2,20 +2,38 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"log"
 	"net"
+	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 
 	"evnet"
 )
+
+const usage = `Uso: server [opções]
+
+O servidor da lição: saúda cada cliente e devolve o que ele disser. Uma interrupção (Ctrl-C) o encerra.
+
+`
 
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
 	port := flag.Int("port", 8080, "porta em que escutar; 0 usa uma livre")
 	path := flag.String("unix", "", "`caminho` de um socket Unix em que escutar, em vez da porta")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if flag.NArg() > 0 {
+		log.Println("Erro: argumento a mais:", flag.Arg(0))
+		os.Exit(2)
+	}
 
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		fmt.Println("Cliente conectado")
@@ -37,5 +55,9 @@ func main() {
 	if err != nil {
 		log.Fatalln("Erro:", err)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() { _ = server.Shutdown(ctx) })
 	evnet.Run() // returns once no server or socket is left open, as a Node process exits
+	fmt.Println("Servidor encerrado")
 }

@@ -27,24 +27,46 @@ import (
 	"evnet"
 )
 
+const usage = `Usage: tls -listen address [-cert file]
+       tls -connect address [-cert file] [-say text]
+
+An echo under TLS: a server with a certificate that it makes itself, and a client that trusts this one alone. An
+interrupt (Ctrl-C) ends both.
+
+`
+
 func main() {
 	log.SetFlags(0) // an error is told as it is, without the date
-	listen := flag.String("listen", "", "where to serve; port 0 takes a free one")
-	connect := flag.String("connect", "", "the server to call")
+	listen := flag.String("listen", "", "the `address` to serve at; port 0 takes a free one")
+	connect := flag.String("connect", "", "the `address` of the server to call")
 	file := flag.String("cert", "cert.pem", "the server's certificate: the server writes it, the client reads it")
 	text := flag.String("say", "hello", "what the client says")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	switch {
+	case flag.NArg() > 0:
+		misused("tls takes no argument " + flag.Arg(0))
 	case *listen != "" && *connect == "":
-		serve(*listen, *file)
+		serve(ctx, *listen, *file)
 	case *connect != "" && *listen == "":
-		call(*connect, *file, *text)
+		call(ctx, *connect, *file, *text)
 	default:
-		log.Fatalln("give one of -listen and -connect")
+		misused("give one of -listen and -connect")
 	}
 }
 
-func serve(address, file string) {
+func misused(problem string) {
+	log.Println(problem)
+	log.Println("tls -h tells the flags")
+	os.Exit(2)
+}
+
+func serve(ctx context.Context, address, file string) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		log.Fatalln(err)
@@ -69,8 +91,6 @@ func serve(address, file string) {
 	if err := server.Listen("tcp", address, func() { fmt.Println("listening on", server.Address()) }); err != nil {
 		log.Fatalln(err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if err := evnet.DefaultLoop.Serve(ctx); !errors.Is(err, context.Canceled) {
 		log.Fatalln(err)
 	}
@@ -102,7 +122,7 @@ func selfSigned(host, file string) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, os.WriteFile(file, text, 0o644)
 }
 
-func call(address, file, text string) {
+func call(ctx context.Context, address, file, text string) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
 		log.Fatalln(err)
@@ -124,6 +144,7 @@ func call(address, file, text string) {
 	client.Connect("tcp", address)
 	_, _ = client.WriteString(text + "\n") // waits for the handshake
 	client.End()                           // and so does this
+	context.AfterFunc(ctx, func() { client.Destroy(nil) })
 	evnet.Run()
 	if client.Err() != nil {
 		os.Exit(1)

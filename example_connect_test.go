@@ -1,0 +1,181 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"evnet"
+)
+
+// A client that asks, prints the answer and ends.
+func ExampleConnect() {
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		c.Once.Data(func(name []byte) { fmt.Fprintf(c, "hello %s", name) })
+		_ = c.Server().Close(nil) // one client is enough here
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := evnet.Connect("tcp", server.Address().String(), func() { fmt.Println("connected") })
+	client.WriteString("world") // leaves once connected
+	client.On.Data(func(chunk []byte) {
+		fmt.Printf("%s\n", chunk)
+		client.End()
+	})
+	client.On.Error(func(err error) { fmt.Println(err) })
+	evnet.Run()
+	// Output:
+	// connected
+	// hello world
+}
+
+// A socket that has closed may be connected again, here after a pause; what listens stays.
+func ExampleSocket_Connect_again() {
+	server := evnet.CreateServer(func(c *evnet.Socket) { c.Destroy(nil) }) // a bad one
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	address := server.Address().String()
+	c := evnet.NewSocket(nil)
+	tries := 0
+	c.Resume()
+	c.On.Error(func(error) {}) // a reset: it may come before the end
+	c.On.Connect(func() { tries++ })
+	c.On.Close(func(bool) {
+		if tries == 3 {
+			_ = server.Close(nil)
+			return
+		}
+		c.Loop().AfterFunc(time.Millisecond, func() { c.Connect("tcp", address) })
+	})
+	c.Connect("tcp", address)
+	evnet.Run()
+	fmt.Println("connected", tries, "times")
+	// Output: connected 3 times
+}
+
+// A context bounds the attempt: here nobody ever answers.
+func ExampleSocket_ConnectContext() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	c := evnet.NewSocket(&evnet.SocketOptions{
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	})
+	c.On.Error(func(err error) { fmt.Println(errors.Is(err, context.DeadlineExceeded), err) })
+	c.ConnectContext(ctx, "tcp", "192.0.2.1:80")
+	evnet.Run()
+	// Output: true dial tcp 192.0.2.1:80: context deadline exceeded
+}
+
+// Any conn that there is can be a socket's: through a proxy, or, as here, in memory.
+func ExampleSocketOptions_dial() {
+	c := evnet.NewSocket(&evnet.SocketOptions{
+		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
+			here, there := net.Pipe()
+			go func() {
+				fmt.Fprintf(there, "this is %s, by %s", address, network)
+				there.Close()
+			}()
+			return here, nil
+		},
+	})
+	c.On.Connect(func() { fmt.Println("connect") })
+	c.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	c.Connect("tcp", "192.0.2.1:80")
+	evnet.Run()
+	// Output:
+	// connect
+	// this is 192.0.2.1:80, by tcp4
+}
+
+// A host may have several addresses: each that the resolver finds is told, and each that is tried.
+func ExampleSocketEvents_ConnectionAttempt() {
+	refuse := func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	c := evnet.NewSocket(&evnet.SocketOptions{
+		Resolver: ips("2001:db8::1", "192.0.2.1"), // in place of that of the system
+		Dial:     refuse,
+	})
+	c.On.Lookup(func(l evnet.Lookup) { fmt.Println("lookup", l.Host, l.Address) })
+	c.On.ConnectionAttempt(func(a evnet.Attempt) { fmt.Println("attempt", a.Address) })
+	c.On.ConnectionAttemptFailed(func(a evnet.Attempt, err error) { fmt.Println("failed", a.Address, evnet.Code(err)) })
+	c.On.Error(func(err error) {
+		var all *evnet.ConnectError
+		if errors.As(err, &all) {
+			fmt.Println(len(all.Errs), "attempts to reach", all.Host)
+		}
+	})
+	c.Connect("tcp", "host.example:80")
+	evnet.Run()
+	// Output:
+	// lookup host.example 2001:db8::1
+	// lookup host.example 192.0.2.1
+	// attempt [2001:db8::1]:80
+	// failed [2001:db8::1]:80 ECONNREFUSED
+	// attempt 192.0.2.1:80
+	// failed 192.0.2.1:80 ECONNREFUSED
+	// 2 attempts to reach host.example
+}
+
+// Reset breaks the connection off, and the peer sees that it was no orderly end.
+func ExampleSocket_Reset() {
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		_ = c.Server().Close(nil) // one client is enough here
+		c.On.Close(func(hadError bool) { fmt.Println("server: close", hadError) })
+		c.Reset()
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := evnet.Connect("tcp", server.Address().String(), nil)
+	client.Resume()
+	client.On.Error(func(err error) { fmt.Println("client:", evnet.Code(err)) })
+	evnet.Run()
+	// Output:
+	// server: close false
+	// client: ECONNRESET
+}
+
+// Destroy ends a socket at once, with the error that Error and Err then tell.
+func ExampleSocket_Destroy() {
+	here, there := net.Pipe()
+	defer there.Close()
+	s := evnet.Wrap(here, nil)
+	s.On.Error(func(err error) { fmt.Println("error:", err) })
+	s.On.Close(func(hadError bool) { fmt.Println("close", hadError) })
+	s.Destroy(errors.New("not welcome"))
+	evnet.Run()
+	fmt.Println(s.Err(), s.Closed())
+	// Output:
+	// error: not welcome
+	// close true
+	// not welcome true
+}
+
+// Errors are values: ask them what Go programs ask, or for Node's code.
+func ExampleCode() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = ln.Close() // nobody listens there now
+	c := evnet.Connect("tcp", ln.Addr().String(), nil)
+	c.On.Error(func(err error) {
+		fmt.Println(evnet.Code(err), errors.Is(err, syscall.ECONNREFUSED))
+	})
+	c.On.Close(func(hadError bool) { fmt.Println("closed", hadError) })
+	evnet.Run()
+	// Output:
+	// ECONNREFUSED true
+	// closed true
+}

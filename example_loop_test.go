@@ -1,0 +1,187 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"evnet"
+)
+
+// A loop of one's own; Run returns when nothing is open on it.
+func ExampleLoop_Run() {
+	loop := evnet.NewLoop()
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})
+	s.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	go func() {
+		there.Write([]byte("on a loop of its own"))
+		there.Close()
+	}()
+	loop.Run()
+	fmt.Println("nothing is open")
+	// Output:
+	// on a loop of its own
+	// nothing is open
+}
+
+// Slow work is done on a goroutine, and its result comes back to the loop.
+func ExampleLoop_Post() {
+	loop := evnet.NewLoop()
+	loop.Ref() // there is work to come back
+	go func() {
+		sum := 0
+		for n := range 1000 {
+			sum += n
+		}
+		loop.Post(func() { // with the other callbacks, one at a time
+			fmt.Println(sum)
+			loop.Unref()
+		})
+	}()
+	loop.Run()
+	// Output: 499500
+}
+
+// Another goroutine sets up a socket without missing one of its events.
+func ExampleLoop_Do() {
+	loop := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{loop}})
+	server.On.Connection(func(c *evnet.Socket) {
+		c.WriteString("hello")
+		c.Resume()
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		loop.Run()
+		close(done)
+	}()
+	loop.Do(func() { // while the loop runs
+		c := evnet.NewSocket(&evnet.SocketOptions{Loop: loop})
+		c.Connect("tcp", server.Address().String())
+		c.On.Data(func(chunk []byte) {
+			fmt.Printf("%s\n", chunk)
+			c.End()
+		})
+		c.On.Close(func(bool) { _ = server.Close(nil) })
+	})
+	<-done
+	// Output: hello
+}
+
+// A timer runs on the loop; it can be stopped, and started again, as this one does three times.
+func ExampleLoop_AfterFunc() {
+	loop := evnet.NewLoop()
+	late := loop.AfterFunc(time.Hour, func() { fmt.Println("too late") })
+	ticks := 0
+	var ticker *evnet.Timer
+	ticker = loop.AfterFunc(time.Millisecond, func() {
+		fmt.Println("tick")
+		if ticks++; ticks < 3 {
+			ticker.Reset(time.Millisecond)
+			return
+		}
+		fmt.Println("stopped:", late.Stop())
+	})
+	loop.Run()
+	// Output:
+	// tick
+	// tick
+	// tick
+	// stopped: true
+}
+
+// A timer that has lost its reference does not keep Run going, as this hour shows.
+func ExampleTimer_Unref() {
+	loop := evnet.NewLoop()
+	loop.AfterFunc(time.Hour, func() { fmt.Println("too late") }).Unref()
+	loop.AfterFunc(0, func() { fmt.Println("at once") })
+	loop.Run()
+	// Output: at once
+}
+
+// A panic in a callback ends its socket, and everything else goes on.
+func ExampleLoop_OnPanic() {
+	loop := evnet.NewLoop()
+	loop.OnPanic(func(p *evnet.PanicError) { fmt.Println("contained:", p.Value) })
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})
+	s.On.Data(func([]byte) { panic("a bug") })
+	s.On.Error(func(err error) { fmt.Println(err) })
+	go func() {
+		there.Write([]byte("x"))
+		there.Close()
+	}()
+	loop.Run()
+	fmt.Println("the program goes on")
+	// Output:
+	// contained: a bug
+	// evnet: panic in a callback: a bug
+	// the program goes on
+}
+
+// IdleTimeout is the one that ends the socket.
+func ExampleSocketOptions_idleTimeout() {
+	here, there := net.Pipe()
+	defer there.Close() // which says nothing
+	s := evnet.Wrap(here, &evnet.SocketOptions{IdleTimeout: 20 * time.Millisecond})
+	s.Resume()
+	s.On.Error(func(err error) { fmt.Println(errors.Is(err, os.ErrDeadlineExceeded), evnet.Code(err)) })
+	evnet.Run()
+	// Output: true ETIMEDOUT
+}
+
+// A context bounds the whole life of a socket.
+func ExampleSocketOptions_context() {
+	ctx, cancel := context.WithCancel(context.Background())
+	here, there := net.Pipe()
+	defer there.Close()
+	s := evnet.Wrap(here, &evnet.SocketOptions{Context: ctx})
+	s.On.Error(func(err error) { fmt.Println(errors.Is(err, context.Canceled)) })
+	s.Loop().Post(cancel)
+	evnet.Run()
+	// Output: true
+}
+
+// A program that ends by a context, such as that of signal.NotifyContext, serves its loop.
+func ExampleLoop_Serve() {
+	loop := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{loop}})
+	server.On.Close(func() { fmt.Println("closed") })
+	ctx, cancel := context.WithCancel(context.Background())
+	if err := server.Listen("tcp", "127.0.0.1:0", cancel); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(loop.Serve(ctx))
+	// Output:
+	// closed
+	// context canceled
+}
+
+// Timeout only tells; what to do about an idle client is the program's choice.
+func ExampleSocket_SetTimeout() {
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		_ = c.SetTimeout(20 * time.Millisecond)
+		c.On.Timeout(func() {
+			c.WriteString("too slow")
+			c.End()
+		})
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := evnet.Connect("tcp", server.Address().String(), nil)
+	c.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	c.On.Close(func(bool) { _ = server.Close(nil) })
+	evnet.Run()
+	// Output: too slow
+}

@@ -1,0 +1,199 @@
+package evnet_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net"
+	"time"
+
+	"evnet"
+)
+
+// OnRead borrows the bytes for the time of the call, and costs no copy: here they are only counted.
+func ExampleSocket_OnRead() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	total := 0
+	err := s.OnRead(func(p []byte) bool {
+		total += len(p)
+		return true // go on; false pauses
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() {
+		for range 100 {
+			there.Write(make([]byte, 10_000))
+		}
+		there.Close()
+	}()
+	evnet.Run()
+	fmt.Println(total)
+	// Output: 1000000
+}
+
+// A paused socket reads nothing, and the peer waits.
+func ExampleSocket_Pause() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	s.On.Data(func(chunk []byte) {
+		fmt.Printf("%s\n", chunk)
+		s.Pause()
+		s.Loop().AfterFunc(time.Millisecond, func() { // work that takes its time
+			fmt.Println("done with it")
+			s.Resume()
+		})
+	})
+	go func() {
+		there.Write([]byte("one"))
+		there.Write([]byte("two"))
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// one
+	// done with it
+	// two
+	// done with it
+}
+
+// What was read too far is put back, for whoever reads on.
+func ExampleSocket_Unshift() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	s.Once.Data(func(chunk []byte) {
+		header, rest, _ := bytes.Cut(chunk, []byte("\n"))
+		fmt.Printf("header: %s\n", header)
+		if err := s.Unshift(rest); err != nil {
+			fmt.Println(err)
+		}
+		s.On.Data(func(chunk []byte) { fmt.Printf("body: %s\n", chunk) })
+	})
+	go func() {
+		there.Write([]byte("length unknown\nand so on"))
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// header: length unknown
+	// body: and so on
+}
+
+// Any net.Conn will do: Wrap gives it events.
+func ExampleWrap() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	s.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	s.On.End(func() { fmt.Println("end") })
+	go func() {
+		fmt.Fprint(there, "from a goroutine")
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// from a goroutine
+	// end
+}
+
+// A message is not a chunk: Scan finds the lines, however the network has cut the bytes.
+func ExampleSocket_Scan() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	err := s.Scan(bufio.ScanLines, 1024, func(line []byte) { fmt.Printf("%s\n", line) })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() {
+		there.Write([]byte("first line\r\nsecond "))
+		there.Write([]byte("line\nthird line"))
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// first line
+	// second line
+	// third line
+}
+
+// Code on a goroutine of its own ranges over what comes, at its own pace.
+func ExampleSocket_Chunks() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for chunk, err := range s.Chunks() {
+			if err != nil {
+				fmt.Println(err)
+				return
+			}
+			fmt.Printf("%s\n", chunk)
+		}
+		fmt.Println("that was all")
+	}()
+	go func() {
+		there.Write([]byte("one"))
+		there.Write([]byte("two"))
+		there.Close()
+	}()
+	evnet.Run()
+	<-done
+	// Output:
+	// one
+	// two
+	// that was all
+}
+
+// An encoding never splits a character, wherever the network has split the bytes.
+func ExampleSocket_SetEncoding() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	if err := s.SetEncoding(evnet.UTF8); err != nil {
+		fmt.Println(err)
+		return
+	}
+	s.On.Data(func(text []byte) { fmt.Printf("%s\n", text) })
+	go func() {
+		there.Write([]byte("ol\xc3"))
+		there.Write([]byte("\xa1"))
+		there.Close()
+	}()
+	evnet.Run()
+	// Output:
+	// ol
+	// á
+}
+
+// Code that wants a net.Conn and blocks gets a view of the socket, on a goroutine of its own.
+func ExampleSocket_BlockingConn() {
+	var server *evnet.Server
+	server = evnet.CreateServer(func(c *evnet.Socket) {
+		conn, err := c.BlockingConn()
+		if err != nil {
+			c.Destroy(err)
+			return
+		}
+		go func() {
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			name, err := bufio.NewReader(conn).ReadString('\n')
+			if err == nil {
+				fmt.Fprintf(conn, "hello %s", name)
+			}
+		}()
+		_ = server.Close(nil) // one client is enough here
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := evnet.Connect("tcp", server.Address().String(), nil)
+	client.WriteString("world\n")
+	client.Scan(bufio.ScanLines, 100, func(line []byte) { fmt.Printf("%s\n", line) })
+	evnet.Run()
+	// Output:
+	// hello world
+}

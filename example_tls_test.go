@@ -1,0 +1,63 @@
+package evnet_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+
+	"evnet"
+)
+
+// A server and a client that speak TLS: the options say so, and everything else stays as it is.
+func ExampleServerOptions_tls() {
+	server := evnet.NewServer(&evnet.ServerOptions{
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{trusted()}}, // as tls.LoadX509KeyPair makes it
+	})
+	server.On.Connection(func(c *evnet.Socket) { // after the handshake
+		c.WriteString("nobody can read this on the way")
+		c.End()
+		c.Resume()
+		_ = server.Close(nil) // one client is enough here
+	})
+	server.On.TLSClientError(func(err error, _ *evnet.Socket) { fmt.Println(err) })
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := evnet.NewSocket(&evnet.SocketOptions{
+		TLSConfig: &tls.Config{RootCAs: roots()}, // none: those that the system trusts
+	})
+	client.On.SecureConnect(func() {
+		state, _ := client.TLS()
+		fmt.Println(tls.VersionName(state.Version), "with", state.PeerCertificates[0].DNSNames[0])
+	})
+	client.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	client.On.Error(func(err error) { fmt.Println(err) })
+	client.Connect("tcp", "localhost:"+port(server.Address().String()))
+	evnet.Run()
+	// Output:
+	// TLS 1.3 with localhost
+	// nobody can read this on the way
+}
+
+// A client that does not trust the server's certificate fails, and so does the handshake at the server.
+func ExampleServerEvents_TLSClientError() {
+	server := evnet.NewServer(&evnet.ServerOptions{TLSConfig: &tls.Config{Certificates: []tls.Certificate{trusted()}}})
+	server.On.TLSClientError(func(err error, c *evnet.Socket) {
+		fmt.Println("server: no connection with", c.RemoteAddr().Network())
+		_ = server.Close(nil)
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	client := evnet.NewSocket(&evnet.SocketOptions{TLSConfig: &tls.Config{RootCAs: x509.NewCertPool()}}) // nobody
+	failure := ""
+	client.On.Error(func(err error) { failure = evnet.Code(err) })
+	client.Connect("tcp", server.Address().String())
+	evnet.Run()
+	fmt.Println("client:", failure)
+	// Output:
+	// server: no connection with tcp
+	// client: UNABLE_TO_VERIFY_LEAF_SIGNATURE
+}

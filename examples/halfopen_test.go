@@ -1,0 +1,117 @@
+package examples_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What the page shows is played by TestPagesPlayed.
+
+// halfOpenServer is one that listens, and its address.
+func halfOpenServer(t *testing.T, args ...string) (*server, *net.TCPAddr) {
+	t.Helper()
+	s := running(t, program(t, "halfopen", append([]string{"-listen", "127.0.0.1:0"}, args...)...))
+	address, err := net.ResolveTCPAddr("tcp", s.after("server: listening on "))
+	require.NoError(t, err)
+	return s, address
+}
+
+func TestHalfOpenAnswersAtTheEnd(t *testing.T) {
+	for _, sig := range signals(t) {
+		s, address := halfOpenServer(t, "-pause", "1ms")
+		for request, answer := range map[string]string{
+			"":             "sorted, 0 lines:\n",
+			"one":          "sorted, 1 lines:\none\n",
+			"b\r\na\r\n":   "sorted, 2 lines:\na\nb\n",
+			"\n\n":         "sorted, 2 lines:\n\n\n",
+			"a\tb\na\nA\n": "sorted, 3 lines:\nA\na\na\tb\n",
+		} {
+			c := dial(t, address)
+			_, err := io.WriteString(c, request)
+			require.NoError(t, err)
+			require.NoError(t, c.(*net.TCPConn).CloseWrite())
+			got, err := io.ReadAll(c)
+			require.NoError(t, err)
+			assert.Equal(t, answer, string(got))
+			for line := ""; line != "server: close\n"; line = s.lines(1) {
+			}
+		}
+		c := dial(t, address) // which is open when the signal comes
+		assert.Equal(t, "server: connection, now open\n", s.lines(1))
+		s.interrupt(sig, "server: close\nserver: closed\n")
+		_, _ = io.ReadAll(c)
+	}
+}
+
+// A client that leaves in the middle of the answer stops it, and one that says too much is cut off.
+func TestHalfOpenBadClients(t *testing.T) {
+	s, address := halfOpenServer(t, "-pause", "100ms", "-max", "1000")
+	c := dial(t, address)
+	_, err := io.WriteString(c, "c\nb\na\n")
+	require.NoError(t, err)
+	require.NoError(t, c.(*net.TCPConn).CloseWrite())
+	first := make([]byte, len("sorted, 3 lines:\n"))
+	_, err = io.ReadFull(c, first)
+	require.NoError(t, err)
+	require.NoError(t, c.(*net.TCPConn).SetLinger(0)) // a reset
+	require.NoError(t, c.Close())
+	said := s.lines(6)
+	assert.Contains(t, said, "server: end, now writeOnly\nserver: error: ")
+	assert.Regexp(t, `server: close\nserver: [12] lines were never sent\n$`, said)
+
+	c = dial(t, address)
+	_, err = c.Write(make([]byte, 1001))
+	require.NoError(t, err)
+	got, _ := io.ReadAll(c)
+	assert.Empty(t, got)
+	said = ""
+	for !strings.HasSuffix(said, "server: close\n") {
+		said += s.lines(1)
+	}
+	assert.Contains(t, said, "server: error: a request may have 1000 bytes\n")
+	s.stop()
+}
+
+// A client that still waits for its standard input hears the end of the server, and a signal.
+func TestHalfOpenClient(t *testing.T) {
+	for _, sig := range signals(t) {
+		ln := listen(t, "tcp", "127.0.0.1:0")
+		p := program(t, "halfopen", "-connect", ln.Addr().String())
+		input, err := p.StdinPipe()
+		require.NoError(t, err)
+		defer input.Close()
+		s := running(t, p)
+		c, err := ln.Accept()
+		require.NoError(t, err)
+		defer c.Close()
+		assert.Equal(t, "client: connect\n", s.lines(1))
+		_, err = io.WriteString(input, "so far")
+		require.NoError(t, err)
+		got := make([]byte, len("so far"))
+		_, err = io.ReadFull(c, got)
+		require.NoError(t, err)
+		assert.Equal(t, "so far", string(got))
+		s.interrupt(sig, "client: close\n")
+	}
+}
+
+// A file that is longer than the server takes: the client hears of it, and fails.
+func TestHalfOpenClientIsCutOff(t *testing.T) {
+	s, address := halfOpenServer(t, "-max", "10")
+	p := program(t, "halfopen", "-connect", address.String())
+	p.Stdin = bytes.NewReader(make([]byte, 10<<20))
+	var out bytes.Buffer
+	p.Stdout, p.Stderr = &out, &out
+	assert.Error(t, p.Run())
+	assert.Equal(t, 1, p.ProcessState.ExitCode())
+	assert.Contains(t, out.String(), "client: error: ")
+	assert.True(t, strings.HasSuffix(out.String(), "client: close\n"), out.String())
+	_ = s.process.Process.Signal(os.Interrupt)
+}

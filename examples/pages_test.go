@@ -1,0 +1,246 @@
+package examples_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A page is examples/NAME/README.md, and must not say what is not so. Its blocks are
+//
+//	```sh       commands to type: each program and flag in them exists
+//	```console  a session, which TestPagesPlayed plays: see there. Console and something else is one that the
+//	            program's own test plays
+//	```go       lines out of the sources of the program
+//
+// Each flag that the page names in backticks exists, and each flag of the program is on the page; each file that it
+// links to is there.
+
+// page is one of them.
+type page struct {
+	name   string // of the program
+	file   string
+	all    string
+	text   string // outside of blocks
+	blocks []block
+}
+
+type block struct {
+	kind    string // what follows the first three backticks
+	section string // the heading above it
+	lines   []string
+}
+
+// pages has one for each program.
+func pages(t *testing.T) []page {
+	t.Helper()
+	mains, err := filepath.Glob("*/main.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, mains)
+	var all []page
+	for _, main := range mains {
+		p := page{name: filepath.Dir(main), file: filepath.Join(filepath.Dir(main), "README.md")}
+		text, err := os.ReadFile(p.file)
+		if !assert.NoError(t, err, "each program has a page") {
+			continue
+		}
+		p.all = string(text)
+		section, open := "", false
+		for _, line := range strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n") {
+			kind, fence := strings.CutPrefix(line, "```")
+			switch {
+			case fence && !open:
+				p.blocks = append(p.blocks, block{kind: kind, section: section})
+				open = true
+			case fence:
+				open = false
+			case open:
+				last := &p.blocks[len(p.blocks)-1]
+				last.lines = append(last.lines, line)
+			default:
+				p.text += line + "\n"
+				if strings.HasPrefix(line, "#") {
+					section = line
+				}
+			}
+		}
+		assert.False(t, open, "%s: the last block has no end", p.file)
+		all = append(all, p)
+	}
+	return all
+}
+
+// console reports whether a block is a session, and whether its lines may come in any order.
+func (b block) console() (session, anyOrder bool) {
+	return b.kind == "console" || b.kind == "console any order", b.kind == "console any order"
+}
+
+// commands are the lines of a page that a user types, with those that end in a backslash put together.
+func (p page) commands() (all []string) {
+	for _, b := range p.blocks {
+		session := strings.HasPrefix(b.kind, "console")
+		if b.kind != "sh" && !session {
+			continue
+		}
+		all = append(all, "cd "+root) // each block is a terminal of its own
+		command := ""
+		for _, line := range b.lines {
+			line, typed := strings.CutPrefix(line, "$ ")
+			if session && !typed {
+				continue
+			}
+			if before, ok := strings.CutSuffix(line, `\`); ok {
+				command += before
+				continue
+			}
+			all = append(all, command+line)
+			command = ""
+		}
+	}
+	return all
+}
+
+// root is what the commands of a page are typed in.
+const root = "the root of the repository"
+
+// run is one program that a command starts.
+type run struct {
+	program string
+	args    []string
+}
+
+var goRun = regexp.MustCompile(`\bgo run (-\S+ )*(\S+)([^|&;<>]*)`)
+
+// runs are the programs that the commands of a page start. A program that is not there is an error of the test.
+func (p page) runs(t *testing.T) (all []run) {
+	t.Helper()
+	dir := ".."
+	for _, command := range p.commands() {
+		command, _, _ = strings.Cut(command, " #") // a remark
+		for step := range strings.SplitSeq(command, "&&") {
+			if to, ok := strings.CutPrefix(strings.TrimSpace(step), "cd "); ok {
+				if dir = filepath.Join(dir, to); to == root {
+					dir = ".."
+				}
+				assert.DirExists(t, dir, "%s: %s", p.file, command)
+			}
+			for _, m := range goRun.FindAllStringSubmatch(step, -1) {
+				path, err := filepath.Rel(".", filepath.Join(dir, m[2]))
+				require.NoError(t, err)
+				if assert.FileExists(t, filepath.Join(path, "main.go"), "%s: %s", p.file, command) {
+					all = append(all, run{path, strings.Fields(m[3])})
+				}
+			}
+		}
+	}
+	return all
+}
+
+var helpFlag = regexp.MustCompile(`(?m)^  -([a-zA-Z0-9][a-zA-Z0-9-]*)`)
+
+// flagsOf are those that -h tells of. A program in a module of its own is built there.
+func flagsOf(t *testing.T, known map[string][]string, program string) []string {
+	t.Helper()
+	if flags, ok := known[program]; ok {
+		return flags
+	}
+	var help []byte
+	if filepath.Base(program) == program && !isFile(filepath.Join(program, "go.mod")) {
+		code, out, errs := result(t, program, "-h")
+		assert.Zero(t, code, "%s -h", program)
+		help = []byte(out + errs)
+	} else {
+		binary := filepath.Join(t.TempDir(), "program")
+		build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, ".")
+		build.Dir = program
+		printed, err := build.CombinedOutput()
+		require.NoError(t, err, "%s: %s", program, printed)
+		help, err = exec.CommandContext(t.Context(), binary, "-h").CombinedOutput()
+		require.NoError(t, err, "%s: %s", program, help)
+	}
+	var flags []string
+	for _, m := range helpFlag.FindAllStringSubmatch(string(help), -1) {
+		flags = append(flags, m[1])
+	}
+	require.NotEmpty(t, flags, "%s -h tells of no flags: %s", program, help)
+	known[program] = append(flags, "h")
+	return known[program]
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+var (
+	argument  = regexp.MustCompile(`^--?([a-zA-Z][a-zA-Z0-9-]*)(=.*)?$`)
+	named     = regexp.MustCompile("`-([a-z][a-z0-9-]*)( [^`]*)?`")
+	link      = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
+	ownSchema = regexp.MustCompile(`^[a-z]+:`)
+)
+
+// No page tells of a program, a flag, a file or a line that is not there, and none forgets a flag.
+func TestPages(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the pages are checked where their commands are typed as they stand")
+	}
+	known := map[string][]string{}
+	for _, p := range pages(t) {
+		own := flagsOf(t, known, p.name)
+		mentioned := slices.Clone(own)
+		for _, r := range p.runs(t) {
+			flags := flagsOf(t, known, r.program)
+			mentioned = append(mentioned, flags...)
+			for _, arg := range r.args {
+				if m := argument.FindStringSubmatch(arg); m != nil {
+					assert.Contains(t, flags, m[1], "%s: %s has no such flag", p.file, r.program)
+				}
+			}
+		}
+		for _, m := range named.FindAllStringSubmatch(p.text, -1) {
+			assert.Contains(t, mentioned, m[1], "%s: there is no such flag", p.file)
+		}
+		for _, flag := range own {
+			told := regexp.MustCompile("[ `]-" + flag + `\b`).MatchString(p.all)
+			assert.True(t, told || flag == "h", "%s does not tell of -%s", p.file, flag)
+		}
+		for _, m := range link.FindAllStringSubmatch(p.text, -1) {
+			if !ownSchema.MatchString(m[1]) {
+				_, err := os.Stat(filepath.Join(p.name, m[1]))
+				assert.NoError(t, err, "%s links to it", p.file)
+			}
+		}
+		p.quotes(t)
+	}
+}
+
+// quotes checks that each line of Go is one of the sources.
+func (p page) quotes(t *testing.T) {
+	t.Helper()
+	sources, err := filepath.Glob(filepath.Join(p.name, "*.go"))
+	require.NoError(t, err)
+	lines := map[string]bool{"": true, "…": true}
+	for _, source := range sources {
+		text, err := os.ReadFile(source)
+		require.NoError(t, err)
+		for line := range strings.Lines(string(text)) {
+			lines[strings.TrimSpace(line)] = true
+		}
+	}
+	for _, b := range p.blocks {
+		if b.kind != "go" {
+			continue
+		}
+		for _, line := range b.lines {
+			assert.True(t, lines[strings.TrimSpace(line)], "%s: no source has the line %q", p.file, strings.TrimSpace(line))
+		}
+	}
+}
