@@ -7,8 +7,8 @@ import (
 
 // TraceEvent is one event as a Tracer sees it. The fields that an event has no use for are zero.
 type TraceEvent struct {
-	Time time.Time
-	Name Event
+	Time time.Time // when it is emitted
+	Name Event     // as in Node
 
 	// Source is whose event it is: a *Socket, a *Server, or a *dgram.Socket.
 	Source any
@@ -19,13 +19,14 @@ type TraceEvent struct {
 	From     netip.AddrPort // of dgram's Message: who has sent it
 	Err      error          // of Error, ConnectionAttemptFailed, TLSClientError, and of a Lookup that failed
 	HadError bool           // of a socket's Close
-	Lookup   Lookup
-	Attempt  Attempt // of ConnectionAttempt, ConnectionAttemptFailed and ConnectionAttemptTimeout
-	Drop     Drop
+	Lookup   Lookup         // of Lookup
+	Attempt  Attempt        // of ConnectionAttempt, ConnectionAttemptFailed and ConnectionAttemptTimeout
+	Drop     Drop           // of Drop
 
-	// Of Socket, by now: what BytesRead, BytesWritten and BufferedAmount tell, in bytes.
+	// How many bytes Socket has read and was given to write by now, and how many of these wait to be sent, as its
+	// methods of these names tell.
 	BytesRead, BytesWritten int64
-	BufferedAmount          int
+	BufferedAmount          int // in bytes
 }
 
 // Tracer sees the events of a loop. See [Loop.SetTracer].
