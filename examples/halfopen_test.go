@@ -102,6 +102,34 @@ func TestHalfOpenClient(t *testing.T) {
 	}
 }
 
+// Both sides in one process end at once, whatever they wait for.
+func TestHalfOpenInterrupted(t *testing.T) {
+	for _, sig := range signals(t) {
+		s := running(t, program(t, "halfopen", "-pause", "1h"))
+		said := ""
+		for !strings.Contains(said, "client: line sorted") {
+			said += s.lines(1)
+		}
+		s.interrupt(sig, "client: close\nserver: close\nserver: 3 lines were never sent\n")
+	}
+}
+
+// A server that ends before the request is whole has not answered it.
+func TestHalfOpenServerEndsFirst(t *testing.T) {
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	p := program(t, "halfopen", "-connect", ln.Addr().String())
+	input, err := p.StdinPipe()
+	require.NoError(t, err)
+	defer input.Close()
+	s := running(t, p)
+	c, err := ln.Accept()
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	code, said := s.ends()
+	assert.Equal(t, 1, code)
+	assert.Equal(t, "client: connect\nclient: end\nclient: error: the server has ended before the request was whole\nclient: close\n", said)
+}
+
 // A file that is longer than the server takes: the client hears of it, and fails.
 func TestHalfOpenClientIsCutOff(t *testing.T) {
 	s, address := halfOpenServer(t, "-max", "10")

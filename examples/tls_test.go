@@ -93,3 +93,21 @@ func taken(t *testing.T) string {
 	port, _ := takenPort(t, "127.0.0.1")
 	return "127.0.0.1:" + port
 }
+
+// A client ends by a signal while it waits for the handshake.
+func TestTLSClientInterrupted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "cert.pem")
+	server := running(t, program(t, "tls", "-listen", "127.0.0.1:0", "-cert", file))
+	server.after("listening on ")
+	for _, sig := range signals(t) {
+		ln := listen(t, "tcp", "127.0.0.1:0")
+		client := running(t, program(t, "tls", "-connect", ln.Addr().String(), "-cert", file))
+		c, err := ln.Accept()
+		require.NoError(t, err)
+		_, err = c.Read(make([]byte, 1)) // it has begun
+		require.NoError(t, err)
+		client.interrupt(sig, "")
+		_ = c.Close()
+	}
+	server.stop()
+}

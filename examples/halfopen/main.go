@@ -104,7 +104,10 @@ func both(ctx context.Context, answers sorter) {
 			log.Fatalln(err)
 		}
 		c := client(ctx, server.Address().String())
-		c.On.Close(func(bool) { _ = server.Close(nil) })
+		c.On.Close(func(bool) {
+			_ = server.Close(nil)
+			server.CloseAllConnections() // none is left but after an interrupt
+		})
 		_, _ = c.WriteString("pear\napple\nfig\n") // leaves once connected
 		c.End()                                    // and so does the end
 		evnet.Run()                                // until both are closed
