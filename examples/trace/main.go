@@ -60,7 +60,7 @@ func main() {
 	side := sides{network: *network, idle: *idle, halfOpen: *halfOpen}
 	switch {
 	case *listen != "":
-		line.names = serverSide
+		line.name = "socket"
 		if _, err := side.server(*listen); err != nil {
 			log.Fatalln(err)
 		}

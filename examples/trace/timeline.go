@@ -13,19 +13,11 @@ import (
 type timeLine struct {
 	out    io.Writer
 	colour bool
-	names  sideNames
+	name   string // of the sockets that the server accepts, before their numbers
 	began  time.Time
 	given  map[*evnet.Socket]string
 	count  int
 }
-
-// sideNames are how the sockets are called that a server has accepted.
-type sideNames string
-
-const (
-	bothSides  sideNames = "accepted"
-	serverSide sideNames = "socket"
-)
 
 // The colours of a terminal: what was begun, what flows, what ends, what went wrong.
 const (
@@ -43,7 +35,7 @@ func newTimeLine(out *os.File, colour string) *timeLine {
 	return &timeLine{
 		out:    out,
 		colour: colour == "always" || colour == "auto" && terminal,
-		names:  bothSides,
+		name:   "accepted",
 		given:  map[*evnet.Socket]string{},
 	}
 }
@@ -58,7 +50,9 @@ func (l *timeLine) show(ev evnet.TraceEvent) {
 		if l.given[s] == "" {
 			l.given[s] = "client"
 		}
-		whose = l.given[s]
+		if whose = l.given[s]; ev.Name == evnet.EventClose {
+			delete(l.given, s)
+		}
 	}
 	what := l.details(ev)
 	at := fmt.Sprintf("%10.6f", ev.Time.Sub(l.began).Seconds())
@@ -74,7 +68,7 @@ func (l *timeLine) details(ev evnet.TraceEvent) string {
 	switch ev.Name {
 	case evnet.EventConnection:
 		l.count++
-		l.given[ev.Socket] = fmt.Sprint(l.names, " ", l.count)
+		l.given[ev.Socket] = fmt.Sprint(l.name, " ", l.count)
 		return fmt.Sprintf("%s from %v", l.given[ev.Socket], ev.Socket.RemoteAddr())
 	case evnet.EventListening:
 		return fmt.Sprintf("on %v", ev.Source.(*evnet.Server).Address())
