@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,17 +18,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const (
-	crowd  = 199
-	rounds = 60
-	batch  = 5 // lines that each member says in a round
-)
+const crowd = 199
 
-// A room of 200, one of whom does not read: the other 199 say 300 lines each, and each hears all that the
-// others have said, in the order of each speaker, while the room drops the one by its rule and says so.
+// conversation is what each member of the crowd says: so many lines in each round.
+type conversation struct{ rounds, batch, padding int }
+
+// theConversation is 200 lines of each, or, under the race detector, which takes ten times as long, 15 long
+// ones: each time some megabytes for each member, more than the room and the system hold for one.
+func theConversation() conversation {
+	info, _ := debug.ReadBuildInfo()
+	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return conversation{rounds: 15, batch: 1, padding: 900}
+	}
+	return conversation{rounds: 40, batch: 5, padding: 100}
+}
+
+// A room of 200, one of whom does not read: the other 199 talk, and each hears all that the others have said,
+// in the order of each speaker, while the room drops the one by its rule and says so.
 func TestChatCrowdAndOneStuck(t *testing.T) {
 	// The time alone would never drop it: it is the queue that does.
-	r := openRoom(t, "-members", fmt.Sprint(crowd+1), "-pace", "0", "-slow", "1h", "-queue", "262144")
+	r := openRoom(t, "-members", fmt.Sprint(crowd+1), "-pace", "0", "-slow", "1h", "-queue", "524288")
+	talk := theConversation()
 	go func() { _, _ = io.Copy(io.Discard, r.said) }()
 	stuck := r.join("stuck")
 	members := make([]*chatMember, crowd)
@@ -43,7 +55,7 @@ func TestChatCrowdAndOneStuck(t *testing.T) {
 	drops := make(chan int, crowd)
 	for i, m := range members {
 		all.Go(func() {
-			dropped, err := m.talk(i)
+			dropped, err := m.talk(i, talk)
 			if drops <- dropped; err != nil {
 				failures <- fmt.Errorf("%s: %w", name(i), err)
 				_ = m.conn.Close()
@@ -62,7 +74,7 @@ func TestChatCrowdAndOneStuck(t *testing.T) {
 		told += n
 	}
 	assert.Equal(t, crowd, told, "who has heard that the stuck one was dropped")
-	t.Logf("%d lines, each heard by %d, in %v", crowd*rounds*batch, crowd-1, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%d lines, each heard by %d, in %v", crowd*talk.rounds*talk.batch, crowd-1, time.Since(begun).Round(time.Millisecond))
 	t.Logf("the room took %d KiB more", (memory(t, r.process.Process.Pid)-before)>>10)
 	assert.Less(t, memory(t, r.process.Process.Pid)-before, 64<<20)
 	_, err := io.Copy(io.Discard, stuck.hears)
@@ -75,18 +87,18 @@ func name(i int) string { return fmt.Sprintf("member-%d", i) }
 
 // talk says the lines of a member, and hears those of all others. A round begins when all lines of the one
 // before were heard: nobody can be further behind than two rounds, which is less than the queue may have.
-func (m *chatMember) talk(self int) (dropped int, err error) {
-	padding := strings.Repeat("x", 80)
+func (m *chatMember) talk(self int, c conversation) (dropped int, err error) {
+	padding := strings.Repeat("x", c.padding)
 	heard := make(map[string]int, crowd)
-	for round := range rounds {
+	for round := range c.rounds {
 		var said strings.Builder
-		for i := range batch {
-			fmt.Fprintf(&said, "%d %s\n", round*batch+i, padding)
+		for i := range c.batch {
+			fmt.Fprintf(&said, "%d %s\n", round*c.batch+i, padding)
 		}
 		if _, err := io.WriteString(m.conn, said.String()); err != nil {
 			return dropped, err
 		}
-		for missing := (crowd - 1) * batch; missing > 0; {
+		for missing := (crowd - 1) * c.batch; missing > 0; {
 			line, err := m.hears.ReadSlice('\n')
 			if err != nil {
 				return dropped, err
@@ -106,7 +118,7 @@ func (m *chatMember) talk(self int) (dropped int, err error) {
 			if heard[speaker] != number || len(rest) != len(padding)+len(fmt.Sprint(number))+len(" \n") {
 				return dropped, fmt.Errorf("line %d of %s was expected: %q", heard[speaker], speaker, rest)
 			}
-			if number/batch != round { // for the room has one order, whoever hears it
+			if number/c.batch != round { // for the room has one order, whoever hears it
 				return dropped, fmt.Errorf("round %d: line %d of %s", round, number, speaker)
 			}
 			heard[speaker]++

@@ -36,6 +36,9 @@ func (r *room) enter(c *evnet.Socket) {
 		return
 	}
 	r.seats++
+	if conn, ok := c.Conn().(interface{ SetWriteBuffer(int) error }); ok {
+		_ = conn.SetWriteBuffer(r.queue) // or the system holds megabytes more for who does not read
+	}
 	m := &member{room: r, c: c}
 	m.silence = c.Loop().AfterFunc(m.patience(), m.tooSilent)
 	c.On.End(func() { m.leave("left") })
