@@ -1,0 +1,532 @@
+package examples_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	chatWelcome = "* welcome: what is your name?"
+	chatHelp    = "There is /nick NAME, /who and /quit"
+)
+
+// chatRoom is the chat program with -listen.
+type chatRoom struct {
+	t       *testing.T
+	process *exec.Cmd
+	said    *bufio.Reader
+	network string
+	address string
+}
+
+// openRoom returns once the room listens.
+func openRoom(t *testing.T, args ...string) *chatRoom {
+	t.Helper()
+	return openRoomAt(t, "tcp", "127.0.0.1:0", args...)
+}
+
+func openRoomAt(t *testing.T, network, address string, args ...string) *chatRoom {
+	t.Helper()
+	p := program(t, "chat", append([]string{"-network", network, "-listen", address}, args...)...)
+	stdout, err := p.StdoutPipe()
+	require.NoError(t, err)
+	p.Stderr = p.Stdout
+	require.NoError(t, p.Start())
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	})
+	r := &chatRoom{t: t, process: p, said: bufio.NewReader(stdout), network: network}
+	line := r.line()
+	var ok bool
+	r.address, ok = strings.CutPrefix(line, "listening on ")
+	require.True(t, ok, line)
+	return r
+}
+
+// line is the next one that the room prints.
+func (r *chatRoom) line() string {
+	r.t.Helper()
+	line, err := r.said.ReadString('\n')
+	require.NoError(r.t, err, line)
+	return strings.TrimSuffix(line, "\n")
+}
+
+// close interrupts the room, which must print these last lines only.
+func (r *chatRoom) close(last ...string) {
+	r.t.Helper()
+	if runtime.GOOS == "windows" {
+		return // which knows no signal to end it with
+	}
+	require.NoError(r.t, r.process.Process.Signal(os.Interrupt))
+	rest, err := io.ReadAll(r.said)
+	require.NoError(r.t, err)
+	assert.Equal(r.t, strings.Join(append(last, "closed\n"), "\n"), string(rest))
+	assert.NoError(r.t, r.process.Wait())
+}
+
+// chatMember is a connection to the room, such as netcat makes.
+type chatMember struct {
+	t     *testing.T
+	conn  net.Conn
+	hears *bufio.Reader
+}
+
+// connect reads up to the question for the name.
+func (r *chatRoom) connect() *chatMember {
+	r.t.Helper()
+	conn, err := net.Dial(r.network, r.address)
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(r.t, conn.SetDeadline(time.Now().Add(2*patience)))
+	m := &chatMember{r.t, conn, bufio.NewReader(conn)}
+	m.expect(chatWelcome)
+	return m
+}
+
+// join is connect with a name that is not refused.
+func (r *chatRoom) join(name string) *chatMember {
+	r.t.Helper()
+	m := r.connect()
+	m.say(name)
+	m.expect("* hello " + name + "! " + chatHelp)
+	return m
+}
+
+func (m *chatMember) say(line string) {
+	m.t.Helper()
+	_, err := io.WriteString(m.conn, line+"\n")
+	require.NoError(m.t, err)
+}
+
+// expect compares the next lines with these.
+func (m *chatMember) expect(lines ...string) {
+	m.t.Helper()
+	for _, want := range lines {
+		got, err := m.hears.ReadString('\n')
+		require.NoError(m.t, err, "waiting for %q: %q", want, got)
+		require.Equal(m.t, want+"\n", got)
+	}
+}
+
+// expectEnd is told that the room has ended the connection, in order.
+func (m *chatMember) expectEnd() {
+	m.t.Helper()
+	rest, err := io.ReadAll(m.hears)
+	require.NoError(m.t, err)
+	require.Empty(m.t, string(rest))
+}
+
+func TestChatPage(t *testing.T) { play(t, "chat", "9000") }
+
+func TestChat(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			r := openRoomAt(t, network, chatAddress(t, network))
+			ana := r.join("ana")
+			bob := r.connect()
+			bob.say("/nick bob\r") // as telnet ends its lines
+			bob.expect("* hello bob! " + chatHelp)
+			ana.expect("* bob joined")
+			ana.say("hello")
+			bob.expect("ana: hello")
+			bob.say("")
+			bob.say("  who are you?\t")
+			ana.expect("bob: who are you?")
+			bob.say("/who")
+			bob.expect("* in the room: 2", "* ana bob")
+			bob.say("/nick Robert")
+			bob.expect("* bob is now called Robert")
+			ana.expect("* bob is now called Robert")
+			ana.say("/dance now")
+			ana.expect("* there is /nick NAME, /who and /quit, but no /dance")
+
+			carl := r.join("bob") // the name is free again
+			ana.expect("* bob joined")
+			bob.expect("* bob joined")
+			require.NoError(t, carl.conn.Close())
+			ana.expect("* bob left")
+			bob.expect("* bob left")
+			dora := r.join("dóra")
+			ana.expect("* dóra joined")
+			bob.expect("* dóra joined")
+			require.NoError(t, dora.conn.(interface{ CloseWrite() error }).CloseWrite())
+			dora.expectEnd()
+			ana.expect("* dóra left")
+			bob.expect("* dóra left")
+			bob.say("/quit")
+			bob.expect("* goodbye")
+			bob.expectEnd()
+			ana.expect("* Robert left")
+			for _, want := range []string{
+				"ana joined", "bob joined", "bob is now called Robert", "bob joined", "bob left", "dóra joined",
+				"dóra left", "Robert left",
+			} {
+				assert.Equal(t, want, r.line())
+			}
+			if r.close(); runtime.GOOS != "windows" {
+				ana.expect("* the server closes")
+				ana.expectEnd()
+			}
+		})
+	}
+}
+
+// chatAddress is one that is free.
+func chatAddress(t *testing.T, network string) string {
+	if network == "tcp" {
+		return "127.0.0.1:0"
+	}
+	dir, err := os.MkdirTemp("", "evnet") // a test's own has a long path
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "room")
+}
+
+func TestChatNames(t *testing.T) {
+	r := openRoom(t, "-pace", "0")
+	ana := r.join("Ana")
+	m := r.connect()
+	again := ": choose another name"
+	refused := func(ask string) {
+		for _, c := range []struct{ name, why string }{
+			{"", "a name must not be empty"},
+			{" \t", "a name must not be empty"},
+			{"Ana", "Ana is taken"},
+			{"aNA", "aNA is taken"},
+			{strings.Repeat("x", 21), "a name must not have more than 20 characters"},
+			{strings.Repeat("ã", 21), "a name must not have more than 20 characters"},
+			{"a\x1b[2Jb", "a name must not have control characters"},
+			{"a\x00b", "a name must not have control characters"},
+			{"a\u0085b", "a name must not have control characters"},
+			{"a\xffb", "a name must be valid UTF-8"},
+			{"an na", "a name must be of letters, digits, - and _"},
+			{"ana:", "a name must be of letters, digits, - and _"},
+			{"* ana", "a name must be of letters, digits, - and _"},
+			{"a\u202eb", "a name must be of letters, digits, - and _"},
+		} {
+			m.say(ask + c.name)
+			m.expect("* " + c.why + again)
+		}
+	}
+	refused("")
+	refused("/nick ")
+	m.say(strings.Repeat("x", 1001))
+	m.expect("* a line may have 1000 bytes: yours was longer")
+	m.say("/who") // also without a name
+	m.expect("* in the room: 1", "* Ana")
+	longest := strings.Repeat("ã", 20)
+	m.say(longest)
+	m.expect("* hello " + longest + "! " + chatHelp)
+	ana.expect("* " + longest + " joined")
+	refused("/nick ")
+	m.say("after all")
+	ana.expect(longest + ": after all")
+	m.say("/nick " + longest) // its own is not taken
+	ana.expect("* " + longest + " is now called " + longest)
+
+	stranger := r.connect()
+	stranger.say("/quit")
+	stranger.expect("* goodbye")
+	stranger.expectEnd()
+	ana.say("done")
+	m.expect("* "+longest+" is now called "+longest, "Ana: done") // nothing of the stranger
+}
+
+// What a member says cannot reach into the terminals of others.
+func TestChatCleansLines(t *testing.T) {
+	r := openRoom(t, "-pace", "0")
+	ana, bob := r.join("ana"), r.join("bob")
+	ana.expect("* bob joined")
+	for said, heard := range map[string]string{
+		"\x1b[31mred\x1b]0;title\x07": "�[31mred�]0;title�",
+		"a\rb\x00c\x7fd\u009be":       "a�b�c�d�e",
+		"tab\there":                   "tab here",
+		"\xff\xfeolá\xc3":             "��olá�",
+		"\u202eturned\u2066\u2028.":   "�turned��.",
+		"👩\u200d🚀 naïve 日本":           "👩\u200d🚀 naïve 日本",
+	} {
+		bob.say(said)
+		ana.expect("bob: " + heard)
+	}
+	bob.say("/\x1b[31m")
+	bob.expect("* there is /nick NAME, /who and /quit, but no /�[31m")
+}
+
+// A line that is too long is refused, whatever its length, costs no memory, and leaves its member there.
+func TestChatLongLines(t *testing.T) {
+	r := openRoom(t, "-pace", "0", "-line", "100")
+	ana, bob := r.join("ana"), r.join("bob")
+	ana.expect("* bob joined")
+	refusal := "* a line may have 100 bytes: yours was longer"
+	longest := strings.Repeat("x", 100)
+	bob.say(longest)
+	ana.expect("bob: " + longest)
+	bob.say(longest + "\r")
+	ana.expect("bob: " + longest)
+	bob.say(longest + "x")
+	bob.expect(refusal)
+	bob.say(longest + "x\r")
+	bob.expect(refusal)
+	before := memory(t, r.process.Process.Pid)
+	for range 32 << 20 >> 16 {
+		_, err := bob.conn.Write(make([]byte, 1<<16))
+		require.NoError(t, err)
+	}
+	bob.expect(refusal)
+	bob.say("\nstill here") // the first ends the long one
+	ana.expect("bob: still here")
+	assert.Less(t, memory(t, r.process.Process.Pid)-before, 16<<20)
+
+	_, err := io.WriteString(bob.conn, "without an end") // which is the end
+	require.NoError(t, err)
+	require.NoError(t, bob.conn.(*net.TCPConn).CloseWrite())
+	ana.expect("bob: without an end", "* bob left")
+	bob.expectEnd()
+
+	carl := r.join("carl")
+	ana.expect("* carl joined")
+	_, err = io.WriteString(carl.conn, longest+longest) // too long, and cut off too
+	require.NoError(t, err)
+	require.NoError(t, carl.conn.(*net.TCPConn).CloseWrite())
+	carl.expect(refusal)
+	carl.expectEnd()
+	ana.expect("* carl left")
+}
+
+func TestChatIsFull(t *testing.T) {
+	r := openRoom(t, "-members", "2")
+	ana, bob := r.join("ana"), r.join("bob")
+	ana.expect("* bob joined")
+	for range 3 {
+		conn, err := net.Dial("tcp", r.address)
+		require.NoError(t, err)
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		_, err = io.WriteString(conn, "carl\nhello\n") // unread, it would make a reset
+		require.NoError(t, err)
+		told, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		assert.Equal(t, "* the room is full: try again later\n", string(told))
+		_ = conn.Close()
+	}
+	bob.say("/quit")
+	bob.expect("* goodbye")
+	bob.expectEnd()
+	_ = bob.conn.Close()
+	ana.expect("* bob left")
+	require.Eventually(t, func() bool { // the seat is free once the connection is closed
+		conn, err := net.Dial("tcp", r.address)
+		require.NoError(t, err)
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		return line == chatWelcome+"\n"
+	}, patience, time.Millisecond)
+}
+
+func TestChatSilence(t *testing.T) {
+	r := openRoom(t, "-idle", "200ms", "-pace", "0")
+	stranger := r.connect()
+	stranger.expect("* you were silent too long")
+	stranger.expectEnd()
+	m := r.join("ana")
+	begun := time.Now()
+	for range 50 { // who speaks stays, for longer than the limit
+		m.say("/who")
+		m.expect("* in the room: 1", "* ana")
+		if time.Since(begun) > 300*time.Millisecond {
+			break
+		}
+	}
+	m.expect("* you were silent too long")
+	m.expectEnd()
+	assert.Equal(t, "ana joined", r.line())
+	assert.Equal(t, "ana was silent too long", r.line())
+}
+
+// Who floods the room is held back; nothing is lost.
+func TestChatPace(t *testing.T) {
+	const pace, count = 20 * time.Millisecond, 20
+	r := openRoom(t, "-pace", pace.String())
+	ana, bob := r.join("ana"), r.join("bob")
+	ana.expect("* bob joined")
+	begun := time.Now()
+	bob.say(strings.Repeat("flood\n", count) + "/quit")
+	for range count {
+		ana.expect("bob: flood")
+	}
+	ana.expect("* bob left")
+	bob.expect("* goodbye")
+	assert.Greater(t, time.Since(begun), (count-1)*pace)
+}
+
+// A member is dropped when something has waited for too long, also when it is far less than the queue may
+// have.
+func TestChatDropsWhoStopsReading(t *testing.T) {
+	r := openRoom(t, "-slow", "300ms", "-queue", "1000000000", "-pace", "0", "-idle", "1h")
+	ana := r.join("ana")
+	stuck := r.join("stuck")
+	ana.expect("* stuck joined")
+	go func() { // until the room has dropped it
+		line := strings.Repeat("x", 999) + "\n"
+		for range 32 << 10 {
+			if _, err := io.WriteString(ana.conn, line); err != nil {
+				return
+			}
+		}
+	}()
+	ana.expect("* stuck was dropped: too slow")
+	for range 2 {
+		assert.Contains(t, r.line(), " joined")
+	}
+	assert.Equal(t, "stuck was dropped: too slow", r.line())
+	_, err := io.Copy(io.Discard, stuck.conn)
+	assert.Error(t, err, "a reset")
+}
+
+func TestChatClientEnds(t *testing.T) {
+	r := openRoom(t, "-pace", "1ms")
+	ana := r.join("ana")
+	var said, heard strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&said, "line %d\n", i)
+		fmt.Fprintf(&heard, "bob: line %d\n", i)
+	}
+	bob := program(t, "chat", "-connect", r.address, "-nick", "bob")
+	bob.Stdin = strings.NewReader(said.String() + "and without an end")
+	out, err := bob.CombinedOutput()
+	require.NoError(t, err)
+	assert.Equal(t, chatWelcome+"\n* hello bob! "+chatHelp+"\n", string(out))
+	ana.expect("* bob joined")
+	for line := range strings.Lines(heard.String() + "bob: and without an end\n* bob left\n") {
+		ana.expect(strings.TrimSuffix(line, "\n"))
+	}
+
+	carl := program(t, "chat", "-connect", r.address) // the first line is the name
+	carl.Stdin = strings.NewReader("ana\ncarl\n/quit\nnever said\n")
+	out, err = carl.CombinedOutput()
+	require.NoError(t, err)
+	assert.Equal(t, chatWelcome+"\n* ana is taken: choose another name\n* hello carl! "+chatHelp+"\n* goodbye\n", string(out))
+	ana.expect("* carl joined", "* carl left")
+}
+
+// chatClient is the chat program with -connect, which has joined.
+func chatClient(t *testing.T, r *chatRoom, name string) *terminal {
+	c := runCommand(t, "", "chat", fmt.Sprintf("go run ./examples/chat -network %s -connect %s -nick %s", r.network, r.address, name))
+	c.expect(t, chatWelcome, "* hello "+name+"! "+chatHelp)
+	return c
+}
+
+// expect compares the next lines that are printed with these.
+func (at *terminal) expect(t *testing.T, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		got, err := at.said.ReadString('\n')
+		require.NoError(t, err, "waiting for %q: %q", want, got)
+		require.Equal(t, want+"\n", got)
+	}
+}
+
+func TestChatClientAndSignals(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("windows knows no signals")
+	}
+	for _, network := range []string{"tcp", "unix"} {
+		r := openRoomAt(t, network, chatAddress(t, network))
+		ana := chatClient(t, r, "ana")
+		bob := chatClient(t, r, "bob")
+		ana.expect(t, "* bob joined")
+		_, err := io.WriteString(bob.stdin, "I am \x1b[1mbob\n")
+		require.NoError(t, err)
+		ana.expect(t, "bob: I am �[1mbob")
+		require.NoError(t, bob.process.Process.Signal(os.Interrupt)) // its input is still open
+		ana.expect(t, "* bob left")
+		rest, err := io.ReadAll(bob.said)
+		require.NoError(t, err)
+		assert.Empty(t, string(rest))
+		assert.NoError(t, bob.process.Wait())
+
+		for _, line := range []string{"ana joined", "bob joined", "bob left"} {
+			assert.Equal(t, line, r.line())
+		}
+		r.close()
+		ana.expect(t, "* the server closes")
+		assert.Empty(t, ana.finish(t))
+		assert.Zero(t, ana.process.ProcessState.ExitCode())
+	}
+}
+
+// A room that does not answer cannot keep its client.
+func TestChatClientLeavesAStuckRoom(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("windows knows no signals")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts by its backlog alone
+	require.NoError(t, err)
+	defer ln.Close()
+	stuck := runCommand(t, "", "chat", "go run ./examples/chat -nick ana -connect "+ln.Addr().String())
+	conn, err := ln.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(conn, "\x1b]0;owned\x07\n") // nor does a room rule the terminal
+	require.NoError(t, err)
+	stuck.expect(t, "�]0;owned�")
+	require.NoError(t, stuck.process.Process.Signal(os.Interrupt))
+	said, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.Equal(t, "/nick ana\n", string(said))
+	rest, err := io.ReadAll(stuck.said)
+	require.NoError(t, err)
+	assert.Empty(t, string(rest))
+	assert.NoError(t, stuck.process.Wait())
+}
+
+func TestChatBadUse(t *testing.T) {
+	refusing := "127.0.0.1:" + refusingPort(t)
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, 2, "give one of -listen and -connect"},
+		{[]string{"-listen", "127.0.0.1:0", "-connect", "127.0.0.1:1"}, 2, "give one of -listen and -connect"},
+		{[]string{"-listen", "127.0.0.1:0", "9000"}, 2, `what is "9000"?`},
+		{[]string{"-listen", "127.0.0.1:0", "-members", "0"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-queue", "-1"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-line", "0"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-slow", "0"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-idle", "-1s"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-grace", "0"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-pace", "-1s"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-slow", "soon"}, 2, `invalid value "soon"`},
+		{[]string{"-wat"}, 2, "not defined: -wat"},
+		{[]string{"-connect", "127.0.0.1:1", "-nick", "a\nb"}, 2, "control characters"},
+		{[]string{"-connect", "127.0.0.1:1", "-nick", "a b"}, 2, "letters, digits"},
+		{[]string{"-listen", taken(t)}, 1, "listen tcp 127.0.0.1:"},
+		{[]string{"-listen", "127.0.0.1"}, 1, "missing port"},
+		{[]string{"-listen", "127.0.0.1:0", "-network", "carrier"}, 1, "carrier"},
+		{[]string{"-connect", refusing}, 1, refusing},
+		{[]string{"-connect", "127.0.0.1"}, 1, "missing port"},
+		{[]string{"-connect", filepath.Join(t.TempDir(), "none"), "-network", "unix"}, 1, "none"},
+		{[]string{"-h"}, 0, "-pace duration"},
+	} {
+		code, out, problems := result(t, "chat", c.args...)
+		assert.Equal(t, c.code, code, "%q", c.args)
+		assert.Empty(t, out, "%q", c.args)
+		assert.Contains(t, problems, c.want, "%q", c.args)
+	}
+}

@@ -1,0 +1,130 @@
+package examples_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// terminal is one of those that a page shows: a block of it begins with ```console and its number.
+type terminal struct {
+	process *exec.Cmd
+	stdin   io.WriteCloser
+	said    *bufio.Reader
+}
+
+// volatile is what is another in each run: times of the day, and how long something takes.
+var volatile = regexp.MustCompile(`\d\d:\d\d:\d\d|\d+(\.\d+)?(ms|s)\b`)
+
+// play does what the page of a program shows, in order: it runs the commands, types the lines, presses
+// Ctrl-C, and compares every line that is printed. The page's port stands for a free one.
+func play(t *testing.T, name, port string) {
+	if runtime.GOOS == "windows" {
+		t.Skip("windows knows no signal to press Ctrl-C with")
+	}
+	page, err := os.ReadFile(filepath.Join(name, "README.md"))
+	require.NoError(t, err)
+	text := strings.ReplaceAll(string(page), port, freePort(t))
+	if _, err := exec.LookPath("nc"); err != nil && strings.Contains(text, "\n$ nc ") {
+		if os.Getenv("EVNET_CI") != "" {
+			t.Fatal("nc is missing")
+		}
+		t.Skip("nc is missing")
+	}
+	dir := t.TempDir() // where the page writes its files
+	terminals := map[string]*terminal{}
+	number := "" // of the block's terminal
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if rest, ok := strings.CutPrefix(line, "```"); ok {
+			_, number, _ = strings.Cut(rest, "console ")
+			continue
+		}
+		if number == "" {
+			continue
+		}
+		at := terminals[number]
+		if command, ok := strings.CutPrefix(line, "$ "); ok {
+			if at != nil {
+				assert.Empty(t, at.finish(t), "before %s", command)
+			}
+			terminals[number] = runCommand(t, dir, name, command)
+			continue
+		}
+		require.NotNil(t, at, "terminal %s has no command before %q", number, line)
+		typed, types := strings.CutPrefix(line, "> ")
+		switch {
+		case line == "^C":
+			require.NoError(t, at.process.Process.Signal(os.Interrupt))
+		case types:
+			_, err := fmt.Fprintln(at.stdin, typed)
+			require.NoError(t, err)
+		default:
+			got, err := at.said.ReadString('\n')
+			require.NoError(t, err, "terminal %s, waiting for %q: %q", number, line, got)
+			require.Equal(t, volatile.ReplaceAllString(line, "T"), volatile.ReplaceAllString(strings.TrimSuffix(got, "\n"), "T"))
+		}
+	}
+	require.NotEmpty(t, terminals)
+	for number, at := range terminals {
+		assert.Empty(t, at.finish(t), "terminal %s", number)
+	}
+}
+
+// runCommand starts a command line of a page: the program, or what a shell knows.
+func runCommand(t *testing.T, dir, name, command string) *terminal {
+	t.Helper()
+	var p *exec.Cmd
+	if arguments, ok := strings.CutPrefix(command, "go run ./examples/"+name+" "); ok {
+		p = program(t, name, strings.Fields(arguments)...)
+	} else {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		t.Cleanup(cancel)
+		p = exec.CommandContext(ctx, "sh", "-c", command)
+	}
+	p.Dir = dir
+	stdin, err := p.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := p.StdoutPipe()
+	require.NoError(t, err)
+	p.Stderr = p.Stdout
+	require.NoError(t, p.Start())
+	return &terminal{p, stdin, bufio.NewReader(stdout)}
+}
+
+// finish waits for the end of what runs, and returns what it still has to say.
+func (at *terminal) finish(t *testing.T) string {
+	t.Helper()
+	_ = at.stdin.Close()
+	rest, err := io.ReadAll(at.said)
+	require.NoError(t, err)
+	_ = at.process.Wait()
+	return string(rest)
+}
+
+// freePort is one that the system gives to nobody by itself, as it does with those above: it stays free
+// while nobody listens there for a moment.
+func freePort(t testing.TB) string {
+	t.Helper()
+	for port := 20000 + os.Getpid()%9000; port < 32000; port++ {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = ln.Close()
+			return fmt.Sprint(port)
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
