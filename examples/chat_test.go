@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -24,9 +23,8 @@ const (
 
 // chatRoom is the chat program with -listen.
 type chatRoom struct {
+	*terminal
 	t       *testing.T
-	process *exec.Cmd
-	said    *bufio.Reader
 	network string
 	address string
 }
@@ -39,29 +37,10 @@ func openRoom(t *testing.T, args ...string) *chatRoom {
 
 func openRoomAt(t *testing.T, network, address string, args ...string) *chatRoom {
 	t.Helper()
-	p := program(t, "chat", append([]string{"-network", network, "-listen", address}, args...)...)
-	stdout, err := p.StdoutPipe()
-	require.NoError(t, err)
-	p.Stderr = p.Stdout
-	require.NoError(t, p.Start())
-	t.Cleanup(func() {
-		_ = p.Process.Kill()
-		_ = p.Wait()
-	})
-	r := &chatRoom{t: t, process: p, said: bufio.NewReader(stdout), network: network}
-	line := r.line()
-	var ok bool
-	r.address, ok = strings.CutPrefix(line, "listening on ")
-	require.True(t, ok, line)
-	return r
-}
-
-// line is the next one that the room prints.
-func (r *chatRoom) line() string {
-	r.t.Helper()
-	line, err := r.said.ReadString('\n')
-	require.NoError(r.t, err, line)
-	return strings.TrimSuffix(line, "\n")
+	at := begin(t, program(t, "chat", append([]string{"-network", network, "-listen", address}, args...)...))
+	address, ok := strings.CutPrefix(at.line(t), "listening on ")
+	require.True(t, ok, address)
+	return &chatRoom{at, t, network, address}
 }
 
 // close interrupts the room, which must print these last lines only.
@@ -170,12 +149,8 @@ func TestChat(t *testing.T) {
 			bob.expect("* goodbye")
 			bob.expectEnd()
 			ana.expect("* Robert left")
-			for _, want := range []string{
-				"ana joined", "bob joined", "bob is now called Robert", "bob joined", "bob left", "dóra joined",
-				"dóra left", "Robert left",
-			} {
-				assert.Equal(t, want, r.line())
-			}
+			r.expect(t, "ana joined", "bob joined", "bob is now called Robert", "bob joined", "bob left", "dóra joined",
+				"dóra left", "Robert left")
 			if r.close(); runtime.GOOS != "windows" {
 				ana.expect("* the server closes")
 				ana.expectEnd()
@@ -353,8 +328,7 @@ func TestChatSilence(t *testing.T) {
 	}
 	m.expect("* you were silent too long")
 	m.expectEnd()
-	assert.Equal(t, "ana joined", r.line())
-	assert.Equal(t, "ana was silent too long", r.line())
+	r.expect(t, "ana joined", "ana was silent too long")
 }
 
 // Who floods the room is held back; nothing is lost.
@@ -389,10 +363,7 @@ func TestChatDropsWhoStopsReading(t *testing.T) {
 		}
 	}()
 	ana.expect("* stuck was dropped: too slow")
-	for range 2 {
-		assert.Contains(t, r.line(), " joined")
-	}
-	assert.Equal(t, "stuck was dropped: too slow", r.line())
+	r.expect(t, "ana joined", "stuck joined", "stuck was dropped: too slow")
 	_, err := io.Copy(io.Discard, stuck.conn)
 	assert.Error(t, err, "a reset")
 }
@@ -430,16 +401,6 @@ func chatClient(t *testing.T, r *chatRoom, name string) *terminal {
 	return c
 }
 
-// expect compares the next lines that are printed with these.
-func (at *terminal) expect(t *testing.T, lines ...string) {
-	t.Helper()
-	for _, want := range lines {
-		got, err := at.said.ReadString('\n')
-		require.NoError(t, err, "waiting for %q: %q", want, got)
-		require.Equal(t, want+"\n", got)
-	}
-}
-
 func TestChatClientAndSignals(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("windows knows no signals")
@@ -459,9 +420,7 @@ func TestChatClientAndSignals(t *testing.T) {
 		assert.Empty(t, string(rest))
 		assert.NoError(t, bob.process.Wait())
 
-		for _, line := range []string{"ana joined", "bob joined", "bob left"} {
-			assert.Equal(t, line, r.line())
-		}
+		r.expect(t, "ana joined", "bob joined", "bob left")
 		r.close()
 		ana.expect(t, "* the server closes")
 		assert.Empty(t, ana.finish(t))

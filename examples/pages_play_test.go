@@ -72,9 +72,7 @@ func play(t *testing.T, name, port string) {
 			_, err := fmt.Fprintln(at.stdin, typed)
 			require.NoError(t, err)
 		default:
-			got, err := at.said.ReadString('\n')
-			require.NoError(t, err, "terminal %s, waiting for %q: %q", number, line, got)
-			require.Equal(t, volatile.ReplaceAllString(line, "T"), volatile.ReplaceAllString(strings.TrimSuffix(got, "\n"), "T"))
+			require.Equal(t, volatile.ReplaceAllString(line, "T"), volatile.ReplaceAllString(at.line(t), "T"), "terminal %s", number)
 		}
 	}
 	require.NotEmpty(t, terminals)
@@ -86,22 +84,48 @@ func play(t *testing.T, name, port string) {
 // runCommand starts a command line of a page: the program, or what a shell knows.
 func runCommand(t *testing.T, dir, name, command string) *terminal {
 	t.Helper()
-	var p *exec.Cmd
 	if arguments, ok := strings.CutPrefix(command, "go run ./examples/"+name+" "); ok {
-		p = program(t, name, strings.Fields(arguments)...)
-	} else {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		t.Cleanup(cancel)
-		p = exec.CommandContext(ctx, "sh", "-c", command)
+		p := program(t, name, strings.Fields(arguments)...)
+		p.Dir = dir
+		return begin(t, p)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	p := exec.CommandContext(ctx, "sh", "-c", command)
 	p.Dir = dir
+	return begin(t, p)
+}
+
+// begin starts a process, whose two outputs come as one, and which ends with the test.
+func begin(t *testing.T, p *exec.Cmd) *terminal {
+	t.Helper()
 	stdin, err := p.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := p.StdoutPipe()
 	require.NoError(t, err)
 	p.Stderr = p.Stdout
 	require.NoError(t, p.Start())
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	})
 	return &terminal{p, stdin, bufio.NewReader(stdout)}
+}
+
+// line is the next one that is printed.
+func (at *terminal) line(t *testing.T) string {
+	t.Helper()
+	line, err := at.said.ReadString('\n')
+	require.NoError(t, err, line)
+	return strings.TrimSuffix(line, "\n")
+}
+
+// expect compares the next lines that are printed with these.
+func (at *terminal) expect(t *testing.T, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		require.Equal(t, want, at.line(t))
+	}
 }
 
 // finish waits for the end of what runs, and returns what it still has to say.

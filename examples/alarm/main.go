@@ -32,7 +32,7 @@ func main() {
 
 	var w manager
 	flag.DurationVar(&w.timeout, "timeout", 15*time.Second, "manager: leave a server that says nothing for so long; longer than its -beat")
-	flag.DurationVar(&w.retry.first, "retry", 500*time.Millisecond, "manager: how long to wait before trying again; doubled each time")
+	flag.DurationVar(&w.retry.first, "retry", time.Second, "manager: how long to wait before trying again; doubled each time")
 	flag.DurationVar(&w.retry.longest, "retry-max", 30*time.Second, "manager: the longest such wait")
 	flag.Parse()
 

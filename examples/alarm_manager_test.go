@@ -1,0 +1,231 @@
+package examples_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Managers come back to a server that was killed, wait longer each time but never too long, and begin anew
+// after a success.
+func TestAlarmManagersComeBack(t *testing.T) {
+	const first, longest = 16 * time.Millisecond, 100 * time.Millisecond
+	s := startAlarm(t, "cpu 1")
+	port := freePort(t)
+	sensor := []string{"-sensor", "file:" + s.file, "-every", "5ms"}
+	s.listen(t, "127.0.0.1:"+port, sensor...)
+	managers := []*alarmManager{}
+	for range 2 {
+		m := s.watch(t, "-retry", first.String(), "-retry-max", longest.String())
+		m.tells(t, "cpu ok 1.0")
+		managers = append(managers, m)
+	}
+	for round := range 3 {
+		require.NoError(t, s.process.Process.Kill())
+		_ = s.finish(t)
+		for _, m := range managers {
+			bound := first
+			for attempt := range 8 {
+				why, wait := m.retries(t)
+				assert.Contains(t, why, s.address)
+				if attempt > 0 {
+					assert.Contains(t, why, "refused")
+				}
+				assert.GreaterOrEqual(t, wait, bound/2-time.Millisecond) // it is told rounded
+				assert.LessOrEqual(t, wait, bound)
+				bound = min(2*bound, longest)
+			}
+		}
+		value := fmt.Sprint(round + 2)
+		s.write(t, "cpu "+value)
+		s.listen(t, "127.0.0.1:"+port, sensor...)
+		for _, m := range managers {
+			for line := m.line(t); line != "connected to "+s.address; line = m.line(t) {
+				assert.Contains(t, line, "trying again in")
+			}
+			m.tells(t, "cpu ok "+value+".0")
+		}
+	}
+	for _, m := range managers {
+		m.interrupt(t, syscall.SIGTERM, "closed\n")
+	}
+}
+
+// fakeAlarm is a listener in place of a server.
+func fakeAlarm(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln, ln.Addr().String()
+}
+
+// accept is the next connection of a manager.
+func accept(t *testing.T, ln net.Listener) net.Conn {
+	t.Helper()
+	require.NoError(t, ln.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+	conn, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return conn
+}
+
+// A manager leaves whoever does not speak the protocol, shows none of it to the terminal, and tries again.
+func TestAlarmManagerLeavesGarbage(t *testing.T) {
+	ln, address := fakeAlarm(t)
+	m := watchAlarm(t, "-connect", address, "-retry", "4ms", "-retry-max", "8ms")
+	for _, c := range []struct{ said, why string }{
+		{"HTTP/1.1 400 Bad Request\r\n", `"HTTP/1.1 400 Bad Request" is no report: invalid character`},
+		{"\x1b]0;owned\x07\n", `"\x1b]0;owned\a" is no report`},
+		{"\x00\xff\n", "is no report"},
+		{"\n", `"" is no report`},
+		{"null\n", "it has no number"},
+		{"{}\n", "it has no number"},
+		{"[1]\n", "is no report"},
+		{`{"n":-1}` + "\n", "is no report"},
+		{`{"n":1,"time":"now"}` + "\n", "is no report"},
+		{`{"n":1,"readings":[{"name":"cpu","value":1,"level":"fatal"}]}` + "\n", `"fatal" is no level`},
+		{`{"n":1,"readings":[{"name":"\u001b[2J","value":1,"level":"ok"}]}` + "\n", "is no name"},
+		{`{"n":1,"readings":[{"name":"a","value":1e999,"level":"ok"}]}` + "\n", "is no report"},
+		{`{"n":1,"readings":[` + strings.Repeat(`{"name":"a"},`, 32) + `{}]}` + "\n", "at most 32"},
+		{`{"n":1`, "unexpected end of JSON"},
+		{strings.Repeat("x", 1<<17), "too long"}, // which has no end
+		{"", "has ended the connection"},
+	} {
+		conn := accept(t, ln)
+		m.expect(t, "connected to "+address)
+		_, _ = io.WriteString(conn, c.said)
+		if c.said == "" || c.said == `{"n":1` {
+			require.NoError(t, conn.Close())
+		}
+		why, _ := m.retries(t)
+		assert.Contains(t, why, c.why)
+		assert.Contains(t, why, address)
+		assert.NotContains(t, why, "\x1b")
+		assert.Less(t, len(why), 300)
+		_ = conn.Close()
+	}
+	conn := accept(t, ln)
+	m.expect(t, "connected to "+address)
+	_, err := io.WriteString(conn, `{"n":3,"time":"2025-03-01T14:03:16Z","readings":[{"name":"cpu","value":97,"level":"alarm"}],"new":{"field":1}}
+{"n":3}
+{"n":7,"time":"2025-03-01T14:04:16Z","readings":[{"name":"cpu","value":1,"level":"ok"}],"fault":"\u001b[2J"}
+`)
+	require.NoError(t, err)
+	m.tells(t, "cpu alarm 97.0", "3 changes were missed", "cpu ok 1.0", `the sensor fails: "\x1b[2J"`)
+	m.interrupt(t, os.Interrupt, "closed\n")
+}
+
+// A server that hangs is left, and found again when it goes on.
+func TestAlarmManagerLeavesAStoppedServer(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("windows knows no signals")
+	}
+	s := startAlarm(t, "cpu 1", "-beat", "20ms")
+	m := s.watch(t, "-timeout", "700ms", "-retry", "10ms", "-retry-max", "20ms")
+	m.tells(t, "cpu ok 1.0")
+	stopAlarm(t, s)
+	silent := s.address + ": nothing was heard for 700ms"
+	for range 2 { // also a connection that only the system has made
+		why, _ := m.retries(t)
+		assert.Equal(t, silent, why)
+		m.expect(t, "connected to "+s.address)
+	}
+	s.write(t, "cpu 42")
+	require.NoError(t, s.process.Process.Signal(continueSignal))
+	for line := m.line(t); !strings.HasSuffix(line, "42.0"); line = m.line(t) {
+		assert.NotContains(t, line, "refused")
+	}
+	m.interrupt(t, os.Interrupt, "closed\n")
+	s.interrupt(t, os.Interrupt, "closed\n")
+}
+
+// A quiet server is no silent one: its heartbeat keeps managers there.
+func TestAlarmHeartbeat(t *testing.T) {
+	s := startAlarm(t, "cpu 1", "-beat", "50ms")
+	m := s.watch(t, "-timeout", "2s")
+	m.tells(t, "cpu ok 1.0")
+	c := s.dial(t)
+	c.next(t)
+	for range 60 { // for three seconds
+		line, err := c.lines.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, `{"n":1}`+"\n", line)
+	}
+	m.interrupt(t, os.Interrupt, "closed\n")
+}
+
+// Signals end a manager whatever it is doing.
+func TestAlarmManagerEnds(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("windows knows no signals")
+	}
+	waiting := watchAlarm(t, "-connect", "127.0.0.1:"+refusingPort(t), "-retry", "1h", "-retry-max", "1h")
+	why, wait := waiting.retries(t)
+	assert.Contains(t, why, "refused")
+	assert.Greater(t, wait, 29*time.Minute)
+	waiting.interrupt(t, syscall.SIGTERM, "closed\n")
+
+	ln, address := fakeAlarm(t)
+	silent := watchAlarm(t, "-connect", address)
+	conn := accept(t, ln)
+	silent.expect(t, "connected to "+address)
+	silent.interrupt(t, os.Interrupt, "closed\n")
+	_, err := bufio.NewReader(conn).ReadString('\n')
+	assert.Error(t, err, "it is gone")
+
+	lost := watchAlarm(t, "-connect", filepath.Join(t.TempDir(), "none"), "-network", "unix", "-retry", "1h", "-retry-max", "1h")
+	why, _ = lost.retries(t)
+	assert.Contains(t, why, "none: connect: no such file")
+	lost.interrupt(t, os.Interrupt, "closed\n")
+}
+
+func TestAlarmBadUse(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none")
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, 2, "give one of -listen and -connect"},
+		{[]string{"-listen", "127.0.0.1:0", "-connect", "127.0.0.1:1"}, 2, "give one of -listen and -connect"},
+		{[]string{"-listen", "127.0.0.1:0", "9100"}, 2, `what is "9100"?`},
+		{[]string{"-listen", "127.0.0.1:0", "-every", "0"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-beat", "-1s"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-managers", "0"}, 2, "must be positive"},
+		{[]string{"-connect", "127.0.0.1:1", "-timeout", "0"}, 2, "must be positive"},
+		{[]string{"-connect", "127.0.0.1:1", "-retry", "0"}, 2, "must be positive"},
+		{[]string{"-connect", "127.0.0.1:1", "-retry-max", "-1s"}, 2, "must be positive"},
+		{[]string{"-listen", "127.0.0.1:0", "-step", "-1"}, 2, "must not be negative"},
+		{[]string{"-listen", "127.0.0.1:0", "-hysteresis", "NaN"}, 2, "must not be negative"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "90"}, 2, "not two numbers"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "90,80"}, 2, "not two numbers"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "cpu=x,80"}, 2, "not two numbers"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "NaN,80"}, 2, "not two numbers"},
+		{[]string{"-connect", "127.0.0.1"}, 2, "missing port"},
+		{[]string{"-connect", "127.0.0.1:1", "-network", "udp"}, 2, `not "udp"`},
+		{[]string{"-wat"}, 2, "not defined: -wat"},
+		{[]string{"-listen", "127.0.0.1:0", "-sensor", "file:" + missing}, 1, "the sensor: open " + missing},
+		{[]string{"-listen", "127.0.0.1:0", "-sensor", "nose"}, 1, `not "nose"`},
+		{[]string{"-listen", taken(t)}, 1, "listen tcp 127.0.0.1:"},
+		{[]string{"-listen", "127.0.0.1"}, 1, "missing port"},
+		{[]string{"-h"}, 0, "-hysteresis"},
+	} {
+		code, out, problems := result(t, "alarm", c.args...)
+		assert.Equal(t, c.code, code, "%q", c.args)
+		assert.Empty(t, out, "%q", c.args)
+		assert.Contains(t, problems, c.want, "%q", c.args)
+	}
+}
