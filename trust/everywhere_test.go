@@ -135,6 +135,7 @@ var (
 		"AfterFunc": func(p *place) { p.l.AfterFunc(0, func() {}).Reset(1) },
 		"Do":        func(p *place) { p.l.Do(func() {}) },
 		"OnPanic":   func(p *place) { p.l.OnPanic(nil) },
+		"SetTracer": func(p *place) { p.l.SetTracer(func(evnet.TraceEvent) {}) },
 		"Post":      func(p *place) { p.l.Post(func() {}) },
 		"Ref":       func(p *place) { p.l.Ref(); p.l.Unref() },
 		"Run":       func(p *place) { assert.PanicsWithError(p.t, evnet.ErrLoopRunning.Error(), p.l.Run) },

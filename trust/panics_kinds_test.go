@@ -197,6 +197,18 @@ var kinds = map[string]callbackKind{
 		s.Pipe(writer(func(p []byte) (int, error) { st.boom(); return len(p), nil }))
 		_, _ = peer.WriteString("x")
 	}},
+	"Loop.SetTracer": {arrange: func(st *stage) {
+		s, peer := st.pair()
+		st.victim = s
+		s.Resume()
+		st.l.SetTracer(func(ev evnet.TraceEvent) {
+			if ev.Source == s && ev.Name == evnet.EventData {
+				st.l.SetTracer(nil)
+				st.boom()
+			}
+		})
+		_, _ = peer.WriteString("x")
+	}},
 	"Loop.Post": {whose: nobodys, arrange: func(st *stage) { st.l.Post(st.boom) }},
 	"Loop.Do": {whose: nobodys, arrange: func(st *stage) {
 		began := make(chan struct{})
