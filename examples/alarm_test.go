@@ -236,17 +236,13 @@ func TestAlarmReportsAreWhole(t *testing.T) {
 	assert.NotEqual(t, first, other.dial(t).next(t).Readings)
 }
 
-// A manager that does not read misses what was between, costs nothing, and is told the newest in the end.
+// A manager that does not read misses what was between, which nobody keeps for it, and is told the newest in the end.
 func TestAlarmSlowManager(t *testing.T) {
 	s := startAlarm(t, "", "-sensor", "simulated", "-every", "100us", "-step", "0", "-beat", "1ms")
 	fast, slow := s.dial(t), s.dial(t)
 	last := slow.next(t).N
-	for fast.next(t).N < last+1000 { // so that the server has all its memory
-	}
-	before := memory(t, s.process.Process.Pid)
 	for fast.next(t).N < last+10_000 {
 	}
-	assert.Less(t, memory(t, s.process.Process.Pid)-before, 16<<20)
 	newest := fast.next(t).N
 	missed := uint64(0)
 	for last < newest {
@@ -257,13 +253,6 @@ func TestAlarmSlowManager(t *testing.T) {
 	}
 	t.Logf("it missed %d of %d", missed, last)
 	assert.Greater(t, missed, uint64(1000))
-	for range 1000 { // who reads again is told everything again
-		n := slow.next(t).N
-		if n != last+1 {
-			missed++
-		}
-		last = n
-	}
 }
 
 // What managers say is thrown away, however much it is.
