@@ -39,13 +39,21 @@ const echoSize = 1 << 20
 // nothing may be skipped, so that a machine without the program cannot pass.
 func command(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
+	path := needs(t, name)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return exec.CommandContext(ctx, path, args...)
+}
+
+// needs is where a program is. A test that listens before it has its command asks before that: who is skipped leaves
+// no server behind.
+func needs(t *testing.T, name string) string {
+	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
 		missing(t, name+" is not installed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return exec.CommandContext(ctx, path, args...)
+	return path
 }
 
 func missing(t *testing.T, reason string) {
@@ -147,6 +155,7 @@ func printEvents(c *evnet.Socket, printed *strings.Builder) {
 func digest(p []byte) string { return fmt.Sprintf("%d %x\n", len(p), sha256.Sum256(p)) }
 
 func TestNodeClientLesson(t *testing.T) {
+	needs(t, "node")
 	var printed strings.Builder
 	l := evnet.NewLoop()
 	s, addr := serve(t, l, nil, func(c *evnet.Socket) {
@@ -178,6 +187,7 @@ func TestNodeServerLesson(t *testing.T) {
 }
 
 func TestNodeClientEcho(t *testing.T) {
+	needs(t, "node")
 	var received []byte
 	l := evnet.NewLoop()
 	// Half-open, so that it is Pipe that ends the answer.
@@ -223,6 +233,7 @@ func TestNodeServerEcho(t *testing.T) {
 }
 
 func TestNodeClientHalfOpen(t *testing.T) {
+	needs(t, "node")
 	var printed strings.Builder
 	l := evnet.NewLoop()
 	s, addr := serve(t, l, &evnet.ServerOptions{AllowHalfOpen: true}, func(c *evnet.Socket) {

@@ -81,6 +81,7 @@ func agree(t *testing.T, here, there string) {
 
 // Node's tls.connect and this server send each other 100 MB at once, and end cleanly; also after STARTTLS.
 func TestTLSNodeClient(t *testing.T) {
+	needs(t, "node")
 	ca, _, _ := certificateFiles(t)
 	for _, mode := range []string{"tls", "starttls"} {
 		t.Run(mode, func(t *testing.T) {
@@ -150,6 +151,7 @@ func TestTLSNodeServer(t *testing.T) {
 
 // openssl s_client talks to an echo, by TLS 1.2 and 1.3, and after the STARTTLS of SMTP.
 func TestTLSOpenSSLClient(t *testing.T) {
+	needs(t, "openssl")
 	ca, _, _ := certificateFiles(t)
 	for _, flags := range [][]string{{"-tls1_2"}, {"-tls1_3"}, {"-starttls", "smtp"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {

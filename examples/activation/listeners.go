@@ -32,17 +32,24 @@ func passedOn() ([]passed, error) {
 		return nil, fmt.Errorf("LISTEN_FDS is %q, and should be the number of listeners", count)
 	}
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	name := func(i int) string {
+		if i < len(names) && names[i] != "" {
+			return names[i]
+		}
+		return "unknown" // as systemd calls it
+	}
+	for i := range n { // all of them first: a listener that is taken may get the number of one that was announced and is not there
+		if err := accepting(firstDescriptor + i); err != nil {
+			return nil, fmt.Errorf("LISTEN_FDS is %d, but descriptor %d (%s) is no listener: %w", n, firstDescriptor+i, name(i), err)
+		}
+	}
 	var listeners []passed
 	for i := range n {
-		name := "unknown" // as systemd calls it
-		if i < len(names) && names[i] != "" {
-			name = names[i]
-		}
-		ln, err := listener(firstDescriptor+i, name)
+		ln, err := listener(firstDescriptor+i, name(i))
 		if err != nil {
-			return nil, fmt.Errorf("LISTEN_FDS is %d, but descriptor %d (%s) is no listener: %w", n, firstDescriptor+i, name, err)
+			return nil, fmt.Errorf("descriptor %d (%s): %w", firstDescriptor+i, name(i), err)
 		}
-		listeners = append(listeners, passed{ln, name})
+		listeners = append(listeners, passed{ln, name(i)})
 	}
 	return listeners, nil
 }
