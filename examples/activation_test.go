@@ -151,6 +151,8 @@ func TestActivationOfJunk(t *testing.T) {
 		{"LISTEN_FDS=1.5", []*os.File{good}, []string{`LISTEN_FDS is "1.5"`}},
 		{"LISTEN_FDS=99999999999999999999", []*os.File{good}, []string{`LISTEN_FDS is "99999999999999999999"`}},
 		{"LISTEN_FDS=2", []*os.File{good}, []string{"descriptor 4 (unknown) is no listener"}},
+		// Go has opened no 4 of its own here, and the copy of 3 would be it.
+		{"GODEBUG=containermaxprocs=0,updatemaxprocs=0 LISTEN_FDS=2", []*os.File{good}, []string{"descriptor 4 (unknown) is no listener"}},
 		{"LISTEN_FDS=1000000", []*os.File{good}, []string{"LISTEN_FDS is 1000000", "descriptor 4 (unknown)"}},
 		{"LISTEN_FDS=1", nil, []string{"descriptor 3 (unknown) is no listener"}},
 		{"LISTEN_PID=me LISTEN_FDS=1", []*os.File{good}, []string{`LISTEN_PID is "me"`}},
