@@ -103,14 +103,14 @@ func TestTraceConnect(t *testing.T) {
 		_, _ = conn.Write(append(asked, strings.Repeat("x", 100)...))
 		_ = conn.Close()
 	}()
-	p := program(t, "trace", "-connect", ln.Addr().String(), "-half-open", "-idle", "1m")
+	p := program(t, "trace", "-connect", ln.Addr().String(), "-half-open", "-idle", "1m", "-bytes", "50")
 	p.Stdin = strings.NewReader("question")
 	out, err := p.Output()
 	require.NoError(t, err)
 	sides := sidesOf(t, strings.Split(strings.TrimRight(string(out), "\n"), "\n"))
 	assert.Equal(t, []string{
 		"connectionAttempt ADDRESS", "connect ADDRESS to ADDRESS", "ready", "finish",
-		`data 108 bytes "question` + strings.Repeat("x", 32) + `"...`, "end", "close after 108 bytes in, 8 out; hadError false",
+		`data 108 bytes "question` + strings.Repeat("x", 42) + `"...`, "end", "close after 108 bytes in, 8 out; hadError false",
 	}, sides["client"])
 }
 
@@ -124,7 +124,7 @@ func TestTraceFails(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Contains(t, errs, "nothing")
 	for _, args := range [][]string{
-		{"x"}, {"-listen", ":0", "-connect", ":0"}, {"-idle", "-1s"}, {"-network", "udp"}, {"-network", "unix"}, {"-color", "blue"}, {"-nothing"},
+		{"x"}, {"-listen", ":0", "-connect", ":0"}, {"-idle", "-1s"}, {"-bytes", "-1"}, {"-network", "udp"}, {"-network", "unix"}, {"-color", "blue"}, {"-nothing"},
 	} {
 		code, out, errs := result(t, "trace", args...)
 		assert.Equal(t, 2, code, "%q", args)

@@ -32,6 +32,7 @@ func main() {
 	network := flag.String("network", "tcp", "tcp or unix")
 	idle := flag.Duration("idle", 0, "emit timeout when nothing happens for so long; 0: never")
 	halfOpen := flag.Bool("half-open", false, "do not end this side when the peer ends")
+	bytes := flag.Int("bytes", 40, "show so many `bytes` of each chunk")
 	colour := flag.String("color", "auto", "auto, always or never")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
@@ -45,6 +46,8 @@ func main() {
 		misused("give -listen or -connect, not both")
 	case *idle < 0:
 		misused("-idle is negative:", *idle)
+	case *bytes < 0:
+		misused("-bytes is negative:", *bytes)
 	case *network != "tcp" && *network != "unix":
 		misused("-network is tcp or unix, not", *network)
 	case *network == "unix" && *listen == "" && *connect == "":
@@ -55,7 +58,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	line := newTimeLine(os.Stdout, *colour)
+	line := newTimeLine(os.Stdout, *colour, *bytes)
 	evnet.DefaultLoop.SetTracer(line.show)
 	side := sides{network: *network, idle: *idle, halfOpen: *halfOpen}
 	switch {

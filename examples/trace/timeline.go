@@ -13,6 +13,7 @@ import (
 type timeLine struct {
 	out    io.Writer
 	colour bool
+	bytes  int    // of each chunk, at most
 	name   string // of the sockets that the server accepts, before their numbers
 	began  time.Time
 	given  map[*evnet.Socket]string
@@ -29,12 +30,13 @@ const (
 	red    = "\x1b[31m"
 )
 
-func newTimeLine(out *os.File, colour string) *timeLine {
+func newTimeLine(out *os.File, colour string, bytes int) *timeLine {
 	info, err := out.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""
 	return &timeLine{
 		out:    out,
 		colour: colour == "always" || colour == "auto" && terminal,
+		bytes:  bytes,
 		name:   "accepted",
 		given:  map[*evnet.Socket]string{},
 	}
@@ -84,7 +86,7 @@ func (l *timeLine) details(ev evnet.TraceEvent) string {
 	case evnet.EventConnect:
 		return fmt.Sprintf("%v to %v", ev.Socket.LocalAddr(), ev.Socket.RemoteAddr())
 	case evnet.EventData:
-		return fmt.Sprintf("%d bytes %s", len(ev.Chunk), beginning(ev.Chunk))
+		return fmt.Sprintf("%d bytes %s", len(ev.Chunk), beginning(ev.Chunk, l.bytes))
 	case evnet.EventError:
 		return fmt.Sprint(evnet.Code(ev.Err), " ", ev.Err)
 	case evnet.EventClose:
@@ -97,8 +99,7 @@ func (l *timeLine) details(ev evnet.TraceEvent) string {
 }
 
 // beginning is the first bytes of a chunk, quoted: what a peer sends must not reach the terminal as it is.
-func beginning(p []byte) string {
-	const most = 40
+func beginning(p []byte, most int) string {
 	if len(p) > most {
 		return fmt.Sprintf("%q...", p[:most])
 	}
