@@ -1,5 +1,5 @@
-// Package anyconn tests evnet over conns of other libraries, which the evnet module itself must not
-// depend on.
+// Package anyconn tests evnet over conns of other libraries, and its Tracer with OpenTelemetry: the evnet
+// module itself must not depend on them.
 package anyconn
 
 import (
