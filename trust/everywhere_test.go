@@ -221,6 +221,7 @@ var callbacks = map[string]func(p *place, fn func()){
 	"Connection":       func(p *place, fn func()) { p.server.On.Connection(func(*evnet.Socket) { fn() }) },
 	"server's Close":   func(p *place, fn func()) { p.server.On.Close(fn) },
 	"Relay's done":     func(p *place, fn func()) { relayed(p, fn) },
+	"Tracer":           func(p *place, fn func()) { p.l.SetTracer(func(evnet.TraceEvent) { fn() }) },
 }
 
 // tlsCallbacks are those that only TLS has, as callbacks.
@@ -265,6 +266,11 @@ func relayed(p *place, fn func()) {
 
 // Every method may be called in every callback.
 func TestEverywhere(t *testing.T) {
+	named := 0
+	for _, m := range methods {
+		named += len(m.calls)
+	}
+	t.Logf("%d callbacks, %d methods", len(callbacks), named)
 	onEach(t, func(t *testing.T) {
 		for where, arrange := range callbacks {
 			for _, m := range methods {

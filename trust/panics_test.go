@@ -43,6 +43,7 @@ var manners = map[string]manner{
 // else; without, it ends Run, and the loop is fit to be run again. Either way the neighbours are served
 // and nothing is left behind.
 func TestPanics(t *testing.T) {
+	t.Logf("%d kinds of callback, %d manners each", len(kinds), len(manners))
 	for kindName, kind := range kinds {
 		for mannerName, m := range manners {
 			for _, hooked := range []bool{true, false} {
