@@ -69,7 +69,7 @@ func (c *gzipConn) SetDeadline(time.Time) error     { return errors.ErrUnsupport
 const bufferedTCP = 8 * megabyte
 
 func TestWrapKernelAndPipe(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for name, kind := range map[string]wraptest.Kind{
 			"tcp":  {Pair: connKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
 			"unix": {Pair: connKinds["unix"], HalfCloses: true, Holds: megabyte},

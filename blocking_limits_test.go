@@ -82,7 +82,7 @@ func TestBlockingConnDeadlines(t *testing.T) {
 // A deadline takes nothing away: what came around it is read afterwards.
 func TestBlockingConnDeadlineLosesNothing(t *testing.T) {
 	want := random(megabyte)
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for kind := range connKinds {
 			t.Run(kind, func(t *testing.T) {
 				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
@@ -165,7 +165,7 @@ func TestBlockingConnBackpressure(t *testing.T) {
 
 // Goroutines that write at once do not get into each other's writes.
 func TestBlockingConnWritesStayWhole(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		a, b, wait := blockingPair(t, "tcp", evnet.NewLoop())
 		const size = 300_000 // several pieces
 		var writing sync.WaitGroup
@@ -193,7 +193,7 @@ func TestBlockingConnReadFrom(t *testing.T) {
 	want := random(4 * megabyte)
 	name := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(name, want, 0o600))
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for kind := range connKinds {
 			t.Run(kind, func(t *testing.T) {
 				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
@@ -254,7 +254,7 @@ func TestBlockingConnReadFromDeadline(t *testing.T) {
 	require.NoError(t, err)
 	defer file.Close()
 	require.NoError(t, file.Truncate(1<<30))
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for _, kind := range []string{"tcp", "pipe"} {
 			t.Run(kind, func(t *testing.T) {
 				_, err := file.Seek(0, io.SeekStart)

@@ -12,25 +12,12 @@ import (
 	"time"
 
 	"evnet"
-	"evnet/internal/poll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/net/nettest"
 )
-
-// bothWays runs the test on each way of serving kernel sockets.
-func bothWays(t *testing.T, fn func(t *testing.T)) {
-	for name, polled := range map[string]bool{"poll": true, "goroutine": false} {
-		t.Run(name, func(t *testing.T) {
-			before := poll.Wanted
-			poll.Wanted = polled
-			t.Cleanup(func() { poll.Wanted = before })
-			fn(t)
-		})
-	}
-}
 
 func blockingConn(t testing.TB, s *evnet.Socket) net.Conn {
 	t.Helper()
@@ -95,7 +82,7 @@ func TestBlockingConnNettest(t *testing.T) {
 			}
 		}
 	}
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for name, maker := range makers {
 			t.Run(name, func(t *testing.T) { nettest.TestConn(t, maker(t)) })
 		}
@@ -117,7 +104,7 @@ func isOpError(t testing.TB, err, is error, op string) {
 func TestBlockingConnBothWays(t *testing.T) {
 	want := random(8 * megabyte)
 	sum := sha256.Sum256(want)
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for kind := range connKinds {
 			t.Run(kind, func(t *testing.T) {
 				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
@@ -157,7 +144,7 @@ func TestBlockingConnBothWays(t *testing.T) {
 
 // The end of one direction leaves the other open, although the socket does not allow half-open otherwise.
 func TestBlockingConnHalfClose(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for _, kind := range []string{"tcp", "unix", "tls"} {
 			t.Run(kind, func(t *testing.T) {
 				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
@@ -220,7 +207,7 @@ func TestBlockingConnCloseRead(t *testing.T) {
 
 // Close lets go of what blocks, at once, and of all that comes later.
 func TestBlockingConnClose(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		a, b, wait := blockingPair(t, "tcp", l)
 		var blocked sync.WaitGroup
@@ -321,7 +308,7 @@ func TestBlockingConnEnds(t *testing.T) {
 }
 
 func TestBlockingConnReset(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := tcpConns(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})

@@ -262,7 +262,7 @@ func TestBlockingConnHTTP(t *testing.T) {
 	})
 	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for scheme, secure := range map[string]bool{"http": false, "https": true} {
 			t.Run(scheme, func(t *testing.T) {
 				before := goleak.IgnoreCurrent()
@@ -332,7 +332,7 @@ func TestBlockingConnHTTP(t *testing.T) {
 
 // Lines by bufio, question by question.
 func TestBlockingConnBufio(t *testing.T) {
-	bothWays(t, func(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
 		for kind := range connKinds {
 			t.Run(kind, func(t *testing.T) {
 				a, b, wait := blockingPair(t, kind, evnet.NewLoop(), evnet.NewLoop())

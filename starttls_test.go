@@ -14,24 +14,10 @@ import (
 	"time"
 
 	"evnet"
-	"evnet/internal/poll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// onBoth runs a test on each way of serving a kernel socket, and sees to it that no goroutine is left.
-func onBoth(t *testing.T, fn func(t *testing.T)) {
-	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
-		t.Run(name, func(t *testing.T) {
-			before := poll.Wanted
-			poll.Wanted = wanted
-			t.Cleanup(func() { poll.Wanted = before })
-			leavesNothing(t)
-			fn(t)
-		})
-	}
-}
 
 func named() *tls.Config {
 	config := trusting()

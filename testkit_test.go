@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/internal/poll"
 
 	"github.com/stretchr/testify/require"
 )
@@ -98,4 +99,17 @@ func silent() *net.Dialer {
 		}
 		return nil
 	}}
+}
+
+// onBoth runs a test on each way of serving a kernel socket, and sees to it that no goroutine is left.
+func onBoth(t *testing.T, fn func(t *testing.T)) {
+	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
+		t.Run(name, func(t *testing.T) {
+			before := poll.Wanted
+			poll.Wanted = wanted
+			t.Cleanup(func() { poll.Wanted = before })
+			leavesNothing(t)
+			fn(t)
+		})
+	}
 }
