@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"evnet"
 
@@ -26,6 +27,8 @@ type medium struct {
 	says func(line string) string
 	// more reports whether a line is one that TCP's trace does not have.
 	more func(line string) bool
+	// slower is how many times longer a script waits where it waits for others: handshakes and goroutines take their time.
+	slower time.Duration
 	// listen makes the server listen, dial connects a socket to it.
 	listen func(p *player, name string, onListening func()) error
 	dial   func(p *player, name string) (network, address string)
@@ -46,7 +49,8 @@ var media = []*medium{
 		dial: func(p *player, name string) (network, address string) { return "unix", p.addrs[name].String() },
 	},
 	{
-		name: "TLS",
+		name:   "TLS",
+		slower: 3,
 		listen: func(p *player, name string, onListening func()) error {
 			return p.server(name).Listen("tcp", "127.0.0.1:0", onListening)
 		},
@@ -59,7 +63,8 @@ var media = []*medium{
 		more:   func(line string) bool { return line == "secureConnect" },
 	},
 	{
-		name: "memory",
+		name:   "memory",
+		slower: 3,
 		listen: func(p *player, name string, onListening func()) error {
 			if onListening != nil {
 				p.server(name).Once.Listening(onListening)
@@ -142,6 +147,15 @@ func (ln *memoryListener) Close() error {
 		}
 	})
 	return nil
+}
+
+// timed reports whether a script has time-outs, beside which its waits are as they are.
+func (s *script) timed() bool { return timed(s.steps) }
+
+func timed(block []*statement) bool {
+	return slices.ContainsFunc(block, func(st *statement) bool {
+		return strings.Contains(strings.ToLower(strings.Join(st.words, " ")), "timeout") || timed(st.block)
+	})
 }
 
 // unfit is why a script cannot be played over another medium than TCP, "" if it can.

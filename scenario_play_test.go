@@ -39,6 +39,7 @@ type player struct {
 	dir      string
 	over     bool
 	medium   *medium // nil: TCP
+	pace     time.Duration
 	memory   memoryNet
 
 	unaccepted int // connects less accepts
@@ -81,6 +82,10 @@ func newPlayer(t testing.TB) *player {
 func play(t testing.TB, s *script, over *medium) traceLines {
 	p := newPlayer(t)
 	p.medium = over
+	p.pace = ms
+	if over != nil && over.slower > 0 && !s.timed() {
+		p.pace *= over.slower
+	}
 	p.run(s.steps, env{})
 	run(t, p.l)
 	for _, cancel := range p.cancels {
@@ -178,7 +183,11 @@ func (p *player) step(st *statement, e env) outcome {
 	case "log":
 		p.note(args[0], p.fill(st.text, e))
 	case "after":
-		p.l.AfterFunc(time.Duration(number(args[0]))*ms, p.then(st.block, e))
+		wait := time.Duration(number(args[0])) * p.pace
+		if number(args[0]) >= 300 { // it is long enough for any
+			wait = time.Duration(number(args[0])) * ms
+		}
+		p.l.AfterFunc(wait, p.then(st.block, e))
 	case "tick", "immediate":
 		p.l.Post(p.then(st.block, e))
 	case "every":
@@ -186,7 +195,7 @@ func (p *player) step(st *statement, e env) outcome {
 		if len(args) > 1 {
 			times = number(args[1])
 		}
-		p.every(st, time.Duration(number(args[0]))*ms, times, e)
+		p.every(st, time.Duration(number(args[0]))*p.pace, times, e)
 	case "settled":
 		p.settled(st, p.socket(args[0]), -1, e)
 	case "iterate":

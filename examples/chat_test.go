@@ -69,7 +69,7 @@ func (r *chatRoom) connect() *chatMember {
 	conn, err := net.Dial(r.network, r.address)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = conn.Close() })
-	require.NoError(r.t, conn.SetDeadline(time.Now().Add(2*patience)))
+	require.NoError(r.t, conn.SetDeadline(time.Now().Add(5*patience)))
 	m := &chatMember{r.t, conn, bufio.NewReader(conn)}
 	m.expect(chatWelcome)
 	return m

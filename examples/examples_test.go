@@ -72,7 +72,7 @@ var build = sync.OnceValue(func() error {
 func program(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	require.NoError(t, build())
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // it may have much to do
 	t.Cleanup(cancel)
 	path := filepath.Join(programs, name)
 	if _, err := os.Stat(path); err != nil {
