@@ -52,12 +52,13 @@
 // The events of one connection come in this order, each at most once unless starred:
 //
 //	lookup* (connectionAttempt | connectionAttemptTimeout | connectionAttemptFailed)*
-//	connect ready                          // only for a socket that Connect has connected
+//	connect drain? ready                   // only for a socket that Connect has connected
 //	secureConnect                          // only with TLS
-//	(data* | drain* | timeout* | end | finish)
+//	(data | drain | timeout | end | finish)*
 //	error                                  // if it failed
 //	close                                  // always, once, last
 //
+// Timeout may come anywhere before error and close, also while connecting; end and finish come once each.
 // End comes when everything the peer sent was delivered and its end was seen; Finish when
 // everything written and this side's end were handed to the system. After both, the socket closes.
 // After [Socket.Destroy] nothing comes but Error and Close. No event is emitted before the method
@@ -117,7 +118,7 @@
 //   - The last Data listener: when it goes, the socket holds what comes instead of dropping it.
 //   - Time-out callbacks: SetTimeout sets the time only, and On.Timeout listens.
 //   - Connecting again: a closed socket starts clean, without old bytes, and with a live timer.
-//   - The write queue: it is bounded by MaxWriteBuffer.
+//   - The write queue: it is bounded by MaxWriteBuffer, and one more Write.
 //   - Write callbacks: they run exactly once, in order, before Close, with an error unless the
 //     system took the bytes: the cause, or ErrDestroyed. End has none: Finish is the event.
 //   - The argument of Close: always true or false; Err has the cause.
