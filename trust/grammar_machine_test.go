@@ -2,8 +2,9 @@ package trust
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -27,9 +28,9 @@ var (
 		"write", "write", "write", "write then", "write then", "write string", "read from", "cork", "uncork", "uncork",
 		"pause", "resume", "resume", "data", "data", "on read", "scan", "pipe", "no consumer", "end", "close", "destroy",
 		"destroy with an error", "reset", "time out", "no time out", "encoding", "unref and ref", "look", "half open",
-		"no delay", "connect",
+		"no delay", "unshift", "unshift", "unshift", "chunks", "chunks", "chunks", "cancel", "detach",
 	}
-	finales = []string{"end", "end", "wait", "wait", "close", "destroy", "destroy with an error", "reset"}
+	finales = []string{"end", "end", "wait", "wait", "close", "destroy", "destroy with an error", "reset", "cancel", "detach"}
 	places  = []string{"turn", "callback", "callback", "elsewhere"}
 )
 
@@ -50,11 +51,13 @@ type machine struct {
 	conns    []*connection
 	opener   func() // of one connection after the other
 	cleanup  []func()
-	wait     int  // turns for which the next operation has waited for a callback
-	busy     bool // an operation is under way elsewhere
-	again    bool // to be connected once more
+	cancel   context.CancelFunc // of the options' context
+	wait     int                // turns for which the next operation has waited for a callback
+	busy     bool               // an operation is under way elsewhere
+	again    bool               // to be connected once more
 	settling bool
 	reading  bool // ReadFrom is under way
+	ranging  bool // Chunks is the consumer
 	consumer evnet.Listener
 	consumed bool
 	piped    bool // the consumer is a Pipe, which ends with the connection
@@ -68,9 +71,10 @@ type connection struct {
 	next     int // of the callbacks of writes
 
 	mu        sync.Mutex
-	got       []byte // delivered
-	dropped   bool   // something was thrown away for want of a consumer
-	accepted  int    // by Write
+	got       []byte          // delivered
+	dropped   bool            // something was thrown away for want of a consumer
+	met       map[string]bool // what has succeeded, to be counted
+	accepted  int             // by Write
 	doneDue   int
 	doneWrong string
 
@@ -78,6 +82,14 @@ type connection struct {
 	received []byte // by the peer
 	peerRead bool   // ... to the end
 	cut      bool   // the peer has reset or closed before that
+}
+
+// meet notes something that a test must come across. The lock is held.
+func (c *connection) meet(what string) {
+	if c.met == nil {
+		c.met = map[string]bool{}
+	}
+	c.met[what] = true
 }
 
 func (m *machine) conn() *connection { return m.conns[len(m.conns)-1] }
@@ -135,7 +147,9 @@ func (m *machine) do(op operation) {
 	case "uncork":
 		s.Uncork()
 	case "pause":
-		s.Pause()
+		if !m.isRanging() {
+			s.Pause()
+		}
 	case "resume":
 		m.resume()
 	case "data", "on read", "scan", "pipe", "no consumer":
@@ -161,6 +175,14 @@ func (m *machine) do(op operation) {
 		s.Ref()
 	case "half open":
 		s.SetAllowHalfOpen(op.n%2 == 0)
+	case "unshift":
+		m.unshift(op)
+	case "chunks":
+		m.chunks(op)
+	case "cancel":
+		m.cancel()
+	case "detach":
+		m.detach()
 	case "no delay":
 		_ = s.SetNoDelay(op.n%2 == 0)
 		_ = s.SetKeepAlive(op.n%2 == 1, time.Duration(op.n)*time.Second)
@@ -228,82 +250,14 @@ func (m *machine) written(c *connection, i int, late bool, err error) {
 	c.doneDue--
 }
 
-func (m *machine) took(p []byte) {
-	c := m.conn()
-	if !strings.HasSuffix(c.events, "d") { // which would be long
-		c.events += "d"
-	}
-	c.mu.Lock()
-	c.got = append(c.got, p...)
-	c.mu.Unlock()
-	m.inside()
-}
-
-func (m *machine) Write(p []byte) (int, error) { m.took(p); return len(p), nil }
-
-// consume makes another the consumer.
-func (m *machine) consume(op operation) {
-	s := m.s
-	if m.plan.echo {
-		return
-	}
-	m.consumed, m.piped = op.what != "no consumer", op.what == "pipe"
-	m.consumer.Off()
-	_ = s.OnRead(nil)
-	_ = s.Scan(nil, 0, nil)
-	s.Unpipe(nil)
-	switch op.what {
-	case "data":
-		m.consumer = s.On.Data(m.took)
-	case "on read":
-		_ = s.OnRead(func(p []byte) bool {
-			m.took(p)
-			if len(p)%7 == 0 {
-				m.l.AfterFunc(0, m.resumeSoon)
-				return false
-			}
-			return true
-		})
-	case "scan":
-		n := 20 + op.n%4000
-		_ = s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
-			if len(data) < n && (!atEOF || len(data) == 0) {
-				return 0, nil, nil
-			}
-			k := min(n, len(data))
-			return k, data[:k], nil
-		}, 5000, m.took)
-	case "pipe":
-		s.Pipe(m)
-	}
-}
-
-// resumeSoon is resume once nothing is under way elsewhere.
-func (m *machine) resumeSoon() {
-	if m.busy {
-		m.l.AfterFunc(0, m.resumeSoon)
-		return
-	}
-	m.resume()
-}
-
-// resume notes that what comes is thrown away, if it is.
-func (m *machine) resume() {
-	if c := m.conn(); !m.consumed {
-		c.mu.Lock()
-		c.dropped = true
-		c.mu.Unlock()
-	}
-	m.s.Resume()
-}
-
 // settle brings the socket to its end.
 func (m *machine) settle() {
 	s := m.s
-	if !m.plan.echo && !m.consumed {
-		m.consume(operation{what: "data"})
+	if m.isRanging() || !m.plan.echo && !m.consumed {
+		m.takeTheRest()
+	} else {
+		s.Resume()
 	}
-	s.Resume()
 	switch m.plan.finale {
 	case "wait":
 		for s.Corked() > 0 {
@@ -313,9 +267,23 @@ func (m *machine) settle() {
 		if s.ReadableEnded() {
 			s.End()
 		}
+	case "detach":
+		if m.detach(); !s.Destroyed() { // it has failed
+			s.Destroy(nil)
+		}
 	default:
 		m.do(operation{what: m.plan.finale})
 	}
+}
+
+// takeTheRest consumes what comes from now on, once nobody else does.
+func (m *machine) takeTheRest() {
+	if m.isRanging() {
+		m.l.AfterFunc(time.Millisecond, m.takeTheRest)
+		return
+	}
+	m.consume(operation{what: "data"})
+	m.s.Resume()
 }
 
 // closed is called in Close.
@@ -327,7 +295,7 @@ func (m *machine) closed() {
 }
 
 func (m *machine) reconnect() {
-	if m.busy || m.again && m.stillReading() {
+	if m.busy || m.again && m.underWay() {
 		m.l.AfterFunc(time.Millisecond, m.reconnect)
 		return
 	}
@@ -346,11 +314,11 @@ func (m *machine) reconnect() {
 	}
 }
 
-func (m *machine) stillReading() bool {
+func (m *machine) underWay() bool {
 	c := m.conn()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return m.reading
+	return m.reading || m.ranging
 }
 
 // stop ends what the test itself has opened.
@@ -362,6 +330,9 @@ func (m *machine) stop() {
 
 // tighten makes the kernel hold little of a conn, so that queues fill soon.
 func tighten(conn net.Conn) {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
 	if c, ok := conn.(interface {
 		SetReadBuffer(int) error
 		SetWriteBuffer(int) error
@@ -369,5 +340,3 @@ func tighten(conn net.Conn) {
 		_, _ = c.SetReadBuffer(128<<10), c.SetWriteBuffer(4096)
 	}
 }
-
-var _ io.Writer = (*machine)(nil)

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"evnet"
 
@@ -24,6 +26,7 @@ import (
 type plan struct {
 	kind     string // how the socket comes to its conn
 	network  string
+	secure   bool // by TLS; the socket is its server if it is accepted
 	tight    bool
 	echo     bool
 	connects int
@@ -58,6 +61,7 @@ func drawPlan(t *rapid.T) *plan {
 	if p.network == "pipe" {
 		p.kind = "wrapped"
 	}
+	p.secure = rapid.IntRange(0, 3).Draw(t, "secure") == 0
 	p.connects = 1
 	if p.kind == "connecting" && p.network == "tcp" {
 		p.connects = rapid.IntRange(1, 2).Draw(t, "connects")
@@ -70,6 +74,8 @@ func drawPlan(t *rapid.T) *plan {
 	}
 	p.options.AllowHalfOpen = rapid.Bool().Draw(t, "half open")
 	p.options.HighWaterMark = rapid.SampledFrom([]int{0, -1, 1, 1000}).Draw(t, "mark")
+	p.options.IdleTimeout = rapid.SampledFrom([]time.Duration{0, 0, 0, 0, 0, 2 * time.Millisecond}).Draw(t, "idle")
+	p.options.CloseTimeout = rapid.SampledFrom([]time.Duration{0, 0, 0, time.Millisecond, 20 * time.Millisecond}).Draw(t, "closing")
 	p.ops = rapid.SliceOfN(drawOperation(operations), 0, 20).Draw(t, "ops")
 	step := rapid.Custom(func(t *rapid.T) peerStep {
 		n := rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(1, 9000), rapid.IntRange(1, 200_000)).Draw(t, "n")
@@ -90,7 +96,9 @@ func drawPlan(t *rapid.T) *plan {
 		if p.peer.reader == "late" {
 			p.peer.reader = "bits" // else each would wait for the other to read
 		}
-		p.ops = slices.DeleteFunc(p.ops, func(op operation) bool { return op.what == "end" || op.what == "close" || op.what == "no consumer" })
+		p.ops = slices.DeleteFunc(p.ops, func(op operation) bool {
+			return slices.Contains([]string{"end", "close", "no consumer", "unshift", "chunks", "detach"}, op.what)
+		})
 	}
 	return p
 }
@@ -108,25 +116,37 @@ func (p *plan) LookupNetIP(context.Context, string, string) ([]netip.Addr, error
 func (m *machine) start() {
 	p := m.plan
 	p.options.Loop, p.options.Logger = m.l, quiet
+	p.options.Context, m.cancel = context.WithCancel(context.Background())
+	m.cleanup = append(m.cleanup, m.cancel)
+	if p.secure && p.kind != "accepted" {
+		p.options.TLSConfig = &tls.Config{InsecureSkipVerify: true}
+	}
 	m.conns = []*connection{{}}
 	switch p.kind {
 	case "wrapped":
 		here, there := m.pair()
 		m.adopt(evnet.Wrap(here, &p.options))
-		m.peer(only(there, m.conns[0]))
+		m.peer(only(m.secured(there), m.conns[0]))
 	case "accepted":
-		server := evnet.NewServer(&evnet.ServerOptions{
+		options := evnet.ServerOptions{
 			Loops: []*evnet.Loop{m.l}, Logger: quiet, AllowHalfOpen: p.options.AllowHalfOpen, HighWaterMark: p.options.HighWaterMark,
-		})
+			IdleTimeout: p.options.IdleTimeout, CloseTimeout: p.options.CloseTimeout,
+		}
+		if p.secure {
+			options.TLSConfig = selfSigned()
+		}
+		server := evnet.NewServer(&options)
 		address := m.address()
 		require.NoError(m.t, server.Listen(p.network, address, nil))
+		m.cancel = func() { m.s.Destroy(context.Canceled) } // an accepted socket has no Context
 		server.Once.Connection(func(s *evnet.Socket) {
 			_ = server.Close(nil)
 			m.adopt(s)
 		})
+		server.On.TLSClientError(func(error, *evnet.Socket) { _ = server.Close(nil) })
 		c, err := net.Dial(p.network, server.Address().String())
 		require.NoError(m.t, err)
-		m.peer(only(c, m.conns[0]))
+		m.peer(only(m.secured(c), m.conns[0]))
 	case "connecting":
 		m.connecting()
 	}
@@ -167,7 +187,7 @@ func (m *machine) connecting() {
 		defer mu.Unlock()
 		h := &connection{}
 		heard[c.RemoteAddr().String()] = h
-		return c, h
+		return m.secured(c), h
 	})
 	m.cleanup = append(m.cleanup, func() {
 		for _, c := range m.conns {
@@ -209,6 +229,17 @@ func (m *machine) pair() (here, there net.Conn) {
 	here, err = ln.Accept()
 	require.NoError(m.t, err)
 	return here, there
+}
+
+// secured is the peer's conn under TLS, if the plan has that.
+func (m *machine) secured(conn net.Conn) net.Conn {
+	switch {
+	case !m.plan.secure:
+		return conn
+	case m.plan.kind == "accepted":
+		return tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	return tls.Server(conn, selfSigned())
 }
 
 func (m *machine) adopt(s *evnet.Socket) {
@@ -343,14 +374,18 @@ func (p *peerPlan) read(conn net.Conn, c *connection) {
 }
 
 func endOf(conn net.Conn) {
-	if c, ok := conn.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-	} else {
+	if c, ok := conn.(*tls.Conn); ok {
+		_ = c.Handshake() // before which there is no end
+	}
+	if c, ok := conn.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
 		_ = conn.Close()
 	}
 }
 
 func resetOf(conn net.Conn) {
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
 	if c, ok := conn.(*net.TCPConn); ok {
 		_ = c.SetLinger(0)
 	}

@@ -35,13 +35,15 @@ func FuzzOperations(f *testing.F) {
 }
 
 // The events of a connection, a letter each.
-const letters = "lookup k, attempt a, connect c, ready r, data d, drain n, timeout t, end e, finish f, error x, close z"
+const letters = "lookup k, attempt a, connect c, ready r, data d, drain n, secureConnect s, timeout t, end e, finish f, error x, close z"
 
 // A drain, and the end of this side, may come with what was written before the connection was made,
 // which leaves between Connect and Ready.
 var (
 	grammar   = regexp.MustCompile(`^t*k*[at]*(c[nft]*(r[dnteft]*)?)?x?z$`)
-	connected = regexp.MustCompile(`^[dnteft]*x?z$`) // already, when the socket was made
+	overTLS   = regexp.MustCompile(`^t*k*[at]*(c[t]*(r[t]*(s[dnteft]*)?)?)?x?z$`)
+	handshake = regexp.MustCompile(`^t*(s[dnteft]*)?x?z$`) // of a wrapped conn
+	connected = regexp.MustCompile(`^[dnteft]*x?z$`)       // already, when the socket was made
 	twice     = regexp.MustCompile(`e.*[de]|f.*f`)
 )
 
@@ -57,6 +59,7 @@ func (m *machine) attend() {
 	on.ConnectionAttemptTimeout(func(evnet.Attempt) { note("a")() })
 	on.Connect(note("c"))
 	on.Ready(note("r"))
+	on.SecureConnect(note("s"))
 	on.Drain(note("n"))
 	on.Timeout(note("t"))
 	on.End(note("e"))
@@ -80,12 +83,16 @@ func playGrammar(t testing.TB, rt *rapid.T, seen map[string]int) {
 	m.l.Run()
 	hung.Stop()
 	m.stop()
+	if m.s == nil { // a handshake has failed, which is no connection
+		seen["no handshake"]++
+		return
+	}
 	for i, c := range m.conns {
 		if why := c.wrong(m.plan); why != "" {
 			rt.Fatalf("connection %d: %s\nevents %s (%s)\nsent %d, got %d, accepted %d, received %d; error %v",
 				i, why, c.events, letters, c.sent, len(c.got), c.accepted, len(c.received), m.s.Err())
 		}
-		for _, what := range c.features() {
+		for _, what := range c.features(m.plan) {
 			seen[what]++
 		}
 	}
@@ -100,9 +107,17 @@ func (c *connection) wrong(p *plan) string {
 	if p.echo {
 		all = len(c.got)
 	}
+	order := connected
 	switch {
-	case p.kind == "connecting" && !grammar.MatchString(c.events),
-		p.kind != "connecting" && !connected.MatchString(c.events), twice.MatchString(c.events):
+	case p.kind == "connecting" && p.secure:
+		order = overTLS
+	case p.kind == "connecting":
+		order = grammar
+	case p.kind == "wrapped" && p.secure:
+		order = handshake
+	}
+	switch {
+	case !order.MatchString(c.events), twice.MatchString(c.events):
 		return "the events are out of order"
 	case c.hadError != (count("x") == 1):
 		return "Close's argument"
@@ -135,8 +150,11 @@ func (c *connection) whole() bool {
 }
 
 // features are what a test must come across often to be worth its time.
-func (c *connection) features() []string {
-	var list []string
+func (c *connection) features(p *plan) []string {
+	list := slices.Sorted(maps.Keys(c.met))
+	if p.secure && strings.ContainsAny(c.events, "def") {
+		list = append(list, "TLS")
+	}
 	for letter, what := range map[string]string{"n": "drain", "t": "timeout", "e": "end", "f": "finish", "x": "error", "aa": "several attempts"} {
 		if strings.Contains(c.events, letter) {
 			list = append(list, what)
