@@ -73,6 +73,7 @@ type connection struct {
 	mu        sync.Mutex
 	got       []byte          // delivered
 	dropped   bool            // something was thrown away for want of a consumer
+	asked     bool            // by an operation, to close without waiting for both ends
 	met       map[string]bool // what has succeeded, to be counted
 	accepted  int             // by Write
 	doneDue   int
@@ -139,6 +140,13 @@ func (m *machine) inside() {
 // do does one operation, on the loop or elsewhere: no other is done meanwhile.
 func (m *machine) do(op operation) {
 	s := m.s
+	switch op.what {
+	case "close", "destroy", "destroy with an error", "reset", "cancel", "detach":
+		c := m.conn()
+		c.mu.Lock()
+		c.asked = true
+		c.mu.Unlock()
+	}
 	switch op.what {
 	case "write", "write then", "write string", "read from":
 		m.write(op)
@@ -246,6 +254,9 @@ func (m *machine) written(c *connection, i int, late bool, err error) {
 	if !late && (c != m.conn() || strings.HasSuffix(c.events, "z")) {
 		c.doneWrong = "a callback of a write has come after Close"
 	}
+	if err == nil && strings.Contains(c.events, "f") {
+		c.doneWrong = "Finish has come before the callback of a write"
+	}
 	c.next++
 	c.doneDue--
 }
@@ -267,12 +278,11 @@ func (m *machine) settle() {
 		if s.ReadableEnded() {
 			s.End()
 		}
-	case "detach":
-		if m.detach(); !s.Destroyed() { // it has failed
-			s.Destroy(nil)
-		}
 	default:
 		m.do(operation{what: m.plan.finale})
+		if m.plan.finale == "detach" && !s.Destroyed() { // it has failed
+			s.Destroy(nil)
+		}
 	}
 }
 

@@ -121,6 +121,8 @@ func (c *connection) wrong(p *plan) string {
 		return "the events are out of order"
 	case c.hadError != (count("x") == 1):
 		return "Close's argument"
+	case !c.hadError && !c.asked && (count("e") == 0 || count("f") == 0):
+		return "it was closed before both sides had ended"
 	case !c.dropped && !isPattern(c.got, incoming, 0):
 		return "what was delivered is not what was sent"
 	case len(c.got) > sent:
