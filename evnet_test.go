@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -12,7 +13,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(checked{m}) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if !given["test.parallel"] && !given["test.fuzz"] {
+		_ = flag.Set("test.parallel", "8") // only scenarios are, which wait most of the time
+	}
+	goleak.VerifyTestMain(checked{m})
+}
 
 // checked runs the tests, and then sees to it that no socket has changed what all of them share.
 type checked struct{ m *testing.M }

@@ -35,12 +35,12 @@ type outbound struct {
 	early     bool // ... before it was connected
 	turning   bool // StartTLS was called: what is behind turnAt waits for TLS
 
-	ending     bool // End was called
-	endSent    bool // the end is on its way; Finish too
-	finished   bool // Finish was emitted
-	closeAfter bool // Close was called: do not wait for the peer
-	failed     bool // writing failed
-	failedHere bool // ... in a method that wrote: the callbacks hear of it before Error
+	ending         bool // End was called
+	endSent        bool // the end is on its way; Finish too
+	finished       bool // Finish was emitted
+	closeAfter     bool // Close was called: do not wait for the peer
+	failed         bool // a goroutine has failed to write
+	callbacksFirst bool // ... so that the callbacks hear of it before Error
 }
 
 // outbox is what a socket needs while something waits to be sent.

@@ -91,7 +91,9 @@ func (s *Socket) received(t transport, p []byte, err error) {
 		return
 	}
 	if broken := t.failure(); broken != nil && err != nil {
-		if !errors.Is(err, syscall.ECONNRESET) {
+		if errors.Is(err, syscall.ECONNRESET) {
+			s.out.callbacksFirst = false
+		} else {
 			err = broken
 		}
 		s.destroyLocked(err, false)

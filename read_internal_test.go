@@ -44,3 +44,33 @@ func TestReadWhileTheWriterFails(t *testing.T) {
 		})
 	}
 }
+
+// A reset that the reader has met is told as if nobody had written: Error is first.
+func TestReadResetOfAFailedWrite(t *testing.T) {
+	refused := &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{os.NewSyscallError("read", syscall.ECONNRESET), "error callback close "},
+		{io.EOF, "callback error close "},
+	} {
+		l := NewLoop()
+		here, there := net.Pipe()
+		defer there.Close()
+		s := Wrap(here, &SocketOptions{Loop: l})
+		told := ""
+		s.On.Error(func(error) { told += "error " })
+		s.On.Close(func(bool) { told += "close " })
+		s.Cork()
+		s.WriteThen([]byte("a"), func(error) { told += "callback " })
+		l.AfterFunc(0, func() {
+			s.mu.Lock()
+			s.tr.(*goTransport).broken = refused // which is put off
+			s.out.callbacksFirst = true
+			s.received(s.tr, nil, test.err)
+		})
+		l.Run()
+		assert.Equal(t, test.want, told)
+	}
+}

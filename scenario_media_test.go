@@ -50,7 +50,7 @@ var media = []*medium{
 	},
 	{
 		name:   "TLS",
-		slower: 3,
+		slower: 2,
 		listen: func(p *player, name string, onListening func()) error {
 			return p.server(name).Listen("tcp", "127.0.0.1:0", onListening)
 		},
@@ -64,7 +64,7 @@ var media = []*medium{
 	},
 	{
 		name:   "memory",
-		slower: 3,
+		slower: 2,
 		listen: func(p *player, name string, onListening func()) error {
 			if onListening != nil {
 				p.server(name).Once.Listening(onListening)

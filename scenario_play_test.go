@@ -17,7 +17,7 @@ import (
 )
 
 // ms is the millisecond of the scenarios: stretched, so that a busy machine keeps their order.
-const ms = 4 * time.Millisecond
+const ms = 8 * time.Millisecond
 
 // player plays a script on evnet and notes what its actors do. Node's is testdata/node/scenario.js.
 type player struct {

@@ -182,7 +182,7 @@ func (t *goTransport) goOn(failed error) bool {
 		return false
 	}
 	if failed != nil {
-		t.writing = false
+		t.writing, s.out.failed = false, true
 		s.writeFailed(failed)
 		return false
 	}

@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"errors"
 	"net"
 	"os"
 	"syscall"
@@ -159,7 +160,6 @@ func (s *Socket) flush() {
 // leave releases s.mu, and ends the socket if writing has failed.
 func (s *Socket) leave(err error) {
 	if err != nil {
-		s.out.failedHere = true
 		s.writeFailed(err)
 		return
 	}
@@ -257,8 +257,11 @@ func (s *Socket) deliverWrites(limit int) {
 	}
 }
 
-// writeFailed ends the socket after a failed write. s.mu is held, and released.
+// writeFailed ends the socket after a failed write, whose callback hears of it before Error, as in Node:
+// but of a reset that a goroutine has met while writing, which in Node is told by the reader, if there is
+// one. s.mu is held, and released.
 func (s *Socket) writeFailed(err error) {
+	s.out.callbacksFirst = !s.out.failed || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
 	if _, ok := err.(*net.OpError); !ok {
 		if errno, ok := err.(syscall.Errno); ok {
 			err = os.NewSyscallError("write", errno)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"evnet"
@@ -239,6 +240,53 @@ func TestWriteReadFromReaderFails(t *testing.T) {
 	aside(l, func() { got, _ = io.ReadAll(peer) })
 	run(t, l)
 	assert.Equal(t, "some", string(got))
+}
+
+// failingWriter is a conn that nothing can be written to.
+type failingWriter struct {
+	net.Conn
+	err error
+}
+
+func (c failingWriter) Write([]byte) (int, error) { return 0, c.err }
+
+// As in Node, but that a reset is the reader's to tell, if there is one.
+func TestWriteFailureIsToldToItsCallbackFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		err    error
+		paused bool
+		want   []string
+	}{
+		"refused":       {syscall.EPIPE, false, []string{"a", "b", "error", "close"}},
+		"any error":     {errors.New("a cause"), false, []string{"a", "b", "error", "close"}},
+		"reset, unread": {syscall.ECONNRESET, true, []string{"a", "b", "error", "close"}},
+		"reset":         {syscall.ECONNRESET, false, []string{"error", "a", "b", "close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			here, there := net.Pipe()
+			defer there.Close()
+			s := evnet.Wrap(failingWriter{here, c.err}, &evnet.SocketOptions{Loop: l})
+			var told []string
+			tell := func(what string) func(error) {
+				return func(err error) {
+					assert.ErrorIs(t, err, c.err)
+					told = append(told, what)
+				}
+			}
+			s.On.Error(tell("error"))
+			s.On.Close(func(bool) { told = append(told, "close") })
+			if c.paused {
+				s.Pause()
+			}
+			s.Cork()
+			s.WriteThen([]byte("a"), tell("a"))
+			s.WriteThen([]byte("b"), tell("b"))
+			aside(l, s.Uncork)
+			run(t, l)
+			assert.Equal(t, c.want, told)
+		})
+	}
 }
 
 // A socket that closes while ReadFrom waits ends it, with the cause.

@@ -77,14 +77,7 @@ func drawPlan(t *rapid.T) *plan {
 	p.options.IdleTimeout = rapid.SampledFrom([]time.Duration{0, 0, 0, 0, 0, 2 * time.Millisecond}).Draw(t, "idle")
 	p.options.CloseTimeout = rapid.SampledFrom([]time.Duration{0, 0, 0, time.Millisecond, 20 * time.Millisecond}).Draw(t, "closing")
 	p.ops = rapid.SliceOfN(drawOperation(operations), 0, 20).Draw(t, "ops")
-	step := rapid.Custom(func(t *rapid.T) peerStep {
-		n := rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(1, 9000), rapid.IntRange(1, 200_000)).Draw(t, "n")
-		whats := []string{"write", "write", "write", "write", "write", "yield", "yield", "end", "reset", "close"}
-		return peerStep{rapid.SampledFrom(whats).Draw(t, "what"), n}
-	})
-	p.peer.steps = rapid.SliceOfN(step, 0, 8).Draw(t, "peer")
-	p.peer.reader = of("peer reads", "all", "all", "bits", "late")
-	p.peer.finale = of("peer's finale", "end", "end", "wait", "close", "reset")
+	p.peer = drawPeer(t, "")
 	if p.finale == "wait" && p.peer.finale == "wait" {
 		p.peer.finale = "end"
 	}
@@ -100,6 +93,18 @@ func drawPlan(t *rapid.T) *plan {
 			return slices.Contains([]string{"end", "close", "no consumer", "unshift", "chunks", "detach"}, op.what)
 		})
 	}
+	return p
+}
+
+func drawPeer(t *rapid.T, label string) (p peerPlan) {
+	step := rapid.Custom(func(t *rapid.T) peerStep {
+		n := rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(1, 9000), rapid.IntRange(1, 200_000)).Draw(t, "n")
+		whats := []string{"write", "write", "write", "write", "write", "yield", "yield", "end", "reset", "close"}
+		return peerStep{rapid.SampledFrom(whats).Draw(t, "what"), n}
+	})
+	p.steps = rapid.SliceOfN(step, 0, 8).Draw(t, label+"peer")
+	p.reader = rapid.SampledFrom([]string{"all", "all", "bits", "late"}).Draw(t, label+"peer reads")
+	p.finale = rapid.SampledFrom([]string{"end", "end", "wait", "close", "reset"}).Draw(t, label+"peer's finale")
 	return p
 }
 
