@@ -34,14 +34,14 @@ func TestGrammarOfRelays(t *testing.T) {
 // side is one of the two sockets of a relay, with its peer.
 type side struct {
 	network, comes string
-	dialled        bool
-	connected      bool
 	secure, tight  bool
 	halfOpen       bool
 	mark           int
 	peer           peerPlan
-	s              *evnet.Socket
-	conn           *connection
+
+	s                  *evnet.Socket
+	conn               *connection
+	dialled, connected bool
 }
 
 // entries are what a program does with a socket before it is relayed; what it takes, it writes to the other.
@@ -51,9 +51,9 @@ type relayPlan struct {
 	sides      [2]*side
 	loops      int
 	entry      string
-	n          int
-	disturbed  string
-	disturbing int
+	n          int    // of what the entry needs a number for, and the disturbance's time
+	disturbed  string // how the program ends one of the two, "" if it does not
+	disturbing int    // which one
 }
 
 func drawSide(t *rapid.T, label string) *side {
@@ -80,17 +80,17 @@ func drawRelay(t *rapid.T) *relayPlan {
 		disturbed:  rapid.SampledFrom([]string{"", "", "", "", "", "", "destroy", "destroy with an error", "reset"}).Draw(t, "disturbed"),
 		disturbing: rapid.IntRange(0, 1).Draw(t, "disturbing"),
 	}
-	if a, b := &p.sides[0].peer, &p.sides[1].peer; true { // each would wait for the other
-		if b.reader == "late" {
-			a.reader = "all"
-		}
-		waits := slices.Index(entries, p.entry) > slices.Index(entries, "paused") // for a's first byte, or its end
-		if p.entry != "nothing" {                                                 // else an end that comes before the relay closes it
-			p.sides[0].halfOpen, p.sides[1].halfOpen = true, true
-		}
-		if a.finale == "wait" && (b.finale == "wait" || waits) {
-			a.finale = "end"
-		}
+	a, b := p.sides[0], p.sides[1]
+	if p.entry != "nothing" { // else an end that comes before the relay closes the socket
+		a.halfOpen, b.halfOpen = true, true
+	}
+	// Nobody may wait for the other for ever, nor for a relay that waits for a's first byte or end.
+	if b.peer.reader == "late" {
+		a.peer.reader = "all"
+	}
+	waits := slices.Index(entries, p.entry) > slices.Index(entries, "paused")
+	if a.peer.finale == "wait" && (b.peer.finale == "wait" || waits) {
+		a.peer.finale = "end"
 	}
 	return p
 }
