@@ -79,7 +79,7 @@ func playOnNode(t *testing.T, scripts []*script) *nodePlay {
 		p.results[s.name] = make(chan nodeResult, 1)
 		args = append(args, "testdata/scenarios/"+s.name+".txt")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // for all of them
 	cmd := exec.CommandContext(ctx, "node", args...)
 	cmd.Env = append(os.Environ(), fmt.Sprint("SCALE=", int(ms/time.Millisecond)))
 	cmd.Stderr = os.Stderr
