@@ -1,12 +1,57 @@
 package evnet
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
+	"net/http/httptest"
+	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
+
+// A reset that the reader has met is no EPIPE for a writer that comes second, under TLS as without.
+func TestTLSResetWhileTheWriterFails(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // which has a certificate
+	defer web.Close()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	there, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	here, err := ln.Accept()
+	require.NoError(t, err)
+
+	l := NewLoop()
+	s := Wrap(here, &SocketOptions{Loop: l, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+	told := ""
+	meet := func() {
+		_ = there.(*net.TCPConn).SetLinger(0)
+		_ = there.Close()
+		assert.Eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.tr.(*goTransport).full // the reader has met it, and waits for the loop
+		}, time.Minute, time.Millisecond)
+		s.mu.Lock()
+		s.out.failed = true
+		s.writeFailed(os.NewSyscallError("write", syscall.EPIPE))
+	}
+	s.On.Data(func([]byte) { l.AfterFunc(0, meet) })
+	s.On.Error(func(err error) { told += Code(err) })
+	l.Ref()
+	go func() {
+		defer l.Unref()
+		_, err := tls.Server(there, &tls.Config{Certificates: web.TLS.Certificates}).Write([]byte("x"))
+		assert.NoError(t, err)
+	}()
+	l.Run()
+	assert.Equal(t, "ECONNRESET", told)
+}
 
 // endsWithWords is a conn whose last bytes come with its end.
 type endsWithWords struct {

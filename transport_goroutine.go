@@ -276,9 +276,12 @@ func (t *goTransport) interrupt() {
 }
 
 // blame puts a failed write off until the reader has returned, if there is one: a reset by the peer
-// is told to whoever comes first, and a writer that comes second hears but EPIPE. s.mu is held.
+// is told to whoever comes first, and a writer that comes second hears but EPIPE. Only the system's conns
+// say so, under TLS too. s.mu is held.
 func (t *goTransport) blame(err error) bool {
-	if t.raw == nil || !t.reading || t.broken != nil || !errors.Is(err, syscall.EPIPE) {
+	b := beneathOf(t.conn)
+	knows := t.raw != nil || b != nil && isKernelConn(b.Conn)
+	if !knows || !t.reading || t.broken != nil || !errors.Is(err, syscall.EPIPE) {
 		return false
 	}
 	t.broken, t.writing = err, true
