@@ -302,7 +302,7 @@ func (p *peerPlan) play(conn net.Conn, c *connection, tight bool) {
 	switch finale := p.finale; {
 	case ended == "reset" || ended == "close":
 	case finale == "end":
-		endOf(conn)
+		c.end(conn)
 		<-read
 	case finale == "wait":
 		<-read
@@ -338,7 +338,7 @@ func (p *peerPlan) write(conn net.Conn, c *connection) (ended string) {
 			}
 		case "end":
 			if _, half := conn.(interface{ CloseWrite() error }); half {
-				endOf(conn)
+				c.end(conn)
 				ended = "end"
 			}
 		case "reset", "close":
@@ -378,13 +378,21 @@ func (p *peerPlan) read(conn net.Conn, c *connection) {
 	}
 }
 
-func endOf(conn net.Conn) {
-	if c, ok := conn.(*tls.Conn); ok {
-		_ = c.Handshake() // before which there is no end
+// end ends the peer's side. A failure takes the reset with it, as in write.
+func (c *connection) end(conn net.Conn) {
+	failed := false
+	if over, ok := conn.(*tls.Conn); ok {
+		failed = over.Handshake() != nil // before which there is no end
 	}
-	if c, ok := conn.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+	if half, ok := conn.(interface{ CloseWrite() error }); !ok {
+		_ = conn.Close()
+	} else if half.CloseWrite() != nil {
+		failed = true
 		_ = conn.Close()
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = c.cut || failed
 }
 
 func resetOf(conn net.Conn) {
