@@ -40,7 +40,7 @@ type outbound struct {
 	finished       bool // Finish was emitted
 	closeAfter     bool // Close was called: do not wait for the peer
 	failed         bool // a goroutine has failed to write
-	callbacksFirst bool // ... so that the callbacks hear of it before Error
+	callbacksFirst bool // writing failed, and the callbacks hear of it before Error
 }
 
 // outbox is what a socket needs while something waits to be sent.

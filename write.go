@@ -272,7 +272,6 @@ func (s *Socket) writeFailed(err error) {
 		s.mu.Unlock()
 		return
 	}
-	s.out.failed = true
 	s.destroyLocked(err, false)
 }
 

@@ -96,6 +96,7 @@ func drawPlan(t *rapid.T) *plan {
 	return p
 }
 
+// drawPeer draws what the peer of one connection does.
 func drawPeer(t *rapid.T, label string) (p peerPlan) {
 	step := rapid.Custom(func(t *rapid.T) peerStep {
 		n := rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(1, 9000), rapid.IntRange(1, 200_000)).Draw(t, "n")

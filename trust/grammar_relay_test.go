@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
@@ -22,13 +20,7 @@ import (
 // However two sockets come into a Relay, and whatever their peers do: each peer receives what the other
 // has sent, all of it if it sees an end, and done runs once, after both have closed.
 func TestGrammarOfRelays(t *testing.T) {
-	onEach(t, func(t *testing.T) {
-		seen := map[string]int{}
-		rapid.Check(t, func(rt *rapid.T) { playRelay(t, rt, seen) })
-		for _, what := range slices.Sorted(maps.Keys(seen)) {
-			t.Logf("%6d relays with %s", seen[what], what)
-		}
-	})
+	checkEach(t, "relays", playRelay)
 }
 
 // side is one of the two sockets of a relay, with its peer.
@@ -148,10 +140,7 @@ func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 		p.disturb()
 	}))
 
-	debug.SetTraceback("all")
-	hung := time.AfterFunc(patience, func() {
-		panic(fmt.Sprintf("Run does not return\nplan %s\n%v %v, %v %v", told, a.ReadyState(), a.BufferedAmount(), b.ReadyState(), b.BufferedAmount()))
-	})
+	hung := bound(t, "Run does not return\nplan "+told)
 	var other sync.WaitGroup
 	if p.loops == 2 {
 		other.Go(loops[1].Run)

@@ -18,11 +18,16 @@ import (
 // the events keep their order, no byte is lost, doubled or moved, each callback of a write comes once
 // and in order, and Run returns with nothing left behind.
 func TestGrammar(t *testing.T) {
+	checkEach(t, "connections", playGrammar)
+}
+
+// checkEach plays on each transport, and tells how much of what was come across.
+func checkEach(t *testing.T, of string, play func(testing.TB, *rapid.T, map[string]int)) {
 	onEach(t, func(t *testing.T) {
 		seen := map[string]int{}
-		rapid.Check(t, func(rt *rapid.T) { playGrammar(t, rt, seen) })
+		rapid.Check(t, func(rt *rapid.T) { play(t, rt, seen) })
 		for _, what := range slices.Sorted(maps.Keys(seen)) {
-			t.Logf("%6d connections with %s", seen[what], what)
+			t.Logf("%6d %s with %s", seen[what], of, what)
 		}
 	})
 }
