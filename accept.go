@@ -172,8 +172,11 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	}
 	taken = true
 	c.mu.Unlock()
+	c.setOptions()
 	if !open {
 		c.Destroy(nil)
+	}
+	if c.Destroyed() {
 		return
 	}
 	if !secure { // else after the handshake

@@ -108,7 +108,7 @@ func (d *dialing) tried(a Attempt, conn net.Conn, err error) {
 	d.pending--
 	if d.over() || d.ended() {
 		if conn != nil {
-			_ = conn.Close() // a loser, or cancelled too late
+			d.s.set.closeConn(conn) // a loser, or cancelled too late
 		}
 		return
 	}

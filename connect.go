@@ -300,16 +300,23 @@ func (d *dialing) resolved(ips []netip.Addr, err error) {
 }
 
 func (d *dialing) connected(conn net.Conn) {
-	s, at := d.s, addressesOf(conn)
+	s, taken := d.s, false
+	defer func() { // also when an address of the conn panics
+		if !taken {
+			s.set.closeConn(conn)
+		}
+	}()
+	s.set.Loop.current = s
+	at := addressesOf(conn)
 	s.mu.Lock()
 	if s.rare().dial != d {
 		s.mu.Unlock()
-		_ = conn.Close()
 		return
 	}
 	s.rarity.dial = nil
 	s.rarity.host = serverName(d.network, d.address)
 	s.adopt(conn, at, tlsClient)
+	taken = true
 	if h := s.rarity.handshake; h != nil {
 		h.unwatch = context.AfterFunc(d.callers, func() { s.breakOff(h, d.callers.Err()) })
 	}
@@ -318,6 +325,9 @@ func (d *dialing) connected(conn net.Conn) {
 	s.mu.Unlock()
 	d.cancel()
 
+	if s.setOptions(); s.Destroyed() {
+		return
+	}
 	s.emitConnect()
 	if waited {
 		// What was written while connecting leaves between Connect and Ready, with the first

@@ -64,10 +64,13 @@ func (d *dialing) dial(a Attempt) (net.Conn, error) {
 		return d.dialer().DialContext(d.ctx, a.Network, a.Address)
 	}
 	conn, err := dial(d.ctx, a.Network, a.Address)
-	if conn == nil && err == nil {
-		err = errNothingDialed
+	switch {
+	case err != nil:
+		return nil, err // beside which there may be a nil *tls.Conn
+	case conn == nil:
+		return nil, errNothingDialed
 	}
-	return conn, err
+	return conn, nil
 }
 
 // dialer is the user's, whose Control may not return: package net would leave the descriptor open.
@@ -96,6 +99,25 @@ func (s *Socket) supply(fn func() error, told func(error)) {
 	s.set.Loop.spawn(func() {
 		contain(s, fn, func(err error) { s.set.Loop.event(func() { told(err) }) })
 	})
+}
+
+// closeConn closes a conn that belongs to no socket; one of any kind aside, for that may block or panic.
+func (set *settings) closeConn(conn net.Conn) {
+	if isKernelConn(conn) {
+		_ = conn.Close()
+		return
+	}
+	set.Loop.spawn(func() { contain(nil, conn.Close, set.connClosed) })
+}
+
+// connClosed is told what closing a conn of any kind has answered, which is nobody's business any more but
+// for a panic.
+func (set *settings) connClosed(err error) {
+	if _, panicked := err.(*PanicError); panicked {
+		set.Loop.event(func() { // the Logger's own panic is for the loop to deal with
+			set.logger().Warn("evnet: closing a conn has panicked", "err", err)
+		})
+	}
 }
 
 // contain runs fn, then told, whatever becomes of fn: nobody else could contain a panic on this

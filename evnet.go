@@ -220,6 +220,7 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	s.adopt(conn, at, tlsClient)
 	epoch := s.epoch
 	s.mu.Unlock()
+	s.setOptions()
 	switch ctx := s.set.Context; {
 	case !ok:
 		s.Destroy(ErrLoopStopped)

@@ -143,7 +143,7 @@ func addressesOf(conn net.Conn) addresses {
 	return addresses{conn.LocalAddr(), conn.RemoteAddr()}
 }
 
-// adopt takes a connected conn, on one side of TLS if that is asked for. s.mu is held.
+// adopt takes a connected conn, on one side of TLS if that is asked for. s.mu is held; setOptions follows.
 func (s *Socket) adopt(below net.Conn, at addresses, side tlsSide) {
 	conn := s.secure(below, side, s.set.TLSConfig, nil)
 	s.conn, s.opened = conn, true
@@ -158,13 +158,31 @@ func (s *Socket) adopt(below net.Conn, at addresses, side tlsSide) {
 	if _, s.handshake = conn.(handshaker); s.handshake {
 		s.expectHandshake()
 	}
-	if on := s.rare().noDelay; on != nil {
-		_ = setNoDelay(conn, *on)
-	}
-	if k := s.rare().keepAlive; k != nil {
-		_ = setKeepAlive(conn, *k)
-	}
 	s.touch()
+}
+
+// setOptions sets those of the system that were asked for before there was a conn. That may have methods of
+// the program's own: they are called without a lock, and one that panics costs its own socket.
+func (s *Socket) setOptions() {
+	s.mu.Lock()
+	conn, noDelay, alive := s.conn, s.rare().noDelay, s.rare().keepAlive
+	s.mu.Unlock()
+	if conn == nil || noDelay == nil && alive == nil {
+		return
+	}
+	contain(s, func() error {
+		if noDelay != nil {
+			_ = setNoDelay(conn, *noDelay)
+		}
+		if alive != nil {
+			_ = setKeepAlive(conn, *alive)
+		}
+		return nil
+	}, func(err error) {
+		if err != nil {
+			s.Destroy(err)
+		}
+	})
 }
 
 // begin starts the traffic of a connected socket: it runs on the loop.

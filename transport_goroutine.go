@@ -340,9 +340,8 @@ func (t *goTransport) close(reset bool) {
 	t.closeAside(t.conn.Close)
 }
 
-// closeAside closes a conn of any kind: that may block, a tls.Conn for seconds. What it answers is
-// nobody's business any more. The Close of some, such as a stream of a multiplexer, leaves a Read that
-// waits for the peer as it is, and only a deadline calls it back.
+// closeAside closes a conn of any kind: that may block, a tls.Conn for seconds. The Close of some, such as a
+// stream of a multiplexer, leaves a Read that waits for the peer as it is, and only a deadline calls it back.
 func (t *goTransport) closeAside(fn func() error) {
 	left := func() error {
 		defer func() { // also when it panics
@@ -355,15 +354,7 @@ func (t *goTransport) closeAside(fn func() error) {
 		}()
 		return fn()
 	}
-	t.s.set.Loop.spawn(func() {
-		contain(t.s, left, func(err error) {
-			if _, panicked := err.(*PanicError); panicked {
-				t.s.set.Loop.event(func() { // whose panic the loop deals with
-					t.s.set.logger().Warn("evnet: closing a conn has panicked", "err", err)
-				})
-			}
-		})
-	})
+	t.s.set.Loop.spawn(func() { contain(t.s, left, t.s.set.connClosed) })
 }
 
 func (t *goTransport) untold() error {
