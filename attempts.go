@@ -85,15 +85,16 @@ func (d *dialing) next(slow *Attempt) {
 	d.pending++
 	if len(d.todo) > 0 && d.s.set.AttemptDelay > 0 {
 		left := len(d.todo)
-		timer := time.AfterFunc(d.s.set.AttemptDelay, func() {
-			d.s.set.Loop.event(func() {
-				if len(d.todo) == left {
-					d.next(&a)
-				}
-			})
-		})
 		d.s.mu.Lock()
-		d.timer = timer
+		if d.s.rare().dial == d { // else nobody would stop it
+			d.timer = time.AfterFunc(d.s.set.AttemptDelay, func() {
+				d.s.set.Loop.event(func() {
+					if len(d.todo) == left {
+						d.next(&a)
+					}
+				})
+			})
+		}
 		d.s.mu.Unlock()
 	}
 	var conn net.Conn

@@ -137,7 +137,7 @@ func (c *blockingConn) Write(p []byte) (n int, err error) {
 		if err := c.awaitRoom(); err != nil {
 			return n, c.failed("write", err)
 		}
-		took, err := c.s.writeLocked(p[n:min(len(p), n+maxChunk)], nil)
+		took, err := c.s.writeLocked(p[n:min(len(p), n+maxChunk)], nil, false)
 		n += took
 		if err != nil || n == len(p) {
 			return n, c.failed("write", err)
@@ -154,9 +154,6 @@ func (c *blockingConn) awaitRoom() error {
 		if err != nil {
 			s.mu.Unlock()
 			return err
-		}
-		if s.full() {
-			s.out.needDrain = true // where MaxWriteBuffer is below the high-water mark
 		}
 		if !s.out.needDrain {
 			return nil

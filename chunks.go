@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"iter"
 )
@@ -10,6 +11,7 @@ import (
 type chunks struct {
 	asked bool          // the goroutine waits for a chunk
 	p     []byte        // the chunk it has been given
+	text  bool          // p was decoded
 	err   error         // why there will be no more: io.EOF at the peer's end
 	ready chan struct{} // p or err is there
 }
@@ -59,7 +61,7 @@ func (s *Socket) beginChunks() (*chunks, error) {
 	case s.in.ended:
 		return nil, io.EOF
 	case s.destroyed:
-		return nil, s.cause()
+		return nil, s.readersCause()
 	}
 	if err := s.consumed("Chunks"); err != nil {
 		return nil, err
@@ -100,19 +102,19 @@ func (s *Socket) awaitChunk(c *chunks) {
 	s.mu.Lock()
 }
 
-// handOver gives the goroutine the chunk it waits for: p itself, if it is owned. It runs on the loop.
-func (s *Socket) handOver(c *chunks, p []byte, owned bool) {
+// handOver gives the goroutine the chunk it waits for: p itself, if it was decoded. It runs on the loop.
+func (s *Socket) handOver(c *chunks, p []byte, decoded bool) {
 	s.trace(TraceEvent{Name: EventData, Chunk: p})
-	if !owned {
+	if !decoded {
 		p = bytes.Clone(p)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.err != nil {
-		s.takeBack(p, owned) // Relay wants it, if the socket was not destroyed
+		s.takeBack(p, decoded) // Relay wants it, if the socket was not destroyed
 		return
 	}
-	c.p = p
+	c.p, c.text = p, decoded
 	c.wake()
 }
 
@@ -137,7 +139,7 @@ func (s *Socket) endChunks(err error) {
 // reclaimChunk takes back what the goroutine was given and has not taken. s.mu is held.
 func (s *Socket) reclaimChunk() {
 	if c := s.in.chunks; c != nil && len(c.p) > 0 {
-		s.takeBack(c.p, s.in.decoder != nil)
+		s.takeBack(c.p, c.text)
 		c.p = nil
 	}
 }
@@ -160,6 +162,16 @@ func (s *Socket) cause() error {
 		return err
 	}
 	return ErrDestroyed
+}
+
+// readersCause is cause for those who would take io.EOF, which the program has destroyed the socket with, for
+// the peer's end. s.mu is held.
+func (s *Socket) readersCause() error {
+	err := s.cause()
+	if errors.Is(err, io.EOF) {
+		return wrappedError{"evnet: socket is destroyed: " + err.Error(), io.ErrUnexpectedEOF}
+	}
+	return err
 }
 
 // awaiting stands for a range over the chunks of a socket that is not open, so that it does not wait

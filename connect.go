@@ -115,10 +115,6 @@ func (s *Socket) startAnew() {
 		s.out.own()
 		s.out.waiting = waiting
 	}
-	if r := s.rarity; r != nil && r.notify.after > 0 {
-		r.notify.set = time.Now()
-		s.startTimer(&r.notify, r.notify.after)
-	}
 }
 
 // dialing is the making of one connection. Its methods run on the loop, but for those that say

@@ -173,8 +173,8 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if tr != nil {
 		tr.retire()
 	}
-	s.endChunks(s.cause())
-	s.endBlocking(s.cause())
+	s.endChunks(s.readersCause())
+	s.endBlocking(s.readersCause())
 	s.mu.Unlock()
 	s.wakeReadFrom()
 	onConnect.Off()
@@ -283,15 +283,28 @@ func (s *Socket) bothEnded() {
 // close. s.mu is held.
 func (s *Socket) closingPhase() {
 	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.rare().dial != nil) {
-		var timer *time.Timer
-		timer = time.AfterFunc(s.set.CloseTimeout, func() {
-			s.mu.Lock()
-			if s.rarity.closeTimer != timer { // it belongs to an earlier connection
-				s.mu.Unlock()
-				return
-			}
-			s.destroyLocked(timeoutError(s, "close"), false)
+		epoch := s.epoch
+		s.makeRare().closeTimer = time.AfterFunc(s.set.CloseTimeout, func() {
+			s.set.Loop.event(func() { s.closeDue(epoch, maxUnread) })
 		})
-		s.makeRare().closeTimer = timer
+	}
+}
+
+// maxUnread is how many chunks may still be read when the closing phase has taken too long: more than the
+// system holds for a socket by default.
+const maxUnread = 128
+
+// closeDue runs on the loop. What has come in time, and the end behind it, is read before the socket is given
+// up; a peer that goes on sending is not waited for.
+func (s *Socket) closeDue(epoch int32, left int) {
+	s.mu.Lock()
+	switch {
+	case s.epoch != epoch || s.destroyed:
+		s.mu.Unlock()
+	case left > 0 && s.unread():
+		s.mu.Unlock()
+		s.set.Loop.event(func() { s.closeDue(epoch, left-1) })
+	default:
+		s.destroyLocked(timeoutError(s, "close"), false)
 	}
 }

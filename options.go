@@ -38,10 +38,13 @@ type SocketOptions struct {
 	// socket ends its own side after the End listeners have run.
 	AllowHalfOpen bool
 	// HighWaterMark is how many bytes may be queued before NeedDrain reports true. Default:
-	// 64 KiB. Negative: 0, every write that the system does not take at once needs a drain.
+	// 64 KiB. Negative: 0, every write that the system does not take at once needs a drain. It is
+	// never above MaxWriteBuffer.
 	HighWaterMark int
 	// MaxWriteBuffer is how many bytes may be queued before Write fails with
-	// ErrWriteBufferFull. Default: 64 MiB. Negative: no limit.
+	// ErrWriteBufferFull. Pipe, Relay and ReadFrom are held back before that, and go beyond it by one
+	// chunk where the program itself has filled the queue: what they have read is not lost. Default:
+	// 64 MiB. Negative: no limit.
 	MaxWriteBuffer int
 	// Dialer makes the connections: its LocalAddr, KeepAlive, Control and Timeout (for each
 	// attempt) apply. Default: the zero net.Dialer. Its Resolver and FallbackDelay are not used,
@@ -181,6 +184,9 @@ func newSettings(opts *SocketOptions) *settings {
 	}
 	if s.MaxWriteBuffer == 0 {
 		s.MaxWriteBuffer = defaultMaxWriteBuffer
+	}
+	if s.MaxWriteBuffer >= 0 { // else Pipe would run into the limit before it is held back
+		s.HighWaterMark = min(s.HighWaterMark, s.MaxWriteBuffer)
 	}
 	if s.Dialer == nil {
 		s.Dialer = &net.Dialer{}

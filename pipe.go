@@ -141,7 +141,12 @@ func (s *Socket) unpipe(l *pipe) {
 
 // write passes one borrowed chunk on.
 func (l *pipe) write(p []byte) {
-	n, err := l.dst.Write(p)
+	n, err := 0, error(nil)
+	if l.sock != nil {
+		n, err = l.sock.write(p, nil, true)
+	} else {
+		n, err = l.dst.Write(p)
+	}
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}

@@ -31,48 +31,45 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 			}
 		}
 		got, rerr := r.Read(buf)
-		if err := s.dropped(epoch); err != nil {
+		if err := s.passOn(buf[:got], epoch); err != nil {
 			return n, err
 		}
-		if got > 0 {
-			if _, err := s.Write(buf[:got]); err != nil {
-				if cause := s.Err(); cause != nil {
-					err = cause
-				}
-				return n, err
-			}
-			n += int64(got)
-		}
+		n += int64(got)
 		if rerr == io.EOF {
 			return n, nil
 		}
 		if rerr != nil {
 			return n, rerr
 		}
-		for room := s.noRoom(); room != nil; room = s.noRoom() {
+		for room := s.noRoom(epoch); room != nil; room = s.noRoom(epoch) {
 			<-room
 		}
 	}
 }
 
-// dropped is why what was queued on the connection of that epoch has been dropped, nil if it was not.
-func (s *Socket) dropped(epoch int32) error {
+// passOn writes what was read to the connection of that epoch, and to no later one.
+func (s *Socket) passOn(p []byte, epoch int32) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.epoch != epoch {
+	switch {
+	case s.epoch != epoch:
+		s.mu.Unlock()
 		return ErrDestroyed
-	}
-	if s.out.dropped {
+	case s.out.dropped:
+		defer s.mu.Unlock()
 		return s.dropError()
+	case len(p) == 0:
+		s.mu.Unlock()
+		return nil
 	}
-	return nil
+	_, err := s.writeLocked(p, nil, true)
+	return err
 }
 
 // noRoom returns nil when writing may go on, else what will be closed when that may have changed.
-func (s *Socket) noRoom() <-chan struct{} {
+func (s *Socket) noRoom(epoch int32) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.out.needDrain || s.out.ending || s.destroyed {
+	if s.epoch != epoch || !s.needsDrain() {
 		return nil
 	}
 	return s.roomLocked()

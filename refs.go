@@ -53,7 +53,6 @@ func (l *Loop) addSocket(s *Socket, referenced bool) bool {
 	case s.slot == 0:
 		s.slot = l.sockets.put(s)
 		l.count(s, referenced)
-		l.leaving = l.leaving && !referenced
 	}
 	return true
 }
@@ -84,11 +83,17 @@ func (l *Loop) count(s *Socket, referenced bool) {
 	switch {
 	case referenced == s.counted:
 	case referenced:
-		l.refs++
+		l.refer()
 	default:
 		l.refs--
 	}
 	s.counted = referenced
+}
+
+// refer counts something that keeps Run going, also where it was about to return. l.mu is held.
+func (l *Loop) refer() {
+	l.refs++
+	l.leaving, l.grace = false, 0
 }
 
 // add makes h keep Run going, if it is referenced. It reports false when the loop takes nothing new.
@@ -106,8 +111,7 @@ func (l *Loop) enroll(h handle, referenced bool) bool {
 	if _, ok := l.open[h]; !ok {
 		l.open[h] = referenced
 		if referenced {
-			l.refs++
-			l.leaving = false
+			l.refer()
 		}
 	}
 	return true
@@ -131,16 +135,21 @@ func (l *Loop) drop(h handle) {
 // setRef changes whether h, if it is open, keeps Run going.
 func (l *Loop) setRef(h handle, referenced bool) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setRefLocked(h, referenced)
+}
+
+// setRefLocked is setRef with l.mu held.
+func (l *Loop) setRefLocked(h handle, referenced bool) {
 	if was, ok := l.open[h]; ok && was != referenced {
 		l.open[h] = referenced
 		if referenced {
-			l.refs++
+			l.refer()
 		} else {
 			l.refs--
 		}
 		l.rouse()
 	}
-	l.mu.Unlock()
 }
 
 // spawn runs fn on a goroutine that Run outlives. What fn posts last is still run.

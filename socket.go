@@ -104,6 +104,13 @@ func (s *Socket) hold() bool {
 	if s.held = s.set.Loop.addSocket(s, !s.unref); !s.held {
 		return false
 	}
+	if r := s.rarity; r != nil && r.notify.after > 0 {
+		s.set.Loop.remove(unconnected{s})
+		if r.notify.timer == nil { // it has ended with Run, or with the connection before
+			r.notify.set = time.Now()
+			s.startTimer(&r.notify, r.notify.after)
+		}
+	}
 	if s.set.IdleTimeout > 0 {
 		kill := &s.makeRare().kill
 		kill.after, kill.set = s.set.IdleTimeout, time.Now()

@@ -80,7 +80,7 @@ func (s *Socket) writeTube(from *Loop, tube *poll.Tube) (held bool, err error) {
 	s.mu.Lock()
 	o := &s.out
 	n := tube.Held()
-	if err := s.writeError(n); err != nil {
+	if err := s.writeError(false); err != nil { // it was read already
 		s.mu.Unlock()
 		from.ready.discard(from, tube)
 		return false, err

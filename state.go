@@ -163,7 +163,7 @@ func (s *Socket) BufferedAmount() int {
 }
 
 // HighWaterMark is how many bytes may wait in the write queue before NeedDrain reports true: that of
-// the options, 64 KiB by default. Node: socket.writableHighWaterMark.
+// the options, 64 KiB by default, or MaxWriteBuffer if that is less. Node: socket.writableHighWaterMark.
 func (s *Socket) HighWaterMark() int { return s.set.HighWaterMark }
 
 // Corked is how many calls of Cork have not been taken back. Node: socket.writableCorked.

@@ -90,6 +90,9 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		last = t.set
 	}
 	rest := t.after - time.Since(last)
+	if rest <= 0 && s.unread() {
+		rest = time.Millisecond // it is about to be read
+	}
 	if rest <= 0 && s.out.queued > 0 && s.out.sent != t.sent {
 		rest = t.after // as Node: a blocked writer that got something away is let off one period
 		t.sent = s.out.sent
@@ -104,6 +107,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		return
 	}
 	t.fired = true
+	s.set.Loop.remove(unconnected{s})
 	s.mu.Unlock()
 	s.emitTimeout()
 }
@@ -112,20 +116,29 @@ func (s *Socket) expired(t *idleTimer, round int) {
 // s.mu is held.
 func (s *Socket) awaitFirstByte(d time.Duration) {
 	epoch := s.epoch
-	s.makeRare().first = time.AfterFunc(d, func() {
-		s.mu.Lock()
-		in := &s.in
-		switch {
-		case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
-		case !s.handshake && (in.mode == paused || in.blocked > 0):
-			s.awaitFirstByte(d) // it may have come: the program keeps it from being read
-		default:
-			s.destroyLocked(timeoutError(s, "first byte"), false)
-			return
-		}
-		s.mu.Unlock()
-	})
+	s.makeRare().first = time.AfterFunc(d, func() { s.set.Loop.event(func() { s.firstByteDue(d, epoch) }) })
 }
+
+// firstByteDue runs on the loop, behind what has come in time.
+func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
+	s.mu.Lock()
+	in := &s.in
+	switch {
+	case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
+	case !s.handshake && (in.mode == paused || in.blocked > 0):
+		s.awaitFirstByte(d) // it may have come: the program keeps it from being read
+	case s.unread():
+		s.awaitFirstByte(time.Millisecond)
+	default:
+		s.destroyLocked(timeoutError(s, "first byte"), false)
+		return
+	}
+	s.mu.Unlock()
+}
+
+// unread reports whether something has come that the loop was too busy to read. It runs on the loop. s.mu is
+// held.
+func (s *Socket) unread() bool { return s.tr != nil && s.tr.unread() }
 
 // SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing
 // handed to the system, no step of Connect. It runs from now on, also before and during Connect,
@@ -151,6 +164,7 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 	if d == 0 {
 		notify.stop()
 		notify.fired = false
+		s.set.Loop.remove(unconnected{s})
 		return nil
 	}
 	if s.held || s.set.Loop.add(unconnected{s}, false) {

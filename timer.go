@@ -100,9 +100,9 @@ func (t *Timer) Unref() { t.setRef(false) }
 
 func (t *Timer) setRef(referenced bool) {
 	t.loop.mu.Lock()
+	defer t.loop.mu.Unlock()
 	t.unref = !referenced
-	t.loop.mu.Unlock()
-	t.loop.setRef(t, referenced)
+	t.loop.setRefLocked(t, referenced)
 }
 
 func (t *Timer) halt() { t.Stop() }

@@ -172,7 +172,7 @@ func (s *Socket) expectHandshake() {
 	h := &handshaking{}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if d := s.set.HandshakeTimeout; d > 0 {
-		h.timer = time.AfterFunc(d, func() { s.breakOff(h, errHandshakeTimeout) })
+		h.timer = time.AfterFunc(d, func() { s.set.Loop.event(func() { s.breakOff(h, errHandshakeTimeout) }) })
 	}
 	s.makeRare().handshake = h
 }

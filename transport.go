@@ -26,6 +26,9 @@ type transport interface {
 	// setReading starts or stops the flow of data. While the socket is paused a reset is looked out
 	// for, where that can be seen.
 	setReading(want bool)
+	// unread reports whether something has come that the loop has not got round to yet: a limit that is up is
+	// not to cut it off. It is called on the loop.
+	unread() bool
 
 	// mayWrite reports whether tryWrite and sendEnd may be called: nobody else is writing.
 	mayWrite() bool

@@ -299,6 +299,8 @@ func (t *goTransport) deliver() {
 	t.s.received(t, t.buf[:t.n], t.err)
 }
 
+func (t *goTransport) unread() bool { return t.full }
+
 func (t *goTransport) failure() error { return t.broken }
 
 func (t *goTransport) retire() { t.gone, t.want = true, false }

@@ -201,6 +201,14 @@ func (t *pollTransport) read() {
 	s.received(t, r.buf[:n], err)
 }
 
+func (t *pollTransport) unread() bool {
+	if !t.want {
+		return false
+	}
+	n, ended, err := t.caller().Peek(t.raw)
+	return err == nil && (n > 0 || ended)
+}
+
 // unwanted copes with an event of a socket that does not want data. s.mu is held, and released.
 func (t *pollTransport) unwanted(what poll.Events) {
 	s := t.s

@@ -17,40 +17,48 @@ import (
 // ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull. A failure of the conn is
 // told by Error and Close. When NeedDrain reports true afterwards, wait for Drain. It implements
 // io.Writer. Node: socket.write.
-func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil) }
+func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil, false) }
 
 // WriteString is Write for a string. It implements io.StringWriter. Node: socket.write.
 func (s *Socket) WriteString(p string) (n int, err error) {
-	return s.write(unsafe.Slice(unsafe.StringData(p), len(p)), nil) // which only reads it
+	return s.write(unsafe.Slice(unsafe.StringData(p), len(p)), nil, false) // which only reads it
 }
 
 // WriteThen is Write with a callback: done runs on the loop once p is handed to the system, with
 // nil, or with the error of Write or the cause that p was dropped. The callbacks of a socket run
-// exactly once each, in the order of the writes, before Close. That p was handed over does not mean
-// that the peer has it. A nil done is allowed. Node: socket.write with a callback.
+// exactly once each, in the order of the writes, before Close; but ErrWriteBufferFull is told soon, and
+// does not wait for a peer that does not read. That p was handed over does not mean that the peer has it. A nil done is allowed. Node: socket.write with a callback.
 func (s *Socket) WriteThen(p []byte, done func(error)) {
 	if done == nil {
 		done = func(error) {}
 	}
-	_, _ = s.write(p, done)
+	_, _ = s.write(p, done, false)
 }
 
-func (s *Socket) write(p []byte, done func(error)) (int, error) {
+// write is Write. What was read already goes beyond the limit: it would be lost.
+func (s *Socket) write(p []byte, done func(error), read bool) (int, error) {
 	s.mu.Lock()
-	return s.writeLocked(p, done)
+	return s.writeLocked(p, done, read)
 }
 
 // writeLocked is write with s.mu held, which it releases.
-func (s *Socket) writeLocked(p []byte, done func(error)) (int, error) {
+func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error) {
 	o := &s.out
-	if o.deferred && s.full() {
+	if !read && o.deferred && s.full() {
 		if err := s.flushLocked(); err != nil { // only what the system does not take counts
 			s.leave(err)
 			s.mu.Lock()
 		}
 	}
-	if err := s.writeError(len(p)); err != nil {
-		if done != nil {
+	if err := s.writeError(!read && len(p) > 0); err != nil {
+		switch {
+		case done == nil:
+		case err == ErrWriteBufferFull: // behind those that wait there would be ever more of them
+			s.set.Loop.tick(func() {
+				s.set.Loop.current = s
+				done(err)
+			})
+		default:
 			o.own()
 			o.waiting.push(waiter{end: o.accepted, err: err, done: done})
 			s.reserveDelivery()
@@ -68,7 +76,7 @@ func (s *Socket) writeLocked(p []byte, done func(error)) (int, error) {
 		o.waiting.push(waiter{end: o.accepted, done: done})
 	}
 	err := s.send(p)
-	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 {
+	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 && s.tr != nil {
 		s.reserveDelivery() // before what this callback posts next, as in Node
 	}
 	if err == nil && o.queued > 0 && o.queued >= s.set.HighWaterMark {
@@ -107,8 +115,8 @@ func (s *Socket) send(p []byte) error {
 	return s.afterWriting(moved, err)
 }
 
-// writeError is why n bytes cannot be taken, or nil. s.mu is held.
-func (s *Socket) writeError(n int) error {
+// writeError is why bytes cannot be taken, or nil; limited says that MaxWriteBuffer counts. s.mu is held.
+func (s *Socket) writeError(limited bool) error {
 	switch {
 	case s.destroyed:
 		return ErrDestroyed
@@ -116,7 +124,7 @@ func (s *Socket) writeError(n int) error {
 		return ErrWriteAfterEnd
 	case s.tr == nil && s.rare().dial == nil:
 		return ErrSocketClosed
-	case n > 0 && s.full():
+	case limited && s.full():
 		return ErrWriteBufferFull
 	}
 	return nil
@@ -249,7 +257,7 @@ func (s *Socket) deliverWrites(limit int) {
 		}
 		w := o.waiting.pop()
 		err := w.err
-		if err == nil && w.end > o.sent {
+		if err == nil && (w.end > o.sent || o.early) {
 			err = s.dropError()
 		}
 		s.mu.Unlock()

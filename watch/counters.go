@@ -46,7 +46,7 @@ func (c *Counters) Trace(ev evnet.TraceEvent) {
 		delete(c.open, s)
 		c.total.BytesRead += ev.BytesRead
 		c.total.BytesWritten += ev.BytesWritten
-	case ev.Socket != nil:
+	case ev.Socket != nil && (ev.Socket.Connecting() || !ev.Socket.Pending()): // else Close may never come
 		c.open[ev.Socket] = true
 	}
 }
