@@ -43,7 +43,7 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 	}
 	switch {
 	case s.destroyed:
-		return nil, c.failed("blocking", s.cause())
+		return nil, c.failed("blocking", s.readersCause())
 	case s.tr == nil:
 		return nil, c.failed("blocking", ErrSocketClosed)
 	}
