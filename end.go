@@ -283,28 +283,30 @@ func (s *Socket) bothEnded() {
 // close. s.mu is held.
 func (s *Socket) closingPhase() {
 	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.rare().dial != nil) {
-		epoch := s.epoch
-		s.makeRare().closeTimer = time.AfterFunc(s.set.CloseTimeout, func() {
-			s.set.Loop.event(func() { s.closeDue(epoch, maxUnread) })
-		})
+		s.giveUpAfter(s.set.CloseTimeout, s.in.bytes, maxLate)
 	}
 }
 
-// maxUnread is how many chunks may still be read when the closing phase has taken too long: more than the
-// system holds for a socket by default.
-const maxUnread = 128
+// maxLate is how often what came in time is waited for when the closing phase has taken too long, because the
+// loop was late: more chunks than the system holds for a socket by default.
+const maxLate = 128
 
-// closeDue runs on the loop. What has come in time, and the end behind it, is read before the socket is given
-// up; a peer that goes on sending is not waited for.
-func (s *Socket) closeDue(epoch int32, left int) {
-	s.mu.Lock()
-	switch {
-	case s.epoch != epoch || s.destroyed:
+// giveUpAfter gives the socket up once d has passed, behind what has come in time, and the end behind that: as
+// long as there is something to read, or was since the last look, when read bytes had been read. A peer that
+// goes on sending is not waited for. s.mu is held.
+func (s *Socket) giveUpAfter(d time.Duration, read int64, looks int) {
+	epoch := s.epoch
+	due := func() {
+		s.mu.Lock()
+		switch {
+		case s.epoch != epoch || s.destroyed:
+		case looks > 0 && (s.unread() || s.in.bytes != read):
+			s.giveUpAfter(time.Millisecond, s.in.bytes, looks-1)
+		default:
+			s.destroyLocked(timeoutError(s, "close"), false)
+			return
+		}
 		s.mu.Unlock()
-	case left > 0 && s.unread():
-		s.mu.Unlock()
-		s.set.Loop.event(func() { s.closeDue(epoch, left-1) })
-	default:
-		s.destroyLocked(timeoutError(s, "close"), false)
 	}
+	s.makeRare().closeTimer = time.AfterFunc(d, func() { s.set.Loop.event(due) })
 }

@@ -1,0 +1,131 @@
+package trust
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What is in time although the loop is late: a limit that is up while a callback holds the loop up cuts
+// nobody off whose bytes were there before.
+
+const (
+	lateLimit = 500 * time.Millisecond
+	lateFor   = 2 * lateLimit
+)
+
+// late is a server whose loop stands still from Connection on, until the peer has done its part and the limit
+// is up.
+type late struct {
+	options evnet.ServerOptions
+	here    func(s *evnet.Socket) // in Connection
+	bytes   int                   // that the peer sends before it ends
+}
+
+func TestLateLoopCutsNobodyOff(t *testing.T) {
+	for name, b := range map[string]late{
+		"the first byte":        {options: evnet.ServerOptions{FirstByteTimeout: lateLimit}, bytes: 5},
+		"after silence":         {options: evnet.ServerOptions{IdleTimeout: lateLimit}, bytes: 5},
+		"an answer and its end": {options: evnet.ServerOptions{CloseTimeout: lateLimit}, here: (*evnet.Socket).End, bytes: 40_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T) {
+				here, there := pair(t)
+				b.play(t, here, there)
+			})
+		})
+	}
+}
+
+// play lets the loop stand still in Connection.
+func (b late) play(t *testing.T, here, there net.Conn) {
+	l := evnet.NewLoop()
+	b.options.Loops, b.options.Logger = []*evnet.Loop{l}, quiet
+	server := evnet.NewServer(&b.options)
+	got, ended := 0, false
+	server.On.Connection(func(s *evnet.Socket) {
+		s.On.Data(func(p []byte) { got += len(p) })
+		s.On.End(func() { ended = true })
+		s.On.Close(func(bool) {
+			assert.NoError(t, s.Err())
+			_ = server.Close(nil)
+		})
+		if b.here != nil {
+			b.here(s)
+		}
+		l.AfterFunc(0, func() { // when it has begun
+			_, err := there.Write(block[:b.bytes]) // the system holds it
+			assert.NoError(t, err)
+			assert.NoError(t, there.Close())
+			time.Sleep(lateFor)
+		})
+	})
+	require.NoError(t, server.Serve(give(here)))
+	run(t, l)
+	assert.Equal(t, b.bytes, got)
+	assert.True(t, ended)
+}
+
+// Of many that are ready at once, nobody is idle because others are served first.
+func TestLateLoopFindsManyReady(t *testing.T) {
+	const many = 600 // more than one look at the set finds
+	use(t, true)
+	l := evnet.NewLoop()
+	var here, there []net.Conn
+	for range many {
+		a, b := pair(t)
+		here, there = append(here, a), append(there, b)
+	}
+	for _, c := range here {
+		s := evnet.Wrap(c, &evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 2 * lateLimit})
+		s.On.Data(func([]byte) { s.Destroy(nil) })
+		s.On.Close(func(bool) { assert.NoError(t, s.Err()) })
+	}
+	l.AfterFunc(0, func() {
+		for _, c := range there {
+			_, _ = c.Write([]byte("x"))
+		}
+		time.Sleep(2 * lateFor)
+	})
+	run(t, l)
+}
+
+// A handshake that was done in time is done, though its socket hears so late.
+func TestLateLoopTakesAHandshakeThatIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := net.Pipe()
+		server := evnet.NewServer(&evnet.ServerOptions{
+			Loops: []*evnet.Loop{l}, Logger: quiet, TLSConfig: selfSigned(), HandshakeTimeout: lateLimit,
+		})
+		server.On.TLSClientError(func(err error, _ *evnet.Socket) { assert.NoError(t, err); _ = server.Close(nil) })
+		told := 0
+		server.On.Connection(func(s *evnet.Socket) { told++; s.Destroy(nil); _ = server.Close(nil) })
+		require.NoError(t, server.Serve(give(here)))
+		var begin func()
+		begin = func() {
+			if server.Connections() == 0 {
+				l.AfterFunc(time.Millisecond, begin)
+				return
+			}
+			go func() {
+				c := tls.Client(there, &tls.Config{InsecureSkipVerify: true})
+				_ = c.Handshake()
+				_, _ = io.Copy(io.Discard, c)
+				_ = there.Close()
+			}()
+			time.Sleep(lateFor)
+		}
+		begin()
+		l.Run()
+		assert.Equal(t, 1, told)
+	})
+}
