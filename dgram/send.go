@@ -100,7 +100,7 @@ func (s *Socket) sendMessage(msg []byte, parts net.Buffers, to netip.AddrPort, d
 
 // enqueue queues a message that may be sent, or makes its error be told. s.mu is held.
 func (s *Socket) enqueue(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
-	if to.IsValid() {
+	if to != (netip.AddrPort{}) {
 		err := s.fits(to.Addr())
 		if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
 			err = evnet.ErrBlocked

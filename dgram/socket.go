@@ -34,7 +34,7 @@ type Socket struct {
 	onRead atomic.Pointer[func([]byte, netip.AddrPort)]
 	closed atomic.Bool                    // stored with mu held
 	local  atomic.Pointer[netip.AddrPort] // as the system tells it, from Bind on
-	remote atomic.Pointer[netip.AddrPort] // nil unless connected
+	remote atomic.Pointer[netip.AddrPort] // nil unless connected; stays after Close, for what still leaves
 
 	binding sync.Mutex // one Bind at a time; taken before mu
 
@@ -156,7 +156,6 @@ func (s *Socket) close(cause error, onClose func()) error {
 	if tr == nil || !tr.closing() {
 		s.dropQueue()
 	}
-	s.remote.Store(nil)
 	s.mu.Unlock()
 	if unwatch != nil {
 		unwatch()
