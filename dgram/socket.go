@@ -114,7 +114,8 @@ func scribble(p []byte) {
 
 // Close closes the socket, at once. What was sent to addresses before, and the system takes without
 // waiting, still leaves; the callbacks of the rest get ErrNotRunning. Close is emitted, and onClose
-// called once, if it is not nil, after them. On a socket that is closed it returns ErrNotRunning and no
+// called once, if it is not nil, after them. A conn of Wrap's that is no *net.UDPConn is closed meanwhile, on a
+// goroutine: only Run's return waits for its Close, whose panic goes to the Logger. On a socket that is closed it returns ErrNotRunning and no
 // event follows. Node: socket.close.
 func (s *Socket) Close(onClose func()) error {
 	return s.close(nil, onClose)

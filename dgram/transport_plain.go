@@ -147,8 +147,21 @@ func (t *plainTransport) close() {
 	}
 }
 
-// closeConn may be called again.
-func (t *plainTransport) closeConn() { t.s.guarded(func() { _ = t.conn.Close() }) }
+// closeConn closes the conn. One that is not the system's may take its time, and is closed aside; the socket
+// has ended by then, so that a panic is only logged.
+func (t *plainTransport) closeConn() {
+	if t.udp != nil {
+		_ = t.udp.Close()
+		return
+	}
+	t.s.host.Spawn(func() {
+		contain(func() { _ = t.conn.Close() }, func(err error) {
+			t.s.host.Event(func() { // whose panic the loop deals with
+				t.s.opts.logger().Warn("dgram: closing a conn has panicked", "err", err)
+			})
+		})
+	})
+}
 
 // write sends what is queued until there is nothing left, and after Close closes the conn.
 func (t *plainTransport) write() {
