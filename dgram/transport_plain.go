@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -28,6 +29,7 @@ type plainTransport struct {
 	writing bool            // there is a writer; guarded by s.mu
 	batch   outbox          // what it has taken over; the writer's alone
 	peer    *netip.AddrPort // whom what has no address in it is for; the writer's alone
+	once    sync.Once       // closes the conn
 	limit   *time.Timer     // of how long it goes on after Close; guarded by s.mu
 }
 
@@ -147,9 +149,11 @@ func (t *plainTransport) close() {
 	}
 }
 
-// closeConn closes the conn. One that is not the system's may take its time, and is closed aside; the socket
+// closeConn closes the conn, once: both the writer's end and the limit come here. One that is not the system's may take its time, and is closed aside; the socket
 // has ended by then, so that a panic is only logged.
-func (t *plainTransport) closeConn() {
+func (t *plainTransport) closeConn() { t.once.Do(t.closeNow) }
+
+func (t *plainTransport) closeNow() {
 	if t.udp != nil {
 		_ = t.udp.Close()
 		return

@@ -212,7 +212,7 @@ func TestWrapPanickingConn(t *testing.T) {
 	}
 }
 
-// A conn that takes for ever to write does not hold Close up for ever.
+// A conn that takes for ever to write does not hold Close up for ever, and is closed once.
 func TestWrapStuckConn(t *testing.T) {
 	l := evnet.NewLoop()
 	f := newFake()
@@ -232,6 +232,7 @@ func TestWrapStuckConn(t *testing.T) {
 	s.On.Close(func() { assert.Equal(t, 3, told) })
 	run(t, l)
 	assert.Equal(t, 3, told)
+	assert.EqualValues(t, 1, f.closes.Load())
 }
 
 // A conn that is slow to close holds up nobody but Run's return.
