@@ -44,7 +44,7 @@ type Socket struct {
 	unref      bool
 	connecting *connecting
 	out        outbox
-	lookups    map[*lookup]struct{}
+	lookups    lookups
 	outcomes   outcomes
 	failure    error       // to be told before Close
 	pending    int         // of what Close waits for: a writer
@@ -146,12 +146,14 @@ func (s *Socket) close(cause error, onClose func()) error {
 		c.cancel()
 		s.outcomes.add(c.done, s.refused("connect", c.address, ErrNotRunning), c.done != nil)
 	}
-	for l := range s.lookups {
-		l.cancel()
-		s.outcomes.add(l.done, s.refused("send", l.address, ErrNotRunning), l.done != nil)
-		s.out.left(l.size)
+	if s.lookups.cancel != nil {
+		s.lookups.cancel()
 	}
-	s.lookups = nil
+	for l := range s.lookups.open {
+		s.outcomes.add(l.done, s.refused("send", l.address, ErrNotRunning), l.done != nil)
+		s.out.left(len(l.msg))
+	}
+	s.lookups.open, s.lookups.waiting = nil, nil
 	tr, unwatch := s.tr, s.unwatch
 	s.unwatch = nil
 	if tr == nil || !tr.closing() {
