@@ -210,9 +210,12 @@ func Wrap(conn net.PacketConn, opts *SocketOptions) (*Socket, error) {
 	return s, nil
 }
 
-// guarded runs a method of somebody else's, off the loop, and reports whether it has returned. A panic
-// is the end of the socket.
-func (s *Socket) guarded(fn func()) (returned bool) {
+// guarded runs a method of somebody else's, off the loop. A panic is the end of the socket.
+func (s *Socket) guarded(fn func()) { contain(fn, s.fail) }
+
+// contain runs a method of somebody else's, off the loop, and tells failed of a panic or a runtime.Goexit.
+func contain(fn func(), failed func(error)) {
+	returned := false
 	defer func() {
 		if returned {
 			return
@@ -221,8 +224,8 @@ func (s *Socket) guarded(fn func()) (returned bool) {
 		if err.Value == nil {
 			err.Value = "runtime.Goexit"
 		}
-		s.fail(err)
+		failed(err)
 	}()
 	fn()
-	return true
+	returned = true
 }

@@ -114,8 +114,9 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	s.postOutcomes()
 }
 
-// Disconnect undoes Connect: the socket receives from everybody again, and Send needs an address. It
-// returns ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close. Node:
+// Disconnect undoes Connect: the socket receives from everybody again, and Send needs an address. What was
+// sent before still goes to the peer, and to no other that the socket is connected to meanwhile: then it
+// fails with syscall.EISCONN where, as on BSD, the system sends to nobody else. Disconnect returns ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close. Node:
 // socket.disconnect.
 func (s *Socket) Disconnect() error {
 	s.mu.Lock()
@@ -128,12 +129,13 @@ func (s *Socket) Disconnect() error {
 		return ErrNotConnected
 	}
 	if s.out.len() > 0 {
-		s.tr.flush() // they have no address but this
+		s.tr.flush()
 	}
 	before := *s.local.Load()
 	if err := disconnectConn(s.conn, netip.AddrPortFrom(s.wildcard(), before.Port())); err != nil {
 		return s.opError("disconnect", *remote, err)
 	}
+	s.out.address(*remote)
 	s.remote.Store(nil)
 	local := localAddress(s.conn)
 	s.local.Store(&local)

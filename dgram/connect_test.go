@@ -1,6 +1,7 @@
 package dgram_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -87,6 +88,69 @@ func TestDisconnect(t *testing.T) {
 			run(t, l)
 			assert.Equal(t, "hello", reads(t, stranger))
 		}
+	})
+}
+
+// What was sent before Disconnect goes to the peer, be the socket connected to another or not.
+func TestDisconnectAfterSend(t *testing.T) {
+	if !onLinux {
+		t.Skip("not every system sends past the peer of a connected socket")
+	}
+	const count = 100
+	each(t, func(t *testing.T) {
+		for _, again := range []bool{false, true} {
+			l := evnet.NewLoop()
+			s, a, b := open(t, l, dgram.SocketOptions{}), peer(t), peer(t)
+			var told []int
+			require.NoError(t, s.Connect(a.LocalAddr().String(), func(err error) {
+				require.NoError(t, err)
+				for i := range count {
+					require.NoError(t, s.Send(fmt.Append(nil, i), "", func(err error) {
+						assert.NoError(t, err)
+						if told = append(told, i); len(told) == count && !again {
+							closed(s)
+						}
+					}))
+				}
+				require.NoError(t, s.Disconnect())
+				if again {
+					require.NoError(t, s.Connect(b.LocalAddr().String(), func(err error) {
+						require.NoError(t, err)
+						require.NoError(t, s.Send([]byte("for b"), "", func(error) { closed(s) }))
+					}))
+				}
+			}))
+			run(t, l)
+			require.Len(t, told, count)
+			for i := range count {
+				assert.Equal(t, i, told[i])
+				assert.Equal(t, fmt.Sprint(i), reads(t, a))
+			}
+			if again {
+				assert.Equal(t, "for b", reads(t, b))
+			}
+		}
+	})
+}
+
+// A conn that was dialed sends by address too, once it is disconnected.
+func TestDisconnectOfADialedConn(t *testing.T) {
+	each(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		a, b := peer(t), peer(t)
+		conn, err := net.Dial("udp4", a.LocalAddr().String())
+		require.NoError(t, err)
+		s, err := dgram.Wrap(conn.(*net.UDPConn), &dgram.SocketOptions{Loop: l})
+		require.NoError(t, err)
+		require.NoError(t, s.Send([]byte("for a"), "", nil))
+		require.NoError(t, s.Disconnect())
+		require.NoError(t, s.SendTo([]byte("for b"), addrOf(b), func(err error) {
+			assert.NoError(t, err)
+			closed(s)
+		}))
+		run(t, l)
+		assert.Equal(t, "for a", reads(t, a))
+		assert.Equal(t, "for b", reads(t, b))
 	})
 }
 

@@ -17,7 +17,7 @@ type outbox struct {
 
 type datagram struct {
 	at, n int            // in the arena
-	to    netip.AddrPort // zero: the peer of a connected socket
+	to    netip.AddrPort // zero: the peer that the socket is connected to now
 	done  func(error)
 }
 
@@ -42,6 +42,15 @@ func (o *outbox) put(msg []byte, parts net.Buffers, to netip.AddrPort, done func
 
 // message is the bytes of one.
 func (o *outbox) message(d datagram) []byte { return o.arena[d.at : d.at+d.n : d.at+d.n] }
+
+// address gives those without an address this one: the socket's peer is going to be another, or none.
+func (o *outbox) address(to netip.AddrPort) {
+	for i := range o.list[o.head:] {
+		if d := &o.list[o.head+i]; !d.to.IsValid() {
+			d.to = to
+		}
+	}
+}
 
 // take removes the first. Its bytes stay until the next put.
 func (o *outbox) take() datagram {

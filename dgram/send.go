@@ -12,7 +12,8 @@ import (
 // Send sends a message to address, host:port (no host: this machine), or, with the address "", to the
 // peer of a connected socket. It never blocks and copies msg, which may be empty. A socket that is not
 // bound yet is bound first, to all addresses and a free port; Listening follows. A host name is looked
-// up off the loop each time; ErrNotRunning, and so on, come before that.
+// up off the loop each time, 128 at once for one socket, and others after them; ErrNotRunning, and so on,
+// come before that.
 //
 // What is wrong with the call is returned, and done is not called: ErrNotRunning after Close,
 // ErrIsConnected for an address on a connected socket, ErrBadPort, the error of Bind, or
@@ -100,7 +101,7 @@ func (s *Socket) sendMessage(msg []byte, parts net.Buffers, to netip.AddrPort, d
 
 // enqueue queues a message that may be sent, or makes its error be told. s.mu is held.
 func (s *Socket) enqueue(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
-	if to.IsValid() {
+	if to != (netip.AddrPort{}) {
 		err := s.fits(to.Addr())
 		if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
 			err = evnet.ErrBlocked
@@ -132,12 +133,51 @@ func (s *Socket) flush() {
 	}
 }
 
-// lookup is a message that waits for its address.
-type lookup struct {
-	address string
-	size    int
-	done    func(error)
+// maxLookups is how many goroutines of a socket look names up at once: a resolver may take for ever.
+const maxLookups = 128
+
+// lookups are the messages that wait for their addresses. The socket's mu guards them.
+type lookups struct {
+	open    map[*lookup]struct{} // all of them
+	waiting []*lookup            // those whose turn is yet to come
+	workers int
+	ctx     context.Context // of all, from the first one on
 	cancel  context.CancelFunc
+}
+
+// lookup is one of them.
+type lookup struct {
+	address, host string
+	port          uint16
+	msg           []byte
+	done          func(error)
+}
+
+// add keeps a look-up, and reports whether it takes one more worker.
+func (ls *lookups) add(l *lookup) bool {
+	if ls.open == nil {
+		ls.open = map[*lookup]struct{}{}
+		ls.ctx, ls.cancel = context.WithCancel(context.Background())
+	}
+	ls.open[l] = struct{}{}
+	ls.waiting = append(ls.waiting, l)
+	if ls.workers == maxLookups {
+		return false
+	}
+	ls.workers++
+	return true
+}
+
+// next is the one whose turn it is. With none the worker is at its end.
+func (ls *lookups) next() *lookup {
+	if len(ls.waiting) == 0 {
+		ls.workers--
+		return nil
+	}
+	l := ls.waiting[0]
+	ls.waiting[0] = nil
+	ls.waiting = ls.waiting[1:]
+	return l
 }
 
 func (s *Socket) sendByName(msg []byte, parts net.Buffers, address, host string, port uint16, done func(error)) error {
@@ -150,33 +190,40 @@ func (s *Socket) sendByName(msg []byte, parts net.Buffers, address, host string,
 	for _, p := range parts {
 		whole = append(whole, p...)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &lookup{address: address, size: len(whole), done: done, cancel: cancel}
-	if s.lookups == nil {
-		s.lookups = map[*lookup]struct{}{}
-	}
-	s.lookups[l] = struct{}{}
-	s.out.wait(l.size)
+	s.out.wait(len(whole))
+	more := s.lookups.add(&lookup{address: address, host: host, port: port, msg: whole, done: done})
+	ctx := s.lookups.ctx
 	s.mu.Unlock()
-	s.host.Spawn(func() {
-		s.guarded(func() {
-			ip, err := s.lookup(ctx, host)
-			s.loop.Post(func() { s.found(l, whole, netip.AddrPortFrom(ip, port), err) })
-		})
-	})
+	if more {
+		s.host.Spawn(func() { s.guarded(func() { s.lookUp(ctx) }) })
+	}
 	return nil
 }
 
+// lookUp is a worker: it looks one name up after the other, while there are any. If a resolver panics the
+// socket is closed, and nothing waits any more.
+func (s *Socket) lookUp(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		l := s.lookups.next()
+		s.mu.Unlock()
+		if l == nil {
+			return
+		}
+		ip, err := s.lookup(ctx, l.host)
+		s.loop.Post(func() { s.found(l, netip.AddrPortFrom(ip, l.port), err) })
+	}
+}
+
 // found goes on with a message whose host was looked up. It runs on the loop.
-func (s *Socket) found(l *lookup, msg []byte, to netip.AddrPort, err error) {
-	l.cancel()
+func (s *Socket) found(l *lookup, to netip.AddrPort, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.lookups[l]; !ok { // Close was quicker
+	if _, ok := s.lookups.open[l]; !ok { // Close was quicker
 		return
 	}
-	delete(s.lookups, l)
-	s.out.left(l.size)
+	delete(s.lookups.open, l)
+	s.out.left(len(l.msg))
 	if err == nil && s.remote.Load() != nil {
 		err = ErrIsConnected // since
 	}
@@ -184,5 +231,5 @@ func (s *Socket) found(l *lookup, msg []byte, to netip.AddrPort, err error) {
 		s.tell(l.done, s.refused("send", l.address, err), true)
 		return
 	}
-	s.enqueue(msg, nil, to, l.done)
+	s.enqueue(l.msg, nil, to, l.done)
 }

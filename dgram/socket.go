@@ -34,7 +34,7 @@ type Socket struct {
 	onRead atomic.Pointer[func([]byte, netip.AddrPort)]
 	closed atomic.Bool                    // stored with mu held
 	local  atomic.Pointer[netip.AddrPort] // as the system tells it, from Bind on
-	remote atomic.Pointer[netip.AddrPort] // nil unless connected
+	remote atomic.Pointer[netip.AddrPort] // nil unless connected; stays after Close, for what still leaves
 
 	binding sync.Mutex // one Bind at a time; taken before mu
 
@@ -44,7 +44,7 @@ type Socket struct {
 	unref      bool
 	connecting *connecting
 	out        outbox
-	lookups    map[*lookup]struct{}
+	lookups    lookups
 	outcomes   outcomes
 	failure    error       // to be told before Close
 	pending    int         // of what Close waits for: a writer
@@ -114,7 +114,8 @@ func scribble(p []byte) {
 
 // Close closes the socket, at once. What was sent to addresses before, and the system takes without
 // waiting, still leaves; the callbacks of the rest get ErrNotRunning. Close is emitted, and onClose
-// called once, if it is not nil, after them. On a socket that is closed it returns ErrNotRunning and no
+// called once, if it is not nil, after them. A conn of Wrap's that is no *net.UDPConn is closed meanwhile, on a
+// goroutine: only Run's return waits for its Close, whose panic goes to the Logger. On a socket that is closed it returns ErrNotRunning and no
 // event follows. Node: socket.close.
 func (s *Socket) Close(onClose func()) error {
 	return s.close(nil, onClose)
@@ -145,18 +146,19 @@ func (s *Socket) close(cause error, onClose func()) error {
 		c.cancel()
 		s.outcomes.add(c.done, s.refused("connect", c.address, ErrNotRunning), c.done != nil)
 	}
-	for l := range s.lookups {
-		l.cancel()
-		s.outcomes.add(l.done, s.refused("send", l.address, ErrNotRunning), l.done != nil)
-		s.out.left(l.size)
+	if s.lookups.cancel != nil {
+		s.lookups.cancel()
 	}
-	s.lookups = nil
+	for l := range s.lookups.open {
+		s.outcomes.add(l.done, s.refused("send", l.address, ErrNotRunning), l.done != nil)
+		s.out.left(len(l.msg))
+	}
+	s.lookups.open, s.lookups.waiting = nil, nil
 	tr, unwatch := s.tr, s.unwatch
 	s.unwatch = nil
 	if tr == nil || !tr.closing() {
 		s.dropQueue()
 	}
-	s.remote.Store(nil)
 	s.mu.Unlock()
 	if unwatch != nil {
 		unwatch()

@@ -31,6 +31,11 @@ func setBytes(fd descriptor, level, option int, value []byte) error {
 	return os.NewSyscallError("setsockopt", syscall.SetsockoptString(fd, level, option, string(value)))
 }
 
+// sendMessage sends to an address, or, with none, to the peer of a connected descriptor.
+func sendMessage(fd descriptor, p []byte, to syscall.Sockaddr) error {
+	return syscall.Sendto(fd, p, 0, to)
+}
+
 // reuseAddress is what lets several sockets have one address: on Linux it is SO_REUSEADDR.
 func reuseAddress(fd descriptor) error {
 	if runtime.GOOS == "linux" {

@@ -29,6 +29,12 @@ func setBytes(fd descriptor, level, option int, value []byte) error {
 	return os.NewSyscallError("setsockopt", err)
 }
 
+// sendMessage sends to an address, or, with none, to the peer of a connected descriptor.
+func sendMessage(fd descriptor, p []byte, to syscall.Sockaddr) error {
+	var sent uint32
+	return syscall.WSASendto(fd, &syscall.WSABuf{Len: uint32(len(p)), Buf: unsafe.SliceData(p)}, 1, &sent, 0, to, nil, nil)
+}
+
 func reuseAddress(fd descriptor) error {
 	return setInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -21,16 +23,23 @@ const (
 type plainTransport struct {
 	s       *Socket
 	conn    net.PacketConn
-	udp     *net.UDPConn  // the same, if it is exactly that
-	gone    chan struct{} // closed by close
-	writing bool          // there is a writer; guarded by s.mu
-	batch   outbox        // what it has taken over; the writer's alone
-	limit   *time.Timer   // of how long it goes on after Close; guarded by s.mu
+	udp     *net.UDPConn // the same, if it is exactly that
+	raw     syscall.RawConn
+	gone    chan struct{}   // closed by close
+	writing bool            // there is a writer; guarded by s.mu
+	batch   outbox          // what it has taken over; the writer's alone
+	peer    *netip.AddrPort // whom what has no address in it is for; the writer's alone
+	once    sync.Once       // closes the conn
+	limit   *time.Timer     // of how long it goes on after Close; guarded by s.mu
 }
 
 func newPlainTransport(s *Socket, conn net.PacketConn) *plainTransport {
-	udp, _ := conn.(*net.UDPConn)
-	return &plainTransport{s: s, conn: conn, udp: udp, gone: make(chan struct{})}
+	t := &plainTransport{s: s, conn: conn, gone: make(chan struct{})}
+	if udp, ok := conn.(*net.UDPConn); ok {
+		t.udp = udp
+		t.raw, _ = udp.SyscallConn()
+	}
+	return t
 }
 
 func (t *plainTransport) start() bool {
@@ -140,8 +149,23 @@ func (t *plainTransport) close() {
 	}
 }
 
-// closeConn may be called again.
-func (t *plainTransport) closeConn() { t.s.guarded(func() { _ = t.conn.Close() }) }
+// closeConn closes the conn, once: both the writer's end and the limit come here. One that is not the system's may take its time, and is closed aside; the socket
+// has ended by then, so that a panic is only logged.
+func (t *plainTransport) closeConn() { t.once.Do(t.closeNow) }
+
+func (t *plainTransport) closeNow() {
+	if t.udp != nil {
+		_ = t.udp.Close()
+		return
+	}
+	t.s.host.Spawn(func() {
+		contain(func() { _ = t.conn.Close() }, func(err error) {
+			t.s.host.Event(func() { // whose panic the loop deals with
+				t.s.opts.logger().Warn("dgram: closing a conn has panicked", "err", err)
+			})
+		})
+	})
+}
 
 // write sends what is queued until there is nothing left, and after Close closes the conn.
 func (t *plainTransport) write() {
@@ -195,22 +219,49 @@ func (t *plainTransport) write() {
 	})
 }
 
-// takeOver exchanges an empty batch for what is queued.
+// takeOver exchanges an empty batch for what is queued. s.mu is held.
 func (t *plainTransport) takeOver(o *outbox) {
+	t.peer = t.s.remote.Load()
 	t.batch.arena, o.arena = o.arena, t.batch.arena[:0]
 	t.batch.list, o.list = o.list, t.batch.list[:0]
 	t.batch.head, o.head = o.head, 0
 }
 
 func (t *plainTransport) writeTo(p []byte, to netip.AddrPort) error {
-	var err error
-	switch c, connected := t.conn.(io.Writer); {
-	case !to.IsValid() && connected:
-		_, err = c.Write(p)
-	case t.udp != nil:
-		_, err = t.udp.WriteToUDPAddrPort(p, to)
-	default:
-		_, err = t.conn.WriteTo(p, net.UDPAddrFromAddrPort(to))
+	if t.udp == nil {
+		_, err := t.conn.WriteTo(p, net.UDPAddrFromAddrPort(to))
+		return err
 	}
-	return err
+	if to.IsValid() {
+		_, err := t.udp.WriteToUDPAddrPort(p, to)
+		if !errors.Is(err, net.ErrWriteToConnected) { // of a conn that was dialed, though the system may not mind
+			return err
+		}
+	}
+	return t.writeRaw(p, to)
+}
+
+// writeRaw sends a message by the descriptor. Each try holds s.mu, so that Disconnect and Connect come before
+// or after it: what is for a peer that the socket is not connected to any more needs its address.
+func (t *plainTransport) writeRaw(p []byte, to netip.AddrPort) error {
+	var err error
+	try := func(fd uintptr) bool {
+		t.s.mu.Lock()
+		defer t.s.mu.Unlock()
+		if !to.IsValid() && t.peer != t.s.remote.Load() {
+			to = *t.peer
+		}
+		var name syscall.Sockaddr // nil: the peer
+		if to.IsValid() {
+			name = sockaddr(to)
+		}
+		for err = syscall.EINTR; err == syscall.EINTR; {
+			err = sendMessage(descriptor(fd), p, name)
+		}
+		return err != syscall.EAGAIN
+	}
+	if failed := t.raw.Write(try); failed != nil {
+		return failed
+	}
+	return os.NewSyscallError("sendto", err)
 }

@@ -7,7 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync"
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"evnet"
@@ -65,8 +66,9 @@ func TestWrapConnected(t *testing.T) {
 type fake struct {
 	read   func(p []byte) (int, net.Addr, error)
 	write  func(p []byte, to net.Addr) (int, error)
+	close  func()
 	closed chan struct{}
-	once   sync.Once
+	closes atomic.Int32
 	net.PacketConn
 }
 
@@ -84,7 +86,12 @@ func (f *fake) WriteTo(p []byte, to net.Addr) (int, error) { return f.write(p, t
 func (f *fake) LocalAddr() net.Addr                        { return &net.UnixAddr{Name: "fake", Net: "unixgram"} }
 
 func (f *fake) Close() error {
-	f.once.Do(func() { close(f.closed) })
+	if f.closes.Add(1) == 1 {
+		close(f.closed)
+	}
+	if f.close != nil {
+		f.close()
+	}
 	return nil
 }
 
@@ -205,7 +212,7 @@ func TestWrapPanickingConn(t *testing.T) {
 	}
 }
 
-// A conn that takes for ever to write does not hold Close up for ever.
+// A conn that takes for ever to write does not hold Close up for ever, and is closed once.
 func TestWrapStuckConn(t *testing.T) {
 	l := evnet.NewLoop()
 	f := newFake()
@@ -225,6 +232,65 @@ func TestWrapStuckConn(t *testing.T) {
 	s.On.Close(func() { assert.Equal(t, 3, told) })
 	run(t, l)
 	assert.Equal(t, 3, told)
+	assert.EqualValues(t, 1, f.closes.Load())
+}
+
+// A conn that is slow to close holds up nobody but Run's return.
+func TestWrapSlowClose(t *testing.T) {
+	for _, writing := range []bool{false, true} {
+		l := evnet.NewLoop()
+		f := newFake()
+		f.write = func(p []byte, _ net.Addr) (int, error) { return len(p), nil }
+		release := make(chan struct{})
+		left := false
+		f.close = func() { <-release; left = true }
+		s := wrap(t, l, f)
+		s.On.Listening(func() {
+			if writing {
+				require.NoError(t, s.Send([]byte("x"), "127.0.0.1:9", nil))
+			}
+			closed(s)
+		})
+		s.On.Close(func() { close(release) })
+		run(t, l)
+		assert.True(t, left)
+		assert.EqualValues(t, 1, f.closes.Load())
+	}
+}
+
+// A Close that does not return costs a record of the Logger.
+func TestWrapPanickingClose(t *testing.T) {
+	for name, blow := range map[string]func(){"panic": func() { panic(errOwn) }, "Goexit": runtime.Goexit} {
+		for _, writing := range []bool{false, true} {
+			l := evnet.NewLoop()
+			f := newFake()
+			f.write = func(p []byte, _ net.Addr) (int, error) { return len(p), nil }
+			f.close = blow
+			log := newRecords()
+			s, err := dgram.Wrap(f, &dgram.SocketOptions{Loop: l, Logger: newLogger(log)})
+			require.NoError(t, err)
+			var events []string
+			s.On.Error(func(err error) { t.Error(err) })
+			s.On.Close(func() { events = append(events, "close") })
+			s.On.Listening(func() {
+				if writing {
+					require.NoError(t, s.Send([]byte("x"), "127.0.0.1:9", func(err error) {
+						assert.NoError(t, err)
+						events = append(events, "sent")
+					}))
+				}
+				closed(s)
+			})
+			run(t, l)
+			want := []string{"close"}
+			if writing {
+				want = []string{"sent", "close"}
+			}
+			assert.Equal(t, want, events, name)
+			assert.Len(t, log.list, 1, name)
+			assert.EqualValues(t, 1, f.closes.Load(), name)
+		}
+	}
 }
 
 // The descriptor that somebody has closed behind the socket's back ends it.

@@ -1,0 +1,124 @@
+package dgram
+
+import (
+	"fmt"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet"
+	"evnet/internal/poll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What waits inside a transport when the socket leaves its peer, which a quick system rarely shows.
+
+// leaving connects a socket to a peer, sends it three messages, which hold keeps back, and disconnects it; if again
+// is true, it connects it to another one. held waits for the messages to be kept, and release lets them go.
+func leaving(t *testing.T, again bool, hold func(s *Socket) (held, release func())) {
+	l := evnet.NewLoop()
+	s, err := NewSocket(&SocketOptions{Network: "udp4", Loop: l})
+	require.NoError(t, err)
+	listen := func() *net.UDPConn {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		require.NoError(t, err)
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	read := func(c *net.UDPConn) string {
+		p := make([]byte, 100)
+		n, err := c.Read(p)
+		require.NoError(t, err)
+		return string(p[:n])
+	}
+	a, b := listen(), listen()
+	var told []string
+	send := func(msg string) {
+		require.NoError(t, s.Send([]byte(msg), "", func(err error) {
+			assert.NoError(t, err, msg)
+			if told = append(told, msg); len(told) == 4 || len(told) == 3 && !again {
+				_ = s.Close(nil)
+			}
+		}))
+	}
+	require.NoError(t, s.Connect(a.LocalAddr().String(), func(err error) {
+		require.NoError(t, err)
+		held, release := hold(s)
+		for i := range 3 {
+			send(fmt.Sprint(i))
+		}
+		s.flush()
+		held()
+		require.NoError(t, s.Disconnect())
+		if !again {
+			release()
+			return
+		}
+		require.NoError(t, s.Connect(b.LocalAddr().String(), func(err error) {
+			require.NoError(t, err)
+			send("for b")
+			release()
+		}))
+	}))
+	l.Run()
+	want := []string{"0", "1", "2"}
+	for _, msg := range want {
+		assert.Equal(t, msg, read(a))
+	}
+	if again {
+		want = append(want, "for b")
+		assert.Equal(t, "for b", read(b))
+	}
+	assert.Equal(t, want, told)
+}
+
+func TestDisconnectWhileBlocked(t *testing.T) {
+	batched(t)
+	for _, again := range []bool{false, true} {
+		leaving(t, again, func(s *Socket) (held, release func()) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			b := s.tr.(*batchTransport)
+			b.blocked = true
+			held = func() { assert.Equal(t, 3, s.SendQueueCount()) }
+			release = func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				b.arm() // and there is room
+			}
+			return held, release
+		})
+	}
+}
+
+func TestDisconnectWhileWriting(t *testing.T) {
+	batched(t)
+	poll.Wanted = false
+	for _, again := range []bool{false, true} {
+		leaving(t, again, func(s *Socket) (held, release func()) {
+			p := s.tr.(*plainTransport)
+			g := &gate{p.raw, make(chan struct{}, 1), make(chan struct{})}
+			p.raw = g
+			return func() { <-g.entered }, func() { close(g.open) }
+		})
+	}
+}
+
+// gate is a descriptor whose writes wait until it is open.
+type gate struct {
+	syscall.RawConn
+	entered, open chan struct{}
+}
+
+func (g *gate) Write(fn func(uintptr) bool) error {
+	select {
+	case g.entered <- struct{}{}:
+	default:
+	}
+	<-g.open
+	return g.RawConn.Write(fn)
+}
