@@ -318,3 +318,36 @@ func TestLoopCallbacksNeverOverlap(t *testing.T) {
 	run(t, l)
 	assert.Greater(t, n, 30*8)
 }
+
+// A socket that is referenced and connected anew while Run is about to return keeps it going, and those that
+// are not referenced are welcome again.
+func TestLoopGoesOnFromItsEnd(t *testing.T) {
+	l := evnet.NewLoop()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // not the loop's, which would close it
+	require.NoError(t, err)
+	defer ln.Close()
+	addr := ln.Addr().String()
+	s, closed, reached := client(l), 0, false
+	s.Unref()
+	s.On.Close(func(bool) {
+		if closed++; closed == 1 { // by Run, which has nothing to wait for
+			s.Ref()
+			s.Connect("tcp", addr)
+		}
+	})
+	s.On.Ready(func() {
+		if closed == 0 {
+			return
+		}
+		other := client(l)
+		other.Unref()
+		other.On.Ready(func() { reached = true; other.Destroy(nil) })
+		other.On.Error(func(err error) { assert.NoError(t, err) })
+		other.On.Close(func(bool) { s.Destroy(nil) })
+		other.Connect("tcp", addr)
+	})
+	s.Connect("tcp", addr)
+	run(t, l)
+	assert.Equal(t, 2, closed)
+	assert.True(t, reached)
+}

@@ -207,3 +207,18 @@ func TestCountersWithoutACode(t *testing.T) {
 	l.Run()
 	assert.Equal(t, map[string]int64{"": 1}, counters.Counts().Errors)
 }
+
+// A socket that is not connected has no Close to come, and does not count as open.
+func TestCountersOfUnconnectedSockets(t *testing.T) {
+	counters := &watch.Counters{}
+	l := evnet.NewLoop()
+	l.SetTracer(counters.Trace)
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l})
+	s.On.Timeout(func() { l.Unref() })
+	l.Ref()
+	require.NoError(t, s.SetTimeout(time.Nanosecond))
+	l.Run()
+	now := counters.Counts()
+	assert.EqualValues(t, 1, now.Events["timeout"])
+	assert.Zero(t, now.Open)
+}
