@@ -27,7 +27,8 @@ func (s *Socket) WriteString(p string) (n int, err error) {
 // WriteThen is Write with a callback: done runs on the loop once p is handed to the system, with
 // nil, or with the error of Write or the cause that p was dropped. The callbacks of a socket run
 // exactly once each, in the order of the writes, before Close; but ErrWriteBufferFull is told soon, and
-// does not wait for a peer that does not read. That p was handed over does not mean that the peer has it. A nil done is allowed. Node: socket.write with a callback.
+// does not wait for a peer that does not read. That p was handed over does not mean that the peer has
+// it. A nil done is allowed. Node: socket.write with a callback.
 func (s *Socket) WriteThen(p []byte, done func(error)) {
 	if done == nil {
 		done = func(error) {}
