@@ -149,15 +149,11 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		return
 	}
 	c := newSocket(set)
+	c.mu.Lock() // until it has its conn: Sockets shows it from here on
 	c.place, c.active = s.live.put(c), true
 	s.count++
 	s.mu.Unlock()
 
-	c.mu.Lock()
-	if c.destroyed { // by CloseAllConnections, which could see it already
-		c.mu.Unlock()
-		return
-	}
 	open := c.hold()
 	c.adopt(conn, at, tlsServer)
 	secure := set.TLSConfig != nil

@@ -26,7 +26,7 @@ type Server struct {
 	loop     *Loop // of the server's own events
 	settings []*settings
 
-	mu      sync.Mutex // guards everything below; taken before a loop's lock, never after it
+	mu      sync.Mutex // guards everything below; taken before a socket's lock or a loop's, never after one
 	events  listeners
 	lis     *listening // nil unless listening
 	addr    net.Addr
