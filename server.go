@@ -34,6 +34,7 @@ type Server struct {
 	live    slots // accepted, until their Close
 	count   int   // of those that are not destroyed
 	closing bool  // Close is to be emitted
+	ending  int   // listeners that are being closed
 	unref   bool
 
 	afterClose []func() // of Shutdown
@@ -221,7 +222,7 @@ func (s *Server) socketClosed(c *Socket) {
 
 // closeIfDone makes Close be emitted when nothing is left open. s.mu is held.
 func (s *Server) closeIfDone() {
-	if s.closing && s.lis == nil && s.live.len() == 0 {
+	if s.closing && s.ending == 0 && s.lis == nil && s.live.len() == 0 {
 		s.closing = false
 		s.loop.tick(s.emitClose)
 	}
@@ -251,8 +252,9 @@ func (s *Server) emitClose() {
 }
 
 // Close stops accepting, at once; open connections live on. Close is emitted, and onClose called
-// once, if it is not nil, after the last of them has closed. When the server does not listen it
-// returns ErrServerNotRunning and no event follows. Node: server.close.
+// once, if it is not nil, after the listener and the last of them have closed: the address is free
+// then. When the server does not listen it returns ErrServerNotRunning and no event follows. Node:
+// server.close.
 func (s *Server) Close(onClose func()) error {
 	s.mu.Lock()
 	lis := s.lis
@@ -267,6 +269,7 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 		return ErrServerNotRunning
 	}
 	s.lis, s.closing = nil, true
+	s.ending++
 	addr := s.addr
 	if network(addr) != "unix" {
 		s.addr = nil // a Unix server keeps its path, as in Node
@@ -279,6 +282,7 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	close(lis.closed)
 	contain(nil, lis.ln.Close, func(err error) {
 		s.mu.Lock()
+		s.ending--
 		if s.lis == nil {
 			s.leaveLoops(1, len(s.settings)) // the first waits for Close
 		}
