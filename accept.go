@@ -113,7 +113,7 @@ func (s *Server) assign(lis *listening, conn net.Conn) {
 		select {
 		case <-lis.room:
 		case <-lis.closed:
-			_ = conn.Close()
+			s.settings[0].closeConn(conn)
 			return
 		}
 	}
@@ -124,7 +124,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	taken := false
 	defer func() { // also when an address of a conn panics
 		if !taken {
-			_ = conn.Close()
+			set.closeConn(conn)
 		}
 	}()
 	if s.opts.BlockList.blocksPeer(conn) {
@@ -140,7 +140,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		s.mu.Unlock()
 		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
 		taken = true
-		_ = conn.Close()
+		set.closeConn(conn)
 		if set.Loop == s.loop {
 			s.emitDrop(d)
 		} else {

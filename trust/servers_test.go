@@ -84,3 +84,57 @@ func TestServerCloseFindsTheAddressFree(t *testing.T) {
 		assert.True(t, listened)
 	})
 }
+
+// A conn that is refused, or comes too late, costs nothing but itself when its Close panics or takes its time.
+func TestServerRefusesOddConns(t *testing.T) {
+	local := &evnet.BlockList{}
+	require.NoError(t, local.Add("127.0.0.0/8"))
+	for name, c := range map[string]struct {
+		opts  evnet.ServerOptions
+		late  bool
+		drops int
+	}{
+		"dropped": {opts: evnet.ServerOptions{MaxConnections: -1}, drops: 2},
+		"blocked": {opts: evnet.ServerOptions{BlockList: local}},
+		"late":    {late: true},
+	} {
+		for manner, closes := range map[string]func(release chan struct{}){
+			"panics": func(chan struct{}) { panic(errCause) }, "waits for the next": func(release chan struct{}) { <-release },
+		} {
+			t.Run(name+"/"+manner, func(t *testing.T) {
+				onEach(t, func(t *testing.T) {
+					l := evnet.NewLoop()
+					opts := c.opts
+					opts.Loops, opts.Logger = []*evnet.Loop{l}, quiet
+					server := evnet.NewServer(&opts)
+					release, closed := make(chan struct{}), make(chan struct{})
+					a, firstPeer := pair(t)
+					b, secondPeer := pair(t)
+					defer firstPeer.Close()
+					defer secondPeer.Close()
+					first, second := &oddConn{Conn: a}, &oddConn{Conn: b}
+					first.close = func() error { defer first.Conn.Close(); closes(release); return nil }
+					second.close = func() error { close(release); _ = server.Close(nil); return second.Conn.Close() }
+					drops := 0
+					server.On.Drop(func(evnet.Drop) { drops++ })
+					inner := give(first, second)
+					ln := &oddListener{Listener: inner, close: func() error { close(closed); return nil }}
+					if c.late {
+						server.On.Listening(func() { _ = server.Close(nil) })
+						ln.accept = func() (net.Conn, error) {
+							<-closed
+							if len(inner.conns) > 0 {
+								return <-inner.conns, nil
+							}
+							return inner.Accept()
+						}
+					}
+					require.NoError(t, server.Serve(ln))
+					run(t, l)
+					assert.Equal(t, c.drops, drops)
+					assert.EqualValues(t, 1, first.closes.Load())
+				})
+			})
+		}
+	}
+}
