@@ -162,9 +162,9 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	if s.lis != nil {
 		return ErrServerAlreadyListening
 	}
-	for i, set := range s.settings {
+	for _, set := range s.settings {
 		if !set.Loop.add(s, !s.unref) {
-			s.leaveLoops(0, i)
+			s.leaveLoops()
 			return ErrLoopStopped
 		}
 	}
@@ -239,9 +239,7 @@ func (s *Server) emitClose() {
 			fn()
 		}
 		s.afterClose = nil
-		if s.lis == nil && !s.closing {
-			s.leaveLoops(0, 1)
-		}
+		s.leaveLoops()
 	}()
 	s.loop.trace(s, TraceEvent{Name: EventClose})
 	for _, e := range list {
@@ -283,9 +281,6 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	contain(nil, lis.ln.Close, func(err error) {
 		s.mu.Lock()
 		s.ending--
-		if s.lis == nil {
-			s.leaveLoops(1, len(s.settings)) // the first waits for Close
-		}
 		s.closeIfDone()
 		s.mu.Unlock()
 		if err != nil && !errors.Is(err, net.ErrClosed) { // last, for the Logger may panic
@@ -295,10 +290,11 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	return nil
 }
 
-// leaveLoops takes the server out of the tables of some of its loops. s.mu is held.
-func (s *Server) leaveLoops(from, to int) {
-	for _, set := range s.settings[from:to] {
-		if set.Loop != s.loop || from == 0 {
+// leaveLoops lets the loops go, all at once, unless there is more to come: none may have ended when
+// a Close listener listens again. s.mu is held.
+func (s *Server) leaveLoops() {
+	if s.lis == nil && !s.closing {
+		for _, set := range s.settings {
 			set.Loop.remove(s)
 		}
 	}
@@ -307,6 +303,11 @@ func (s *Server) leaveLoops(from, to int) {
 func (s *Server) halt() {
 	s.CloseAllConnections()
 	_ = s.Close(nil)
+	for _, set := range s.settings {
+		if set.Loop != s.loop { // where Close is still to be emitted
+			set.Loop.removeIfEnding(s)
+		}
+	}
 }
 
 // CloseAllConnections destroys every open accepted socket. The server goes on listening. Node has

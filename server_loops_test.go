@@ -1,0 +1,74 @@
+package evnet_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A loop that has nothing to do waits for the server's Close like the others: a server that listens again in
+// it is served by all of them.
+func TestServerListensAgainOnAllItsLoops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
+		first, second := newMemory(), newMemory()
+		var last *evnet.Socket // of the first time
+		served := map[*evnet.Loop]int{}
+		var mu sync.Mutex
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: loops})
+		server.Once.Connection(func(c *evnet.Socket) { last = c; _ = server.Close(nil) })
+		server.Once.Close(func() {
+			server.On.Connection(func(c *evnet.Socket) {
+				mu.Lock()
+				defer mu.Unlock()
+				served[c.Loop()]++
+				c.Destroy(nil)
+			})
+			assert.NoError(t, server.Serve(second))
+		})
+		require.NoError(t, server.Serve(first))
+		_ = first.dial()
+		var all sync.WaitGroup
+		for _, l := range loops {
+			all.Go(func() { run(t, l) })
+		}
+		synctest.Wait() // now a loop has gone that does not wait
+		last.Destroy(nil)
+		synctest.Wait()
+		_, _ = second.dial(), second.dial()
+		synctest.Wait()
+		_ = server.Close(nil)
+		all.Wait()
+		assert.Equal(t, map[*evnet.Loop]int{loops[0]: 1, loops[1]: 1}, served)
+	})
+}
+
+// A loop that its context ends does not wait for a server's Close, which another loop is to emit: that may
+// have been ended by a panic.
+func TestServerLetsALoopGoThatEnds(t *testing.T) {
+	for name, closed := range map[string]bool{"listening": false, "closed already": true} {
+		t.Run(name, func(t *testing.T) {
+			loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: loops})
+			require.NoError(t, server.Serve(newMemory()))
+			ctx, cancel := context.WithCancel(t.Context())
+			loops[1].Post(func() {
+				if closed {
+					_ = server.Close(nil)
+				}
+				cancel()
+			})
+			hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Serve does not return") })
+			defer hung.Stop()
+			assert.Equal(t, context.Canceled, loops[1].Serve(ctx))
+			run(t, loops[0])
+		})
+	}
+}
