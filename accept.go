@@ -9,7 +9,6 @@ import (
 const (
 	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
 	lastRetry  = time.Second
-	maxPending = 128 // accepted conns that wait for one busy loop
 )
 
 var errNoConn = errors.New("the listener's Accept has answered with neither a conn nor an error")
@@ -86,36 +85,6 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 	}
 	if !heard {
 		s.settings[0].logger().Warn("evnet: accepting failed", "err", err, "local", lis.ln.Addr())
-	}
-}
-
-// assign gives an accepted conn to the next loop that has room for it, and waits while none has.
-func (s *Server) assign(lis *listening, conn net.Conn) {
-	for {
-		for range s.settings {
-			set, waiting := s.settings[lis.next], &lis.waiting[lis.next]
-			lis.next = (lis.next + 1) % len(s.settings)
-			if waiting.Add(1) > maxPending {
-				waiting.Add(-1)
-				continue
-			}
-			set.Loop.event(func() {
-				waiting.Add(-1)
-				select {
-				case lis.room <- struct{}{}:
-				default:
-				}
-				set.Loop.ready.giveWay(set.Loop)
-				s.connection(lis, set, conn)
-			})
-			return
-		}
-		select {
-		case <-lis.room:
-		case <-lis.closed:
-			s.settings[0].closeConn(conn)
-			return
-		}
 	}
 }
 

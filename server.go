@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
 // Server accepts connections and emits a Socket for each. CreateServer and NewServer make one; the
@@ -45,9 +44,8 @@ type listening struct {
 	ln      net.Listener
 	closed  chan struct{}
 	unwatch func() bool
-	waiting []atomic.Int32 // accepted conns that wait for each of the loops
-	room    chan struct{}  // told when one waits no longer
-	next    int            // of the loops, to get a conn
+	waiting waiting
+	arrive  []func() // for each of the loops
 }
 
 // NewServer makes a server that does not listen yet. nil means all defaults. Node: new net.Server.
@@ -168,9 +166,10 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 			return ErrLoopStopped
 		}
 	}
-	lis := &listening{
-		ln: ln, closed: make(chan struct{}),
-		waiting: make([]atomic.Int32, len(s.settings)), room: make(chan struct{}, 1),
+	lis := &listening{ln: ln, closed: make(chan struct{})}
+	lis.waiting.queues, lis.waiting.room = make([]fifo[net.Conn], len(s.settings)), make(chan struct{}, 1)
+	for i := range s.settings {
+		lis.arrive = append(lis.arrive, s.arrival(lis, i))
 	}
 	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
 	s.lis, s.addr, s.closing = lis, addr, false
@@ -249,10 +248,10 @@ func (s *Server) emitClose() {
 	}
 }
 
-// Close stops accepting, at once; open connections live on. Close is emitted, and onClose called
-// once, if it is not nil, after the listener and the last of them have closed: the address is free
-// then. When the server does not listen it returns ErrServerNotRunning and no event follows. Node:
-// server.close.
+// Close stops accepting, at once; open connections live on, but those that still wait for a busy loop
+// are closed. Close is emitted, and onClose called once, if it is not nil, after the listener and the
+// last of them have closed: the address is free then. When the server does not listen it returns
+// ErrServerNotRunning and no event follows. Node: server.close.
 func (s *Server) Close(onClose func()) error {
 	s.mu.Lock()
 	lis := s.lis
@@ -278,6 +277,9 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	s.mu.Unlock()
 	lis.unwatch()
 	close(lis.closed)
+	for _, conn := range lis.waiting.end() {
+		s.settings[0].closeConn(conn)
+	}
 	contain(nil, lis.ln.Close, func(err error) {
 		s.mu.Lock()
 		s.ending--

@@ -1,10 +1,12 @@
 package trust
 
 import (
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"evnet"
 
@@ -133,6 +135,70 @@ func TestServerRefusesOddConns(t *testing.T) {
 					run(t, l)
 					assert.Equal(t, c.drops, drops)
 					assert.EqualValues(t, 1, first.closes.Load())
+				})
+			})
+		}
+	}
+}
+
+// The end of a server is that of connections too that wait for a loop which does not take them up: it stands
+// still, a panic has ended it, or nobody runs it. Each is closed once.
+func TestServerClosesWhatWaits(t *testing.T) {
+	for name, begin := range map[string]func(t *testing.T, still *evnet.Loop) (goOn func()){
+		"stands still": func(t *testing.T, still *evnet.Loop) func() {
+			stands, release := make(chan struct{}), make(chan struct{})
+			still.Post(func() { close(stands); <-release })
+			var others sync.WaitGroup
+			others.Go(func() { run(t, still) })
+			<-stands
+			return func() { close(release); others.Wait() }
+		},
+		"ended by a panic": func(t *testing.T, still *evnet.Loop) func() {
+			still.Post(func() { panic(errCause) })
+			assert.PanicsWithError(t, errCause.Error(), still.Run)
+			return func() { run(t, still) }
+		},
+		"not run": func(t *testing.T, still *evnet.Loop) func() { return func() { run(t, still) } },
+	} {
+		for way, end := range map[string]func(t *testing.T, server *evnet.Server){
+			"Shutdown": func(t *testing.T, server *evnet.Server) { assert.NoError(t, server.Shutdown(t.Context())) },
+			"Close":    func(t *testing.T, server *evnet.Server) { assert.NoError(t, server.Close(nil)) },
+		} {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				onEach(t, func(t *testing.T) {
+					l, still := evnet.NewLoop(), evnet.NewLoop()
+					goOn := begin(t, still)
+					var conns, peers []net.Conn
+					var odd *oddConn
+					for i := range 5 { // the second and the fourth wait
+						here, there := pair(t)
+						peers = append(peers, there)
+						if i == 3 {
+							odd = &oddConn{Conn: here}
+							conns = append(conns, odd)
+						} else {
+							conns = append(conns, here)
+						}
+					}
+					server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l, still}, Logger: quiet})
+					served := 0
+					server.On.Connection(func(s *evnet.Socket) {
+						assert.Same(t, l, s.Loop())
+						s.Destroy(nil)
+						if served++; served == 3 {
+							aside(l, func() { end(t, server) })
+						}
+					})
+					require.NoError(t, server.Serve(give(conns...)))
+					run(t, l)
+					for _, peer := range peers {
+						_ = peer.SetReadDeadline(time.Now().Add(patience))
+						_, err := peer.Read(make([]byte, 1))
+						assert.Equal(t, io.EOF, err)
+						_ = peer.Close()
+					}
+					goOn()
+					assert.EqualValues(t, 1, odd.closes.Load())
 				})
 			})
 		}
