@@ -9,6 +9,7 @@ import (
 const (
 	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
 	lastRetry  = time.Second
+	maxDrops   = 16 << 10 // that wait to be told on the server's loop: a few megabytes
 )
 
 var errNoConn = errors.New("the listener's Accept has answered with neither a conn nor an error")
@@ -110,11 +111,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
 		taken = true
 		set.closeConn(conn)
-		if set.Loop == s.loop {
-			s.emitDrop(d)
-		} else {
-			s.loop.event(func() { s.emitDrop(d) })
-		}
+		s.drop(set, d)
 		return
 	}
 	c := newSocket(set)
@@ -180,6 +177,21 @@ func (s *Server) emitTLSClientError(err error, c *Socket) {
 	}
 	if !heard {
 		c.logUnheard("evnet: a TLS connection has failed, the server goes on", err, errCutOff)
+	}
+}
+
+// drop has a Drop told on the server's loop, unless too many wait for that already.
+func (s *Server) drop(set *settings, d Drop) {
+	switch {
+	case set.Loop == s.loop:
+		s.emitDrop(d)
+	case s.drops.Add(1) > maxDrops:
+		s.drops.Add(-1)
+	default:
+		s.loop.event(func() {
+			s.drops.Add(-1)
+			s.emitDrop(d)
+		})
 	}
 }
 

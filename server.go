@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Server accepts connections and emits a Socket for each. CreateServer and NewServer make one; the
@@ -24,6 +25,7 @@ type Server struct {
 	opts     ServerOptions
 	loop     *Loop // of the server's own events
 	settings []*settings
+	drops    atomic.Int32 // that wait to be told
 
 	mu      sync.Mutex // guards everything below; taken before a socket's lock or a loop's, never after one
 	events  listeners

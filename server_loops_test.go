@@ -2,7 +2,9 @@ package evnet_test
 
 import (
 	"context"
+	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,4 +73,52 @@ func TestServerLetsALoopGoThatEnds(t *testing.T) {
 			run(t, loops[0])
 		})
 	}
+}
+
+// A flood of dropped connections is told whole, but for what would wait without bound for a loop that stands still.
+func TestServerBoundsItsDrops(t *testing.T) {
+	const bound = 16 << 10
+	for name, c := range map[string]struct{ dropped, told int }{
+		"as many as may wait": {bound, bound}, "more": {bound + 100, bound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
+			still, release := make(chan struct{}), make(chan struct{})
+			server := evnet.NewServer(&evnet.ServerOptions{Loops: loops, MaxConnections: -1})
+			var closed atomic.Int32
+			ln := &acceptor{memory: newMemory()}
+			ln.accept = func(n int) (net.Conn, error) {
+				<-still
+				if n > 128+c.dropped { // as many wait for the loop that stands still
+					return ln.memory.Accept()
+				}
+				here, _ := net.Pipe()
+				return leaving{here, func() {
+					if int(closed.Add(1)) == c.dropped {
+						loops[1].Post(func() { _ = server.Close(nil); close(release) })
+					}
+				}}, nil
+			}
+			told := 0
+			server.On.Drop(func(evnet.Drop) { told++ })
+			loops[0].Post(func() { close(still); <-release })
+			require.NoError(t, server.Serve(ln))
+			var others sync.WaitGroup
+			others.Go(func() { run(t, loops[1]) })
+			run(t, loops[0])
+			others.Wait()
+			assert.Equal(t, c.told, told)
+		})
+	}
+}
+
+// leaving is a conn that tells of its Close.
+type leaving struct {
+	net.Conn
+	closed func()
+}
+
+func (c leaving) Close() error {
+	defer c.closed()
+	return c.Conn.Close()
 }
