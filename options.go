@@ -140,8 +140,9 @@ type ServerOptions struct {
 	// BlockList has the peers to refuse: their connections are accepted and closed at once,
 	// silently, without Connection, Drop or Error, and do not count towards MaxConnections. It is
 	// asked on the loop, in place of Connection, for every peer with an IP address (a
-	// *net.TCPAddr, or one whose text is ip:port), and never on a Unix server. The list is not
-	// copied: once a peer was added, no Connection of it comes any more. Default: nobody.
+	// *net.TCPAddr, or one whose text is ip:port), and never on a Unix server; with TLSConfig
+	// again after the handshake, until which the connection counts. The list is not copied: once
+	// a peer was added, no Connection of it comes any more. Default: nobody.
 	BlockList *BlockList
 	// ReusePort lets several servers, in one process or many, listen at one TCP port, if all of
 	// them ask for it; the system chooses who gets a connection (Linux and FreeBSD spread them).

@@ -1,8 +1,10 @@
 package trust
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -203,4 +205,32 @@ func TestServerClosesWhatWaits(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A peer that is blocked while its TLS handshake is under way has no Connection any more.
+func TestServerBlocksDuringTheHandshake(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		banned := &evnet.BlockList{}
+		server, addr := serve(t, l, evnet.ServerOptions{TLSConfig: selfSigned(), BlockList: banned}, func(c *evnet.Socket) {
+			assert.Fail(t, "Connection of a blocked peer")
+			c.Destroy(nil)
+		})
+		server.On.TLSClientError(func(err error, _ *evnet.Socket) { assert.NoError(t, err) })
+		aside(l, func() {
+			defer server.Close(nil)
+			c, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error {
+				return banned.Add("127.0.0.1")
+			}})
+			if assert.NoError(t, err) {
+				_ = c.SetReadDeadline(time.Now().Add(patience))
+				_, err = c.Read(make([]byte, 1))
+				assert.Error(t, err)
+				assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+				_ = c.Close()
+			}
+		})
+		run(t, l)
+		assert.Zero(t, server.Connections())
+	})
 }
