@@ -234,3 +234,34 @@ func TestServerBlocksDuringTheHandshake(t *testing.T) {
 		assert.Zero(t, server.Connections())
 	})
 }
+
+// What Accept answers beside an error is not looked at, as Go has it; accepting goes on.
+func TestServerLooksAtNoConnBesideAnError(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		var none *net.TCPConn
+		a, b := pair(t)
+		good, peer := net.Pipe()
+		defer peer.Close()
+		l := evnet.NewLoop()
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet})
+		var failures []error
+		server.On.Error(func(err error) { failures = append(failures, err) })
+		connections := 0
+		server.On.Connection(func(c *evnet.Socket) { connections++; c.Destroy(nil); _ = server.Close(nil) })
+		inner, beside := give(good), []net.Conn{none, a}
+		require.NoError(t, server.Serve(&oddListener{Listener: inner, accept: func() (net.Conn, error) {
+			if len(beside) == 0 {
+				return inner.Accept()
+			}
+			conn := beside[0]
+			beside = beside[1:]
+			return conn, errCause
+		}}))
+		run(t, l)
+		assert.Equal(t, []error{errCause, errCause}, failures)
+		assert.Equal(t, 1, connections)
+		_, err := a.Write([]byte("x"))
+		assert.NoError(t, err, "it is its maker's")
+		_, _ = a.Close(), b.Close()
+	})
+}
