@@ -252,7 +252,8 @@ func (s *Server) emitClose() {
 
 // Close stops accepting, at once; open connections live on, but those that still wait for a busy loop
 // are closed. Close is emitted, and onClose called once, if it is not nil, after the listener and the
-// last of them have closed: the address is free then. When the server does not listen it returns
+// last of them have closed: the address is free then. A server that listens again before that has
+// one Close for both times, after the next call. When the server does not listen Close returns
 // ErrServerNotRunning and no event follows. Node: server.close.
 func (s *Server) Close(onClose func()) error {
 	s.mu.Lock()
@@ -325,8 +326,9 @@ func (s *Server) CloseAllConnections() {
 // Shutdown closes the server, ends its side of every open accepted socket, destroys those that Connection has
 // not told yet for their TLS handshake is not done, and waits until Close
 // was emitted. When ctx ends first it destroys the sockets that are left and returns ctx.Err()
-// without waiting longer. It does not end sockets that other servers or Connect have made. When the
-// server neither listens nor has open sockets it returns ErrServerNotRunning.
+// without waiting longer. It does not end sockets that other servers or Connect have made. If somebody
+// makes the server listen again meanwhile, the Close it waits for is that of both times. When the server
+// neither listens nor has open sockets it returns ErrServerNotRunning.
 //
 // It blocks, and needs the loop to run meanwhile. In a callback, where waiting would stop the loop,
 // it does the same without waiting and returns nil. Node has none.

@@ -75,6 +75,36 @@ func TestServerLetsALoopGoThatEnds(t *testing.T) {
 	}
 }
 
+// A server that listens again before its Close has one for both times, as in Node, and who waits for the first
+// waits for that.
+func TestServerHasOneCloseForBothTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+		first, second := newMemory(), newMemory()
+		var told []string
+		tell := func(what string) func() { return func() { told = append(told, what) } }
+		server.On.Close(tell("close"))
+		var last *evnet.Socket
+		server.On.Connection(func(c *evnet.Socket) {
+			last = c
+			_ = server.Close(tell("first"))
+			assert.NoError(t, server.Serve(second))
+		})
+		require.NoError(t, server.Serve(first))
+		_ = first.dial()
+		var others sync.WaitGroup
+		others.Go(func() { run(t, l) })
+		synctest.Wait()
+		last.Destroy(nil)
+		synctest.Wait()
+		l.Do(func() { assert.Empty(t, told) })
+		assert.NoError(t, server.Close(tell("second")))
+		others.Wait()
+		assert.Equal(t, []string{"close", "first", "second"}, told)
+	})
+}
+
 // A flood of dropped connections is told whole, but for what would wait without bound for a loop that stands still.
 func TestServerBoundsItsDrops(t *testing.T) {
 	const bound = 16 << 10
