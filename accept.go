@@ -9,7 +9,7 @@ import (
 const (
 	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
 	lastRetry  = time.Second
-	maxPending = 128 // accepted conns that wait for one busy loop
+	maxDrops   = 16 << 10 // that wait to be told on the server's loop: a few megabytes
 )
 
 var errNoConn = errors.New("the listener's Accept has answered with neither a conn nor an error")
@@ -89,42 +89,12 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 	}
 }
 
-// assign gives an accepted conn to the next loop that has room for it, and waits while none has.
-func (s *Server) assign(lis *listening, conn net.Conn) {
-	for {
-		for range s.settings {
-			set, waiting := s.settings[lis.next], &lis.waiting[lis.next]
-			lis.next = (lis.next + 1) % len(s.settings)
-			if waiting.Add(1) > maxPending {
-				waiting.Add(-1)
-				continue
-			}
-			set.Loop.event(func() {
-				waiting.Add(-1)
-				select {
-				case lis.room <- struct{}{}:
-				default:
-				}
-				set.Loop.ready.giveWay(set.Loop)
-				s.connection(lis, set, conn)
-			})
-			return
-		}
-		select {
-		case <-lis.room:
-		case <-lis.closed:
-			_ = conn.Close()
-			return
-		}
-	}
-}
-
 // connection emits an accepted conn, or refuses it. It runs on the loop of the new socket.
 func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	taken := false
 	defer func() { // also when an address of a conn panics
 		if !taken {
-			_ = conn.Close()
+			set.closeConn(conn)
 		}
 	}()
 	if s.opts.BlockList.blocksPeer(conn) {
@@ -140,24 +110,16 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		s.mu.Unlock()
 		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
 		taken = true
-		_ = conn.Close()
-		if set.Loop == s.loop {
-			s.emitDrop(d)
-		} else {
-			s.loop.event(func() { s.emitDrop(d) })
-		}
+		set.closeConn(conn)
+		s.drop(set, d)
 		return
 	}
 	c := newSocket(set)
+	c.mu.Lock() // until it has its conn: Sockets shows it from here on
 	c.place, c.active = s.live.put(c), true
 	s.count++
 	s.mu.Unlock()
 
-	c.mu.Lock()
-	if c.destroyed { // by CloseAllConnections, which could see it already
-		c.mu.Unlock()
-		return
-	}
 	open := c.hold()
 	c.adopt(conn, at, tlsServer)
 	secure := set.TLSConfig != nil
@@ -215,6 +177,21 @@ func (s *Server) emitTLSClientError(err error, c *Socket) {
 	}
 	if !heard {
 		c.logUnheard("evnet: a TLS connection has failed, the server goes on", err, errCutOff)
+	}
+}
+
+// drop has a Drop told on the server's loop, unless too many wait for that already.
+func (s *Server) drop(set *settings, d Drop) {
+	switch {
+	case set.Loop == s.loop:
+		s.emitDrop(d)
+	case s.drops.Add(1) > maxDrops:
+		s.drops.Add(-1)
+	default:
+		s.loop.event(func() {
+			s.drops.Add(-1)
+			s.emitDrop(d)
+		})
 	}
 }
 

@@ -192,12 +192,12 @@ func (b *BlockList) UnmarshalJSON(data []byte) error {
 }
 
 // blocksPeer reports whether the other end of an accepted conn is on the list. What has no IP
-// address is not.
-func (b *BlockList) blocksPeer(conn net.Conn) bool {
+// address is not. The peer's address may be of any kind: no lock is held.
+func (b *BlockList) blocksPeer(peer interface{ RemoteAddr() net.Addr }) bool {
 	if b == nil {
 		return false
 	}
-	switch addr := conn.RemoteAddr().(type) {
+	switch addr := peer.RemoteAddr().(type) {
 	case nil:
 		return false
 	case *net.TCPAddr:
@@ -206,8 +206,8 @@ func (b *BlockList) blocksPeer(conn net.Conn) bool {
 		if strings.HasPrefix(addr.Network(), "unix") {
 			return false // a path may look like anything
 		}
-		peer, _ := netip.ParseAddrPort(addr.String())
-		return b.Check(peer.Addr())
+		at, _ := netip.ParseAddrPort(addr.String())
+		return b.Check(at.Addr())
 	}
 }
 

@@ -211,8 +211,9 @@ func (v ServerEvents) Connection(fn func(*Socket)) Listener {
 	return v.register(kindConnection, fn == nil, fn)
 }
 
-// Drop is emitted for a connection that was closed because of the maximum of connections. Node:
-// drop.
+// Drop is emitted for a connection that was closed because of the maximum of connections, on the
+// server's own loop. Of what its other loops drop while that one stands still, 16,384 wait to be told,
+// and no more. Node: drop.
 func (v ServerEvents) Drop(fn func(Drop)) Listener {
 	return v.register(kindDrop, fn == nil, fn)
 }

@@ -109,8 +109,8 @@ type SocketOptions struct {
 type ServerOptions struct {
 	// Loops run the callbacks: the server's own on the first; accepted sockets are spread over
 	// all of them in turn, each for life, its Connection callback included. The program runs
-	// each of them; while the server listens it keeps them all going. Default: DefaultLoop
-	// alone.
+	// each of them; from Listen until its Close event the server keeps them all going. Default:
+	// DefaultLoop alone.
 	Loops          []*Loop
 	AllowHalfOpen  bool          // of accepted sockets, as in SocketOptions
 	HighWaterMark  int           // of accepted sockets, as in SocketOptions
@@ -143,8 +143,9 @@ type ServerOptions struct {
 	// BlockList has the peers to refuse: their connections are accepted and closed at once,
 	// silently, without Connection, Drop or Error, and do not count towards MaxConnections. It is
 	// asked on the loop, in place of Connection, for every peer with an IP address (a
-	// *net.TCPAddr, or one whose text is ip:port), and never on a Unix server. The list is not
-	// copied: once a peer was added, no Connection of it comes any more. Default: nobody.
+	// *net.TCPAddr, or one whose text is ip:port), and never on a Unix server; with TLSConfig
+	// again after the handshake, until which the connection counts. The list is not copied: once
+	// a peer was added, no Connection of it comes any more. Default: nobody.
 	BlockList *BlockList
 	// ReusePort lets several servers, in one process or many, listen at one TCP port, if all of
 	// them ask for it; the system chooses who gets a connection (Linux and FreeBSD spread them).

@@ -123,6 +123,15 @@ func (l *Loop) remove(h handle) {
 	l.drop(h)
 }
 
+// removeIfEnding is remove for a loop that takes nothing new: it need not wait for another one.
+func (l *Loop) removeIfEnding(h handle) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping || l.leaving {
+		l.drop(h)
+	}
+}
+
 // drop is remove with l.mu held.
 func (l *Loop) drop(h handle) {
 	if l.open[h] {

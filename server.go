@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -25,8 +24,9 @@ type Server struct {
 	opts     ServerOptions
 	loop     *Loop // of the server's own events
 	settings []*settings
+	drops    atomic.Int32 // that wait to be told
 
-	mu      sync.Mutex // guards everything below; taken before a loop's lock, never after it
+	mu      sync.Mutex // guards everything below; taken before a socket's lock or a loop's, never after one
 	events  listeners
 	lis     *listening // nil unless listening
 	addr    net.Addr
@@ -34,6 +34,7 @@ type Server struct {
 	live    slots // accepted, until their Close
 	count   int   // of those that are not destroyed
 	closing bool  // Close is to be emitted
+	ending  int   // listeners that are being closed
 	unref   bool
 
 	afterClose []func() // of Shutdown
@@ -44,9 +45,8 @@ type listening struct {
 	ln      net.Listener
 	closed  chan struct{}
 	unwatch func() bool
-	waiting []atomic.Int32 // accepted conns that wait for each of the loops
-	room    chan struct{}  // told when one waits no longer
-	next    int            // of the loops, to get a conn
+	waiting waiting
+	arrive  []func() // for each of the loops
 }
 
 // NewServer makes a server that does not listen yet. nil means all defaults. Node: new net.Server.
@@ -161,15 +161,16 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	if s.lis != nil {
 		return ErrServerAlreadyListening
 	}
-	for i, set := range s.settings {
+	for _, set := range s.settings {
 		if !set.Loop.add(s, !s.unref) {
-			s.leaveLoops(0, i)
+			s.leaveLoops()
 			return ErrLoopStopped
 		}
 	}
-	lis := &listening{
-		ln: ln, closed: make(chan struct{}),
-		waiting: make([]atomic.Int32, len(s.settings)), room: make(chan struct{}, 1),
+	lis := &listening{ln: ln, closed: make(chan struct{})}
+	lis.waiting.queues, lis.waiting.room = make([]fifo[net.Conn], len(s.settings)), make(chan struct{}, 1)
+	for i := range s.settings {
+		lis.arrive = append(lis.arrive, s.arrival(lis, i))
 	}
 	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
 	s.lis, s.addr, s.closing = lis, addr, false
@@ -195,176 +196,6 @@ func (s *Server) emitListening(lis *listening, onListening func()) {
 	}
 	if onListening != nil {
 		onListening()
-	}
-}
-
-// socketDestroyed frees the place of an accepted socket.
-func (s *Server) socketDestroyed(c *Socket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.active {
-		c.active = false
-		s.count--
-	}
-}
-
-// socketClosed is told after the Close of an accepted socket.
-func (s *Server) socketClosed(c *Socket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.place != 0 {
-		s.live.take(c.place)
-		c.place = 0
-	}
-	s.closeIfDone()
-}
-
-// closeIfDone makes Close be emitted when nothing is left open. s.mu is held.
-func (s *Server) closeIfDone() {
-	if s.closing && s.lis == nil && s.live.len() == 0 {
-		s.closing = false
-		s.loop.tick(s.emitClose)
-	}
-}
-
-func (s *Server) emitClose() {
-	s.mu.Lock()
-	list := s.events
-	s.mu.Unlock()
-	defer func() { // even if a listener panics
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, fn := range s.afterClose {
-			fn()
-		}
-		s.afterClose = nil
-		if s.lis == nil && !s.closing {
-			s.leaveLoops(0, 1)
-		}
-	}()
-	s.loop.trace(s, TraceEvent{Name: EventClose})
-	for _, e := range list {
-		if fn, ok := callback[func()](e, s, kindClose); ok {
-			fn()
-		}
-	}
-}
-
-// Close stops accepting, at once; open connections live on. Close is emitted, and onClose called
-// once, if it is not nil, after the last of them has closed. When the server does not listen it
-// returns ErrServerNotRunning and no event follows. Node: server.close.
-func (s *Server) Close(onClose func()) error {
-	s.mu.Lock()
-	lis := s.lis
-	s.mu.Unlock()
-	return s.stop(lis, onClose)
-}
-
-func (s *Server) stop(lis *listening, onClose func()) error {
-	s.mu.Lock()
-	if lis == nil || s.lis != lis {
-		s.mu.Unlock()
-		return ErrServerNotRunning
-	}
-	s.lis, s.closing = nil, true
-	addr := s.addr
-	if network(addr) != "unix" {
-		s.addr = nil // a Unix server keeps its path, as in Node
-	}
-	if onClose != nil {
-		s.events.add(modeOnce, kindClose, onClose)
-	}
-	s.mu.Unlock()
-	lis.unwatch()
-	close(lis.closed)
-	contain(nil, lis.ln.Close, func(err error) {
-		s.mu.Lock()
-		if s.lis == nil {
-			s.leaveLoops(1, len(s.settings)) // the first waits for Close
-		}
-		s.closeIfDone()
-		s.mu.Unlock()
-		if err != nil && !errors.Is(err, net.ErrClosed) { // last, for the Logger may panic
-			s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", addr)
-		}
-	})
-	return nil
-}
-
-// leaveLoops takes the server out of the tables of some of its loops. s.mu is held.
-func (s *Server) leaveLoops(from, to int) {
-	for _, set := range s.settings[from:to] {
-		if set.Loop != s.loop || from == 0 {
-			set.Loop.remove(s)
-		}
-	}
-}
-
-func (s *Server) halt() {
-	s.CloseAllConnections()
-	_ = s.Close(nil)
-}
-
-// CloseAllConnections destroys every open accepted socket. The server goes on listening. Node has
-// it on http.Server only.
-func (s *Server) CloseAllConnections() {
-	for _, c := range s.Sockets() {
-		c.Destroy(nil)
-	}
-}
-
-// Shutdown closes the server, ends its side of every open accepted socket, destroys those that Connection has
-// not told yet for their TLS handshake is not done, and waits until Close
-// was emitted. When ctx ends first it destroys the sockets that are left and returns ctx.Err()
-// without waiting longer. It does not end sockets that other servers or Connect have made. When the
-// server neither listens nor has open sockets it returns ErrServerNotRunning.
-//
-// It blocks, and needs the loop to run meanwhile. In a callback, where waiting would stop the loop,
-// it does the same without waiting and returns nil. Node has none.
-func (s *Server) Shutdown(ctx context.Context) error {
-	if ctx == nil {
-		return nilArgument("Shutdown", "context")
-	}
-	onLoop := slices.ContainsFunc(s.settings, func(set *settings) bool { return set.Loop.here() })
-	done := make(chan struct{})
-	s.mu.Lock()
-	if s.lis == nil && !s.closing {
-		s.mu.Unlock()
-		return ErrServerNotRunning
-	}
-	if onLoop {
-		unwatch := context.AfterFunc(ctx, s.CloseAllConnections)
-		s.afterClose = append(s.afterClose, func() { unwatch() })
-	} else {
-		s.afterClose = append(s.afterClose, func() { close(done) })
-	}
-	s.mu.Unlock()
-	_ = s.Close(nil) // it may be closed already, and wait for its sockets
-	for _, c := range s.Sockets() {
-		c.shutDown()
-	}
-	if onLoop {
-		return nil
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		s.CloseAllConnections()
-		return ctx.Err()
-	}
-}
-
-// shutDown is End, but for a socket that Connection has not told yet: nobody has anything to end there, and
-// its peer may be in no hurry.
-func (s *Socket) shutDown() {
-	s.mu.Lock()
-	accepting := s.rare().accepting
-	s.mu.Unlock()
-	if accepting {
-		s.Destroy(nil)
-	} else {
-		s.End()
 	}
 }
 
