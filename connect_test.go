@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"evnet"
@@ -174,6 +175,42 @@ func TestConnectContextEndsSilently(t *testing.T) {
 		run(t, l)
 		assert.Equal(t, notes{"error ABORT_ERR", "close true"}, got)
 		assert.ErrorIs(t, s.Err(), context.Canceled)
+	}
+}
+
+// What the user has supplied may not look at its context: that the context has ended is told at once all the same.
+func TestConnectContextThatNobodyHeeds(t *testing.T) {
+	for _, what := range []string{"resolver", "dial"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, began := evnet.NewLoop(), time.Now()
+				ctx, cancel := context.WithCancel(context.Background())
+				opts := evnet.SocketOptions{Loop: l}
+				if what == "resolver" {
+					opts.Resolver = asked(func(context.Context) ([]netip.Addr, error) {
+						cancel()
+						time.Sleep(second) // of the bubble: no time passes
+						return nil, boom("late")
+					})
+				} else {
+					opts.Resolver = ips("127.0.0.1")
+					opts.Dial = func(context.Context, string, string) (net.Conn, error) {
+						cancel()
+						time.Sleep(second)
+						return nil, boom("late")
+					}
+				}
+				s := evnet.NewSocket(&opts)
+				var got notes
+				watch(s, &got)
+				s.On.ConnectionAttempt(func(evnet.Attempt) { got = nil })
+				s.On.Close(func(bool) { assert.Zero(t, time.Since(began)) })
+				s.ConnectContext(ctx, "tcp", "name.example:80")
+				run(t, l)
+				assert.Equal(t, notes{"error ABORT_ERR", "close true"}, got)
+				assert.ErrorIs(t, s.Err(), context.Canceled)
+			})
+		})
 	}
 }
 

@@ -285,3 +285,55 @@ func TestDetachFromAClosedPipe(t *testing.T) {
 		run(t, l)
 	}
 }
+
+// A side that was ended by hand closes once its peer has ended too. Nobody is left to write to then: the other
+// side closes as well, and does not wait for an end of its peer.
+func TestRelayEndedByHand(t *testing.T) {
+	l := evnet.NewLoop()
+	r := newRelayed(t, l, l, connKinds["tcp"])
+	r.a.End()
+	aside(l, func() {
+		assert.Equal(t, io.EOF, endOf(r.peerA))
+		_ = r.peerA.Close()
+	})
+	r.b.On.Finish(func() {
+		l.Post(func() {
+			assert.True(t, r.b.Destroyed())
+			r.b.Destroy(nil)
+		})
+	})
+	run(t, l)
+	assert.Equal(t, []error{evnet.ErrDestroyed}, r.done, "one direction has not ended")
+	_ = r.peerB.Close()
+}
+
+// The chunk that a range is about to be given when Relay ends it, on another goroutine, passes.
+func TestRelayInsideChunks(t *testing.T) {
+	l := evnet.NewLoop()
+	a, aPeer := wrapped(l, evnet.SocketOptions{})
+	b, bPeer := wrapped(l, evnet.SocketOptions{})
+	aside(l, func() {
+		for p, err := range a.Chunks() {
+			assert.Empty(t, p)
+			assert.ErrorIs(t, err, evnet.ErrConsumed)
+		}
+	})
+	l.SetTracer(func(ev evnet.TraceEvent) { // right before the range is given it
+		l.SetTracer(nil)
+		assert.Equal(t, evnet.EventData, ev.Name)
+		joined := make(chan struct{})
+		go func() { evnet.Relay(a, b, nil); close(joined) }()
+		<-joined
+	})
+	aside(l, func() {
+		_, _ = io.WriteString(aPeer, "one")
+		_, _ = io.WriteString(aPeer, "two")
+		_ = aPeer.Close()
+	})
+	aside(l, func() {
+		got, _ := io.ReadAll(bPeer)
+		assert.Equal(t, "onetwo", string(got))
+		_ = bPeer.Close()
+	})
+	run(t, l)
+}

@@ -35,7 +35,7 @@ func TestReadWhileTheWriterFails(t *testing.T) {
 				s.mu.Lock()
 				s.out.failed = true
 				s.received(s.tr, []byte(test.data), test.err)
-				s.Destroy(nil)
+				l.Post(func() { s.Destroy(nil) }) // behind End, if that comes
 			})
 			l.Run()
 			assert.Equal(t, test.told, s.Err())

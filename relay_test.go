@@ -153,6 +153,24 @@ func TestRelayBothWays(t *testing.T) {
 	}
 }
 
+// endOf reads to the end, and says how that came.
+func endOf(c net.Conn) error {
+	for p := make([]byte, 64<<10); ; {
+		if _, err := c.Read(p); err != nil {
+			return err
+		}
+	}
+}
+
+// writeToEnded brings what cannot be written any more while the end waits behind what was: both streams are cut off.
+func writeToEnded(r *relayed) {
+	_ = r.peerB.(*net.TCPConn).SetReadBuffer(4 << 10)
+	_ = r.b.Conn().(*net.TCPConn).SetWriteBuffer(4 << 10)
+	_, _ = r.b.Write(make([]byte, megabyte)) // more than the kernel takes
+	r.b.End()
+	_, _ = r.peerA.Write([]byte("x"))
+}
+
 // What ends one side before its time ends the other: a failure as a reset.
 func TestRelayTornDown(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -166,7 +184,7 @@ func TestRelayTornDown(t *testing.T) {
 		"reset":          {func(r *relayed) { r.a.Reset() }, evnet.ErrDestroyed, syscall.ECONNRESET},
 		"reset by peer":  {func(r *relayed) { _ = r.peerA.(*net.TCPConn).SetLinger(0); _ = r.peerA.Close() }, syscall.ECONNRESET, syscall.ECONNRESET},
 		"other way":      {func(r *relayed) { r.a, r.b, r.peerA, r.peerB = r.b, r.a, r.peerB, r.peerA; r.a.Destroy(boom("boom")) }, boom("boom"), syscall.ECONNRESET},
-		"write to ended": {func(r *relayed) { r.b.End(); _, _ = r.peerA.Write([]byte("x")) }, evnet.ErrWriteAfterEnd, nil},
+		"write to ended": {writeToEnded, evnet.ErrWriteAfterEnd, syscall.ECONNRESET},
 	} {
 		for _, loops := range []int{1, 2} {
 			t.Run(fmt.Sprint(name, loops), func(t *testing.T) {
@@ -189,9 +207,9 @@ func TestRelayTornDown(t *testing.T) {
 				require.Len(t, r.done, 1)
 				assert.ErrorIs(t, r.done[0], c.cause)
 				assert.Equal(t, 2, r.closes)
-				if c.peer != nil {
-					_, err := r.peerB.Read(make([]byte, 1))
-					assert.ErrorIs(t, err, c.peer)
+				assert.ErrorIs(t, endOf(r.peerB), c.peer)
+				if c.cause == evnet.ErrWriteAfterEnd {
+					assert.ErrorIs(t, endOf(r.peerA), c.peer)
 				}
 				_ = r.peerA.Close()
 				_ = r.peerB.Close()

@@ -1,8 +1,10 @@
 package evnet
 
 import (
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,4 +49,60 @@ func TestSpliceTakenBack(t *testing.T) {
 		got += string(*o.queue.pop())
 	}
 	assert.Equal(t, first+behind, got)
+}
+
+// What waits in a tube holds its source back, though it is less than the high-water mark: nothing else is read
+// until it has left.
+func TestSpliceHoldsOneTube(t *testing.T) {
+	onPoll(t)
+	const piece = 32 << 10
+	l := NewLoop()
+	from, fromPeer := unixPair(t)
+	to, toPeer := unixPair(t)
+	src, dst := onLoop(l, from), onLoop(l, to)
+	require.Less(t, piece, dst.HighWaterMark())
+	src.Pipe(dst)
+	src.polled.bulk = true // as after a first large chunk
+	before, filled := spliced.Load(), fill(t, to)
+	send := func() {
+		_, err := fromPeer.Write(make([]byte, piece))
+		require.NoError(t, err)
+	}
+	send()
+	rounds(t, l, 3, func() {
+		assert.True(t, src.Paused())
+		send()
+		rounds(t, l, 3, func() {
+			assert.EqualValues(t, piece, src.BytesRead())
+			assert.Equal(t, piece, dst.BufferedAmount())
+			assert.False(t, dst.NeedDrain())
+			_ = fromPeer.Close()
+			go func() {
+				n, err := io.Copy(io.Discard, toPeer)
+				assert.NoError(t, err)
+				assert.EqualValues(t, filled+2*piece, n)
+				_ = toPeer.Close()
+			}()
+		})
+	})
+	dst.Resume()
+	runs(t, l)
+	assert.EqualValues(t, 2*piece, spliced.Load()-before)
+}
+
+// fill writes until the kernel has no room left, behind the back of the conn's socket.
+func fill(t testing.TB, conn *net.UnixConn) (n int) {
+	raw, err := conn.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Write(func(fd uintptr) bool {
+		for {
+			k, err := syscall.Write(int(fd), make([]byte, 4<<10))
+			if err != nil {
+				assert.Equal(t, syscall.EAGAIN, err)
+				return true
+			}
+			n += k
+		}
+	}))
+	return n
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -156,4 +157,38 @@ func TestTimeoutActivityOfBeingConnected(t *testing.T) {
 	s.Connect("tcp", addr)
 	run(t, l)
 	assert.True(t, s.Destroyed())
+}
+
+// What the connection before has sent is nothing to a write that nobody takes on the next one.
+func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, began := evnet.NewLoop(), time.Now()
+		peers := make(chan net.Conn, 2)
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, IdleTimeout: 3 * second,
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				here, there := net.Pipe()
+				peers <- there
+				return here, nil
+			}})
+		consume(s)
+		require.NoError(t, s.SetTimeout(2*second))
+		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
+		s.On.Ready(func() { _, _ = s.WriteString("taken?") })
+		s.Once.Close(func(hadError bool) {
+			assert.False(t, hadError)
+			s.Connect("unix", "a path")
+		})
+		var told time.Duration
+		s.On.Timeout(func() { told = time.Since(began) })
+		s.Connect("unix", "a path")
+		go func() {
+			peer := <-peers
+			_, _ = io.ReadFull(peer, make([]byte, 6))
+			_ = peer.Close()
+		}()
+		run(t, l)
+		assert.Equal(t, 2*second, told)
+		assert.Equal(t, 3*second, time.Since(began))
+		_ = (<-peers).Close()
+	})
 }

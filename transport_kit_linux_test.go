@@ -46,15 +46,22 @@ func runs(t testing.TB, l *Loop) {
 // runCounting is l.Run, and counts how often each kernel socket was served.
 func runCounting(t testing.TB, l *Loop) map[*Socket]int {
 	t.Helper()
+	served := map[*Socket]int{}
+	countServed(t, l, served)
+	return served
+}
+
+// countServed is runCounting for a test that also looks at the count meanwhile, on the loop.
+func countServed(t testing.TB, l *Loop, served map[*Socket]int) {
+	t.Helper()
 	hung := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": the loop does not end") })
 	defer hung.Stop()
-	served := map[*Socket]int{}
 	require.NoError(t, l.enter())
 	defer l.leave()
 	for {
 		next := l.next(context.Background(), false)
 		if next.none() {
-			return served
+			return
 		}
 		if next.sock != nil {
 			served[next.sock]++

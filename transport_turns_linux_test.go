@@ -66,6 +66,28 @@ func TestUnreadSocketIsNotServed(t *testing.T) {
 	assert.LessOrEqual(t, runCounting(t, l)[s], few)
 }
 
+// Nor is one with nothing to send, though its queue had to wait for room before.
+func TestDrainedSocketIsNotServed(t *testing.T) {
+	onPoll(t)
+	l := NewLoop()
+	here, peer := unixPair(t)
+	require.NoError(t, here.SetWriteBuffer(64<<10))
+	s := onLoop(l, here)
+	s.On.Data(func([]byte) {})
+	_, err := s.Write(make([]byte, 1<<20)) // more than the kernel takes
+	require.NoError(t, err)
+	require.True(t, s.NeedDrain())
+	served, before := map[*Socket]int{}, 0
+	s.On.Drain(func() {
+		before = served[s]
+		rounds(t, l, many, func() { s.Destroy(nil) })
+	})
+	go func() { _, _ = io.Copy(io.Discard, peer) }()
+	countServed(t, l, served)
+	assert.Positive(t, before)
+	assert.LessOrEqual(t, served[s]-before, few)
+}
+
 // A reset without bytes before it is told to a paused socket.
 func TestPausedSocketSeesReset(t *testing.T) {
 	onEach(t, func(t *testing.T) {
@@ -85,6 +107,32 @@ func TestPausedSocketSeesReset(t *testing.T) {
 			})
 			runs(t, l)
 			assert.ErrorIs(t, s.Err(), syscall.ECONNRESET)
+		}
+	})
+}
+
+// Unpipe does not undo Pause: it would let a chunk be read, or the peer's end be told.
+func TestPausedSocketStaysSoAfterUnpipe(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for _, last := range []string{"", "last "} {
+			l := NewLoop()
+			here, peer := tcpPair(t)
+			s := onLoop(l, here)
+			got := ""
+			s.On.Data(func(p []byte) { got += string(p) })
+			s.On.End(func() { got += "end" })
+			s.Pipe(io.Discard)
+			s.Pause()
+			s.Unpipe(nil)
+			_, _ = io.WriteString(peer, last)
+			_ = peer.Close()
+			rounds(t, l, 10, func() {
+				assert.Zero(t, s.BytesRead())
+				assert.Empty(t, got)
+				s.Resume()
+			})
+			runs(t, l)
+			assert.Equal(t, last+"end", got)
 		}
 	})
 }

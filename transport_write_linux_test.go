@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -217,4 +218,43 @@ func TestWritesFromManyGoroutines(t *testing.T) {
 			assert.Equal(t, each, n)
 		}
 	})
+}
+
+// A reset is no EPIPE for a writer that meets it before the loop has read: the system tells it once, and a
+// Unix socket tells it to readers alone.
+func TestResetIsNoBrokenPipe(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for name, pair := range map[string]func() (net.Conn, net.Conn){
+			"tcp":  func() (net.Conn, net.Conn) { a, b := tcpPair(t); return a, b },
+			"unix": func() (net.Conn, net.Conn) { a, b := unixPair(t); return a, b },
+		} {
+			t.Run(name, func(t *testing.T) {
+				l := NewLoop()
+				here, peer := pair()
+				s := onLoop(l, here)
+				s.On.Data(func([]byte) {})
+				_, _ = s.WriteString("unread") // which makes closing a reset
+				told := ""
+				s.On.Error(func(err error) { told += Code(err) })
+				rounds(t, l, 1, func() {
+					_ = peer.Close()
+					if !isPolled(s) {
+						awaitReader(s)
+					}
+					_, _ = s.Write(make([]byte, largeSegment)) // which leaves at once
+				})
+				runs(t, l)
+				assert.Equal(t, "ECONNRESET", told)
+			})
+		}
+	})
+}
+
+// awaitReader waits until the reader of a socket that goroutines serve has something for the loop.
+func awaitReader(s *Socket) {
+	for met := false; !met; runtime.Gosched() {
+		s.mu.Lock()
+		met = s.tr.(*goTransport).full
+		s.mu.Unlock()
+	}
 }

@@ -68,6 +68,8 @@ func TestFirstByteTimeout(t *testing.T) {
 		"an end":                 {peer: func(p net.Conn) { _ = p.Close() }},
 		"paused, then silent":    {here: pausedFor(15 * time.Second), after: 2 * limit},
 		"paused, a byte waiting": {here: pausedFor(15 * time.Second), peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }},
+		"piped, then silent":     {here: pipedAfter(15 * time.Second), after: 2 * limit},
+		"piped, a byte waiting":  {here: pipedAfter(15 * time.Second), peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }},
 		"nobody reads, silent":   {here: func(_ *evnet.Loop, s *evnet.Socket) { s.RemoveAllListeners(evnet.EventData) }, after: limit},
 		"nobody reads, a byte": {
 			here: func(_ *evnet.Loop, s *evnet.Socket) { s.RemoveAllListeners(evnet.EventData) },
@@ -121,6 +123,18 @@ func pausedFor(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
 	return func(l *evnet.Loop, s *evnet.Socket) {
 		s.Pause()
 		l.AfterFunc(d, s.Resume)
+	}
+}
+
+// pipedAfter joins a socket with one that is full until then.
+func pipedAfter(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
+	return func(l *evnet.Loop, s *evnet.Socket) {
+		conn, peer := net.Pipe()
+		dst := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, HighWaterMark: 1})
+		_, _ = dst.WriteString("full")
+		s.Pipe(dst)
+		s.On.Close(func(bool) { dst.Destroy(nil) })
+		l.AfterFunc(d, func() { go func() { _, _ = io.Copy(io.Discard, peer) }() })
 	}
 }
 
