@@ -1,9 +1,7 @@
 package evnet
 
 import (
-	"errors"
 	"fmt"
-	"syscall"
 	"time"
 )
 
@@ -79,10 +77,7 @@ func (s *Socket) flushEnd() error {
 	if s.in.ended {
 		return nil // finished closes the conn, which is an end too
 	}
-	if err := s.tr.sendEnd(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
-		return err
-	}
-	return nil // ENOTCONN: the peer has reset the connection, which is for the reader to tell
+	return s.tr.sendEnd()
 }
 
 func (o *outbound) wantsEnd() bool {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -137,9 +136,7 @@ func (b *beneath) sendEnd(over *tls.Conn) error {
 	b.patient.Store(true)
 	err := over.CloseWrite()
 	if c, ok := b.Conn.(halfCloser); ok && err == nil {
-		if err = c.CloseWrite(); errors.Is(err, syscall.ENOTCONN) {
-			err = nil // the peer has reset the connection, which is for the reader to tell
-		}
+		err = closeWrite(c)
 	}
 	return err
 }

@@ -83,9 +83,17 @@ func sendEnd(conn net.Conn) error {
 		return b.sendEnd(conn.(*tls.Conn))
 	}
 	if c, ok := conn.(halfCloser); ok {
-		return c.CloseWrite()
+		return closeWrite(c)
 	}
 	return conn.Close()
+}
+
+// closeWrite is c.CloseWrite, but that the peer has reset the connection (ENOTCONN) is for the reader to tell.
+func closeWrite(c halfCloser) error {
+	if err := c.CloseWrite(); !errors.Is(err, syscall.ENOTCONN) {
+		return err
+	}
+	return nil
 }
 
 // isKernelConn reports whether closing and half-closing the conn cannot block. A type that embeds one
