@@ -1,0 +1,119 @@
+package evnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// How a transport closes its conn, or gives it away.
+
+func (t *goTransport) retire() { t.gone, t.want = true, false }
+
+func (t *goTransport) close(reset bool) {
+	switch {
+	case t.kept:
+		return
+	case t.closed:
+		t.closeAside(func() error { return nil })
+		return
+	}
+	if b := beneathOf(t.conn); b != nil { // a tls.Conn's own Close would tell the peer that it has got all
+		if reset {
+			resetOnClose(b.Conn)
+		}
+		if isKernelConn(b.Conn) {
+			_ = b.Conn.Close()
+		} else {
+			t.closeAside(b.Conn.Close)
+		}
+		return
+	}
+	if reset {
+		over, ok := t.conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			resetOnClose(t.conn)
+		} else if inner := over.NetConn(); inner != nil {
+			resetOnClose(inner)
+			t.closeAside(func() error { return errors.Join(inner.Close(), t.conn.Close()) }) // as above
+			return
+		}
+	}
+	if isKernelConn(t.conn) {
+		_ = t.conn.Close()
+		return
+	}
+	t.closeAside(t.conn.Close)
+}
+
+// closeAside closes a conn of any kind: that may block, a tls.Conn for seconds. The Close of some, such as a
+// stream of a multiplexer, leaves a Read that waits for the peer as it is, and only a deadline calls it back.
+func (t *goTransport) closeAside(fn func() error) {
+	left := func() error {
+		defer func() { // also when it panics
+			t.s.mu.Lock()
+			inside := t.reading && !t.waiting || t.writing
+			t.s.mu.Unlock()
+			if inside {
+				_ = t.conn.SetDeadline(time.Unix(1, 0))
+			}
+		}()
+		return fn()
+	}
+	t.s.set.Loop.spawn(func() { contain(t.s, left, t.s.set.connClosed) })
+}
+
+// recall brings the reader back from Read: it has left then, or has a chunk for the loop. It runs on
+// the loop. s.mu is held, and released meanwhile.
+func (t *goTransport) recall() error {
+	timer := time.NewTimer(detachWait)
+	defer timer.Stop()
+	await := func(c chan struct{}) (came bool) {
+		t.recalled = true
+		t.s.mu.Unlock()
+		defer func() { t.s.mu.Lock(); t.recalled = false }()
+		select {
+		case <-c:
+			return true
+		case <-timer.C:
+			return false
+		}
+	}
+	if t.reading && !t.waiting && !t.full {
+		out := make(chan struct{})
+		t.parting, t.deaf = out, nil
+		t.interrupt()
+		came := await(out)
+		t.parting = nil
+		if t.deaf != nil {
+			return t.deaf
+		}
+		if !came {
+			return errReaderStuck // when it does come back, it goes on as after Pause and Resume
+		}
+	}
+	if t.setting != nil && !await(t.setting) {
+		return errReaderStuck
+	}
+	return nil
+}
+
+func (t *goTransport) untold() error {
+	if t.full && t.err != io.EOF { // the conn may not tell it again
+		return t.err
+	}
+	return nil
+}
+
+func (t *goTransport) detach() (net.Conn, []byte) {
+	var rest []byte
+	if t.full {
+		rest = t.buf[:t.n]
+	}
+	if t.interrupted {
+		_ = t.conn.SetReadDeadline(time.Time{})
+	}
+	t.kept = true
+	return t.conn, rest
+}
