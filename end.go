@@ -171,6 +171,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.endChunks(s.cause())
 	s.endBlocking(s.cause())
 	s.mu.Unlock()
+	defer s.set.Loop.tick(func() { s.tellEnd(err, err != nil, opened, callbacksFirst) }) // whatever closing does
 	s.wakeReadFrom()
 	onConnect.Off()
 
@@ -189,7 +190,6 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if relay != nil {
 		relay.gone(s, err, err != nil || reset, whole)
 	}
-	s.set.Loop.tick(func() { s.tellEnd(err, err != nil, opened, callbacksFirst) })
 }
 
 // tellEnd tells what comes before Close, and then has that told. Where a callback does not return it goes on

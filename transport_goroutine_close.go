@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -12,39 +13,43 @@ import (
 func (t *goTransport) retire() { t.gone, t.want = true, false }
 
 func (t *goTransport) close(reset bool) {
+	conn := t.conn
+	if b := beneathOf(conn); b != nil { // a tls.Conn's own Close would tell the peer that it has got all
+		conn = b.Conn
+	}
 	switch {
 	case t.kept:
-		return
 	case t.closed:
 		t.closeAside(func() error { return nil })
-		return
-	}
-	if b := beneathOf(t.conn); b != nil { // a tls.Conn's own Close would tell the peer that it has got all
+	case isKernelConn(conn):
 		if reset {
-			resetOnClose(b.Conn)
+			resetOnClose(conn)
 		}
-		if isKernelConn(b.Conn) {
-			_ = b.Conn.Close()
-		} else {
-			t.closeAside(b.Conn.Close)
+		_ = conn.Close()
+	case reset:
+		if c, ok := conn.(*tls.Conn); ok && isKernelConn(c.NetConn()) {
+			resetOnClose(c.NetConn()) // before package tls closes it, when a handshake's context ends
 		}
-		return
+		t.closeAside(func() error { return closeByReset(conn) })
+	default:
+		t.closeAside(conn.Close)
 	}
-	if reset {
-		over, ok := t.conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			resetOnClose(t.conn)
-		} else if inner := over.NetConn(); inner != nil {
-			resetOnClose(inner)
-			t.closeAside(func() error { return errors.Join(inner.Close(), t.conn.Close()) }) // as above
-			return
-		}
+}
+
+// closeByReset closes a conn of any kind, and first the one below it, which is to be reset: a tls.Conn's own
+// Close would tell the peer that it has got all.
+func closeByReset(conn net.Conn) (err error) {
+	defer func() { err = errors.Join(err, conn.Close()) }() // also where what follows panics
+	over, ok := conn.(interface{ NetConn() net.Conn })
+	if !ok {
+		resetOnClose(conn)
+		return nil
 	}
-	if isKernelConn(t.conn) {
-		_ = t.conn.Close()
-		return
+	if below := over.NetConn(); below != nil {
+		resetOnClose(below)
+		return below.Close()
 	}
-	t.closeAside(t.conn.Close)
+	return nil
 }
 
 // closeAside closes a conn of any kind: that may block, a tls.Conn for seconds. The Close of some, such as a

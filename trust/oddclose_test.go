@@ -1,7 +1,10 @@
 package trust
 
 import (
+	"crypto/tls"
+	"fmt"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -70,6 +73,56 @@ func TestOddResets(t *testing.T) {
 				assert.EqualValues(t, 1, conn.closes.Load())
 				_ = peer.Close()
 			})
+		}
+	}
+}
+
+// hooked is a conn that calls a test's own function when it is asked to be reset, or for the conn below it.
+type hooked struct {
+	*oddConn
+	linger func()
+}
+
+func (c hooked) SetLinger(int) error { c.linger(); return nil }
+
+type hookedOver struct {
+	*oddConn
+	below func()
+}
+
+func (c hookedOver) NetConn() net.Conn { c.below(); return nil }
+
+// What a reset calls of a conn may panic, exit or block: the conn is closed, under TLS too, and Close told.
+func TestOddResetsThatDoNotReturn(t *testing.T) {
+	for where, of := range map[string]func(*oddConn, func()) net.Conn{
+		"SetLinger": func(c *oddConn, fn func()) net.Conn { return hooked{c, fn} },
+		"NetConn":   func(c *oddConn, fn func()) net.Conn { return hookedOver{c, fn} },
+	} {
+		closed := make(chan struct{})
+		for how, fn := range map[string]func(){
+			"panics": func() { panic(errCause) }, "exits": runtime.Goexit, "blocks": func() { <-closed },
+		} {
+			for _, secure := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %s, TLS %t", where, how, secure), func(t *testing.T) {
+					closed = make(chan struct{})
+					conn, peer := odd()
+					calls := 0
+					opts := evnet.SocketOptions{Logger: quiet}
+					if secure {
+						opts.TLSConfig = &tls.Config{InsecureSkipVerify: true}
+					}
+					l := evnet.NewLoop()
+					opts.Loop = l
+					s := evnet.Wrap(of(conn, func() { calls++; fn() }), &opts)
+					l.Post(s.Reset)
+					s.On.Close(func(hadError bool) { assert.False(t, hadError); close(closed) })
+					run(t, l)
+					assert.True(t, s.Closed())
+					assert.Equal(t, 1, calls)
+					assert.GreaterOrEqual(t, conn.closes.Load(), int32(1))
+					_ = peer.Close()
+				})
+			}
 		}
 	}
 }
