@@ -37,9 +37,9 @@ type goTransport struct {
 	closed      bool          // ... by closing the conn, which is not to be done twice
 	gone        bool          // the socket is destroyed
 	kept        bool          // Detach has given the conn away
-	recalled    bool          // Detach waits for the reader, or is about to go on: no other is started
+	recalled    bool          // the conn is to be given away: no other reader is started, and none goes on
 	broken      error         // why writing failed, while the reader is asked whether it knows better
-	parting     chan struct{} // closed when the reader is out of Read; nil unless Detach waits for that
+	parting     chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
 	setting     chan struct{} // closed when the read deadline is set; nil while nobody is at it
 	deaf        error         // why the reader could not be called back
 
@@ -152,7 +152,7 @@ func (t *goTransport) decide() (goOn bool, first func()) {
 	case t.broken != nil:
 		t.interrupt()
 		return true, nil
-	case !t.want && !t.mayWatch() || t.gone || t.parting != nil:
+	case !t.want && !t.mayWatch() || t.gone || t.recalled:
 		t.want, t.reading = false, false
 		t.outOfRead()
 		return false, nil
@@ -195,7 +195,7 @@ func (t *goTransport) handOver() {
 	t.s.set.Loop.event(t.deliver)
 }
 
-// outOfRead tells Detach, if it waits. s.mu is held.
+// outOfRead tells who waits for that. s.mu is held.
 func (t *goTransport) outOfRead() {
 	if t.parting != nil {
 		close(t.parting)

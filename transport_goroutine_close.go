@@ -69,40 +69,26 @@ func (t *goTransport) closeAside(fn func() error) {
 	t.s.set.Loop.spawn(func() { contain(t.s, left, t.s.set.connClosed) })
 }
 
-// recall brings the reader back from Read: it has left then, or has a chunk for the loop. It runs on
-// the loop. s.mu is held, and released meanwhile.
-func (t *goTransport) recall() error {
-	timer := time.NewTimer(detachWait)
-	defer timer.Stop()
-	await := func(c chan struct{}) (came bool) {
-		t.recalled = true
-		t.s.mu.Unlock()
-		defer func() { t.s.mu.Lock(); t.recalled = false }()
-		select {
-		case <-c:
-			return true
-		case <-timer.C:
-			return false
+// recall brings the reader back from Read: it has left then, or has a chunk for the loop.
+func (t *goTransport) recall() (<-chan struct{}, error) {
+	t.recalled = true
+	switch {
+	case t.gone || t.deaf != nil:
+		return nil, t.deaf
+	case t.reading && !t.waiting && !t.full:
+		if t.parting == nil {
+			t.parting = make(chan struct{})
+			t.interrupt()
 		}
+		return t.parting, nil
+	case t.setting != nil:
+		return t.setting, nil
 	}
-	if t.reading && !t.waiting && !t.full {
-		out := make(chan struct{})
-		t.parting, t.deaf = out, nil
-		t.interrupt()
-		came := await(out)
-		t.parting = nil
-		if t.deaf != nil {
-			return t.deaf
-		}
-		if !came {
-			return errReaderStuck // when it does come back, it goes on as after Pause and Resume
-		}
-	}
-	if t.setting != nil && !await(t.setting) {
-		return errReaderStuck
-	}
-	return nil
+	return nil, nil
 }
+
+// keep lets the reader go on, as after Pause and Resume, also one that comes back only now.
+func (t *goTransport) keep() { t.recalled, t.parting, t.deaf = false, nil, nil }
 
 func (t *goTransport) untold() error {
 	if t.full && t.err != io.EOF { // the conn may not tell it again
