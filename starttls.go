@@ -152,7 +152,9 @@ func (s *Socket) turnToTLS(u *turn) {
 
 	r := s.rarity
 	r.turn = nil
-	r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
+	if isKernelConn(conn) { // else they are known, and its methods may panic
+		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
+	}
 	s.conn = s.secure(conn, u.side, u.config, early)
 	s.tr = newGoTransport(s, s.conn)
 	s.handshake, s.out.turning = true, false

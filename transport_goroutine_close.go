@@ -83,7 +83,19 @@ func (t *goTransport) recall() (<-chan struct{}, error) {
 		return t.parting, nil
 	case t.setting != nil:
 		return t.setting, nil
+	case t.interrupted && t.raw != nil:
+		_ = t.conn.SetReadDeadline(time.Time{})
+	case t.interrupted: // it may panic, or wait
+		set := t.setDeadline(time.Time{}, func(err error) {
+			if _, panicked := err.(*PanicError); panicked {
+				t.deaf = err
+			}
+		})
+		t.s.set.Loop.spawn(set)
+		t.interrupted = false
+		return t.setting, nil
 	}
+	t.interrupted = false
 	return nil, nil
 }
 
@@ -101,9 +113,6 @@ func (t *goTransport) detach() (net.Conn, []byte) {
 	var rest []byte
 	if t.full {
 		rest = t.buf[:t.n]
-	}
-	if t.interrupted {
-		_ = t.conn.SetReadDeadline(time.Time{})
 	}
 	t.kept = true
 	return t.conn, rest

@@ -89,3 +89,75 @@ func TestOddStartTLSInTheMidstOfARead(t *testing.T) {
 		})
 	}
 }
+
+// whimsical is a conn whose address panics once it was asked for it.
+type whimsical struct {
+	*oddConn
+	asked int
+}
+
+func (c *whimsical) LocalAddr() net.Addr {
+	if c.asked++; c.asked > 1 {
+		panic(errCause)
+	}
+	return c.oddConn.LocalAddr()
+}
+
+// An address that panics harms nobody when a conn turns to TLS: it is known.
+func TestOddAddressesUnderStartTLS(t *testing.T) {
+	conn, peer := odd()
+	l := evnet.NewLoop()
+	s := wrap(l, &whimsical{oddConn: conn})
+	l.Post(func() { assert.NoError(t, s.StartTLS(&tls.Config{InsecureSkipVerify: true})) })
+	s.On.SecureConnect(func() { s.End() })
+	aside(l, func() { _, _ = io.Copy(io.Discard, tls.Server(peer, selfSigned())); _ = peer.Close() })
+	run(t, l)
+	_, secure := s.TLS()
+	assert.True(t, secure)
+}
+
+// A SetReadDeadline that panics, when the reader is called back or the conn is let go, is Detach's error, or the
+// socket's own, and leaves no lock held.
+func TestOddDeadlinesThatPanic(t *testing.T) {
+	giveAway := map[string]func(s *evnet.Socket) error{
+		"Detach": func(s *evnet.Socket) error {
+			_, _, err := s.Detach()
+			return err
+		},
+		"StartTLS": func(s *evnet.Socket) error { return s.StartTLS(&tls.Config{InsecureSkipVerify: true}) },
+	}
+	for when, panics := range map[string]func(time.Time) bool{
+		"set": func(d time.Time) bool { return !d.IsZero() }, "cleared": time.Time.IsZero,
+	} {
+		for how, give := range giveAway {
+			t.Run(how+", "+when, func(t *testing.T) {
+				conn, peer, inside := inRead()
+				conn.deadline = func(d time.Time) error {
+					if panics(d) {
+						panic(errCause)
+					}
+					return conn.Conn.SetReadDeadline(d)
+				}
+				l := evnet.NewLoop()
+				s := wrap(l, conn)
+				consume(s)
+				aside(l, func() {
+					<-inside
+					l.Do(func() {
+						err := give(s)
+						if how == "Detach" {
+							l.Post(func() { s.Destroy(err) }) // its lock is free
+						}
+					})
+				})
+				run(t, l)
+				var panicked *evnet.PanicError
+				require.ErrorAs(t, s.Err(), &panicked)
+				assert.Equal(t, errCause, panicked.Value)
+				assert.Same(t, s, panicked.Socket)
+				assert.EqualValues(t, 1, conn.closes.Load())
+				_ = peer.Close()
+			})
+		}
+	}
+}
