@@ -81,23 +81,17 @@ func (t *goTransport) mayWatch() bool {
 
 // read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
 func (t *goTransport) read() error {
-	var vain, failed tries
+	var before reads
 	for t.mayRead() {
 		t.next()
-		if t.n > len(t.buf) || t.n < 0 {
-			t.n, t.err = 0, errInvalidRead
-		}
 		if timedOut(t.err) && t.paused() {
 			t.err = nil // called back
-		} else if passes(t.err) && failed.again(maxFailures) {
-			t.err = nil
-		} else if t.n == 0 && t.err == nil && !t.watching { // io.Reader's discouraged but allowed answer
-			vain.again(forEver)
+		} else if !t.watching {
+			t.err = before.heed(t.n, t.err)
 		}
 		if t.n == 0 && t.err == nil {
 			continue
 		}
-		vain, failed = 0, 0
 		t.handOver()
 		<-t.ack
 		if t.err != nil {
@@ -125,7 +119,7 @@ func (t *goTransport) next() {
 		if t.buf == nil {
 			t.buf = make([]byte, minBuffer)
 		}
-		t.n, t.err = t.conn.Read(t.buf)
+		t.n, t.err = readInto(t.conn, t.buf)
 		return
 	}
 	t.n, t.err = 0, t.raw.untilReset()

@@ -13,13 +13,13 @@ import (
 func (t *goTransport) retire() { t.gone, t.want = true, false }
 
 func (t *goTransport) close(reset bool) {
-	conn := t.conn
-	if b := beneathOf(conn); b != nil { // a tls.Conn's own Close would tell the peer that it has got all
-		conn = b.Conn
+	conn, closed := t.conn, t.closed
+	if b := beneathOf(conn); b != nil && !t.kept { // a tls.Conn's own Close would tell the peer that it has got all
+		conn, closed = b.Conn, b.closed.Swap(true)
 	}
 	switch {
 	case t.kept:
-	case t.closed:
+	case closed:
 		t.closeAside(func() error { return nil })
 	case isKernelConn(conn):
 		if reset {

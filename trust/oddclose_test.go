@@ -119,7 +119,7 @@ func TestOddResetsThatDoNotReturn(t *testing.T) {
 					run(t, l)
 					assert.True(t, s.Closed())
 					assert.Equal(t, 1, calls)
-					assert.GreaterOrEqual(t, conn.closes.Load(), int32(1))
+					assert.EqualValues(t, 1, conn.closes.Load())
 					_ = peer.Close()
 				})
 			}
