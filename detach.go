@@ -71,11 +71,13 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 	}
 	err := s.detachable()
 	if err == nil {
-		err = s.tr.recall()
+		tr := s.tr
+		err = s.recall()
 		if err == nil {
 			err = s.detachable() // much may have happened meanwhile
 		}
 		if err != nil {
+			tr.keep()
 			s.updateReading()
 		}
 	}
@@ -91,6 +93,30 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 	s.in.bytes += int64(len(untold))
 	s.destroyLocked(nil, false)
 	return conn, rest, nil
+}
+
+// recall waits until nobody is in the conn's Read any more. s.mu is held, and released meanwhile.
+func (s *Socket) recall() error {
+	tr := s.tr
+	timer := time.NewTimer(detachWait)
+	defer timer.Stop()
+	for {
+		back, err := tr.recall()
+		if back == nil {
+			return err
+		}
+		stuck := false
+		s.mu.Unlock()
+		select {
+		case <-back:
+		case <-timer.C:
+			stuck = true
+		}
+		s.mu.Lock()
+		if stuck {
+			return errReaderStuck
+		}
+	}
 }
 
 // detachable is why the socket cannot let its conn go, or nil. s.mu is held.

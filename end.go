@@ -1,9 +1,7 @@
 package evnet
 
 import (
-	"errors"
 	"fmt"
-	"syscall"
 	"time"
 )
 
@@ -79,10 +77,7 @@ func (s *Socket) flushEnd() error {
 	if s.in.ended {
 		return nil // finished closes the conn, which is an end too
 	}
-	if err := s.tr.sendEnd(); err != nil && !errors.Is(err, syscall.ENOTCONN) {
-		return err
-	}
-	return nil // ENOTCONN: the peer has reset the connection, which is for the reader to tell
+	return s.tr.sendEnd()
 }
 
 func (o *outbound) wantsEnd() bool {
@@ -176,6 +171,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.endChunks(s.readersCause())
 	s.endBlocking(s.readersCause())
 	s.mu.Unlock()
+	defer s.set.Loop.tick(func() { s.tellEnd(err, err != nil, opened, callbacksFirst) }) // whatever closing does
 	s.wakeReadFrom()
 	onConnect.Off()
 
@@ -194,7 +190,6 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	if relay != nil {
 		relay.gone(s, err, err != nil || reset, whole)
 	}
-	s.set.Loop.tick(func() { s.tellEnd(err, err != nil, opened, callbacksFirst) })
 }
 
 // tellEnd tells what comes before Close, and then has that told. Where a callback does not return it goes on

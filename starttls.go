@@ -22,6 +22,10 @@ import (
 // config lacks is the host that Connect was given; the config is not changed. HandshakeTimeout runs from
 // now on. Afterwards the socket is as one with SocketOptions.TLSConfig: see there.
 //
+// A conn of the program's own must heed its read deadline if it is being read, which it is not while what has
+// come is delivered. If it refuses one, that is the Error of the socket; if it ignores it, TLS begins once
+// something has come, with that, which is in time for a server.
+//
 // It fails with an error that names the addresses, and changes nothing, with ErrNilArgument for a nil
 // config, ErrSocketClosed before Connect, ErrDestroyed, ErrAlreadyTLS, ErrWriteAfterEnd, an error that is
 // io.ErrUnexpectedEOF once the peer has ended, ErrRelayed, and ErrConsumed while Pipe or Chunks takes
@@ -113,16 +117,18 @@ func (s *Socket) turnWhenSent() {
 	}
 }
 
-// turnToTLS puts TLS between the socket and its conn. It runs on the loop, in no callback.
+// turnToTLS puts TLS between the socket and its conn, once nobody is in its Read any more. It runs on the
+// loop, in no callback.
 func (s *Socket) turnToTLS(u *turn) {
 	s.mu.Lock()
 	if s.rare().turn != u {
 		s.mu.Unlock()
 		return
 	}
-	err := s.tr.recall()
-	if s.rare().turn != u { // much may have happened meanwhile
+	back, err := s.tr.recall()
+	if back != nil {
 		s.mu.Unlock()
+		s.supply(func() error { <-back; return nil }, func(error) { s.turnToTLS(u) })
 		return
 	}
 	switch {
@@ -146,7 +152,9 @@ func (s *Socket) turnToTLS(u *turn) {
 
 	r := s.rarity
 	r.turn = nil
-	r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
+	if isKernelConn(conn) { // else they are known, and its methods may panic
+		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
+	}
 	s.conn = s.secure(conn, u.side, u.config, early)
 	s.tr = newGoTransport(s, s.conn)
 	s.handshake, s.out.turning = true, false

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -94,6 +93,7 @@ type beneath struct {
 	early   []byte // to be read first
 	ended   error  // what to tell after the last bytes
 	patient atomic.Bool
+	closed  atomic.Bool // or about to be
 }
 
 // NetConn is the conn itself.
@@ -112,15 +112,75 @@ func (b *beneath) Read(p []byte) (n int, err error) {
 	case b.ended != nil:
 		return 0, b.ended
 	}
-	n, err = b.Conn.Read(p)
+	if isKernelConn(b.Conn) {
+		n, err = b.Conn.Read(p)
+	} else {
+		n, err = b.readOdd(p)
+	}
 	if err == io.EOF {
 		remote := b.RemoteAddr()
-		b.ended = &net.OpError{Op: "read", Net: network(remote), Source: b.LocalAddr(), Addr: remote, Err: errCutOff}
-		if err = b.ended; n > 0 {
-			err = nil // package tls would not look at the bytes
-		}
+		err = &net.OpError{Op: "read", Net: network(remote), Source: b.LocalAddr(), Addr: remote, Err: errCutOff}
+		b.ended = err
+	}
+	if n > 0 && err != nil { // package tls would not look at the bytes
+		b.ended, err = err, nil
 	}
 	return n, err
+}
+
+// readOdd reads from a conn of any kind until it answers something that package tls can use.
+func (b *beneath) readOdd(p []byte) (n int, err error) {
+	var before reads
+	for n == 0 && err == nil {
+		n, err = readInto(b.Conn, p)
+		if n == 0 && b.closed.Load() {
+			return 0, net.ErrClosed
+		}
+		err = before.heed(n, err)
+	}
+	switch {
+	case !timedOut(err):
+		return n, lasting(err)
+	case n > 0:
+		return n, nil // if it is still so, the next Read is told
+	}
+	return 0, verdict{err, true}
+}
+
+// Write is called for the rest by nobody else: package tls takes the first answer.
+func (b *beneath) Write(p []byte) (int, error) {
+	if isKernelConn(b.Conn) {
+		return b.Conn.Write(p)
+	}
+	n, err := writeAll(b.Conn, p, b.closed.Load)
+	return n, lasting(err)
+}
+
+// Close is called by package tls too, when the context of a handshake ends.
+func (b *beneath) Close() error {
+	if b.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	return b.Conn.Close()
+}
+
+// verdict is an error of a conn with what package tls, and who asks that, is to believe of it: one that passes
+// is not kept for ever.
+type verdict struct {
+	error
+	passes bool
+}
+
+func (v verdict) Timeout() bool   { return v.passes }
+func (v verdict) Temporary() bool { return v.passes }
+func (v verdict) Unwrap() error   { return v.error }
+
+// lasting is err, which is not to be tried again: that was done.
+func lasting(err error) error {
+	if passes(err) {
+		return verdict{err, false}
+	}
+	return err
 }
 
 // SetWriteDeadline leaves sendEnd alone.
@@ -137,9 +197,7 @@ func (b *beneath) sendEnd(over *tls.Conn) error {
 	b.patient.Store(true)
 	err := over.CloseWrite()
 	if c, ok := b.Conn.(halfCloser); ok && err == nil {
-		if err = c.CloseWrite(); errors.Is(err, syscall.ENOTCONN) {
-			err = nil // the peer has reset the connection, which is for the reader to tell
-		}
+		err = closeWrite(c)
 	}
 	return err
 }

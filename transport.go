@@ -56,9 +56,12 @@ type transport interface {
 	// close closes the conn, with a reset if asked for and known. It follows retire.
 	close(reset bool)
 
-	// recall makes the conn free to be given away by detach: nobody is in its Read any more. s.mu is
-	// released meanwhile.
-	recall() error
+	// recall makes the conn free to be given away by detach: nobody is in its Read any more. What it
+	// returns is to be awaited, and then it is to be called again; nil says that the conn is free, or
+	// why it cannot be.
+	recall() (<-chan struct{}, error)
+	// keep undoes recall.
+	keep()
 	// untold is a failure that was read and not told to the socket yet.
 	untold() error
 	// detach gives the conn away, with what was read and not told; close leaves it alone then.
@@ -86,9 +89,17 @@ func sendEnd(conn net.Conn) error {
 		return b.sendEnd(conn.(*tls.Conn))
 	}
 	if c, ok := conn.(halfCloser); ok {
-		return c.CloseWrite()
+		return closeWrite(c)
 	}
 	return conn.Close()
+}
+
+// closeWrite is c.CloseWrite, but that the peer has reset the connection (ENOTCONN) is for the reader to tell.
+func closeWrite(c halfCloser) error {
+	if err := c.CloseWrite(); !errors.Is(err, syscall.ENOTCONN) {
+		return err
+	}
+	return nil
 }
 
 // isKernelConn reports whether closing and half-closing the conn cannot block. A type that embeds one

@@ -37,9 +37,9 @@ type goTransport struct {
 	closed      bool          // ... by closing the conn, which is not to be done twice
 	gone        bool          // the socket is destroyed
 	kept        bool          // Detach has given the conn away
-	recalled    bool          // Detach waits for the reader, or is about to go on: no other is started
+	recalled    bool          // the conn is to be given away: no other reader is started, and none goes on
 	broken      error         // why writing failed, while the reader is asked whether it knows better
-	parting     chan struct{} // closed when the reader is out of Read; nil unless Detach waits for that
+	parting     chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
 	setting     chan struct{} // closed when the read deadline is set; nil while nobody is at it
 	deaf        error         // why the reader could not be called back
 
@@ -81,23 +81,17 @@ func (t *goTransport) mayWatch() bool {
 
 // read is the reader: it hands over one chunk, or the end, and waits until the loop has seen it.
 func (t *goTransport) read() error {
-	var vain, failed tries
+	var before reads
 	for t.mayRead() {
 		t.next()
-		if t.n > len(t.buf) || t.n < 0 {
-			t.n, t.err = 0, errInvalidRead
-		}
 		if timedOut(t.err) && t.paused() {
 			t.err = nil // called back
-		} else if passes(t.err) && failed.again(maxFailures) {
-			t.err = nil
-		} else if t.n == 0 && t.err == nil && !t.watching { // io.Reader's discouraged but allowed answer
-			vain.again(forEver)
+		} else if !t.watching {
+			t.err = before.heed(t.n, t.err)
 		}
 		if t.n == 0 && t.err == nil {
 			continue
 		}
-		vain, failed = 0, 0
 		t.handOver()
 		<-t.ack
 		if t.err != nil {
@@ -125,7 +119,7 @@ func (t *goTransport) next() {
 		if t.buf == nil {
 			t.buf = make([]byte, minBuffer)
 		}
-		t.n, t.err = t.conn.Read(t.buf)
+		t.n, t.err = readInto(t.conn, t.buf)
 		return
 	}
 	t.n, t.err = 0, t.raw.untilReset()
@@ -152,7 +146,7 @@ func (t *goTransport) decide() (goOn bool, first func()) {
 	case t.broken != nil:
 		t.interrupt()
 		return true, nil
-	case !t.want && !t.mayWatch() || t.gone || t.parting != nil:
+	case !t.want && !t.mayWatch() || t.gone || t.recalled:
 		t.want, t.reading = false, false
 		t.outOfRead()
 		return false, nil
@@ -195,47 +189,12 @@ func (t *goTransport) handOver() {
 	t.s.set.Loop.event(t.deliver)
 }
 
-// outOfRead tells Detach, if it waits. s.mu is held.
+// outOfRead tells who waits for that. s.mu is held.
 func (t *goTransport) outOfRead() {
 	if t.parting != nil {
 		close(t.parting)
 		t.parting = nil
 	}
-}
-
-// recall brings the reader back from Read: it has left then, or has a chunk for the loop. It runs on
-// the loop. s.mu is held, and released meanwhile.
-func (t *goTransport) recall() error {
-	timer := time.NewTimer(detachWait)
-	defer timer.Stop()
-	await := func(c chan struct{}) (came bool) {
-		t.recalled = true
-		t.s.mu.Unlock()
-		defer func() { t.s.mu.Lock(); t.recalled = false }()
-		select {
-		case <-c:
-			return true
-		case <-timer.C:
-			return false
-		}
-	}
-	if t.reading && !t.waiting && !t.full {
-		out := make(chan struct{})
-		t.parting, t.deaf = out, nil
-		t.interrupt()
-		came := await(out)
-		t.parting = nil
-		if t.deaf != nil {
-			return t.deaf
-		}
-		if !came {
-			return errReaderStuck // when it does come back, it goes on as after Pause and Resume
-		}
-	}
-	if t.setting != nil && !await(t.setting) {
-		return errReaderStuck
-	}
-	return nil
 }
 
 // leave ends the reader for good: the socket has seen the end.
@@ -302,81 +261,6 @@ func (t *goTransport) deliver() {
 func (t *goTransport) unread() bool { return t.full }
 
 func (t *goTransport) failure() error { return t.broken }
-
-func (t *goTransport) retire() { t.gone, t.want = true, false }
-
-func (t *goTransport) close(reset bool) {
-	switch {
-	case t.kept:
-		return
-	case t.closed:
-		t.closeAside(func() error { return nil })
-		return
-	}
-	if b := beneathOf(t.conn); b != nil { // a tls.Conn's own Close would tell the peer that it has got all
-		if reset {
-			resetOnClose(b.Conn)
-		}
-		if isKernelConn(b.Conn) {
-			_ = b.Conn.Close()
-		} else {
-			t.closeAside(b.Conn.Close)
-		}
-		return
-	}
-	if reset {
-		inner := t.conn
-		if c, ok := t.conn.(interface{ NetConn() net.Conn }); ok {
-			inner = c.NetConn()
-		}
-		resetOnClose(inner)
-		if inner != t.conn { // as above
-			t.closeAside(func() error { return errors.Join(inner.Close(), t.conn.Close()) })
-			return
-		}
-	}
-	if isKernelConn(t.conn) {
-		_ = t.conn.Close()
-		return
-	}
-	t.closeAside(t.conn.Close)
-}
-
-// closeAside closes a conn of any kind: that may block, a tls.Conn for seconds. The Close of some, such as a
-// stream of a multiplexer, leaves a Read that waits for the peer as it is, and only a deadline calls it back.
-func (t *goTransport) closeAside(fn func() error) {
-	left := func() error {
-		defer func() { // also when it panics
-			t.s.mu.Lock()
-			inside := t.reading && !t.waiting || t.writing
-			t.s.mu.Unlock()
-			if inside {
-				_ = t.conn.SetDeadline(time.Unix(1, 0))
-			}
-		}()
-		return fn()
-	}
-	t.s.set.Loop.spawn(func() { contain(t.s, left, t.s.set.connClosed) })
-}
-
-func (t *goTransport) untold() error {
-	if t.full && t.err != io.EOF { // the conn may not tell it again
-		return t.err
-	}
-	return nil
-}
-
-func (t *goTransport) detach() (net.Conn, []byte) {
-	var rest []byte
-	if t.full {
-		rest = t.buf[:t.n]
-	}
-	if t.interrupted {
-		_ = t.conn.SetReadDeadline(time.Time{})
-	}
-	t.kept = true
-	return t.conn, rest
-}
 
 // timedOut also knows conns older than os.ErrDeadlineExceeded.
 func timedOut(err error) bool {

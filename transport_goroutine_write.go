@@ -106,7 +106,7 @@ func (t *goTransport) writeBlocking() error {
 		var failed error
 		for _, p := range batch {
 			for piece := range slices.Chunk(p, maxChunk) { // so that progress shows
-				n, err := t.writeAll(piece)
+				n, err := writeAll(t.conn, piece, t.isGone)
 				s.mu.Lock()
 				if t.gone {
 					s.mu.Unlock()
@@ -137,34 +137,6 @@ func (t *goTransport) writeBlocking() error {
 			return nil
 		}
 	}
-}
-
-// writeAll also copes with a conn that takes a part, or nothing for now, and reports no error.
-func (t *goTransport) writeAll(p []byte) (int, error) {
-	written := 0
-	var failed tries
-	for written < len(p) {
-		n, err := t.conn.Write(p[written:])
-		if n < 0 || n > len(p)-written {
-			return written, errInvalidWrite
-		}
-		written += n
-		if n > 0 {
-			failed = 0
-		}
-		switch {
-		case err == nil && n > 0:
-			continue
-		case err == nil:
-			err = io.ErrShortWrite // unless more is taken soon
-		case !passes(err):
-			return written, err
-		}
-		if t.isGone() || !failed.again(maxFailures) {
-			return written, err
-		}
-	}
-	return written, nil
 }
 
 func (t *goTransport) isGone() bool {

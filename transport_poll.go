@@ -323,8 +323,9 @@ func (t *pollTransport) close(reset bool) {
 	_ = t.s.conn.Close()
 }
 
-func (t *pollTransport) recall() error { return nil }
-func (t *pollTransport) untold() error { return nil }
+func (t *pollTransport) recall() (<-chan struct{}, error) { return nil, nil }
+func (t *pollTransport) keep()                            {}
+func (t *pollTransport) untold() error                    { return nil }
 
 func (t *pollTransport) detach() (net.Conn, []byte) {
 	t.kept = true

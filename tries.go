@@ -2,6 +2,8 @@ package evnet
 
 import (
 	"errors"
+	"io"
+	"net"
 	"runtime"
 	"time"
 )
@@ -46,4 +48,59 @@ func passes(err error) bool {
 	}
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary() && !timedOut(err)
+}
+
+// readInto is the conn's Read, whose count is checked.
+func readInto(conn net.Conn, p []byte) (int, error) {
+	n, err := conn.Read(p)
+	if n < 0 || n > len(p) {
+		return 0, errInvalidRead
+	}
+	return n, err
+}
+
+// reads counts the Reads in a row that have brought nothing, and those that have failed.
+type reads struct{ vain, failed tries }
+
+// heed waits where the conn is to be asked again, and returns the error that counts, nil for one that may pass.
+func (r *reads) heed(n int, err error) error {
+	switch {
+	case passes(err) && r.failed.again(maxFailures):
+		err = nil
+	case n == 0 && err == nil: // io.Reader's discouraged but allowed answer
+		r.vain.again(forEver)
+	}
+	if n > 0 || err != nil {
+		*r = reads{}
+	}
+	return err
+}
+
+// writeAll also copes with a conn that takes a part, or nothing for now, and reports no error. gone says that
+// the rest is of no use any more.
+func writeAll(conn net.Conn, p []byte, gone func() bool) (int, error) {
+	written := 0
+	var failed tries
+	for written < len(p) {
+		n, err := conn.Write(p[written:])
+		if n < 0 || n > len(p)-written {
+			return written, errInvalidWrite
+		}
+		written += n
+		if n > 0 {
+			failed = 0
+		}
+		switch {
+		case err == nil && n > 0:
+			continue
+		case err == nil:
+			err = io.ErrShortWrite // unless more is taken soon
+		case !passes(err):
+			return written, err
+		}
+		if gone() || !failed.again(maxFailures) {
+			return written, err
+		}
+	}
+	return written, nil
 }

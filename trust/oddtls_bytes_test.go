@@ -1,0 +1,288 @@
+package trust
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// What odd conns may do, they may do under TLS too: package tls would take the first answer for good.
+
+// wrapTLS makes a socket that speaks TLS over conn, as the client.
+func wrapTLS(l *evnet.Loop, conn net.Conn) *evnet.Socket {
+	return evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+}
+
+func TestOddReadsUnderTLS(t *testing.T) {
+	broken := errors.New("broken")
+	type reading func(p []byte) (int, error)
+	// Each answers the i-th Read of a conn by means of its own. last says that the last bytes come.
+	for name, c := range map[string]struct {
+		read func(i int, p []byte, read reading, last func() bool) (int, error)
+		want string
+		err  error
+	}{
+		"a byte at a time": {func(_ int, p []byte, read reading, _ func() bool) (int, error) { return read(p[:1]) }, "onetwo", nil},
+		"nothing, many times": {func(i int, p []byte, read reading, _ func() bool) (int, error) {
+			if i%50 != 0 {
+				return 0, nil
+			}
+			return read(p)
+		}, "onetwo", nil},
+		"an error that passes": {func(i int, p []byte, read reading, _ func() bool) (int, error) {
+			if i%10 != 0 {
+				return 0, passing{}
+			}
+			return read(p)
+		}, "onetwo", nil},
+		"an error that passes, with bytes": {func(_ int, p []byte, read reading, _ func() bool) (int, error) {
+			n, err := read(p)
+			return n, errors.Join(err, passing{})
+		}, "onetwo", nil},
+		"an error with the last bytes": {func(_ int, p []byte, read reading, last func() bool) (int, error) {
+			n, err := read(p)
+			if last() && err == nil {
+				err = broken
+			}
+			return n, err
+		}, "onetwo", broken},
+		"the end with the last bytes": {func(_ int, p []byte, read reading, last func() bool) (int, error) {
+			n, err := read(p)
+			if last() && err == nil {
+				err = io.EOF
+			}
+			return n, err
+		}, "onetwo", io.ErrUnexpectedEOF},
+		"an error that says it passes, and stays": {func(i int, _ []byte, _ reading, _ func() bool) (int, error) {
+			if i > 10 {
+				return 0, broken // it is tried ten times
+			}
+			return 0, passing{}
+		}, "", passing{}},
+		"a time-out of the conn's own": {func(int, []byte, reading, func() bool) (int, error) { return 0, passing{timeout: true} }, "", passing{timeout: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, peer := odd()
+				var last atomic.Bool
+				i := -1
+				conn.read = func(p []byte) (int, error) {
+					i++
+					return c.read(i, p, func(p []byte) (int, error) { return conn.Conn.Read(p) }, last.Load)
+				}
+				l := evnet.NewLoop()
+				s := wrapTLS(l, conn)
+				got, half := "", make(chan struct{})
+				s.On.Data(func(p []byte) {
+					if got += string(p); got == "one" {
+						l.AfterFunc(time.Millisecond, func() { close(half) }) // when it is in Read
+					}
+				})
+				aside(l, func() {
+					c := tls.Server(peer, selfSigned())
+					defer c.Close()
+					if _, err := io.WriteString(c, "one"); err != nil {
+						return
+					}
+					<-half
+					last.Store(true)
+					_, _ = io.WriteString(c, "two")
+				})
+				l.Run()
+				_ = peer.Close()
+				assert.Equal(t, c.want, got)
+				assert.ErrorIs(t, s.Err(), c.err)
+				assert.EqualValues(t, 1, conn.closes.Load())
+			})
+		})
+	}
+}
+
+// A conn whose Read gives nothing for an hour is asked a hundred times a second at most, and let go then.
+func TestOddReadOfNothingUnderTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, peer := odd()
+		defer peer.Close()
+		reads := 0
+		conn.read = func([]byte) (int, error) {
+			if reads++; reads > 1e6 {
+				return 0, io.ErrNoProgress
+			}
+			return 0, nil
+		}
+		conn.write = func(p []byte) (int, error) { return len(p), nil }
+		l := evnet.NewLoop()
+		s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, HandshakeTimeout: time.Hour, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
+		began := time.Now()
+		l.Run()
+		assert.LessOrEqual(t, time.Since(began), time.Hour+time.Second)
+		assert.Less(t, reads, 3600*100+100)
+	})
+}
+
+func TestOddWritesUnderTLS(t *testing.T) {
+	for name, c := range map[string]struct {
+		write func(i, n int) (int, error) // the i-th answer, for n bytes
+		err   error
+	}{
+		"a part":               {func(i, n int) (int, error) { return min(n, 30), nil }, nil},
+		"nothing for a while":  {func(i, n int) (int, error) { return n * (i % 5 / 4), nil }, nil},
+		"nothing ever":         {func(i, n int) (int, error) { return 0, nil }, io.ErrShortWrite},
+		"an error that passes": {func(i, n int) (int, error) { return n * (i % 2), passing{} }, nil},
+		"an error that stays":  {func(i, n int) (int, error) { return 0, passing{} }, passing{}},
+	} {
+		for _, when := range []string{"in the handshake", "after it"} {
+			t.Run(name+", "+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					conn, peer := odd()
+					var begun atomic.Bool
+					begun.Store(when == "in the handshake")
+					i := -1
+					conn.write = func(p []byte) (int, error) {
+						if !begun.Load() {
+							return conn.Conn.Write(p)
+						}
+						i++
+						n, failed := c.write(i, len(p))
+						if n > 0 {
+							_, err := conn.Conn.Write(p[:n])
+							failed = errors.Join(failed, err)
+						}
+						return n, failed
+					}
+					l := evnet.NewLoop()
+					s := wrapTLS(l, conn)
+					consume(s)
+					text := string(make([]byte, 5000))
+					var done []error
+					s.On.SecureConnect(func() {
+						begun.Store(true)
+						s.WriteThen([]byte(text), func(err error) { done = append(done, err) })
+						s.End()
+					})
+					aside(l, func() {
+						c := tls.Server(peer, selfSigned())
+						got, _ := io.ReadAll(c)
+						_ = c.Close()
+						if s.Err() == nil {
+							assert.Equal(t, text, string(got))
+						}
+					})
+					l.Run()
+					assert.ErrorIs(t, s.Err(), c.err)
+					if c.err == nil || when == "after it" {
+						assert.Len(t, done, 1)
+						assert.ErrorIs(t, errors.Join(done...), c.err)
+					}
+					assert.EqualValues(t, 1, conn.closes.Load())
+				})
+			})
+		}
+	}
+}
+
+func TestOddCountsUnderTLS(t *testing.T) {
+	impossible := func(n int) func([]byte) (int, error) { return func([]byte) (int, error) { return n, nil } }
+	for _, n := range []int{-1, 1 << 20} {
+		for _, set := range []func(*oddConn){
+			func(c *oddConn) { c.write = func(p []byte) (int, error) { return len(p), nil }; c.read = impossible(n) },
+			func(c *oddConn) { c.write = impossible(n) },
+		} {
+			conn, peer := odd()
+			set(conn)
+			l := evnet.NewLoop()
+			s := wrapTLS(l, conn)
+			run(t, l)
+			assert.ErrorContains(t, s.Err(), "impossible count")
+			_ = peer.Close()
+		}
+	}
+}
+
+// stale is a time-out that does not say that it passes.
+type stale struct{ passing }
+
+func (stale) Temporary() bool { return false }
+
+// A socket that is paused and goes on loses nothing, however its conn says that its deadline has passed.
+func TestOddTimeOutsUnderTLS(t *testing.T) {
+	for name, as := range map[string]func(error) error{
+		"wrapped": func(err error) error { return fmt.Errorf("wrapped: %w", err) },
+		"another": func(error) error { return stale{passing{timeout: true}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, peer := odd()
+				conn.read = func(p []byte) (int, error) {
+					n, err := conn.Conn.Read(p)
+					if errors.Is(err, os.ErrDeadlineExceeded) {
+						err = as(err)
+					}
+					return n, err
+				}
+				l := evnet.NewLoop()
+				s := wrapTLS(l, conn)
+				goOn := make(chan struct{})
+				got := ""
+				s.On.Data(func(p []byte) {
+					if got += string(p); got == "one" {
+						l.AfterFunc(time.Millisecond, func() { // when it is in Read
+							s.Pause()
+							l.AfterFunc(time.Millisecond, func() { s.Resume(); close(goOn) })
+						})
+					}
+				})
+				s.On.Error(func(error) { _ = peer.Close() })
+				aside(l, func() {
+					c := tls.Server(peer, selfSigned())
+					defer c.Close()
+					_, _ = io.WriteString(c, "one")
+					<-goOn
+					_, _ = io.WriteString(c, "two")
+				})
+				l.Run()
+				assert.NoError(t, s.Err())
+				assert.Equal(t, "onetwo", got)
+			})
+		})
+	}
+}
+
+// A conn is closed once, by nobody but its socket, also where the handshake is under way, and reset before that.
+func TestOddCloseInTheHandshake(t *testing.T) {
+	for name, end := range map[string]func(*evnet.Socket){
+		"Destroy": func(s *evnet.Socket) { s.Destroy(nil) }, "Reset": (*evnet.Socket).Reset,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, peer := odd()
+				lingers, before := 0, 0
+				conn.close = func() error {
+					before = lingers
+					_ = conn.Conn.Close()
+					panic(errCause)
+				}
+				l := evnet.NewLoop()
+				s := wrapTLS(l, hooked{conn, func() { lingers++ }})
+				l.AfterFunc(time.Millisecond, func() { end(s) }) // when it is in Write
+				l.Run()
+				synctest.Wait()
+				assert.EqualValues(t, 1, conn.closes.Load())
+				assert.Equal(t, name == "Reset", before == 1)
+				_ = peer.Close()
+			})
+		})
+	}
+}
