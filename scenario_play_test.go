@@ -301,7 +301,7 @@ func (p *player) makeSocket(args []string) {
 	name, o := args[0], parseOptions(args[1:])
 	opts := &evnet.SocketOptions{
 		Loop: p.l, AllowHalfOpen: o["halfOpen"] != "", NoAutoSelectFamily: o["autoSelectFamily"] == "off",
-		Dialer: silent(),
+		Dialer: silent(), AttemptDelay: patience,
 	}
 	switch o["highWaterMark"] {
 	case "":
