@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if !given["test.parallel"] && !given["test.fuzz"] {
-		_ = flag.Set("test.parallel", "8") // only scenarios are, which wait most of the time
+		_ = flag.Set("test.parallel", "16") // only scenarios are, which wait most of the time
 	}
 	goleak.VerifyTestMain(checked{m})
 }

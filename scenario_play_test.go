@@ -16,9 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ms is the millisecond of the scenarios: stretched, so that a busy machine keeps their order.
-const ms = 8 * time.Millisecond
-
 // player plays a script on evnet and notes what its actors do. Node's is testdata/node/scenario.js.
 type player struct {
 	testing.TB
@@ -39,8 +36,10 @@ type player struct {
 	dir      string
 	over     bool
 	medium   *medium // nil: TCP
-	pace     time.Duration
 	memory   memoryNet
+	ms       time.Duration
+	realTime bool // waits are as long as they say, beside time-outs and in a bubble
+	clock    clock
 
 	unaccepted int // connects less accepts
 }
@@ -73,6 +72,7 @@ func newPlayer(t testing.TB) *player {
 		blocks: map[string][]*statement{}, done: map[*statement]bool{}, named: map[string][]evnet.Listener{},
 		hidden: map[string]bool{}, traffic: map[string]*traffic{}, cancels: map[string]context.CancelFunc{},
 		paths: map[string]string{}, accepted: map[string]int{}, addrs: map[string]net.Addr{}, unrefed: map[string]bool{},
+		ms: ms, clock: clock{attempts: map[any]bool{}},
 	}
 	evnet.SetTracer(p.l, p.traced)
 	return p
@@ -82,9 +82,10 @@ func newPlayer(t testing.TB) *player {
 func play(t testing.TB, s *script, over *medium) traceLines {
 	p := newPlayer(t)
 	p.medium = over
-	p.pace = ms
-	if over != nil && over.slower > 0 && !s.timed() {
-		p.pace *= over.slower
+	virtual := over != nil && over.virtual
+	p.realTime = virtual || s.timed()
+	if p.realTime && !virtual {
+		p.ms *= unhurried
 	}
 	p.run(s.steps, env{})
 	run(t, p.l)
@@ -112,6 +113,7 @@ func (p *player) traced(emitter any, event string, args ...any) {
 			p.l.Unref()
 		}
 	}
+	p.follow(emitter, event, args)
 	if event == "connection" {
 		p.accepted[p.names[emitter]]++
 		p.names[args[0]] = "" // named by its listener, or never
@@ -183,11 +185,7 @@ func (p *player) step(st *statement, e env) outcome {
 	case "log":
 		p.note(args[0], p.fill(st.text, e))
 	case "after":
-		wait := time.Duration(number(args[0])) * p.pace
-		if number(args[0]) >= 300 { // it is long enough for any
-			wait = time.Duration(number(args[0])) * ms
-		}
-		p.l.AfterFunc(wait, p.then(st.block, e))
+		p.after(number(args[0]), p.then(st.block, e))
 	case "tick", "immediate":
 		p.l.Post(p.then(st.block, e))
 	case "every":
@@ -195,7 +193,7 @@ func (p *player) step(st *statement, e env) outcome {
 		if len(args) > 1 {
 			times = number(args[1])
 		}
-		p.every(st, time.Duration(number(args[0]))*p.pace, times, e)
+		p.every(st, number(args[0]), times, e)
 	case "settled":
 		p.settled(st, p.socket(args[0]), -1, e)
 	case "iterate":
@@ -262,12 +260,12 @@ func (p *player) stop() {
 	}
 }
 
-func (p *player) every(st *statement, d time.Duration, times int, e env) {
+func (p *player) every(st *statement, wait, times int, e env) {
 	if p.over || times == 0 {
 		return
 	}
 	p.run(st.block, e)
-	p.l.AfterFunc(d, func() { p.every(st, d, times-1, e) })
+	p.after(wait, func() { p.every(st, wait, times-1, e) })
 }
 
 // unref lets the scenario end although a server listens. Run then closes it, which a Node process,
@@ -284,7 +282,7 @@ func (p *player) settled(st *statement, c *evnet.Socket, last int64, e env) {
 		return
 	}
 	last = c.BytesRead()
-	p.l.AfterFunc(50*ms, func() { p.settled(st, c, last, e) })
+	p.after(50, func() { p.settled(st, c, last, e) })
 }
 
 func (p *player) makeServer(args []string) {
@@ -303,7 +301,7 @@ func (p *player) makeSocket(args []string) {
 	name, o := args[0], parseOptions(args[1:])
 	opts := &evnet.SocketOptions{
 		Loop: p.l, AllowHalfOpen: o["halfOpen"] != "", NoAutoSelectFamily: o["autoSelectFamily"] == "off",
-		Dialer: silent(),
+		Dialer: silent(), AttemptDelay: patience,
 	}
 	switch o["highWaterMark"] {
 	case "":
@@ -325,7 +323,7 @@ func (p *player) makeSocket(args []string) {
 		opts.Family = number(o["family"])
 	}
 	if o["attemptTimeout"] != "" {
-		opts.AttemptDelay = time.Duration(number(o["attemptTimeout"])) * ms
+		opts.AttemptDelay = time.Duration(number(o["attemptTimeout"])) * p.ms
 	}
 	if o["signal"] != "" {
 		opts.Context, p.cancels[name] = context.WithCancel(context.Background())
@@ -342,7 +340,7 @@ func (p *player) makeSocket(args []string) {
 		})
 	}
 	if o["timeout"] != "" {
-		require.NoError(p, c.SetTimeout(time.Duration(number(o["timeout"]))*ms))
+		require.NoError(p, c.SetTimeout(time.Duration(number(o["timeout"]))*p.ms))
 	}
 }
 

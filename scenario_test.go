@@ -168,44 +168,48 @@ func TestTraces(t *testing.T) {
 		default:
 			same++
 		}
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel() // much of it is waiting
-			rec, ok := byName[s.name]
-			require.True(t, ok, "no such recorded trace")
-			assert.Equal(t, byActor(rec.Trace), s.recorded, "the scenario's trace is not the recorded one")
-			if rec.TraceSince22 != nil {
-				assert.Equal(t, byActor(rec.TraceSince22), s.since22)
-			}
-			if rec.Platform == "linux" && !onLinux {
-				t.Skip("recorded on Linux; the kernel decides")
-			}
-			if onNode != nil {
-				got := <-onNode.results[s.name]
-				require.Empty(t, got.Error)
-				for actor, want := range s.nodeTrace(nodeVersion()) {
-					assert.Equal(t, merged(want, nil), merged(got.Lines[actor], nil), "trace of %s on Node", actor)
-				}
-			}
-			if s.nodeOnly != "" {
-				return
-			}
-			want := s.expected()
-			if s.evnet != nil {
-				require.NotEmpty(t, s.because)
-				same := true
-				for actor, lines := range s.nodeTrace(22) {
-					same = same && slices.Equal(want[actor], merged(lines, counterpart))
-				}
-				require.False(t, same, "marked as a difference, but it is none: %s", s.because)
-			}
-			got := play(t, s, nil)
-			for actor := range want {
-				seen := merged(got[actor], counterpart)
-				matchStars(want[actor], seen)
-				assert.Equal(t, want[actor], seen, "trace of %s", actor)
-			}
-		})
 	}
+	inTwoRounds(t, scripts, func(t *testing.T, scripts []*script) {
+		for _, s := range scripts {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel() // much of it is waiting
+				rec, ok := byName[s.name]
+				require.True(t, ok, "no such recorded trace")
+				assert.Equal(t, byActor(rec.Trace), s.recorded, "the scenario's trace is not the recorded one")
+				if rec.TraceSince22 != nil {
+					assert.Equal(t, byActor(rec.TraceSince22), s.since22)
+				}
+				if rec.Platform == "linux" && !onLinux {
+					t.Skip("recorded on Linux; the kernel decides")
+				}
+				if onNode != nil {
+					got := <-onNode.results[s.name]
+					require.Empty(t, got.Error)
+					for actor, want := range s.nodeTrace(nodeVersion()) {
+						assert.Equal(t, merged(want, nil), merged(got.Lines[actor], nil), "trace of %s on Node", actor)
+					}
+				}
+				if s.nodeOnly != "" {
+					return
+				}
+				want := s.expected()
+				if s.evnet != nil {
+					require.NotEmpty(t, s.because)
+					same := true
+					for actor, lines := range s.nodeTrace(22) {
+						same = same && slices.Equal(want[actor], merged(lines, counterpart))
+					}
+					require.False(t, same, "marked as a difference, but it is none: %s", s.because)
+				}
+				got := play(t, s, nil)
+				for actor := range want {
+					seen := merged(got[actor], counterpart)
+					matchStars(want[actor], seen)
+					assert.Equal(t, want[actor], seen, "trace of %s", actor)
+				}
+			})
+		}
+	})
 	t.Logf("%d traces as Node, %d with a deliberate difference, %d without a counterpart", same, differ, inapplicable)
 	for name, claim := range map[string]string{
 		"README.md":       "%d come out line for line, %d differ on purpose\n(each says why, and the package documentation lists the differences), and %d are",

@@ -114,7 +114,7 @@ func (p *player) socketValue(c *evnet.Socket, name, prop, arg string) any {
 	case "writableCorked":
 		return c.Corked()
 	case "timeout":
-		return int(c.Timeout() / ms)
+		return int(c.Timeout() / p.ms)
 	case "received":
 		return p.traffic[name].received
 	case "text":
@@ -222,7 +222,7 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 		e["chunk"] = "null"
 	case "setTimeout":
 		e["returned"] = true
-		e["result"] = codeOf(c.SetTimeout(time.Duration(number(args[0])) * ms))
+		e["result"] = codeOf(c.SetTimeout(time.Duration(number(args[0])) * p.ms))
 		p.timeoutListener(c, name, args, st, e)
 	case "setEncoding":
 		e["result"] = codeOf(c.SetEncoding(evnet.Encoding(args[0])))
