@@ -136,6 +136,9 @@ func (c *memoryConn) SetLinger(sec int) error {
 	return nil
 }
 
+// SetDeadline is that of reading: a Write is woken by Close.
+func (c *memoryConn) SetDeadline(d time.Time) error { return c.SetReadDeadline(d) }
+
 func (c *memoryConn) SetReadDeadline(d time.Time) error {
 	c.in.change(func(s *memoryStream) {
 		s.deadline = d
