@@ -49,10 +49,13 @@ type peerStep struct {
 	n    int
 }
 
+// limits are for MaxWriteBuffer.
+var limits = []int{0, 0, 1, 1, 1000, 20_000}
+
 func drawPlan(t *rapid.T) *plan {
 	of := func(label string, list ...string) string { return rapid.SampledFrom(list).Draw(t, label) }
 	p := &plan{
-		kind:    of("kind", "wrapped", "accepted", "connecting", "connecting"),
+		kind:    of("kind", "wrapped", "accepted", "accepted", "connecting", "connecting"),
 		network: of("network", "tcp", "tcp", "unix", "pipe"),
 		tight:   rapid.Bool().Draw(t, "tight"),
 		echo:    rapid.IntRange(0, 4).Draw(t, "echo") == 0,
@@ -61,7 +64,8 @@ func drawPlan(t *rapid.T) *plan {
 	if p.network == "pipe" {
 		p.kind = "wrapped"
 	}
-	p.secure = rapid.IntRange(0, 3).Draw(t, "secure") == 0
+	secure := rapid.IntRange(0, 3).Draw(t, "secure")
+	p.secure = secure == 0 || secure == 1 && p.kind == "accepted" // some of which are to fail in the handshake
 	p.connects = 1
 	if p.kind == "connecting" && p.network == "tcp" {
 		p.connects = rapid.IntRange(1, 2).Draw(t, "connects")
@@ -74,6 +78,7 @@ func drawPlan(t *rapid.T) *plan {
 	}
 	p.options.AllowHalfOpen = rapid.Bool().Draw(t, "half open")
 	p.options.HighWaterMark = rapid.SampledFrom([]int{0, -1, 1, 1000}).Draw(t, "mark")
+	p.options.MaxWriteBuffer = rapid.SampledFrom(limits).Draw(t, "limit")
 	p.options.IdleTimeout = rapid.SampledFrom([]time.Duration{0, 0, 0, 0, 0, 2 * time.Millisecond}).Draw(t, "idle")
 	p.options.CloseTimeout = rapid.SampledFrom([]time.Duration{0, 0, 0, time.Millisecond, 20 * time.Millisecond}).Draw(t, "closing")
 	p.ops = rapid.SliceOfN(drawOperation(operations), 0, 20).Draw(t, "ops")
@@ -136,7 +141,7 @@ func (m *machine) start() {
 	case "accepted":
 		options := evnet.ServerOptions{
 			Loops: []*evnet.Loop{m.l}, Logger: quiet, AllowHalfOpen: p.options.AllowHalfOpen, HighWaterMark: p.options.HighWaterMark,
-			IdleTimeout: p.options.IdleTimeout, CloseTimeout: p.options.CloseTimeout,
+			MaxWriteBuffer: p.options.MaxWriteBuffer, IdleTimeout: p.options.IdleTimeout, CloseTimeout: p.options.CloseTimeout,
 		}
 		if p.secure {
 			options.TLSConfig = selfSigned()
