@@ -66,6 +66,7 @@ func tryShutdown(t *testing.T, p plight, w ending) {
 	}
 	hung := bound(t, "the server does not end")
 	connected.Wait()
+	began := time.Now()
 	w.end(&endings{t, server, loops[0], stop, unlisten, p.graceful})
 	ended := make(chan struct{})
 	if server.Close(func() { close(ended) }) == nil {
@@ -77,6 +78,7 @@ func tryShutdown(t *testing.T, p plight, w ending) {
 	stop() // Serve goes on while nothing is open
 	all.Wait()
 	hung.Stop()
+	assert.Less(t, time.Since(began), inTime, "the server ends in time")
 	assert.Equal(t, 1, closes)
 	assert.Zero(t, server.Connections())
 	assert.Empty(t, server.Sockets())
