@@ -43,10 +43,13 @@ func checkEach(t *testing.T, of string, play func(testing.TB, *rapid.T, map[stri
 	})
 }
 
-// FuzzOperations is the same, from the bytes that a fuzzer mutates.
+// FuzzOperations is the same, on either transport, from the bytes that a fuzzer mutates.
 func FuzzOperations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
-		rapid.MakeFuzz(func(rt *rapid.T) { playGrammar(t, rt, map[string]int{}) })(t, input)
+		rapid.MakeFuzz(func(rt *rapid.T) {
+			use(t, rapid.Bool().Draw(rt, "by readiness"))
+			playGrammar(t, rt, map[string]int{})
+		})(t, input)
 	})
 }
 
