@@ -147,8 +147,10 @@ func flood(t *testing.T, end func(l *evnet.Loop, server *evnet.Server, stop cont
 			server.CloseAllConnections()
 		}
 	})
+	var began time.Time
 	others.Go(func() {
 		<-accepted
+		began = time.Now()
 		end(l, server, stop)
 	})
 	hung := bound(t, "the server does not end")
@@ -156,6 +158,7 @@ func flood(t *testing.T, end func(l *evnet.Loop, server *evnet.Server, stop cont
 	over.Store(true)
 	others.Wait()
 	hung.Stop()
+	assert.Less(t, time.Since(began), inTime)
 	assert.True(t, idle(server))
 }
 
@@ -174,7 +177,9 @@ func TestShutdownOfDefaultLoop(t *testing.T) {
 		})
 		hung := bound(t, "Run does not return")
 		defer hung.Stop()
+		began := time.Now()
 		evnet.Run()
+		assert.Less(t, time.Since(began), inTime)
 		assert.True(t, idle(server))
 	})
 }
