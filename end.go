@@ -233,7 +233,7 @@ func (s *Socket) dropError() error {
 // finishClose emits Close, the last event.
 func (s *Socket) finishClose(hadError bool) {
 	s.mu.Lock()
-	s.closed, s.held = true, false
+	s.closed, s.closing, s.held = true, true, false
 	s.mu.Unlock()
 	defer func() { // even if a listener panics
 		if s.set.server != nil {

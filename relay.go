@@ -86,10 +86,16 @@ func (r *relay) join(s *Socket) {
 	case s.destroyed:
 		r.fail(s.rare().err, s.rare().err != nil)
 	}
-	if s.closed {
+	if s.closed && !s.closing {
 		return
 	}
 	s.makeRare().relay = r
+	r.mu.Lock()
+	r.left++
+	r.mu.Unlock()
+	if s.closed {
+		return // which done waits for
+	}
 	s.halfOpen, s.in.onRead = true, nil
 	if s.in.scan != nil {
 		s.in.scan = nil
@@ -100,7 +106,6 @@ func (r *relay) join(s *Socket) {
 	s.in.joining = true
 	r.mu.Lock()
 	r.ends = append(r.ends, s)
-	r.left++
 	r.mu.Unlock()
 }
 
@@ -205,6 +210,7 @@ func (r *relay) closed() {
 // leaveRelay is called when s has emitted Close.
 func (s *Socket) leaveRelay() {
 	s.mu.Lock()
+	s.closing = false
 	r := s.rare().relay
 	if r != nil {
 		s.rarity.relay = nil

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -418,6 +419,37 @@ func TestRelayAfterEnd(t *testing.T) {
 	})
 	run(t, l)
 	assert.NoError(t, done)
+}
+
+// A relay that begins while a socket emits Close waits until it has.
+func TestRelayWhileClosing(t *testing.T) {
+	la, lb := evnet.NewLoop(), evnet.NewLoop()
+	hereA, peerA := tcpConns(t)
+	hereB, peerB := tcpConns(t)
+	a := evnet.Wrap(hereA, &evnet.SocketOptions{Loop: la})
+	b := evnet.Wrap(hereB, &evnet.SocketOptions{Loop: lb})
+	var emitted atomic.Bool
+	done := 0
+	b.On.Close(func(bool) {
+		closed := make(chan struct{})
+		a.On.Close(func(bool) { close(closed) })
+		evnet.Relay(a, b, func(err error) {
+			done++
+			assert.ErrorIs(t, err, evnet.ErrDestroyed)
+			assert.True(t, emitted.Load(), "done before Close")
+		})
+		<-closed
+		la.Do(func() {}) // what a's Close has posted is done
+		emitted.Store(true)
+	})
+	b.Destroy(nil)
+	var loops sync.WaitGroup
+	loops.Go(la.Run)
+	loops.Go(lb.Run)
+	loops.Wait()
+	assert.Equal(t, 1, done)
+	_ = peerA.Close()
+	_ = peerB.Close()
 }
 
 // A socket that was in a relay is free for the next connection.

@@ -68,7 +68,8 @@ type Socket struct {
 	handshake bool // a TLS handshake is under way: nothing is read or written yet
 	halfOpen  bool
 	destroyed bool
-	closed    bool // Close was emitted
+	closed    bool // Close was emitted, or is being
+	closing   bool // Close is being emitted
 
 	modes [3]mode // what On, Once and Prepend point to; never changed
 

@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -17,16 +19,19 @@ import (
 
 // churn opens and closes connections, some at a time, each in a manner drawn at random.
 type churn struct {
-	t       *testing.T
-	l       *evnet.Loop
-	rng     *rand.Rand
-	address string
-	nobody  string // an address that refuses
-	left    int    // connections to begin
-	open    int    // of those begun
-	over    func()
-	closed  int
-	oddly   []error
+	t        *testing.T
+	l        *evnet.Loop
+	rng      *rand.Rand
+	address  string
+	secure   string          // that of a server with TLS
+	nobody   string          // an address that refuses
+	ctx      context.Context // which outlives all connections
+	left     int             // connections to begin
+	securely *evnet.Server   // that with TLS
+	open     int             // of those begun
+	over     func()
+	closed   int
+	oddly    []error
 }
 
 const churnAtOnce = 64
@@ -48,8 +53,12 @@ func (c *churn) next() {
 	}
 	c.left--
 	c.open++
+	address, config := c.address, (*tls.Config)(nil)
+	if c.rng.IntN(8) == 0 {
+		address, config = c.secure, &tls.Config{InsecureSkipVerify: true}
+	}
 	s := evnet.NewSocket(&evnet.SocketOptions{
-		Loop: c.l, Logger: quiet, AllowHalfOpen: c.rng.IntN(2) == 0,
+		Loop: c.l, TLSConfig: config, HandshakeTimeout: time.Hour, Logger: quiet, AllowHalfOpen: c.rng.IntN(2) == 0,
 		IdleTimeout: time.Duration(c.rng.IntN(2)) * time.Hour, CloseTimeout: time.Duration(c.rng.IntN(2)) * time.Hour,
 		Resolver: loopback(1 + c.rng.IntN(2)),
 	})
@@ -73,7 +82,6 @@ func (c *churn) next() {
 	default:
 		s.Pipe(io.Discard)
 	}
-	address := c.address
 	switch c.rng.IntN(4) {
 	case 0:
 		address = named(address)
@@ -97,7 +105,11 @@ func (c *churn) next() {
 	case 7: // while it connects
 		c.l.AfterFunc(time.Duration(c.rng.IntN(300))*time.Microsecond, func() { s.Destroy(nil) })
 	}
-	s.Connect("tcp", address)
+	if c.rng.IntN(2) == 0 {
+		s.ConnectContext(c.ctx, "tcp", address)
+	} else {
+		s.Connect("tcp", address)
+	}
 }
 
 // accepted is the server's part of a connection.
@@ -123,7 +135,9 @@ func (c *churn) accepted(s *evnet.Socket) {
 		s.Pipe(s)
 	}
 	s.On.Error(func(err error) {
-		if code := evnet.Code(err); code != "ECONNRESET" && code != "EPIPE" {
+		// A client with TLS that is destroyed says no more than any other.
+		cut := s.Server() == c.securely && errors.Is(err, io.ErrUnexpectedEOF)
+		if code := evnet.Code(err); code != "ECONNRESET" && code != "EPIPE" && !cut {
 			c.oddly = append(c.oddly, err)
 		}
 	})
@@ -164,15 +178,23 @@ func TestChurn(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		seed := seedOf(t)
 		c := &churn{t: t, l: evnet.NewLoop(), rng: rand.New(rand.NewPCG(seed, 0)), nobody: nobody(t)}
-		server, address := serve(t, c.l, evnet.ServerOptions{AllowHalfOpen: true}, c.accepted)
-		c.address = address
+		var unused context.CancelFunc
+		c.ctx, unused = context.WithCancel(context.Background())
+		defer unused()
+		options := evnet.ServerOptions{
+			AllowHalfOpen: true, IdleTimeout: time.Hour, CloseTimeout: time.Hour, FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour,
+		}
+		var server *evnet.Server
+		server, c.address = serve(t, c.l, options, c.accepted)
+		options.TLSConfig = selfSigned()
+		c.securely, c.secure = serve(t, c.l, options, c.accepted)
 		var first, last weight
 		began := time.Now()
 		// What is still on its way when the last client has closed ends soon.
 		settled := func(then func(weight)) func() {
 			var wait func()
 			wait = func() {
-				if server.Connections() > 0 {
+				if server.Connections()+c.securely.Connections() > 0 {
 					c.l.AfterFunc(time.Millisecond, wait)
 					return
 				}
@@ -184,7 +206,7 @@ func TestChurn(t *testing.T) {
 			first = w
 			c.run(4*n, settled(func(w weight) {
 				last = w
-				_ = server.Close(nil)
+				_, _ = server.Close(nil), c.securely.Close(nil)
 			}))
 		}))
 		hung := time.AfterFunc(10*patience, func() { panic("the churn does not end") })

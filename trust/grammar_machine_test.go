@@ -25,10 +25,10 @@ type operation struct {
 
 var (
 	operations = []string{
-		"write", "write", "write", "write then", "write then", "write string", "read from", "cork", "uncork", "uncork",
+		"write", "write", "write", "write then", "write then", "write then", "write then", "write string", "read from", "cork", "cork", "uncork", "uncork",
 		"pause", "resume", "resume", "data", "data", "on read", "scan", "pipe", "no consumer", "end", "close", "destroy",
-		"destroy with an error", "reset", "time out", "no time out", "encoding", "unref and ref", "look", "half open",
-		"no delay", "unshift", "unshift", "unshift", "chunks", "chunks", "chunks", "cancel", "detach",
+		"destroy with an error", "reset", "time out", "time out", "time out", "no time out", "encoding", "unref and ref", "look", "half open",
+		"no delay", "unshift", "unshift", "unshift", "chunks", "chunks", "chunks", "chunks", "chunks", "cancel", "detach",
 	}
 	finales = []string{"end", "end", "wait", "wait", "close", "destroy", "destroy with an error", "reset", "cancel", "detach"}
 	places  = []string{"turn", "callback", "callback", "elsewhere"}
@@ -68,7 +68,8 @@ type connection struct {
 	events   string
 	local    string // this side's address
 	hadError bool
-	next     int // of the callbacks of writes
+	told     []bool // by the callback of each write that has one
+	next     int    // the first write whose callback may be told in order
 
 	mu        sync.Mutex
 	got       []byte          // delivered
@@ -76,7 +77,6 @@ type connection struct {
 	asked     bool            // by an operation, to close without waiting for both ends
 	met       map[string]bool // what has succeeded, to be counted
 	accepted  int             // by Write
-	doneDue   int
 	doneWrong string
 
 	sent     int    // by the peer
@@ -212,6 +212,7 @@ func (m *machine) write(op operation) {
 		if err == nil && n != len(p) || err != nil && n != 0 {
 			c.doneWrong = "the results of a write do not fit together"
 		}
+		m.mayRefuse(c, err)
 		c.accepted += n
 	}
 	switch op.what {
@@ -221,8 +222,8 @@ func (m *machine) write(op operation) {
 		took(m.s.WriteString(string(p)))
 	case "write then":
 		refused := m.s.Destroyed() || !m.s.Writable()
-		late, i := op.where == "elsewhere" || m.s.Closed(), c.doneDue+c.next
-		c.doneDue++
+		late, i := op.where == "elsewhere" || m.s.Closed(), len(c.told)
+		c.told = append(c.told, false)
 		m.s.WriteThen(p, func(err error) { m.written(c, i, late, err) })
 		if !refused && m.s.BytesWritten() == int64(c.accepted+len(p)) {
 			c.accepted += len(p)
@@ -244,21 +245,40 @@ func (m *machine) write(op operation) {
 	}
 }
 
-// written is the callback of the i-th write that has one.
+// written is the callback of the i-th write that has one. All come in order, but for those of writes that the
+// limit refuses, which do not wait for others.
 func (m *machine) written(c *connection, i int, late bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i != c.next {
+	switch {
+	case c.told[i]:
+		c.doneWrong = "a callback of a write has run twice"
+	case m.mayRefuse(c, err):
+		c.meet("a callback of a refused write")
+	case i < c.next:
 		c.doneWrong = "the callbacks of writes are out of order"
+	default:
+		c.next = i + 1
 	}
+	c.told[i] = true
 	if !late && (c != m.conn() || strings.HasSuffix(c.events, "z")) {
 		c.doneWrong = "a callback of a write has come after Close"
 	}
 	if err == nil && strings.Contains(c.events, "f") {
 		c.doneWrong = "Finish has come before the callback of a write"
 	}
-	c.next++
-	c.doneDue--
+}
+
+// mayRefuse reports whether a write was refused because the queue has reached its limit. c's lock is held.
+func (m *machine) mayRefuse(c *connection, err error) bool {
+	refused := errors.Is(err, evnet.ErrWriteBufferFull)
+	if refused {
+		c.meet("a refused write")
+	}
+	if refused && m.plan.options.MaxWriteBuffer == 0 { // 64 MB
+		c.doneWrong = "a write was refused far from the limit"
+	}
+	return refused
 }
 
 // settle brings the socket to its end.

@@ -20,7 +20,11 @@ import (
 // However two sockets come into a Relay, and whatever their peers do: each peer receives what the other
 // has sent, all of it if it sees an end, and done runs once, after both have closed.
 func TestGrammarOfRelays(t *testing.T) {
-	checkEach(t, "relays", playRelay)
+	must := []string{"a failure", "an end by the program", "an end in both directions", "much data"}
+	for _, entry := range entries {
+		must = append(must, "entry by "+entry)
+	}
+	checkEach(t, "relays", playRelay, must...)
 }
 
 // side is one of the two sockets of a relay, with its peer.
@@ -28,7 +32,7 @@ type side struct {
 	network, comes string
 	secure, tight  bool
 	halfOpen       bool
-	mark           int
+	mark, limit    int
 	peer           peerPlan
 
 	s                  *evnet.Socket
@@ -58,6 +62,7 @@ func drawSide(t *rapid.T, label string) *side {
 		halfOpen: rapid.Bool().Draw(t, label+"half open"),
 		conn:     &connection{},
 		mark:     rapid.SampledFrom([]int{0, -1, 1, 1000}).Draw(t, label+"mark"),
+		limit:    rapid.SampledFrom(limits).Draw(t, label+"limit"),
 	}
 	s.peer = drawPeer(t, label)
 	return s
@@ -103,7 +108,9 @@ func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 		if s.tight {
 			tighten(here)
 		}
-		options := evnet.SocketOptions{Loop: loops[i], Logger: quiet, AllowHalfOpen: s.halfOpen, HighWaterMark: s.mark}
+		options := evnet.SocketOptions{
+			Loop: loops[i], Logger: quiet, AllowHalfOpen: s.halfOpen, HighWaterMark: s.mark, MaxWriteBuffer: s.limit,
+		}
 		if s.secure {
 			options.TLSConfig = &tls.Config{InsecureSkipVerify: true}
 		}
@@ -218,7 +225,7 @@ func (p *relayPlan) enter(l *evnet.Loop, a, b *evnet.Socket, begin func()) {
 					break
 				}
 				pass(chunk)
-				if left--; left < 0 {
+				if left--; left < 0 || p.sides[1].limit > 0 { // which may refuse the next
 					break
 				}
 			}

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -32,18 +33,31 @@ const (
 // attack is what hostile peers do to a server while good clients talk to it.
 type attack struct {
 	options evnet.ServerOptions
-	serve   func(l *evnet.Loop, s *evnet.Socket) // default: an echo
-	peers   int                                  // that attack at once
-	from    string                               // their address
+	serve   func(l *evnet.Loop, s *evnet.Socket, seen *seen) // default: an echo
+	peers   int                                              // that attack at once
+	from    string                                           // their address
 	// peer is one of them: it comes again and again until the good ones are done, when stop is closed.
 	peer func(t *testing.T, c *net.TCPConn, stop chan struct{})
-	// felt says whether the server has defended itself.
+	// felt says whether the attack has come about, and the server has defended itself.
 	felt func(seen *seen) bool
 }
 
-// seen is what the server has noticed.
+// seen is what the server has noticed, and the attackers.
 type seen struct {
-	served, drops, tooLong, timeouts atomic.Int32
+	served, drops, tooLong, timeouts, urgent atomic.Int32
+
+	rounds atomic.Int32 // attacks that are over
+	read   atomic.Int64 // from those that have closed
+	server *evnet.Server
+}
+
+// poured is how many bytes the server has read.
+func (s *seen) poured() int64 {
+	n := s.read.Load()
+	for _, socket := range s.server.Sockets() {
+		n += socket.BytesRead()
+	}
+	return n
 }
 
 var attacks = map[string]attack{
@@ -54,7 +68,7 @@ var attacks = map[string]attack{
 	},
 	"a byte now and then, for ever": { // which no idle time-out ends
 		options: evnet.ServerOptions{FirstByteTimeout: shortTime, IdleTimeout: time.Minute}, peers: 50,
-		serve: func(l *evnet.Loop, s *evnet.Socket) {
+		serve: func(l *evnet.Loop, s *evnet.Socket, _ *seen) {
 			s.Scan(nil, 100, func(line []byte) { _, _ = s.Write(append(line, '\n')) })
 			limit := l.AfterFunc(3*shortTime, func() {
 				if s.BytesWritten() == 0 {
@@ -93,11 +107,11 @@ var attacks = map[string]attack{
 	"blocked addresses": {
 		options: evnet.ServerOptions{BlockList: blocking("127.0.0.66")}, peers: 20, from: "127.0.0.66",
 		peer: untilClosed,
-		felt: func(s *seen) bool { return s.served.Load() == goodClients },
+		felt: func(s *seen) bool { return s.rounds.Load() >= 100 && s.served.Load() == goodClients },
 	},
 	"peers that end and neither read nor close": {
 		options: evnet.ServerOptions{CloseTimeout: shortTime}, peers: 20,
-		serve: func(_ *evnet.Loop, s *evnet.Socket) {
+		serve: func(_ *evnet.Loop, s *evnet.Socket, _ *seen) {
 			s.On.Data(func(p []byte) {
 				if string(p) == "more" {
 					_ = s.Conn().(*net.TCPConn).SetWriteBuffer(16 << 10)
@@ -120,16 +134,16 @@ var attacks = map[string]attack{
 			go func() { _, _ = io.Copy(io.Discard, c) }()
 			pour(c, make([]byte, 64<<10), stop)
 		},
-		felt: func(*seen) bool { return true },
+		felt: func(s *seen) bool { return s.served.Load() >= goodClients+5 && s.poured() >= 20<<20 },
 	},
 	"firehoses that never read": {
 		peers: 20,
 		peer:  func(_ *testing.T, c *net.TCPConn, stop chan struct{}) { pour(c, make([]byte, 64<<10), stop) },
-		felt:  func(*seen) bool { return true },
+		felt:  func(s *seen) bool { return s.served.Load() >= goodClients+20 && s.poured() >= 4<<20 },
 	},
 	"lines without an end": {
 		peers: 10,
-		serve: func(_ *evnet.Loop, s *evnet.Socket) {
+		serve: func(_ *evnet.Loop, s *evnet.Socket, _ *seen) {
 			_ = s.Scan(nil, 4096, func(line []byte) { _, _ = s.Write(append(line, '\n')) })
 		},
 		peer: func(t *testing.T, c *net.TCPConn, stop chan struct{}) {
@@ -138,8 +152,15 @@ var attacks = map[string]attack{
 		},
 		felt: func(s *seen) bool { return s.tooLong.Load() >= 10 },
 	},
-	"urgent bytes": {
+	"urgent bytes": { // which half of the sockets see
 		peers: 5,
+		serve: func(_ *evnet.Loop, s *evnet.Socket, seen *seen) {
+			if seen.served.Load()%2 == 0 {
+				readUrgent(s.Conn().(*net.TCPConn))
+			}
+			s.On.Data(func(p []byte) { seen.urgent.Add(int32(bytes.Count(p, []byte("!")))) })
+			s.Pipe(s)
+		},
 		peer: func(t *testing.T, c *net.TCPConn, stop chan struct{}) {
 			for range 100 {
 				sendUrgent(t, c)
@@ -148,7 +169,7 @@ var attacks = map[string]attack{
 				}
 			}
 		},
-		felt: func(*seen) bool { return true },
+		felt: func(s *seen) bool { return s.urgent.Load() >= 100 || runtime.GOOS == "windows" },
 	},
 }
 
@@ -170,6 +191,7 @@ func (a attack) run(t *testing.T) {
 	a.options.AllowHalfOpen = false
 	server, address := serve(t, l, a.options, func(s *evnet.Socket) {
 		seen.served.Add(1)
+		s.On.Close(func(bool) { seen.read.Add(s.BytesRead()) })
 		s.On.Error(func(err error) {
 			switch {
 			case errors.Is(err, bufio.ErrTooLong):
@@ -179,11 +201,12 @@ func (a attack) run(t *testing.T) {
 			}
 		})
 		if a.serve != nil {
-			a.serve(l, s)
+			a.serve(l, s, seen)
 		} else {
 			s.Pipe(s)
 		}
 	})
+	seen.server = server
 	server.On.Drop(func(evnet.Drop) { seen.drops.Add(1) })
 
 	stop := make(chan struct{})
@@ -214,6 +237,7 @@ func (a attack) run(t *testing.T) {
 				}
 				a.peer(t, c.(*net.TCPConn), stop)
 				_ = c.Close()
+				seen.rounds.Add(1)
 			}
 		})
 	}
@@ -226,8 +250,8 @@ func (a attack) run(t *testing.T) {
 		server.CloseAllConnections()
 	})
 	run(t, l)
-	t.Logf("the longest wait of a good client: %v; served %d, dropped %d, cut off %d and %d",
-		time.Duration(slowest.Load()), seen.served.Load(), seen.drops.Load(), seen.timeouts.Load(), seen.tooLong.Load())
+	t.Logf("the longest wait of a good client: %v; served %d, dropped %d, cut off %d and %d; %d MB read",
+		time.Duration(slowest.Load()), seen.served.Load(), seen.drops.Load(), seen.timeouts.Load(), seen.tooLong.Load(), seen.poured()>>20)
 	assert.True(t, a.felt(seen), "the server has not noticed the attack")
 }
 

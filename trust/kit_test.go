@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ func TestMain(m *testing.M) {
 		}
 		role()
 		os.Exit(0)
+	}
+	if err := flag.Set("rapid.checks", strconv.Itoa(enoughChecks)); err != nil { // which the command line may change
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -10,6 +10,13 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
+// readUrgent lets bytes out of band be read like any others.
+func readUrgent(c *net.TCPConn) {
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_OOBINLINE, 1) })
+	}
+}
+
 // sendUrgent sends one byte out of band, if there is room.
 func sendUrgent(t testing.TB, c *net.TCPConn) {
 	raw, err := c.SyscallConn()

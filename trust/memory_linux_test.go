@@ -42,7 +42,7 @@ func deafBound() int {
 // it does about them.
 func TestMemoryOfPeersThatNeverRead(t *testing.T) {
 	for name, transport := range transports {
-		for _, policy := range []string{"refuse", "destroy", "drain", "pipe", "time out"} {
+		for _, policy := range []string{"refuse", "refuse below the default mark", "destroy", "drain", "pipe", "time out"} {
 			t.Run(policy+" "+name, func(t *testing.T) {
 				child := play("writer to the deaf", transport)
 				child.Args = append(child.Args, policy)
@@ -61,13 +61,19 @@ func TestMemoryOfPeersThatNeverRead(t *testing.T) {
 				}
 				require.NoError(t, child.Wait())
 				_ = stdin.Close()
-				var peak, open int
-				_, err = fmt.Sscan(out.String(), &peak, &open)
+				var peak, open, refused int
+				_, err = fmt.Sscan(out.String(), &peak, &open, &refused)
 				require.NoError(t, err, out.String())
 				t.Logf("at most %d MB of %d, %d sockets open at the end", peak>>20, deafBound()>>20, open)
 				assert.Less(t, peak, deafBound())
 				if policy == "destroy" || policy == "time out" {
 					assert.Zero(t, open)
+				}
+				if strings.HasPrefix(policy, "refuse") || policy == "destroy" {
+					assert.GreaterOrEqual(t, refused, deafPeers, "writes refused")
+				}
+				if policy == "drain" {
+					assert.Zero(t, refused, "writes refused")
 				}
 			})
 		}
@@ -94,6 +100,9 @@ func (l *lines) Write(p []byte) (int, error) {
 func writeToTheDeaf() {
 	policy := os.Args[1]
 	opts := &evnet.ServerOptions{Logger: quiet, MaxWriteBuffer: deafLimit, HighWaterMark: deafLimit / 2}
+	if policy == "refuse below the default mark" {
+		opts.MaxWriteBuffer, opts.HighWaterMark = deafLimit/8, 0
+	}
 	if policy == "time out" {
 		opts.IdleTimeout = 200 * time.Millisecond
 	}
@@ -102,14 +111,14 @@ func writeToTheDeaf() {
 	var sockets []*evnet.Socket
 	started := func() {
 		if len(sockets) == deafPeers {
-			writeAll(policy, sockets, piece, func() {
+			writeAll(policy, sockets, piece, func(refused int) {
 				open := 0
 				for _, s := range sockets {
 					if !s.Destroyed() {
 						open++
 					}
 				}
-				fmt.Println(peakMemory(), open)
+				fmt.Println(peakMemory(), open, refused)
 				_ = server.Close(nil)
 				server.CloseAllConnections()
 			})
@@ -124,8 +133,8 @@ func writeToTheDeaf() {
 	evnet.Run()
 }
 
-// writeAll writes round after round to all, in the manner of the policy.
-func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func()) {
+// writeAll writes round after round to all, in the manner of the policy, and counts the writes that were refused.
+func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func(refused int)) {
 	if policy == "pipe" {
 		here, there := net.Pipe()
 		source := evnet.Wrap(here, &evnet.SocketOptions{Logger: quiet})
@@ -139,10 +148,10 @@ func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func())
 				}
 			}
 		}()
-		evnet.DefaultLoop.AfterFunc(500*time.Millisecond, func() { source.Destroy(nil); done() })
+		evnet.DefaultLoop.AfterFunc(500*time.Millisecond, func() { source.Destroy(nil); done(0) })
 		return
 	}
-	rounds := 0
+	rounds, refused := 0, 0
 	var round func()
 	round = func() {
 		for _, s := range sockets {
@@ -150,7 +159,10 @@ func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func())
 				continue
 			}
 			_, err := s.Write(piece)
-			if errors.Is(err, evnet.ErrWriteBufferFull) && policy == "destroy" {
+			if !errors.Is(err, evnet.ErrWriteBufferFull) {
+				continue
+			}
+			if refused++; policy == "destroy" {
 				s.Destroy(err)
 			}
 		}
@@ -159,10 +171,10 @@ func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func())
 			return
 		}
 		if policy == "time out" {
-			evnet.DefaultLoop.AfterFunc(600*time.Millisecond, done)
+			evnet.DefaultLoop.AfterFunc(600*time.Millisecond, func() { done(refused) })
 			return
 		}
-		done()
+		done(refused)
 	}
 	round()
 }

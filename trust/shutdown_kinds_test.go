@@ -23,6 +23,9 @@ type plight struct {
 
 const shutdownPeers = 4
 
+// inTime bounds every end: the contexts that make an end of what is open are over in milliseconds, or never.
+const inTime = 10 * time.Second
+
 var block = make([]byte, 64<<10)
 
 // writeForEver keeps the queue full as long as writing is allowed.

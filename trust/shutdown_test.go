@@ -66,6 +66,7 @@ func tryShutdown(t *testing.T, p plight, w ending) {
 	}
 	hung := bound(t, "the server does not end")
 	connected.Wait()
+	began := time.Now()
 	w.end(&endings{t, server, loops[0], stop, unlisten, p.graceful})
 	ended := make(chan struct{})
 	if server.Close(func() { close(ended) }) == nil {
@@ -77,6 +78,7 @@ func tryShutdown(t *testing.T, p plight, w ending) {
 	stop() // Serve goes on while nothing is open
 	all.Wait()
 	hung.Stop()
+	assert.Less(t, time.Since(began), inTime, "the server ends in time")
 	assert.Equal(t, 1, closes)
 	assert.Zero(t, server.Connections())
 	assert.Empty(t, server.Sockets())
@@ -145,8 +147,10 @@ func flood(t *testing.T, end func(l *evnet.Loop, server *evnet.Server, stop cont
 			server.CloseAllConnections()
 		}
 	})
+	var began time.Time
 	others.Go(func() {
 		<-accepted
+		began = time.Now()
 		end(l, server, stop)
 	})
 	hung := bound(t, "the server does not end")
@@ -154,6 +158,7 @@ func flood(t *testing.T, end func(l *evnet.Loop, server *evnet.Server, stop cont
 	over.Store(true)
 	others.Wait()
 	hung.Stop()
+	assert.Less(t, time.Since(began), inTime)
 	assert.True(t, idle(server))
 }
 
@@ -172,7 +177,9 @@ func TestShutdownOfDefaultLoop(t *testing.T) {
 		})
 		hung := bound(t, "Run does not return")
 		defer hung.Stop()
+		began := time.Now()
 		evnet.Run()
+		assert.Less(t, time.Since(began), inTime)
 		assert.True(t, idle(server))
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -104,6 +105,9 @@ func soakServer(t *testing.T, transport string, size soak, seed uint64) {
 		bytes += up + down
 	}
 	leftNothing(t, goroutines, open)
+	if *long && !race.Enabled {
+		assert.Less(t, peakRSS(), map[string]int{"poll": 300, "goroutine": 1500}[transport], "MB of the server: four and three times what it takes")
+	}
 	t.Logf("%d connections at once, %s, %d MB, %.1f s, peak RSS of the server %d MB", b.most, summary, bytes>>20, time.Since(began).Seconds(), peakRSS())
 }
 
