@@ -206,7 +206,13 @@ func (t *pollTransport) unread() bool {
 		return false
 	}
 	n, ended, err := t.caller().Peek(t.raw)
-	return err == nil && (n > 0 || ended)
+	if err != nil { // the kernel tells it but once: the next read would find an end
+		t.s.set.Loop.tick(func() {
+			t.s.mu.Lock()
+			t.s.received(t, nil, readError(t.s.conn, err))
+		})
+	}
+	return n > 0 || ended || err != nil
 }
 
 // unwanted copes with an event of a socket that does not want data. s.mu is held, and released.

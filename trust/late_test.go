@@ -74,28 +74,41 @@ func (b late) play(t *testing.T, here, there net.Conn) {
 	assert.True(t, ended)
 }
 
-// Of many that are ready at once, nobody is idle because others are served first.
+// Of many that are ready at once, nobody is idle because others are served first, and looking whether one is
+// takes nothing away.
 func TestLateLoopFindsManyReady(t *testing.T) {
 	const many = 600 // more than one look at the set finds
-	use(t, true)
-	l := evnet.NewLoop()
-	var here, there []net.Conn
-	for range many {
-		a, b := pair(t)
-		here, there = append(here, a), append(there, b)
+	for name, c := range map[string]struct {
+		peer func(c *net.TCPConn)
+		code string
+	}{
+		"a byte":  {func(c *net.TCPConn) { _, _ = c.Write([]byte("x")) }, ""},
+		"a reset": {func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }, "ECONNRESET"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			use(t, true)
+			l := evnet.NewLoop()
+			var here, there []*net.TCPConn
+			for range many {
+				a, b := pair(t)
+				here, there = append(here, a), append(there, b)
+			}
+			codes := map[string]int{}
+			for _, conn := range here {
+				s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 2 * lateLimit})
+				s.On.Data(func([]byte) { s.Destroy(nil) })
+				s.On.Close(func(bool) { codes[evnet.Code(s.Err())]++ })
+			}
+			l.AfterFunc(0, func() {
+				for _, conn := range there {
+					c.peer(conn)
+				}
+				time.Sleep(2 * lateFor)
+			})
+			run(t, l)
+			assert.Equal(t, map[string]int{c.code: many}, codes)
+		})
 	}
-	for _, c := range here {
-		s := evnet.Wrap(c, &evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 2 * lateLimit})
-		s.On.Data(func([]byte) { s.Destroy(nil) })
-		s.On.Close(func(bool) { assert.NoError(t, s.Err()) })
-	}
-	l.AfterFunc(0, func() {
-		for _, c := range there {
-			_, _ = c.Write([]byte("x"))
-		}
-		time.Sleep(2 * lateFor)
-	})
-	run(t, l)
 }
 
 // A handshake that was done in time is done, though its socket hears so late.
