@@ -234,6 +234,9 @@ func (s *Socket) dropError() error {
 func (s *Socket) finishClose(hadError bool) {
 	s.mu.Lock()
 	s.closed, s.closing, s.held = true, true, false
+	if r := s.rarity; r != nil {
+		r.relay, r.parting = nil, r.relay
+	}
 	s.mu.Unlock()
 	defer func() { // even if a listener panics
 		if s.set.server != nil {

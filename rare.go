@@ -29,6 +29,7 @@ type rarity struct {
 
 	sources []*pipe // that have this socket as their destination
 	relay   *relay  // from Relay to Close
+	parting *relay  // the same while Close is emitted, in which the socket may be connected anew
 
 	blocking *blockingConn // from BlockingConn to the next Connect, or to Relay
 

@@ -80,7 +80,7 @@ func (r *relay) join(s *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.rare().relay != nil:
+	case s.rare().relay != nil, s.closed && s.rare().parting != nil:
 		r.fail(ErrRelayed, true)
 		return
 	case s.destroyed:
@@ -89,13 +89,14 @@ func (r *relay) join(s *Socket) {
 	if s.closed && !s.closing {
 		return
 	}
-	s.makeRare().relay = r
 	r.mu.Lock()
 	r.left++
 	r.mu.Unlock()
-	if s.closed {
-		return // which done waits for
+	if s.closed { // done waits for that
+		s.makeRare().parting = r
+		return
 	}
+	s.makeRare().relay = r
 	s.halfOpen, s.in.onRead = true, nil
 	if s.in.scan != nil {
 		s.in.scan = nil
@@ -211,9 +212,9 @@ func (r *relay) closed() {
 func (s *Socket) leaveRelay() {
 	s.mu.Lock()
 	s.closing = false
-	r := s.rare().relay
+	r := s.rare().parting
 	if r != nil {
-		s.rarity.relay = nil
+		s.rarity.parting = nil
 	}
 	s.mu.Unlock()
 	if r != nil {

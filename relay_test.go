@@ -472,3 +472,34 @@ func TestRelayThenConnect(t *testing.T) {
 	_ = r.peerA.Close()
 	_ = r.peerB.Close()
 }
+
+// So it is in the midst of its Close already, also for the next relay.
+func TestRelayAgainInClose(t *testing.T) {
+	l := evnet.NewLoop()
+	r := newRelayed(t, l, l, connKinds["tcp"])
+	var server *evnet.Server
+	server, addr := serve(t, l, nil, func(c *evnet.Socket) { _ = server.Close(nil); echo(c) })
+	other, peer := wrapped(l, evnet.SocketOptions{})
+	var again []error
+	r.a.Once.Close(func(bool) {
+		r.a.Connect("tcp", addr)
+		evnet.Relay(r.a, other, func(err error) { again = append(again, err) })
+	})
+	l.AfterFunc(0, func() { r.b.Destroy(nil) })
+	var answer []byte
+	var talk sync.WaitGroup
+	talk.Go(func() {
+		_, _ = peer.Write([]byte("hello"))
+		answer = make([]byte, 5)
+		_, err := io.ReadFull(peer, answer)
+		assert.NoError(t, err)
+		_ = peer.Close()
+	})
+	run(t, l)
+	talk.Wait()
+	assert.Equal(t, "hello", string(answer))
+	assert.Len(t, r.done, 1)
+	assert.Len(t, again, 1)
+	_ = r.peerA.Close()
+	_ = r.peerB.Close()
+}
