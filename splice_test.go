@@ -188,7 +188,7 @@ func TestSpliceSwitches(t *testing.T) {
 				before := evnet.Spliced()
 				b := newBetween(t, l, l, connKinds["tcp"])
 				seen := newSum()
-				at := int64(0)
+				at, joined := int64(0), make(chan struct{})
 				if midway {
 					var look func()
 					look = func() {
@@ -199,14 +199,22 @@ func TestSpliceSwitches(t *testing.T) {
 						spliced(t, before, true)
 						join(l, b.src, seen)
 						before, at = evnet.Spliced(), b.src.BytesRead()
+						close(joined)
 					}
 					look()
 				} else {
 					join(l, b.src, seen)
+					close(joined)
 				}
 				evnet.Relay(b.src, b.dst, nil)
 				var work sync.WaitGroup
-				work.Go(func() { b.feed(t, want) })
+				work.Go(func() {
+					half := size / 2
+					_, err := b.in.Write(want[:half])
+					assert.NoError(t, err)
+					<-joined // with more to come
+					b.feed(t, want[half:])
+				})
 				var got []byte
 				work.Go(func() {
 					var err error

@@ -24,7 +24,10 @@ func stalled(t *testing.T, opts evnet.ServerOptions, play func(l *evnet.Loop, se
 	l := evnet.NewLoop()
 	var server *evnet.Server
 	server, addr := serveTLS(t, l, opts, func(*evnet.Socket) { t.Error("connection") })
-	server.On.TLSClientError(func(err error, _ *evnet.Socket) { told = append(told, err) })
+	server.On.TLSClientError(func(err error, _ *evnet.Socket) {
+		told = append(told, err)
+		_ = server.Close(nil) // play may have missed it
+	})
 	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer c.Close()
@@ -32,9 +35,9 @@ func stalled(t *testing.T, opts evnet.ServerOptions, play func(l *evnet.Loop, se
 	wait = func() {
 		if open := server.Sockets(); len(open) == 1 {
 			play(l, server, open[0])
-			return
+		} else if server.Listening() {
+			l.AfterFunc(time.Millisecond, wait)
 		}
-		l.AfterFunc(time.Millisecond, wait)
 	}
 	wait()
 	run(t, l)
