@@ -116,7 +116,8 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 
 // Disconnect undoes Connect: the socket receives from everybody again, and Send needs an address. What was
 // sent before still goes to the peer, and to no other that the socket is connected to meanwhile: then it
-// fails with syscall.EISCONN where, as on BSD, the system sends to nobody else. Disconnect returns ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close. Node:
+// fails with syscall.EISCONN where, as on BSD, the system sends to nobody else. Disconnect returns
+// ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close. Node:
 // socket.disconnect.
 func (s *Socket) Disconnect() error {
 	s.mu.Lock()

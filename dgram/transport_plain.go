@@ -149,8 +149,9 @@ func (t *plainTransport) close() {
 	}
 }
 
-// closeConn closes the conn, once: both the writer's end and the limit come here. One that is not the system's may take its time, and is closed aside; the socket
-// has ended by then, so that a panic is only logged.
+// closeConn closes the conn, once: both the writer's end and the limit come here. One that is not the
+// system's may take its time, and is closed aside; the socket has ended by then, so that a panic is only
+// logged.
 func (t *plainTransport) closeConn() { t.once.Do(t.closeNow) }
 
 func (t *plainTransport) closeNow() {
