@@ -220,8 +220,15 @@ func (p *peerPlan) play(conn net.Conn, c *connection, tight bool) {
 	case finale == "reset":
 		resetOf(conn)
 	}
-	_ = conn.Close()
+	over := false
+	select {
+	case <-read:
+		over = true
+	default:
+	}
+	failed := conn.Close() != nil // under TLS it writes, and may take the reset with it, as in write
 	<-read
+	c.cut = c.cut || failed && !over
 }
 
 // write plays the steps, and reports which of them has ended the connection.
