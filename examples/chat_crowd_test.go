@@ -23,12 +23,12 @@ const crowd = 199
 // conversation is what each member of the crowd says: so many lines in each round.
 type conversation struct{ rounds, batch, padding int }
 
-// theConversation is 200 lines of each, or, under the race detector, which takes ten times as long, 15 long
+// theConversation is 200 lines of each, or, under the race detector, which takes ten times as long, 9 long
 // ones: each time some megabytes for each member, more than the room and the system hold for one.
 func theConversation() conversation {
 	info, _ := debug.ReadBuildInfo()
 	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		return conversation{rounds: 15, batch: 1, padding: 900}
+		return conversation{rounds: 9, batch: 1, padding: 1250}
 	}
 	return conversation{rounds: 40, batch: 5, padding: 100}
 }
@@ -37,7 +37,7 @@ func theConversation() conversation {
 // in the order of each speaker, while the room drops the one by its rule and says so.
 func TestChatCrowdAndOneStuck(t *testing.T) {
 	// The time alone would never drop it: it is the queue that does.
-	r := openRoom(t, "-members", fmt.Sprint(crowd+1), "-pace", "0", "-slow", "1h", "-queue", "524288")
+	r := openRoom(t, "-members", fmt.Sprint(crowd+1), "-pace", "0", "-line", "1300", "-slow", "1h", "-queue", "524288")
 	talk := theConversation()
 	go func() { _, _ = io.Copy(io.Discard, r.said) }()
 	stuck := r.join("stuck")
