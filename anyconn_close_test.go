@@ -1,9 +1,11 @@
 package evnet_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -49,6 +51,50 @@ func TestAnyConnLingeringClose(t *testing.T) {
 				}
 				l.AfterFunc(time.Millisecond, func() { leave(s) })
 				run(t, l)
+				_, _ = here.Close(), there.Close()
+				goleak.VerifyNone(t, before)
+			})
+		}
+	}
+}
+
+// A handshake that waits on such a conn is called back too.
+func TestAnyConnLingeringHandshake(t *testing.T) {
+	config := &tls.Config{InsecureSkipVerify: true}
+	for name, begin := range map[string]func(conn net.Conn, options *evnet.SocketOptions) *evnet.Socket{
+		"by the options": func(conn net.Conn, options *evnet.SocketOptions) *evnet.Socket {
+			options.TLSConfig = config
+			return evnet.Wrap(conn, options)
+		},
+		"of the conn itself": func(conn net.Conn, options *evnet.SocketOptions) *evnet.Socket {
+			return evnet.Wrap(tls.Client(conn, config), options)
+		},
+		"by StartTLS": func(conn net.Conn, options *evnet.SocketOptions) *evnet.Socket {
+			s := evnet.Wrap(conn, options)
+			assert.NoError(t, s.StartTLS(config))
+			return s
+		},
+	} {
+		for i := range 4 {
+			writing, crash := i%2 == 1, i > 1
+			if crash && name == "of the conn itself" {
+				continue // package tls calls Close on a goroutine of its own
+			}
+			t.Run(fmt.Sprintf("%s, writing %t, panic %t", name, writing, crash), func(t *testing.T) {
+				before := goleak.IgnoreCurrent()
+				l := evnet.NewLoop()
+				l.OnPanic(func(*evnet.PanicError) {})
+				here, there := net.Pipe()
+				if !writing {
+					go func() { _, _ = io.Copy(io.Discard, there) }()
+				}
+				var conn net.Conn = lingering{here}
+				if crash {
+					conn = crashing{here}
+				}
+				s := begin(conn, &evnet.SocketOptions{Loop: l, HandshakeTimeout: 20 * time.Millisecond})
+				run(t, l)
+				assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
 				_, _ = here.Close(), there.Close()
 				goleak.VerifyNone(t, before)
 			})

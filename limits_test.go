@@ -169,6 +169,26 @@ func TestWriteThenOfNothingWhileConnecting(t *testing.T) {
 	assert.Equal(t, notes{"connect", "written", "ready", "refused"}, events)
 }
 
+// A connection that never comes has not even nothing written, whatever is refused behind it.
+func TestWriteThenOfNothingToNobody(t *testing.T) {
+	l := evnet.NewLoop()
+	s := evnet.NewSocket(&evnet.SocketOptions{
+		Loop: l, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errRefused },
+	})
+	var told []error
+	note := func(err error) { told = append(told, err) }
+	l.Do(func() {
+		s.Connect("tcp", "127.0.0.1:1")
+		s.WriteThen(nil, note)
+		s.End()
+		s.WriteThen([]byte("x"), note)
+	})
+	run(t, l)
+	require.Len(t, told, 2)
+	assert.ErrorIs(t, told[0], errRefused)
+	assert.ErrorIs(t, told[1], evnet.ErrWriteAfterEnd)
+}
+
 // labels gives the same byte again and again, and tells when that begins.
 type labels struct {
 	label byte

@@ -91,7 +91,8 @@ func NewLoop() *Loop {
 //
 // Any goroutine may call it, but only one at a time: if the loop is running already, Run panics
 // with ErrLoopRunning, for it has no result to return it in (Serve returns it). A panic in a
-// callback unwinds out of Run unless OnPanic is set; Run may be called again afterwards.
+// callback unwinds out of Run unless OnPanic is set; Run may be called again afterwards, and what is
+// still open closes then, also what a server of several loops waits for.
 func (l *Loop) Run() {
 	if err := l.run(context.Background(), false); err != nil {
 		panic(err)

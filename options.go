@@ -109,8 +109,8 @@ type SocketOptions struct {
 type ServerOptions struct {
 	// Loops run the callbacks: the server's own on the first; accepted sockets are spread over
 	// all of them in turn, each for life, its Connection callback included. The program runs
-	// each of them; from Listen until its Close event the server keeps them all going. Default:
-	// DefaultLoop alone.
+	// each of them, again if a panic has ended its Run: from Listen until its Close event the server
+	// keeps them all going. Default: DefaultLoop alone.
 	Loops          []*Loop
 	AllowHalfOpen  bool          // of accepted sockets, as in SocketOptions
 	HighWaterMark  int           // of accepted sockets, as in SocketOptions

@@ -342,3 +342,33 @@ func TestOptionsDestroyInConnect(t *testing.T) {
 	require.NoError(t, err)
 	closedByPeer(t, conn)
 }
+
+// overtaken is a conn in whose SetNoDelay somebody else sets another value.
+type overtaken struct {
+	net.Conn
+	s    *evnet.Socket
+	told []bool
+}
+
+func (c *overtaken) SetNoDelay(on bool) error {
+	if on {
+		_ = c.s.SetNoDelay(false)
+	}
+	c.told = append(c.told, on)
+	return nil
+}
+
+// What SetNoDelay was told last is what the conn has, though the value of the options was on its way.
+func TestOptionsOvertaken(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := net.Pipe()
+	conn := &overtaken{Conn: here}
+	conn.s = evnet.NewSocket(&evnet.SocketOptions{
+		Loop: l, NoDelay: true, Dial: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+	})
+	conn.s.On.Ready(func() { conn.s.Destroy(nil) })
+	conn.s.Connect("tcp", "127.0.0.1:1")
+	run(t, l)
+	assert.Equal(t, []bool{false, true, false}, conn.told)
+	assert.NoError(t, there.Close())
+}

@@ -226,7 +226,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 // takeBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
 func (s *Socket) takeBack(p []byte, decoded bool) {
 	s.in.own()
-	if decoded {
+	if decoded || len(s.in.text) > 0 { // what is held raw comes behind the text
 		s.in.text = slices.Concat(p, s.in.text)
 	} else {
 		s.in.raw = slices.Concat(p, s.in.raw)

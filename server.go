@@ -33,7 +33,8 @@ type Server struct {
 	max     int
 	live    slots // accepted, until their Close
 	count   int   // of those that are not destroyed
-	closing bool  // Close is to be emitted
+	closing bool  // Close is to be emitted when all is closed
+	due     int   // Close events that the loop is to emit
 	ending  int   // listeners that are being closed
 	unref   bool
 

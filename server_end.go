@@ -34,6 +34,7 @@ func (s *Server) socketClosed(c *Socket) {
 func (s *Server) closeIfDone() {
 	if s.closing && s.ending == 0 && s.lis == nil && s.live.len() == 0 {
 		s.closing = false
+		s.due++
 		s.loop.tick(s.emitClose)
 	}
 }
@@ -49,6 +50,7 @@ func (s *Server) emitClose() {
 			fn()
 		}
 		s.afterClose = nil
+		s.due--
 		s.leaveLoops()
 	}()
 	s.loop.trace(s, TraceEvent{Name: EventClose})
@@ -61,9 +63,9 @@ func (s *Server) emitClose() {
 
 // Close stops accepting, at once; open connections live on, but those that still wait for a busy loop
 // are closed. Close is emitted, and onClose called once, if it is not nil, after the listener and the
-// last of them have closed: the address is free then. A server that listens again before that has
-// one Close for both times, after the next call. When the server does not listen Close returns
-// ErrServerNotRunning and no event follows. Node: server.close.
+// last of them have closed: the address is free then. A server that listens again while it waits for
+// them has one Close for both times, after the next call. When the server does not listen Close
+// returns ErrServerNotRunning and no event follows. Node: server.close.
 func (s *Server) Close(onClose func()) error {
 	s.mu.Lock()
 	lis := s.lis
@@ -107,7 +109,7 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 // leaveLoops lets the loops go, all at once, unless there is more to come: none may have ended when
 // a Close listener listens again. s.mu is held.
 func (s *Server) leaveLoops() {
-	if s.lis == nil && !s.closing {
+	if s.lis == nil && !s.closing && s.due == 0 {
 		for _, set := range s.settings {
 			set.Loop.remove(s)
 		}
@@ -136,7 +138,7 @@ func (s *Server) CloseAllConnections() {
 // not told yet for their TLS handshake is not done, and waits until Close
 // was emitted. When ctx ends first it destroys the sockets that are left and returns ctx.Err()
 // without waiting longer. It does not end sockets that other servers or Connect have made. If somebody
-// makes the server listen again meanwhile, the Close it waits for is that of both times. When the server
+// makes the server listen again while it waits for them, the Close it waits for is that of both times. When the server
 // neither listens nor has open sockets it returns ErrServerNotRunning.
 //
 // It blocks, and needs the loop to run meanwhile. In a callback, where waiting would stop the loop,

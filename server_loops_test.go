@@ -105,6 +105,32 @@ func TestServerHasOneCloseForBothTimes(t *testing.T) {
 	})
 }
 
+// A server that listens and closes once more in its Close keeps its loops until it has told that too.
+func TestServerKeepsItsLoopsUntilTheLastClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: loops})
+		var ended atomic.Bool
+		closes := 0
+		server.On.Close(func() {
+			if closes++; closes == 1 {
+				assert.NoError(t, server.Serve(newMemory()))
+				assert.NoError(t, server.Close(nil))
+			}
+			synctest.Wait()
+			assert.False(t, ended.Load(), "before Close %d", closes)
+		})
+		require.NoError(t, server.Serve(newMemory()))
+		var all sync.WaitGroup
+		all.Go(func() { run(t, loops[1]); ended.Store(true) })
+		all.Go(func() { run(t, loops[0]) })
+		synctest.Wait()
+		assert.NoError(t, server.Close(nil))
+		all.Wait()
+		assert.Equal(t, 2, closes)
+	})
+}
+
 // A flood of dropped connections is told whole, but for what would wait without bound for a loop that stands still.
 func TestServerBoundsItsDrops(t *testing.T) {
 	const bound = 16 << 10

@@ -189,6 +189,13 @@ func (s *Socket) setOptions() {
 	}, func(err error) {
 		if err != nil {
 			s.Destroy(err)
+			return
+		}
+		s.mu.Lock()
+		same := s.conn != conn || s.rare().noDelay == noDelay && s.rare().keepAlive == alive
+		s.mu.Unlock()
+		if !same { // SetNoDelay or SetKeepAlive has overtaken it
+			s.setOptions()
 		}
 	})
 }

@@ -260,6 +260,7 @@ func (s *Socket) breakOff(h *handshaking, err error) {
 func (s *Socket) shake() {
 	conn, tr, ctx := s.conn.(handshaker), s.tr, s.rarity.handshake.ctx
 	var agreed *tls.ConnectionState
+	tr.(*goTransport).shaking = true
 	s.supply(func() error {
 		err := conn.HandshakeContext(ctx)
 		if c, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok && err == nil {
@@ -280,6 +281,7 @@ func (s *Socket) handshaken(tr transport, agreed *tls.ConnectionState, err error
 		s.destroyLocked(s.handshakeError(err), false)
 		return
 	}
+	tr.(*goTransport).shaking = false
 	s.rarity.handshake.stop()
 	accepted := s.rarity.accepting
 	s.handshake, s.rarity.handshake, s.rarity.accepting, s.rarity.agreed = false, nil, false, agreed

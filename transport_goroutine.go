@@ -38,6 +38,7 @@ type goTransport struct {
 	gone        bool          // the socket is destroyed
 	kept        bool          // Detach has given the conn away
 	recalled    bool          // the conn is to be given away: no other reader is started, and none goes on
+	shaking     bool          // a goroutine does the handshake, in Read and Write
 	broken      error         // why writing failed, while the reader is asked whether it knows better
 	parting     chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
 	setting     chan struct{} // closed when the read deadline is set; nil while nobody is at it

@@ -58,7 +58,7 @@ func (t *goTransport) closeAside(fn func() error) {
 	left := func() error {
 		defer func() { // also when it panics
 			t.s.mu.Lock()
-			inside := t.reading && !t.waiting || t.writing
+			inside := t.reading && !t.waiting || t.writing || t.shaking
 			t.s.mu.Unlock()
 			if inside {
 				_ = t.conn.SetDeadline(time.Unix(1, 0))

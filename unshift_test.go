@@ -171,3 +171,30 @@ func TestUnshiftForChunks(t *testing.T) {
 	})
 	run(t, l)
 }
+
+// What was handed to a goroutine that has not taken it stays in front of what was put back behind it, also
+// where that has become text.
+func TestUnshiftBehindAHandedChunk(t *testing.T) {
+	l := evnet.NewLoop()
+	here, there := tcpConns(t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+	aside(l, func() {
+		conn, err := s.BlockingConn()
+		assert.NoError(t, err)
+		_, err = there.Write([]byte("hello"))
+		assert.NoError(t, err)
+		_, err = conn.Read(make([]byte, 1))
+		assert.NoError(t, err)
+		l.Do(func() {
+			assert.NoError(t, s.Unshift([]byte("U")))
+			assert.NoError(t, s.SetEncoding("utf8"))
+			detached, rest, err := s.Detach()
+			if assert.NoError(t, err) {
+				assert.Equal(t, "elloU", string(rest))
+				assert.NoError(t, detached.Close())
+			}
+		})
+	})
+	run(t, l)
+	assert.NoError(t, there.Close())
+}

@@ -251,7 +251,7 @@ func (s *Socket) deliverWrites(limit int) {
 	s.set.Loop.current = s
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
-		if o.waiting.len() == 0 || o.waiting.front().end > o.sent && !o.dropped {
+		if o.waiting.len() == 0 || !o.dropped && !s.written(o.waiting.front()) {
 			o.settle()
 			s.mu.Unlock()
 			return
@@ -265,6 +265,10 @@ func (s *Socket) deliverWrites(limit int) {
 		w.done(err)
 	}
 }
+
+// written reports whether w is to be told. Before the connection is made nothing is written, not even nothing.
+// s.mu is held.
+func (s *Socket) written(w *waiter) bool { return w.err != nil || w.end <= s.out.sent && s.tr != nil }
 
 // writeFailed ends the socket after a failed write, whose callback hears of it before Error, as in Node:
 // but of a reset that a goroutine has met while writing, which in Node is told by the reader, if there is
