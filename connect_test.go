@@ -226,7 +226,7 @@ func full(t *testing.T, p string) {
 	t.Cleanup(func() { _ = ln.Close() })
 	shrinkBacklog(t, ln.(*net.TCPListener))
 	for range 10 {
-		c, err := net.DialTimeout("tcp", ln.Addr().String(), 200*time.Millisecond)
+		c, err := net.DialTimeout("tcp", ln.Addr().String(), time.Second)
 		if err != nil {
 			return
 		}

@@ -187,10 +187,8 @@ func TestDetachIdle(t *testing.T) {
 						s.Pause()
 						s.Resume()
 					}
-					began := time.Now()
 					conn, rest, err := s.Detach()
 					require.NoError(t, err)
-					assert.Less(t, time.Since(began), time.Second)
 					assert.Empty(t, rest)
 					assert.Same(t, here, conn)
 					aside(l, func() {

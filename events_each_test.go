@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"evnet"
@@ -84,7 +85,7 @@ func TestEventsOfAFailure(t *testing.T) {
 	l := evnet.NewLoop()
 	port := freePort(t)
 	var got notes
-	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1", "127.0.0.2")})
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1", "127.0.0.2"), AttemptDelay: time.Hour})
 	watch(s, &got)
 	s.Connect("tcp", net.JoinHostPort("name.example", port))
 	run(t, l)
@@ -161,18 +162,25 @@ func TestEventsEndAfterReset(t *testing.T) {
 
 // The time for the closing phase begins with End, which may come before the connection.
 func TestEventsCloseTimeout(t *testing.T) {
-	l := evnet.NewLoop()
-	server, addr := serve(t, l, &evnet.ServerOptions{AllowHalfOpen: true}, nil) // it never ends its side
-	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, CloseTimeout: 50 * time.Millisecond})
-	var got notes
-	watch(s, &got)
-	s.RemoveAllListeners(evnet.EventConnectionAttempt)
-	s.On.Close(func(bool) { server.CloseAllConnections(); _ = server.Close(nil) })
-	s.Connect("tcp", addr)
-	s.End()
-	run(t, l)
-	assert.Equal(t, notes{"connect", "ready", "finish", "error ETIMEDOUT", "close true"}, got)
-	assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := net.Pipe() // it never ends its side
+		s := evnet.NewSocket(&evnet.SocketOptions{
+			Loop: l, CloseTimeout: 2 * second,
+			Dial: func(context.Context, string, string) (net.Conn, error) { time.Sleep(second); return halves{here}, nil },
+		})
+		var got notes
+		watch(s, &got)
+		s.RemoveAllListeners(evnet.EventConnectionAttempt)
+		began := time.Now()
+		s.Connect("tcp", "127.0.0.1:1")
+		s.End()
+		run(t, l)
+		assert.Equal(t, 2*second, time.Since(began))
+		assert.Equal(t, notes{"connect", "ready", "finish", "error ETIMEDOUT", "close true"}, got)
+		assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
+		assert.NoError(t, there.Close())
+	})
 }
 
 // flakyListener fails once.

@@ -203,7 +203,7 @@ func TestLoopPanicLeavesNoDeafSocket(t *testing.T) {
 				s.On.Close(func(bool) { boom("close")() })
 			})
 			assert.PanicsWithValue(t, "boom", l.Run)
-			rescue := l.AfterFunc(2*time.Second, func() {
+			rescue := l.AfterFunc(patience/2, func() {
 				t.Error("a socket is left that neither reads nor ends")
 				for _, s := range sockets {
 					s.Destroy(nil)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"evnet"
@@ -135,11 +136,13 @@ func TestOptionsAttemptDelay(t *testing.T) {
 		assert.Len(t, all.Errs, 3)
 	})
 	t.Run("negative", func(t *testing.T) { // a slow one is waited for, for ever
-		a := &answers{list: []string{"127.0.0.1", "127.0.0.2"}}
-		r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: -1, IdleTimeout: 30 * time.Millisecond}, hang: map[string]bool{"127.0.0.1": true}}
-		r.run(t, "tcp")
-		assert.Equal(t, []string{"127.0.0.1"}, r.started)
-		assert.Zero(t, r.slow)
+		synctest.Test(t, func(t *testing.T) {
+			a := &answers{list: []string{"127.0.0.1", "127.0.0.2"}}
+			r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: -1, IdleTimeout: 10 * second}, hang: map[string]bool{"127.0.0.1": true}}
+			r.run(t, "tcp")
+			assert.Equal(t, []string{"127.0.0.1"}, r.started)
+			assert.Zero(t, r.slow)
+		})
 	})
 }
 

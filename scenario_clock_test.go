@@ -16,7 +16,7 @@ const (
 	// ms is the millisecond of the scenarios, stretched.
 	ms = 8 * time.Millisecond
 	// unhurried is how many times longer yet it is where time-outs run, which the library measures in real time.
-	unhurried = 3
+	unhurried = 4
 	// step is how many of them the clock goes at once, or more on a long way: standing still for however long is one step.
 	step = 5
 )

@@ -97,7 +97,7 @@ func workInANetwork() {
 		command("ip", "link", "set", "lo", "down")
 		_, _ = a.Write(text)
 	})
-	a.On.Close(func(bool) { server.CloseAllConnections() })
+	a.On.Close(func(bool) { _ = server.Close(nil); server.CloseAllConnections() }) // it may never have been accepted
 	a.Connect("tcp", server.Address().String())
 	l.Run()
 	timeout, ok := a.Err().(net.Error)

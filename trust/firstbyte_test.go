@@ -142,34 +142,26 @@ func pipedAfter(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
 func TestFirstByteTimeoutOfKernelSockets(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		var spoke, silent error
-		n := 0
-		server, address := serve(t, l, evnet.ServerOptions{FirstByteTimeout: 50 * time.Millisecond}, func(s *evnet.Socket) {
-			first := ""
-			s.Once.Data(func(p []byte) { first = string(p) })
+		speaker, speaks := pair(t)
+		silent, isSilent := pair(t)
+		_, err := speaks.Write([]byte("x")) // the system has it when the time begins
+		require.NoError(t, err)
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet, FirstByteTimeout: 50 * time.Millisecond})
+		causes := map[net.Conn]error{}
+		server.On.Connection(func(s *evnet.Socket) {
+			conn := s.Conn()
 			consume(s)
 			s.On.Close(func(bool) {
-				if first == "" {
-					silent = s.Err()
-				} else {
-					spoke = s.Err()
+				if causes[conn] = s.Err(); conn == silent {
+					_ = server.Close(nil)
+					server.CloseAllConnections()
 				}
 			})
 		})
-		for _, text := range []string{"x", ""} {
-			c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: quiet})
-			consume(c)
-			c.On.Connect(func() { _, _ = c.WriteString(text) })
-			c.On.Close(func(bool) {
-				if n++; n == 1 { // the silent one
-					server.CloseAllConnections()
-					_ = server.Close(nil)
-				}
-			})
-			c.Connect("tcp", address)
-		}
+		require.NoError(t, server.Serve(give(speaker, silent)))
 		run(t, l)
-		require.ErrorIs(t, silent, os.ErrDeadlineExceeded)
-		require.NoError(t, spoke)
+		_, _ = speaks.Close(), isSilent.Close()
+		require.ErrorIs(t, causes[silent], os.ErrDeadlineExceeded)
+		require.NoError(t, causes[speaker])
 	})
 }

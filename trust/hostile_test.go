@@ -28,6 +28,7 @@ const (
 	goodClients   = 5
 	goodExchanges = 40
 	shortTime     = 100 * time.Millisecond
+	slowTime      = 2 * time.Second // for what the good clients have no more of either
 )
 
 // attack is what hostile peers do to a server while good clients talk to it.
@@ -70,7 +71,7 @@ var attacks = map[string]attack{
 		options: evnet.ServerOptions{FirstByteTimeout: shortTime, IdleTimeout: time.Minute}, peers: 50,
 		serve: func(l *evnet.Loop, s *evnet.Socket, _ *seen) {
 			s.Scan(nil, 100, func(line []byte) { _, _ = s.Write(append(line, '\n')) })
-			limit := l.AfterFunc(3*shortTime, func() {
+			limit := l.AfterFunc(slowTime, func() {
 				if s.BytesWritten() == 0 {
 					s.Destroy(os.ErrDeadlineExceeded)
 				}
@@ -79,16 +80,16 @@ var attacks = map[string]attack{
 			s.On.Close(func(bool) { limit.Stop() })
 		},
 		peer: func(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
-			tick := time.NewTicker(shortTime / 20)
+			tick := time.NewTicker(slowTime / 50) // less than a line
 			defer tick.Stop()
 			for {
+				if _, err := c.Write([]byte("x")); err != nil {
+					return
+				}
 				select {
 				case <-stop:
 					return
 				case <-tick.C:
-					if _, err := c.Write([]byte("x")); err != nil {
-						return
-					}
 				}
 			}
 		},
@@ -249,16 +250,18 @@ func (a attack) run(t *testing.T) {
 		_ = server.Close(nil)
 		server.CloseAllConnections()
 	})
+	connected.Wait()
 	run(t, l)
 	t.Logf("the longest wait of a good client: %v; served %d, dropped %d, cut off %d and %d; %d MB read",
 		time.Duration(slowest.Load()), seen.served.Load(), seen.drops.Load(), seen.timeouts.Load(), seen.tooLong.Load(), seen.poured()>>20)
 	assert.True(t, a.felt(seen), "the server has not noticed the attack")
 }
 
-// talk is a good client, who goes on until the attack was felt too.
+// talk is a good client, who is connected with its first word said, and goes on until the attack was felt too.
 func talk(t *testing.T, address string, connected func(), slowest *atomic.Int64, felt func() bool) {
+	connected = sync.OnceFunc(connected)
+	defer connected()
 	c, err := net.Dial("tcp", address)
-	connected()
 	if !assert.NoError(t, err) {
 		return
 	}
@@ -269,6 +272,7 @@ func talk(t *testing.T, address string, connected func(), slowest *atomic.Int64,
 		asked := time.Now()
 		_ = c.SetDeadline(asked.Add(fair))
 		_, err := c.Write([]byte("hello\n"))
+		connected() // with something said, as FirstByteTimeout wants it
 		if !assert.NoError(t, err) {
 			return
 		}

@@ -94,17 +94,17 @@ func TestLateLoopFindsManyReady(t *testing.T) {
 				here, there = append(here, a), append(there, b)
 			}
 			codes := map[string]int{}
-			for _, conn := range here {
-				s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 2 * lateLimit})
-				s.On.Data(func([]byte) { s.Destroy(nil) })
-				s.On.Close(func(bool) { codes[evnet.Code(s.Err())]++ })
-			}
-			l.AfterFunc(0, func() {
+			l.AfterFunc(0, func() { // due before any time-out, and all are in the set by then
 				for _, conn := range there {
 					c.peer(conn)
 				}
 				time.Sleep(2 * lateFor)
 			})
+			for _, conn := range here {
+				s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 2 * lateLimit})
+				s.On.Data(func([]byte) { s.Destroy(nil) })
+				s.On.Close(func(bool) { codes[evnet.Code(s.Err())]++ })
+			}
 			run(t, l)
 			assert.Equal(t, map[string]int{c.code: many}, codes)
 		})

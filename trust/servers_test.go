@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,7 @@ func TestServerSocketsAreConnected(t *testing.T) {
 						return
 					default:
 					}
+					runtime.Gosched() // the loop may have but this processor
 					for _, c := range server.Sockets() {
 						met.Add(1)
 						if c.ReadyState() == evnet.StateNew {
