@@ -313,19 +313,18 @@ func TestChatIsFull(t *testing.T) {
 }
 
 func TestChatSilence(t *testing.T) {
-	r := openRoom(t, "-idle", "200ms", "-pace", "0")
+	const idle = 2 * time.Second // far more than a slow machine needs between two lines
+	r := openRoom(t, "-idle", idle.String(), "-pace", "0")
 	stranger := r.connect()
-	stranger.expect("* you were silent too long")
-	stranger.expectEnd()
 	m := r.join("ana")
 	begun := time.Now()
-	for range 50 { // who speaks stays, for longer than the limit
+	for time.Since(begun) < idle+idle/8 { // who speaks stays, for longer than the limit
 		m.say("/who")
 		m.expect("* in the room: 1", "* ana")
-		if time.Since(begun) > 300*time.Millisecond {
-			break
-		}
+		time.Sleep(idle / 20)
 	}
+	stranger.expect("* you were silent too long")
+	stranger.expectEnd()
 	m.expect("* you were silent too long")
 	m.expectEnd()
 	r.expect(t, "ana joined", "ana was silent too long")

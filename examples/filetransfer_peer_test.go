@@ -63,7 +63,8 @@ func headerOf(name, content string) string {
 
 // A receiver tells a sender that is wrong why, leaves nothing behind, and serves the next one.
 func TestFileTransferBadSenders(t *testing.T) {
-	r := startReceiver(t, filepath.Join(t.TempDir()), "127.0.0.1:0", "-idle", "1s")
+	r := startReceiver(t, filepath.Join(t.TempDir()), "127.0.0.1:0", "-idle", "2s")
+	silent := dialReceiver(t, r.address)
 	sum := strings.Repeat("0", 64)
 	for say, want := range map[string]string{
 		"GET / HTTP/1.1\r\n": "that is no header",
@@ -97,18 +98,18 @@ func TestFileTransferBadSenders(t *testing.T) {
 		_ = s.Close()
 	}
 
-	much := headerOf("..", "x") + strings.Repeat("x", 32<<20)
-	eager := dialReceiver(t, r.address) // it does not wait for the answer
-	eager.say(much)
+	much := []byte(headerOf("..", "x") + strings.Repeat("x", 32<<20)) // copied before anybody waits for it
+	eager := dialReceiver(t, r.address)                               // it does not wait for the answer
+	_, err := eager.Write(much)
+	require.NoError(t, err)
 	assert.Contains(t, eager.hear().Error, "not a plain name")
 
 	endless := dialReceiver(t, r.address)
 	_, _ = io.Copy(endless, strings.NewReader(strings.Repeat("x", 1<<20)))
-	_, err := io.Copy(io.Discard, endless)
+	_, err = io.Copy(io.Discard, endless)
 	if err != nil {
 		assert.ErrorContains(t, err, "reset")
 	}
-	silent := dialReceiver(t, r.address)
 	_, err = silent.answers.ReadByte()
 	assert.Equal(t, io.EOF, err)
 	assert.Empty(t, r.left())
@@ -146,7 +147,7 @@ func TestFileTransferBadSenders(t *testing.T) {
 	assert.Equal(t, "hello", string(content))
 	require.NoError(t, r.Process.Kill())
 	_, _ = r.exits()
-	assert.Contains(t, r.stderr.String(), "has been silent for 1s")
+	assert.Contains(t, r.stderr.String(), "has been silent for 2s")
 	assert.NotContains(t, r.stderr.String(), "goroutine")
 }
 
@@ -188,27 +189,28 @@ func TestFileTransferBadReceivers(t *testing.T) {
 	for name, c := range map[string]struct {
 		serve func(*net.TCPConn)
 		want  string
+		idle  string // short only where silence is tested: any other answer may take its time
 	}{
-		"another protocol": {say("HTTP/1.1 400 Bad Request\r\n"), `does not speak this protocol: it says "HTTP/1.1 400 Bad Request"`},
-		"an endless line":  {say(strings.Repeat("x", 5000)), "token too long"},
-		"a wrong hash":     {say(`{"done":true,"sha256":"abc"}` + "\n"), "the receiver has a file with SHA-256 abc, not " + sum},
-		"no answer":        {say(""), "has been silent for 300ms"},
+		"another protocol": {say("HTTP/1.1 400 Bad Request\r\n"), `does not speak this protocol: it says "HTTP/1.1 400 Bad Request"`, "1m"},
+		"an endless line":  {say(strings.Repeat("x", 5000)), "token too long", "1m"},
+		"a wrong hash":     {say(`{"done":true,"sha256":"abc"}` + "\n"), "the receiver has a file with SHA-256 abc, not " + sum, "1m"},
+		"no answer":        {say(""), "has been silent for 300ms", "300ms"},
 		"its disk works": {func(conn *net.TCPConn) { // for longer than anybody may be silent
 			for range 5 {
 				_, _ = io.WriteString(conn, "{\"wait\":true}\n")
-				<-time.After(100 * time.Millisecond)
+				<-time.After(500 * time.Millisecond)
 			}
 			_, _ = io.WriteString(conn, "{\"error\":\"enough\"}\n")
 			_, _ = io.Copy(io.Discard, conn)
-		}, "enough"},
-		"two offers": {say("{}\n{}\n{\"error\":\"two\"}\n"), "two"},
+		}, "enough", "2s"},
+		"two offers": {say("{}\n{}\n{\"error\":\"two\"}\n"), "two", "1m"},
 		"nothing read": {func(conn *net.TCPConn) {
 			_, _ = io.WriteString(conn, "{}\n")
 			_, _ = conn.Read(make([]byte, 1000))
-		}, "gave up after 2 failures in a row"},
+		}, "gave up after 2 failures in a row", "1m"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, stdout, stderr := transfer(t, "-connect", proxyBackend(t, c.serve), "-idle", "300ms", "-retries", "1", path)
+			code, stdout, stderr := transfer(t, "-connect", proxyBackend(t, c.serve), "-idle", c.idle, "-retries", "1", path)
 			assert.Equal(t, 1, code)
 			assert.Empty(t, stdout)
 			assert.Contains(t, stderr, c.want)

@@ -178,22 +178,17 @@ func TestProxyDenies(t *testing.T) {
 
 func TestProxyTimeouts(t *testing.T) {
 	address, conns := heldConns(t)
-	p := startProxy(t, "-to", address, "-idle", "200ms")
-	client, server := p.joined(conns)
-	for _, conn := range []net.Conn{client, server} { // both are told by a reset: the stream was cut off
-		_, err := conn.Read(make([]byte, 1))
-		assert.Error(t, err)
-	}
-	p.ends("idle time-out")
+	quiet := startProxy(t, "-to", address, "-idle", "2s") // which is also what joined may take for each byte
+	client, server := quiet.joined(conns)
 
-	p = startProxy(t, "-to", proxyBackend(t, echoBack), "-first-byte", "200ms")
+	p := startProxy(t, "-to", proxyBackend(t, echoBack), "-first-byte", "200ms")
 	_, _ = p.dial().Read(make([]byte, 1))
 	p.ends("first byte time-out")
 
 	p = startProxy(t, "-to", address, "-close", "200ms")
-	client, _ = p.joined(conns)
-	require.NoError(t, client.CloseWrite())
-	_, _ = client.Read(make([]byte, 1))
+	ended, _ := p.joined(conns)
+	require.NoError(t, ended.CloseWrite())
+	_, _ = ended.Read(make([]byte, 1))
 	p.ends("close time-out")
 
 	p = startProxy(t, "-to", unansweringAddress(t), "-dial", "200ms")
@@ -201,6 +196,12 @@ func TestProxyTimeouts(t *testing.T) {
 	assert.Equal(t, io.EOF, err)
 	p.next("server is down")
 	assert.Contains(t, p.ends("no server").Err, "-dial")
+
+	for _, conn := range []net.Conn{client, server} { // both are told by a reset: the stream was cut off
+		_, err := conn.Read(make([]byte, 1))
+		assert.Error(t, err)
+	}
+	quiet.ends("idle time-out")
 }
 
 // A reset is no end: whoever takes the stream for a whole one is wrong.

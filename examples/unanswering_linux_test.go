@@ -1,7 +1,11 @@
 package examples_test
 
 import (
+	"encoding/binary"
+	"fmt"
 	"net"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -12,18 +16,31 @@ import (
 // unansweringAddress is an address where nobody answers: its queue of connections is full.
 func unansweringAddress(t *testing.T) string {
 	t.Helper()
+	const backlog = 1 // Linux keeps one more
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
 	raw, err := ln.(*net.TCPListener).SyscallConn()
 	require.NoError(t, err)
-	require.NoError(t, raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) }))
+	require.NoError(t, raw.Control(func(fd uintptr) { err = syscall.Listen(int(fd), backlog) }))
 	require.NoError(t, err)
-	for {
-		conn, err := net.DialTimeout("tcp", ln.Addr().String(), 100*time.Millisecond)
-		if err != nil {
-			return ln.Addr().String()
-		}
-		t.Cleanup(func() { _ = conn.Close() })
+	for range backlog + 1 {
+		dial(t, ln.Addr())
 	}
+	// A connection counts only when the last packet of its handshake has come.
+	require.Eventually(t, func() bool { return queued(t, ln.Addr().(*net.TCPAddr)) > backlog }, patience, time.Millisecond)
+	return ln.Addr().String()
+}
+
+// queued is how many connections wait to be accepted there. The kernel tells, as no time-out would: to one, a queue
+// that is full and a test that has been held up look the same.
+func queued(t *testing.T, at *net.TCPAddr) (n int) {
+	table, err := os.ReadFile("/proc/net/tcp")
+	require.NoError(t, err)
+	listens := fmt.Sprintf(" %08X:%04X 00000000:0000 0A ", binary.NativeEndian.Uint32(at.IP.To4()), at.Port)
+	_, queues, found := strings.Cut(string(table), listens)
+	require.True(t, found, "%v is no listener: %s", at, table)
+	_, err = fmt.Sscanf(queues, "00000000:%X", &n)
+	require.NoError(t, err)
+	return n
 }
