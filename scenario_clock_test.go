@@ -19,6 +19,9 @@ const (
 	unhurried = 4
 	// step is how many of them the clock goes at once, or more on a long way: standing still for however long is one step.
 	step = 5
+	// patient is for how many steps nothing has to happen before bytes on their way are given up: where goroutines serve the
+	// conns the scheduler may leave one of them out for half a second while the clock goes on.
+	patient = 25
 )
 
 // clock runs the waits of a script, one after the other.
@@ -98,7 +101,7 @@ func (p *player) quiet() bool {
 	}
 	enough := 1
 	if written != now.received {
-		enough = 4
+		enough = patient
 	}
 	return c.still >= enough && len(c.attempts) == 0 && p.unaccepted == 0
 }
