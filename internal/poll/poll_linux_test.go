@@ -210,9 +210,10 @@ func TestWakeRacesWithEvent(t *testing.T) {
 		var both sync.WaitGroup
 		both.Go(func() { _, _ = there.Write([]byte("x")) })
 		both.Go(p.Wake)
-		for p.Wait() == 0 {
+		for before := idle; p.Wait() == 0; {
 			idle++
 			require.LessOrEqual(t, idle, wakes+1)
+			require.LessOrEqual(t, idle, before+3) // a wake that is left, a deadline, and the new wake
 		}
 		n, _, err := c.Read(raw(t, here), buf)
 		require.NoError(t, err)
