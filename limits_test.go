@@ -8,7 +8,9 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"evnet"
 
@@ -187,6 +189,33 @@ func TestWriteThenOfNothingToNobody(t *testing.T) {
 	require.Len(t, told, 2)
 	assert.ErrorIs(t, told[0], errRefused)
 	assert.ErrorIs(t, told[1], evnet.ErrWriteAfterEnd)
+}
+
+// A write that is refused after End is told in its turn: once what was written before it is sent, though that
+// has no callback.
+func TestWriteThenAfterEndIsToldInItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := net.Pipe()
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		var told atomic.Bool
+		l.Do(func() {
+			_, _ = s.WriteString("x")
+			s.End()
+			s.WriteThen([]byte("y"), func(err error) {
+				assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
+				told.Store(true)
+			})
+		})
+		go func() {
+			synctest.Wait()
+			assert.False(t, told.Load())
+			_, _ = io.Copy(io.Discard, there)
+			_ = there.Close()
+		}()
+		run(t, l)
+		assert.True(t, told.Load())
+	})
 }
 
 // labels gives the same byte again and again, and tells when that begins.

@@ -251,7 +251,7 @@ func (s *Socket) deliverWrites(limit int) {
 	s.set.Loop.current = s
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
-		if o.waiting.len() == 0 || !o.dropped && !s.written(o.waiting.front()) {
+		if o.waiting.len() == 0 || !o.dropped && !s.due(o.waiting.front()) {
 			o.settle()
 			s.mu.Unlock()
 			return
@@ -266,9 +266,9 @@ func (s *Socket) deliverWrites(limit int) {
 	}
 }
 
-// written reports whether w is to be told. Before the connection is made nothing is written, not even nothing.
-// s.mu is held.
-func (s *Socket) written(w *waiter) bool { return w.err != nil || w.end <= s.out.sent && s.tr != nil }
+// due reports whether w is to be told: what was written before it is sent. Before the connection is made
+// nothing is written, not even nothing. s.mu is held.
+func (s *Socket) due(w *waiter) bool { return w.end <= s.out.sent && (w.err != nil || s.tr != nil) }
 
 // writeFailed ends the socket after a failed write, whose callback hears of it before Error, as in Node:
 // but of a reset that a goroutine has met while writing, which in Node is told by the reader, if there is
