@@ -129,6 +129,10 @@ func (m *machine) detach() {
 	_ = conn.Close()
 }
 
+// isConsumed reports whether somebody takes what comes: a Pipe no longer does once its socket is destroyed, and a Resume
+// from then on has no consumer, on the next connection either.
+func (m *machine) isConsumed() bool { return m.consumed && !(m.piped && m.s.Destroyed()) }
+
 // resumeSoon is resume once nothing is under way elsewhere.
 func (m *machine) resumeSoon() {
 	if m.busy {
@@ -143,7 +147,7 @@ func (m *machine) resume() {
 	if m.isRanging() {
 		return // it may have left already, and Resume without a consumer throws away what comes
 	}
-	if c := m.conn(); !m.consumed {
+	if c := m.conn(); !m.isConsumed() {
 		c.mu.Lock()
 		c.dropped = true
 		c.mu.Unlock()

@@ -284,7 +284,7 @@ func (m *machine) mayRefuse(c *connection, err error) bool {
 // settle brings the socket to its end.
 func (m *machine) settle() {
 	s := m.s
-	if m.isRanging() || !m.plan.echo && !m.consumed {
+	if m.isRanging() || !m.plan.echo && !m.isConsumed() {
 		m.takeTheRest()
 	} else {
 		s.Resume()
