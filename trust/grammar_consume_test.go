@@ -129,9 +129,11 @@ func (m *machine) detach() {
 	_ = conn.Close()
 }
 
-// isConsumed reports whether somebody takes what comes: a Pipe no longer does once its socket is destroyed, and a Resume
-// from then on has no consumer, on the next connection either.
-func (m *machine) isConsumed() bool { return m.consumed && !(m.piped && m.s.Destroyed()) }
+// isConsumed reports whether somebody takes what comes: a Pipe no longer does once its socket has ended or is destroyed,
+// and a Resume from then on has no consumer, on the next connection either.
+func (m *machine) isConsumed() bool {
+	return m.consumed && !(m.piped && (m.s.ReadableEnded() || m.s.Destroyed()))
+}
 
 // resumeSoon is resume once nothing is under way elsewhere.
 func (m *machine) resumeSoon() {
