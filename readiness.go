@@ -46,7 +46,7 @@ func (r *readiness) look(l *Loop) {
 	}
 	set := r.set
 	l.mu.Unlock()
-	n := set.Poll()
+	n := set.Look()
 	l.mu.Lock()
 	r.fill(l, n)
 }

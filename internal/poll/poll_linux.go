@@ -32,6 +32,10 @@ const (
 	maxSpin = 100 * time.Microsecond
 	maxHits = 16 // spins in a row, before others that wait for Go's poller are given their turn
 	maxVain = 8  // 2 to the power of this is how many waits go by before spin is tried again
+
+	// At most this long a busy loop hides from Go's scheduler: the time slice that the scheduler gives itself.
+	maxHidden = 10 * time.Millisecond
+	fewLooks  = 3 // without a Wait between: so few take no time worth measuring
 )
 
 // past is a deadline that has gone by.
@@ -57,6 +61,8 @@ type Poller struct {
 	skip   int // waits that are not to begin with spin
 	hits   int // times in a row that spin was not in vain
 	vain   int // times in a row that it was
+	looks  int // calls of Look since the last Wait
+	shown  time.Time
 	events [maxEvents]syscall.EpollEvent
 }
 
@@ -99,6 +105,30 @@ func (p *Poller) Poll() int {
 	return p.n
 }
 
+// Look is Poll for a loop that goes on without a Wait: it keeps the scheduler informed.
+func (p *Poller) Look() int {
+	if p.looks++; p.looks > fewLooks {
+		p.show(time.Now())
+	}
+	return p.Poll()
+}
+
+// show lets Go's scheduler notice that this goroutine is running, unless it was shown so lately.
+//
+// The raw system calls of a loop tell the scheduler nothing. When every processor (P) was idle, its monitor
+// thread sleeps, for up to a minute, until a goroutine announces a system call. The thread that had been
+// waiting in Go's network poller is the one that now runs the loop. So while the loop is busy, nobody polls the
+// network for other goroutines, nobody preempts the loop, and nobody runs timers. One announced system call
+// wakes the monitor, which then polls the network and preempts the loop every 10 ms until all is idle again.
+// runtime.Gosched is not enough: with GOMAXPROCS=1 it picks the loop again before it polls the network. Waking
+// the monitor after every Wait would cost several microseconds each time, hence maxHidden.
+func (p *Poller) show(now time.Time) {
+	if now.Sub(p.shown) >= maxHidden {
+		p.shown = now
+		_, _, _ = syscall.Syscall(syscall.SYS_GETTID, 0, 0, 0)
+	}
+}
+
 // Event is the slot and what has happened, for the i-th of those that Poll or Wait has counted.
 func (p *Poller) Event(i int) (slot int, what Events) {
 	ev := &p.events[i]
@@ -109,7 +139,7 @@ func (p *Poller) Event(i int) (slot int, what Events) {
 // nothing. The goroutine is parked, no thread is blocked: but where the last waits were short it looks
 // again a few times first, for parking and being woken takes longer than such a wait.
 func (p *Poller) Wait() int {
-	p.n = 0
+	p.n, p.looks = 0, 0
 	if p.spin() {
 		p.state.Store(awake)
 		return p.n
@@ -118,9 +148,11 @@ func (p *Poller) Wait() int {
 	if p.state.CompareAndSwap(awake, parked) {
 		began := time.Now()
 		err = p.raw.Read(p.look)
-		if time.Since(began) < maxSpin && p.vain > 0 {
+		now := time.Now()
+		if now.Sub(began) < maxSpin && p.vain > 0 {
 			p.skip, p.vain = 0, 0
 		}
+		p.show(now) // what follows may be one callback that takes long
 	}
 	if p.state.Swap(awake) == woken || err != nil {
 		_ = p.file.SetReadDeadline(time.Time{})

@@ -28,6 +28,7 @@ func New() (*Poller, error) { return nil, errors.ErrUnsupported }
 
 func (*Poller) Close()                  {}
 func (*Poller) Poll() int               { return 0 }
+func (*Poller) Look() int               { return 0 }
 func (*Poller) Wait() int               { return 0 }
 func (*Poller) Park()                   {}
 func (*Poller) Wake()                   {}
