@@ -92,8 +92,12 @@ func (s *Socket) finished() {
 		return
 	}
 	if s.out.owesDone() { // Finish comes after the callbacks of what was sent
-		s.set.Loop.tick(s.progressed)
-		s.set.Loop.tick(s.finished)
+		if s.out.yielded {
+			s.set.Loop.event(s.finished)
+		} else {
+			s.set.Loop.tick(s.progressed)
+			s.set.Loop.tick(s.finished)
+		}
 		s.mu.Unlock()
 		return
 	}
@@ -171,7 +175,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.endChunks(s.readersCause())
 	s.endBlocking(s.readersCause())
 	s.mu.Unlock()
-	defer s.set.Loop.tick(func() { s.tellEnd(err, err != nil, opened, callbacksFirst) }) // whatever closing does
+	defer s.set.Loop.tick(func() { s.reportEnd(err, err != nil, opened, callbacksFirst) }) // whatever closing does
 	s.wakeReadFrom()
 	onConnect.Off()
 
@@ -192,24 +196,35 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	}
 }
 
-// tellEnd tells what comes before Close, and then has that told. Where a callback does not return it goes on
-// with the rest in another task.
-func (s *Socket) tellEnd(err error, hadError, opened, callbacksFirst bool) {
+// reportEnd emits Error, runs the callbacks of writes, and then has Close emitted. Where a callback does not return
+// it goes on with the rest in another task, and where there are too many for one turn in the next.
+func (s *Socket) reportEnd(err error, hadError, opened, callbacksFirst bool) {
 	returned := false
+	goOn := func() {
+		unreported := err
+		s.set.Loop.yield(func() { s.reportEnd(unreported, hadError, opened, callbacksFirst) })
+	}
 	defer func() {
 		if !returned {
-			untold := err
-			s.set.Loop.tick(func() { s.tellEnd(untold, hadError, opened, callbacksFirst) })
+			unreported := err
+			s.set.Loop.tick(func() { s.reportEnd(unreported, hadError, opened, callbacksFirst) })
 		}
 	}()
-	if callbacksFirst {
-		s.deliverWrites(-1) // as in Node
+	s.emitDrained()
+	if callbacksFirst && s.runCallbacks(-1) { // as in Node
+		returned = true
+		goOn()
+		return
 	}
 	if cause := err; cause != nil {
-		err = nil // it is told once
+		err = nil // it is emitted once
 		s.emitFailure(cause)
 	}
-	s.deliverWrites(-1)
+	if s.runCallbacks(-1) {
+		returned = true
+		goOn()
+		return
+	}
 	returned = true
 	s.leavePipes()
 	if opened {
@@ -298,6 +313,8 @@ func (s *Socket) giveUpAfter(d time.Duration, read int64, looks int) {
 		s.mu.Lock()
 		switch {
 		case s.epoch != epoch || s.destroyed:
+		case s.in.yielded: // nothing more is read until that is delivered: it is not without end
+			s.giveUpAfter(time.Millisecond, -1, looks)
 		case looks > 0 && (s.unread() || s.in.bytes != read):
 			s.giveUpAfter(time.Millisecond, s.in.bytes, looks-1)
 		default:

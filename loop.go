@@ -65,6 +65,8 @@ type Loop struct {
 	inTask  bool        // a task is running
 	dirty   []*Socket   // written to in the running task, to be flushed after it
 	spare   []*Socket   // the other array of dirty
+	turns   uint32      // that have begun
+	yielded int         // sockets with more work than their share of a turn, which go on in the next
 	current *Socket     // whose callback is running, for PanicError
 	guest   seam.Handle // the same of another package
 }

@@ -31,6 +31,7 @@ type outbound struct {
 	tubed     bool // what is in the tube holds its source back
 	deferred  bool // the loop flushes after the running task
 	reserved  bool // deliverWrites is among the loop's ticks
+	yielded   bool // their share of this turn is used: callbacks wait for an event
 	dropped   bool // the socket is destroyed, and with it what was queued
 	early     bool // ... before it was connected
 	turning   bool // StartTLS was called: what is behind turnAt waits for TLS
@@ -54,6 +55,7 @@ type outbox struct {
 	direct []byte // behind the queue: what Write is sending without a copy, while it runs
 	small  []byte // the first segment of a queue, if a small one will do
 
+	budget   budget        // of the callbacks of writes
 	turnAt   int64         // accepted when turning became true
 	waiting  fifo[waiter]  // for bytes to be handed to the conn, in order
 	room     chan struct{} // closed when a goroutine in ReadFrom is to look again; nil if there is none

@@ -32,6 +32,7 @@ type inbound struct {
 	ended   bool // End was emitted
 	queued  bool // flow is among the loop's ticks
 	later   bool // Unshift was called: delivery waits for that tick
+	yielded bool // its share of this turn is used: delivery waits for an event
 	joining bool // Relay has ended the consumer, and is about to be the next
 }
 
@@ -46,6 +47,7 @@ type holding struct {
 	// The consumers, besides OnRead and the listeners of Data.
 	pipes   []*pipe
 	blocked int // of them, those that need to drain
+	budget  budget
 	scan    *scan
 	chunks  *chunks
 
@@ -79,7 +81,7 @@ func (in *inbound) due() bool {
 
 // wanted reports whether data may be delivered now.
 func (in *inbound) wanted() bool {
-	return in.started && in.mode == flowing && in.blocked == 0 && !in.later && !in.joining && (in.chunks == nil || in.chunks.asked)
+	return in.started && in.mode == flowing && in.blocked == 0 && !in.later && !in.yielded && !in.joining && (in.chunks == nil || in.chunks.asked)
 }
 
 // received takes what the transport has read; the bytes are borrowed. It runs on the loop. s.mu is
@@ -153,6 +155,10 @@ func (s *Socket) flow() {
 		}
 		s.deliver(p, decoded)
 		s.mu.Lock()
+		in.own()
+		if in.budget.spend(s.set.Loop) && in.due() && !in.yielded {
+			s.yieldFlow()
+		}
 	}
 	s.updateReading()
 	if s.endDue() {

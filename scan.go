@@ -160,6 +160,9 @@ func (s *Socket) scanHeld() {
 			scribbleOver(data[:advance])
 			s.mu.Lock()
 		}
+		if in.own(); in.budget.spend(s.set.Loop) && in.due() && !in.yielded {
+			s.yieldFlow()
+		}
 	}
 }
 

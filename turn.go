@@ -137,6 +137,7 @@ func (l *Loop) pop() task {
 			return task{}
 		}
 		began = true
+		l.turns++
 		l.closes = -1
 		l.ready.look(l)
 		l.turn = l.events.len()

@@ -224,8 +224,29 @@ func (s *Socket) owesCallbacks() {
 // progressed runs on the loop when the writer has moved the queue.
 func (s *Socket) progressed() { s.deliverWrites(-1) }
 
-// deliverWrites tells that writes are done: Drain first, then at most limit callbacks.
+// deliverWrites reports that writes are done: Drain first, then at most limit callbacks. What exceeds the socket's
+// share of the turn follows in the next.
 func (s *Socket) deliverWrites(limit int) {
+	s.emitDrained()
+	s.mu.Lock()
+	yielded := s.out.yielded
+	s.mu.Unlock()
+	if yielded || !s.runCallbacks(limit) {
+		return
+	}
+	s.mu.Lock()
+	s.out.yielded = true
+	s.mu.Unlock()
+	s.set.Loop.yield(func() {
+		s.mu.Lock()
+		s.out.yielded = false
+		s.mu.Unlock()
+		s.deliverWrites(-1)
+	})
+}
+
+// emitDrained lets sources of pipes and goroutines go on, and emits Drain, if the queue has drained.
+func (s *Socket) emitDrained() {
 	s.mu.Lock()
 	o := &s.out
 	o.reserved = false
@@ -248,13 +269,23 @@ func (s *Socket) deliverWrites(limit int) {
 	if tell {
 		s.emitDrain()
 	}
+}
+
+// runCallbacks runs at most limit callbacks of writes that are done, and reports whether the socket's share of the
+// turn did not suffice.
+func (s *Socket) runCallbacks(limit int) (more bool) {
+	o := &s.out
 	s.set.Loop.current = s
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
 		if o.waiting.len() == 0 || !o.dropped && !s.due(o.waiting.front()) {
 			o.settle()
 			s.mu.Unlock()
-			return
+			return false
+		}
+		if o.budget.spend(s.set.Loop) {
+			s.mu.Unlock()
+			return true
 		}
 		w := o.waiting.pop()
 		err := w.err
@@ -264,6 +295,7 @@ func (s *Socket) deliverWrites(limit int) {
 		s.mu.Unlock()
 		w.done(err)
 	}
+	return false
 }
 
 // due reports whether w is to be told: what was written before it is sent. Before the connection is made

@@ -1,0 +1,112 @@
+package trust
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// goodKinds are good clients beside firehoses: those that are connected, and those that connect for each line.
+var goodKinds = map[string]bystander{
+	"known":   {place: "Scan"},
+	"new":     {place: "Scan", fresh: true},
+	"TLS":     {place: "TLS"},
+	"Unix":    {place: "Unix"},
+	"loop 2":  {place: "another loop"},
+	"net":     {place: "net"},
+	"new net": {place: "net", fresh: true},
+}
+
+// firehoses are peers that send line feeds to one kind of consumer.
+type firehoses struct {
+	consumer string
+	peers    int
+	once     int // bytes of each, 0: without end
+}
+
+const burst = 256 << 10
+
+// However many peers send line feeds, of which one chunk holds 65,536, and whatever consumes them, others are served.
+func TestFirehosesLeaveTurns(t *testing.T) {
+	settings := [][]string{{"EVNET_TRANSPORT="}}
+	counts := []int{200}
+	if *long {
+		settings = nil
+		for _, transport := range transports {
+			for _, processors := range []string{"GOMAXPROCS=1", "GOMAXPROCS=2"} {
+				settings = append(settings, []string{transport, processors})
+			}
+		}
+		counts = []int{1, 20, 200}
+	}
+	for _, setting := range settings {
+		for _, consumer := range append(slices.Sorted(maps.Keys(lineServers)), "TLS", "dgram") {
+			for _, peers := range counts {
+				for _, once := range []int{0, burst} {
+					if once > 0 && (peers < 200 || consumer == "dgram") {
+						continue
+					}
+					a := firehoses{consumer, peers, once}
+					t.Run(fmt.Sprint(setting, a), func(t *testing.T) { a.run(t, setting) })
+				}
+			}
+		}
+	}
+}
+
+func (a firehoses) run(t *testing.T, setting []string) {
+	c := newCrowd(t, setting...)
+	known := map[string]net.Conn{}
+	for kind, b := range goodKinds {
+		if !b.fresh {
+			conn, err := c.dial(b.place)
+			require.NoError(t, err)
+			defer conn.Close()
+			_, err = exchange(conn, "hello")
+			require.NoError(t, err)
+			known[kind] = conn
+		}
+	}
+	stop := pourFeeds(c.attackers(a.consumer, a.peers), a.once)
+	end := time.Now().Add(time.Second)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var waits []string
+	for kind, b := range goodKinds {
+		all.Go(func() {
+			longest := time.Duration(0)
+			for time.Now().Before(end) {
+				conn, began := known[kind], time.Now()
+				if b.fresh {
+					var err error
+					if conn, err = c.dial(b.place); !assert.NoError(t, err) {
+						return
+					}
+				}
+				_, err := exchange(conn, "hello")
+				longest = max(longest, time.Since(began))
+				if b.fresh {
+					_ = conn.Close()
+				}
+				if !assert.NoError(t, err, kind) {
+					return
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			waits = append(waits, fmt.Sprint(kind, " ", longest.Round(time.Millisecond)))
+		})
+	}
+	all.Wait()
+	stop()
+	slices.Sort(waits)
+	t.Log("the longest waits:", strings.Join(waits, ", "))
+}
