@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -104,80 +102,4 @@ func listenFile(path string, mode fs.FileMode) (net.Listener, error) {
 		return nil, err
 	}
 	return &fileListener{ln, full, made}, nil
-}
-
-// removeStale frees a path of a socket file that no socket is bound to. The error says why it stays.
-func removeStale(path string) error {
-	found, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case found.Mode().Type() != fs.ModeSocket:
-		return errors.New("it is not a socket")
-	}
-	if err := checkAbandoned(path); err != nil {
-		return err
-	}
-	return takeAway(path, func(aside string, info fs.FileInfo) error {
-		// The number of a removed file may be that of the next one already: hence the time, and
-		// a second question, which no starting server can be too slow to answer.
-		if !os.SameFile(info, found) || !info.ModTime().Equal(found.ModTime()) {
-			return errors.New("it was replaced")
-		}
-		if len(aside) > maxPath {
-			return nil
-		}
-		return checkAbandoned(aside)
-	})
-}
-
-// removeOwn removes the file at path if it still is the one that was made.
-func removeOwn(path string, made fs.FileInfo) error {
-	check := func(_ string, info fs.FileInfo) error {
-		if !os.SameFile(info, made) {
-			return errors.New("it was replaced")
-		}
-		return nil
-	}
-	now, err := os.Lstat(path)
-	if err != nil || check(path, now) != nil {
-		return nil
-	}
-	return takeAway(path, check)
-}
-
-// takeAway removes the file at path if check, which is shown it under another name, has no error.
-// Between a look at a path and its removal another file may come there: what was moved aside stays
-// what it is. A file that is to stay is put back, unless the path was taken meanwhile.
-func takeAway(path string, check func(aside string, info fs.FileInfo) error) error {
-	aside := unusedName(path)
-	if err := os.Rename(path, aside); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
-	info, err := os.Lstat(aside)
-	if err == nil {
-		err = check(aside, info)
-	}
-	if err != nil {
-		if failed := os.Link(aside, path); failed != nil { // which never overwrites, as Rename does
-			return fmt.Errorf("%w, and it is left at %s: %w", err, aside, failed)
-		}
-	}
-	return errors.Join(err, os.Remove(aside))
-}
-
-// unusedName is short, so that it can be connected to if path can.
-func unusedName(path string) string {
-	dir, _ := filepath.Split(path)
-	for {
-		name := fmt.Sprintf("%s.ev%08x", dir, rand.Uint32())
-		if _, err := os.Lstat(name); err != nil {
-			return name
-		}
-	}
 }

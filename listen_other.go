@@ -17,6 +17,10 @@ const maxPath = 107
 
 func absolute(path string) (string, error) { return filepath.Abs(path) }
 
+// openDirectory goes by path: a socket file on Windows is a reparse point, and os.Root is not tested
+// with those.
+func openDirectory(path string) directory { return pathDirectory(path) }
+
 // bindFile listens at a path that must be free. There are no permission bits here.
 func bindFile(path string, mode fs.FileMode) (*net.UnixListener, fs.FileInfo, error) {
 	if mode != 0 {

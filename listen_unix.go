@@ -21,6 +21,15 @@ const (
 
 var errNotListening = wrappedError{"the socket does not listen", syscall.EINVAL}
 
+// openDirectory opens a directory, so that a path that leads elsewhere later does not matter.
+func openDirectory(path string) directory {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return pathDirectory(path)
+	}
+	return root
+}
+
 // absolute does not clean the path: with a symbolic link before "..", that would be another one.
 func absolute(path string) (string, error) {
 	if filepath.IsAbs(path) {
