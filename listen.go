@@ -16,6 +16,8 @@ import (
 var (
 	errSocketMode   = errors.New("SocketMode has bits that are not permissions")
 	errAbstractMode = errors.New("an abstract name has no file for SocketMode")
+	// errReplaced is EADDRINUSE: another file has the path.
+	errReplaced error = wrappedError{"the file at the path is not the socket that was bound", syscall.EADDRINUSE}
 )
 
 // open makes the listener that Listen asks for.
@@ -92,7 +94,7 @@ func listenFile(path string, mode fs.FileMode) (net.Listener, error) {
 	defer lockDirectory(dir)()
 
 	ln, made, err := bindFile(path, mode)
-	if Code(err) == "EADDRINUSE" {
+	if Code(err) == "EADDRINUSE" && !errors.Is(err, errReplaced) {
 		if why := removeStale(path); why != nil {
 			return nil, fmt.Errorf("%w: %v", err, why)
 		}

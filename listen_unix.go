@@ -39,8 +39,8 @@ func absolute(path string) (string, error) {
 	return dir + "/" + path, err
 }
 
-// bindFile listens at a path that must be free. The mode is set before the socket listens, and
-// until it listens nobody can connect; net.Listen leaves no time for that.
+// bindFile listens at a path that must be free. It sets the mode before the socket listens, because
+// nobody can connect until then; net.Listen leaves no time for that.
 func bindFile(path string, mode fs.FileMode) (*net.UnixListener, fs.FileInfo, error) {
 	fd, err := unixSocket(syscall.SOCK_STREAM)
 	if err != nil {
@@ -48,16 +48,13 @@ func bindFile(path string, mode fs.FileMode) (*net.UnixListener, fs.FileInfo, er
 	}
 	f := os.NewFile(uintptr(fd), path)
 	defer f.Close() // the listener has a copy
+	if err := restrict(fd, mode); err != nil {
+		return nil, nil, err
+	}
 	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
 		return nil, nil, os.NewSyscallError("bind", err)
 	}
-	made, err := os.Lstat(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if mode != 0 {
-		err = os.Chmod(path, mode)
-	}
+	made, err := settleFile(fd, path, mode)
 	if err == nil {
 		err = os.NewSyscallError("listen", syscall.Listen(fd, backlog))
 	}
@@ -70,9 +67,34 @@ func bindFile(path string, mode fs.FileMode) (*net.UnixListener, fs.FileInfo, er
 		if errors.As(err, &op) {
 			err = op.Err // Listen says the rest
 		}
-		return nil, nil, errors.Join(err, removeOwn(path, made))
+		if made != nil {
+			err = errors.Join(err, removeOwn(path, made))
+		}
+		return nil, nil, err
 	}
 	return ln.(*net.UnixListener), made, nil
+}
+
+// checkMade returns an error unless made looks like the file that bind has just created for this
+// process. A restricted socket's file has no permissions: another file that looks so belongs to a
+// server of the same user that is inside Listen at the same moment. Without that mark, any socket
+// file of the same user looks so; nothing but its removal at Close depends on it.
+func checkMade(made fs.FileInfo, restricted bool) error {
+	st, ok := made.Sys().(*syscall.Stat_t)
+	reason := ""
+	switch {
+	case made.Mode().Type() != fs.ModeSocket:
+		reason = "it is not a socket"
+	case ok && int64(st.Uid) != int64(os.Geteuid()):
+		reason = "another user owns it"
+	case ok && st.Nlink != 1:
+		reason = "it has several names"
+	case restricted && made.Mode().Perm() != 0:
+		reason = fmt.Sprintf("its permissions are %v", made.Mode().Perm())
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errReplaced, reason)
 }
 
 func unixSocket(kind int) (int, error) {

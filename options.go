@@ -152,11 +152,19 @@ type ServerOptions struct {
 	// Where there is no SO_REUSEPORT, as on Windows, Listen fails with errors.ErrUnsupported.
 	// Default: the second Listen fails with EADDRINUSE.
 	ReusePort bool
-	// SocketMode is the permission bits of the file that Listen makes for a Unix socket; to
-	// connect takes the right to write. It is set before anybody can connect. Other bits, and
-	// any for an abstract name, make Listen fail; on Windows all do, with
-	// errors.ErrUnsupported. TCP has no use for it. Default, 0: what the process's umask
-	// leaves. Node: readableAll, writableAll.
+	// SocketMode is the permission bits of the file that Listen creates for a Unix socket. A
+	// client needs write permission to connect. Default, 0: the umask of the process decides.
+	//
+	// Listen sets the bits before anybody can connect. On Linux it sets them on the file that it
+	// has created and on no other, also if another user may write to the directory and replaces
+	// the file: Listen then fails with EADDRINUSE. Without /proc this needs Linux 6.6. On other
+	// Unix systems Listen sets them by path, which may lead to another file: nobody else may
+	// have write permission for the directory.
+	//
+	// Other bits, and any bits for an abstract name, make Listen fail. On Windows any bits make
+	// it fail with errors.ErrUnsupported. TCP ignores SocketMode.
+	//
+	// Node: readableAll, writableAll.
 	SocketMode fs.FileMode
 	// Logger gets a record for an error that no Error listener hears, of the server and of
 	// accepted sockets. Default: slog.Default().

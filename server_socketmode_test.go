@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -38,6 +39,26 @@ func TestUnixSocketMode(t *testing.T) {
 		assert.NoFileExists(t, path)
 	}
 	assert.Equal(t, 0o027, syscall.Umask(0o027), "the umask belongs to the process")
+}
+
+// SocketMode applies at a path of the greatest length and at a relative one.
+func TestUnixSocketModeOfAnyPath(t *testing.T) {
+	dir := socketDir(t)
+	t.Chdir(dir)
+	room := len(syscall.RawSockaddrUnix{}.Path) - 1
+	for _, path := range []string{
+		"s", "./s", strings.Repeat("s", room), dir + "/" + strings.Repeat("s", room-len(dir)-1),
+	} {
+		l := evnet.NewLoop()
+		s := greeter(l, "here", &evnet.ServerOptions{SocketMode: 0o626})
+		require.NoError(t, s.Listen("unix", path, nil))
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		assert.Equal(t, fs.ModeSocket|0o626, info.Mode())
+		assert.Equal(t, path, s.Address().String())
+		assert.Equal(t, "here", greeting(t, l, path, s))
+		assert.Empty(t, names(t, dir))
+	}
 }
 
 func TestUnixSocketModeBad(t *testing.T) {

@@ -1,0 +1,92 @@
+package evnet_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// slowPath returns a path to dir that the kernel needs long to walk: it leads through links, each to
+// a path of many components. What happens between two walks is then easy to hit.
+func slowPath(t *testing.T, dir string) string {
+	maze := socketDir(t)
+	require.NoError(t, os.Mkdir(filepath.Join(maze, "d"), 0o700))
+	next := dir
+	for i := range 20 {
+		link := filepath.Join(maze, fmt.Sprint(i))
+		require.NoError(t, os.Symlink(next, link))
+		next = maze + strings.Repeat("/d/..", 700) + "/" + filepath.Base(link)
+	}
+	link := filepath.Join(maze, "m")
+	require.NoError(t, os.Symlink(next, link))
+	return link
+}
+
+// swap replaces the socket at path by the file at other as soon as there is one, and reports whether
+// it did so before stop.
+func swap(other, path string, stop *atomic.Bool) bool {
+	var st syscall.Stat_t
+	for !stop.Load() {
+		if syscall.Lstat(path, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFSOCK {
+			return syscall.Rename(other, path) == nil
+		}
+	}
+	return false
+}
+
+// A user who may write to the directory replaces the socket, while Listen sets SocketMode, by a link
+// to a file that the server's user owns.
+func TestUnixSocketModeFollowsNoLink(t *testing.T) {
+	umask := syscall.Umask(0o022) // so that Listen has bits to add
+	defer syscall.Umask(umask)
+	victim := filepath.Join(socketDir(t), "victim")
+	require.NoError(t, os.WriteFile(victim, nil, 0o600))
+	dir := socketDir(t)
+	path, link := filepath.Join(dir, "s"), filepath.Join(dir, "link")
+	slow := filepath.Join(slowPath(t, dir), "s")
+
+	l := evnet.NewLoop()
+	s := greeter(l, "", &evnet.ServerOptions{SocketMode: 0o666})
+	const tries = 30
+	swapped, refused := 0, 0
+	for try := range tries {
+		require.NoError(t, os.Symlink(victim, link))
+		var stop atomic.Bool
+		ready, done := make(chan struct{}), make(chan bool)
+		go func() {
+			close(ready)
+			done <- swap(link, path, &stop)
+		}()
+		<-ready
+		err := s.Listen("unix", slow, nil)
+		stop.Store(true)
+		if <-done {
+			swapped++
+		}
+		info, lost := os.Lstat(victim)
+		require.NoError(t, lost)
+		require.Equal(t, fs.FileMode(0o600), info.Mode(), "try %d", try+1)
+		if err != nil {
+			refused++
+			assert.ErrorIs(t, err, syscall.EADDRINUSE)
+			assert.ErrorContains(t, err, "not the socket that was bound")
+		} else {
+			require.NoError(t, s.Close(nil))
+			run(t, l)
+		}
+		_ = os.Remove(link)
+		_ = os.Remove(path)
+		require.Empty(t, names(t, dir))
+	}
+	t.Logf("%d tries: %d swaps, %d refused by Listen", tries, swapped, refused)
+}
