@@ -191,6 +191,7 @@ func TestChatNames(t *testing.T) {
 			{"ana:", "a name must be of letters, digits, - and _"},
 			{"* ana", "a name must be of letters, digits, - and _"},
 			{"a\u202eb", "a name must be of letters, digits, - and _"},
+			{"a\u3164b", "a name must not have invisible characters"},
 		} {
 			m.say(ask + c.name)
 			m.expect("* " + c.why + again)
@@ -226,18 +227,18 @@ func TestChatCleansLines(t *testing.T) {
 	ana, bob := r.join("ana"), r.join("bob")
 	ana.expect("* bob joined")
 	for said, heard := range map[string]string{
-		"\x1b[31mred\x1b]0;title\x07": "�[31mred�]0;title�",
-		"a\rb\x00c\x7fd\u009be":       "a�b�c�d�e",
+		"\x1b[31mred\x1b]0;title\x07": `\x1b[31mred\x1b]0;title\a`,
+		"a\rb\x00c\x7fd\u009be":       `a\rb\x00c\x7fd\u009be`,
 		"tab\there":                   "tab here",
-		"\xff\xfeolá\xc3":             "��olá�",
-		"\u202eturned\u2066\u2028.":   "�turned��.",
+		"\xff\xfeolá\xc3":             `\xff\xfeolá\xc3`,
+		"\u202eturned\u2066\u2028.":   `\u202eturned\u2066\u2028.`,
 		"👩\u200d🚀 naïve 日本":           "👩\u200d🚀 naïve 日本",
 	} {
 		bob.say(said)
 		ana.expect("bob: " + heard)
 	}
 	bob.say("/\x1b[31m")
-	bob.expect("* there is /nick NAME, /who and /quit, but no /�[31m")
+	bob.expect("* there is /nick NAME, /who and /quit, but no /\\x1b[31m")
 }
 
 // A line that is too long is refused, whatever its length, costs no memory, and leaves its member there.
@@ -411,7 +412,7 @@ func TestChatClientAndSignals(t *testing.T) {
 		ana.expect(t, "* bob joined")
 		_, err := io.WriteString(bob.stdin, "I am \x1b[1mbob\n")
 		require.NoError(t, err)
-		ana.expect(t, "bob: I am �[1mbob")
+		ana.expect(t, `bob: I am \x1b[1mbob`)
 		require.NoError(t, bob.process.Process.Signal(os.Interrupt)) // its input is still open
 		ana.expect(t, "* bob left")
 		rest, err := io.ReadAll(bob.said)
@@ -442,7 +443,7 @@ func TestChatClientLeavesAStuckRoom(t *testing.T) {
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	_, err = io.WriteString(conn, "\x1b]0;owned\x07\n") // nor does a room rule the terminal
 	require.NoError(t, err)
-	stuck.expect(t, "�]0;owned�")
+	stuck.expect(t, `\x1b]0;owned\a`)
 	require.NoError(t, stuck.process.Process.Signal(os.Interrupt))
 	said, err := io.ReadAll(conn)
 	require.NoError(t, err)

@@ -41,9 +41,9 @@ func TestFileTransferPage(t *testing.T) {
 	s.Dir = work
 	said, err := s.Output()
 	require.NoError(t, err)
-	assert.Regexp(t, `^sent big\.bin: 500\.0 kB in .*, SHA-256 `+sum, string(said))
-	assert.Regexp(t, `^receiving big\.bin \(500\.0 kB\) from 127\.0\.0\.1:\d+, from 0 B on$`, r.line())
-	assert.Equal(t, "received big.bin: 500.0 kB, SHA-256 "+sum, r.line())
+	assert.Regexp(t, `^sent "big\.bin": 500\.0 kB in .*, SHA-256 `+sum, string(said))
+	assert.Regexp(t, `^receiving "big\.bin" \(500\.0 kB\) from 127\.0\.0\.1:\d+, from 0 B on$`, r.line())
+	assert.Equal(t, `received "big.bin": 500.0 kB, SHA-256 `+sum, r.line())
 	assert.Equal(t, sum, sumOf(t, filepath.Join(work, "incoming", "big.bin")))
 
 	_, _, help := transfer(t, "-h")

@@ -22,16 +22,16 @@ func TestFileTransfer(t *testing.T) {
 		code, stdout, stderr := transfer(t, "-connect", r.address, path)
 		assert.Equal(t, 0, code, stderr)
 		assert.Empty(t, stderr)
-		assert.Regexp(t, "^sent "+name+`: .* in .*, SHA-256 `+sum+"\n$", stdout)
-		assert.Contains(t, r.line(), "receiving "+name+" (")
+		assert.Regexp(t, `^sent "`+name+`": .* in .*, SHA-256 `+sum+"\n$", stdout)
+		assert.Contains(t, r.line(), "receiving \""+name+"\" (")
 		line := r.line()
-		assert.True(t, strings.HasPrefix(line, "received "+name+": ") && strings.HasSuffix(line, "SHA-256 "+sum), line)
+		assert.True(t, strings.HasPrefix(line, "received \""+name+"\": ") && strings.HasSuffix(line, "SHA-256 "+sum), line)
 		assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, name)))
 
 		code, stdout, _ = transfer(t, "-connect", r.address, path) // as if the last word had been lost
 		assert.Equal(t, 0, code)
 		assert.Contains(t, stdout, sum)
-		assert.Equal(t, name+" is there already", r.line())
+		assert.Equal(t, "\""+name+"\" is there already", r.line())
 	}
 	assert.Len(t, r.left(), 4, "nothing else is left: %q", r.left())
 }
@@ -90,7 +90,7 @@ func TestFileTransferInterrupted(t *testing.T) {
 		if how == os.Interrupt {
 			assert.Equal(t, 0, code)
 			assert.True(t, strings.HasSuffix(said, "closed\n"), said)
-			assert.Contains(t, r.stderr.String(), "some.bin: the connection broke: what came is kept")
+			assert.Contains(t, r.stderr.String(), `"some.bin": the connection broke: what came is kept`)
 		}
 		assert.Equal(t, []string{"some.bin.part"}, r.left())
 		r = startReceiver(t, r.dir, r.address)

@@ -166,13 +166,16 @@ func readByCalls(t *testing.T, pid int) int {
 	return n
 }
 
-// certificateFiles makes one for localhost.
-func certificateFiles(t *testing.T) (cert, key string, trusted *x509.CertPool) {
+// certificateFiles makes one for these names, or for localhost.
+func certificateFiles(t *testing.T, names ...string) (cert, key string, trusted *x509.CertPool) {
 	t.Helper()
+	if len(names) == 0 {
+		names = []string{"localhost"}
+	}
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		SerialNumber: big.NewInt(1), DNSNames: names,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Usage: activation [flags]
@@ -24,7 +25,8 @@ on it listens itself. An interrupt (Ctrl-C) ends it.
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	network := flag.String("network", "tcp", "tcp or unix, where no listener is passed on")
 	address := flag.String("addr", "127.0.0.1:8082", "where to listen then: port 0 takes a free one; a path for unix")
 	flag.Usage = func() {
@@ -66,7 +68,7 @@ func echo(name string) *evnet.Server {
 		c.Pipe(c)
 	})
 	server.On.Listening(func() {
-		fmt.Printf("listening on %s %s%s\n", server.Address().Network(), server.Address(), name)
+		printable.Printf("listening on %s %s%s\n", server.Address().Network(), server.Address(), name)
 	})
 	return server
 }

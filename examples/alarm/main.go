@@ -12,10 +12,13 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"evnet/examples/printable"
 )
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	network := flag.String("network", "tcp", "tcp or unix")
 	listen := flag.String("listen", "", "serve at this `address`: port 0 takes a free one; a path for unix")
 	connect := flag.String("connect", "", "watch the server at this `address`")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 // manager watches a server, and comes back to it whenever it was lost.
@@ -78,7 +79,7 @@ func (m *manager) hear(line []byte) error {
 		return nil // the heartbeat: that it has come is all
 	}
 	print := func(format string, args ...any) {
-		fmt.Println(r.Time.Local().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+		printable.Println(r.Time.Local().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 	}
 	if skipped := r.N - m.state.N - 1; m.state.N > 0 && skipped > 0 {
 		print("%d changes were missed", skipped)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 // monitor is the server: what it watches, and who wants to know. All of it is used on one loop.
@@ -47,7 +48,7 @@ func (m *monitor) serve(network, address string) error {
 	})
 	server.On.Connection(m.welcome)
 	server.On.Error(func(err error) { log.Println(err) }) // no descriptors left, say: it goes on
-	err = server.Listen(network, address, func() { fmt.Println("listening on", server.Address()) })
+	err = server.Listen(network, address, func() { printable.Println("listening on", server.Address()) })
 	if err != nil {
 		return err
 	}

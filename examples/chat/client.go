@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log"
 	"net"
 	"os"
@@ -11,14 +10,15 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 // visit joins a room: what it says goes to the standard output, and the standard input to it. It returns
 // when the input has ended and the room has had all of it, when the room ends, and after a signal.
 func visit(network, address, nick string) error {
 	client := evnet.NewSocket(&evnet.SocketOptions{Dialer: &net.Dialer{Timeout: 10 * time.Second}})
-	_ = client.Scan(nil, 0, func(line []byte) { fmt.Println(clean(string(line))) }) // nor does a room rule this terminal
-	client.On.Error(func(error) {})                                                 // returned below
+	_ = client.Scan(nil, 0, func(line []byte) { printable.Println(string(line)) }) // a room may send anything
+	client.On.Error(func(error) {})                                                // returned below
 	client.On.Connect(func() {
 		if nick != "" {
 			_, _ = client.WriteString("/nick " + nick + "\n")

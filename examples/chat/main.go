@@ -12,6 +12,8 @@ import (
 	"log"
 	"os"
 	"time"
+
+	"evnet/examples/printable"
 )
 
 // rules are what the room asks of its members.
@@ -26,7 +28,8 @@ type rules struct {
 }
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	var r rules
 	network := flag.String("network", "tcp", "tcp or unix")
 	listen := flag.String("listen", "", "open the room at this `address`: port 0 takes a free one; a path for unix")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 // room is who is there. All that happens in it happens on one loop, one thing after the other: whatever
@@ -59,7 +60,7 @@ func (m *member) hear(line []byte) {
 		m.c.Pause() // who says more meanwhile finds the connection full, and waits
 		m.c.Loop().AfterFunc(pace, m.c.Resume).Unref()
 	}
-	text := strings.TrimSpace(string(line)) // a copy: line is borrowed
+	text := strings.ReplaceAll(strings.TrimSpace(string(line)), "\t", " ") // a copy: line is borrowed
 	command, argument, _ := strings.Cut(text, " ")
 	switch {
 	case command == "/nick":
@@ -70,11 +71,11 @@ func (m *member) hear(line []byte) {
 		m.leave("left")
 		dismiss(m.c, "goodbye")
 	case strings.HasPrefix(text, "/"):
-		m.tell("* there is /nick NAME, /who and /quit, but no " + clean(command))
+		m.tell("* there is /nick NAME, /who and /quit, but no " + printable.Text(command))
 	case m.name == "":
 		m.rename(text)
 	case text != "":
-		m.room.tell(m.name+": "+clean(text), m)
+		m.room.tell(m.name+": "+printable.Text(text), m)
 	}
 	m.silence.Reset(m.patience())
 }
@@ -126,7 +127,7 @@ func (m *member) leave(how string) {
 
 // announce tells everybody what has happened.
 func (r *room) announce(event string) {
-	fmt.Println(event)
+	printable.Println(event)
 	r.tell("* "+event, nil)
 }
 

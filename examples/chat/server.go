@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 // spare is how many more than the members may be connected, to be told that the room is full.
@@ -25,7 +26,7 @@ func serve(network, address string, r rules) error {
 	})
 	server.On.Connection(room.enter)
 	server.On.Error(func(err error) { log.Println(err) }) // no descriptors left, say: it goes on
-	err := server.Listen(network, address, func() { fmt.Println("listening on", server.Address()) })
+	err := server.Listen(network, address, func() { printable.Println("listening on", server.Address()) })
 	if err != nil {
 		return err
 	}

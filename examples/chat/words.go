@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"evnet/examples/printable"
 )
 
 const longestName = 20 // characters
@@ -23,26 +25,14 @@ func fault(name string) string {
 		return fmt.Sprintf("a name must not have more than %d characters", longestName)
 	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.N) && r != '-' && r != '_' }):
 		return "a name must be of letters, digits, - and _"
+	case printable.Text(name) != name: // some letters are invisible: the name would look like another
+		return "a name must not have invisible characters"
 	}
 	return ""
 }
 
 // key is equal for names that are too much alike for one room.
 func key(name string) string { return strings.ToLower(name) }
-
-// clean makes a text of somebody else's fit for a terminal, which would obey some characters: the escape
-// that colours and clears, the bell, those that turn the direction of writing.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune { // invalid UTF-8 comes as utf8.RuneError
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsGraphic(r), r == '\u200c', r == '\u200d': // the joiners of scripts and emoji
-			return r
-		}
-		return utf8.RuneError
-	}, text)
-}
 
 // lines is bufio.ScanLines, but that it refuses a line that is too long and skips the rest of it: nobody has
 // to hold it.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Uso: client [opções]
@@ -21,7 +22,8 @@ O cliente da lição: mostra a primeira mensagem do servidor e se despede.
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 8080, "porta do servidor")
 	path := flag.String("unix", "", "`caminho` do socket Unix do servidor, em vez da porta")
 	flag.Usage = func() {
@@ -40,7 +42,7 @@ func main() {
 	}
 	client := evnet.Connect(network, address, func() { fmt.Println("Cliente conectado ao servidor!") })
 	client.On.Data(func(chunk []byte) {
-		fmt.Println(string(chunk))
+		fmt.Println(printable.Lines(string(chunk))) // a terminal obeys control characters
 		client.End()
 	})
 	client.On.End(func() { fmt.Println("Desconectado do servidor") })

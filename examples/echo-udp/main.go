@@ -18,6 +18,7 @@ import (
 
 	"evnet"
 	"evnet/dgram"
+	"evnet/examples/printable"
 )
 
 const usage = `Uso: echo-udp [opções]
@@ -28,7 +29,8 @@ padrão é um datagrama, e as respostas são mostradas. Uma interrupção (Ctrl-
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 41234, "servidor: porta em que escutar; 0 usa uma livre")
 	to := flag.String("to", "", "cliente: `endereço:porta` do servidor")
 	wait := flag.Duration("wait", 2*time.Second, "cliente: quanto esperar por uma resposta")
@@ -61,7 +63,7 @@ func main() {
 
 func server(socket *dgram.Socket, port int) {
 	socket.On.Message(func(msg []byte, from netip.AddrPort) {
-		fmt.Printf("%d bytes de %s\n", len(msg), from)
+		printable.Printf("%d bytes de %s\n", len(msg), from)
 		if err := socket.SendTo(msg, from, nil); err != nil {
 			log.Println("Erro:", err)
 		}
@@ -69,7 +71,7 @@ func server(socket *dgram.Socket, port int) {
 	socket.On.Error(func(err error) { log.Println("Erro:", err) })
 	socket.On.Close(func() { fmt.Println("Servidor encerrado") })
 	err := socket.Bind(":"+strconv.Itoa(port), func() {
-		fmt.Println("Servidor UDP escutando na porta", socket.Address().Port())
+		printable.Println("Servidor UDP escutando na porta", socket.Address().Port())
 	})
 	if err != nil {
 		log.Fatalln("Erro:", err)
@@ -98,7 +100,7 @@ func client(socket *dgram.Socket, to string, wait time.Duration) {
 		}
 	}
 	socket.On.Message(func(msg []byte, _ netip.AddrPort) {
-		fmt.Printf("%s\n", msg)
+		printable.Printf("%s\n", msg)
 		silence.Stop()
 		select {
 		case answered <- struct{}{}:

@@ -14,10 +14,13 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"evnet/examples/printable"
 )
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	listen := flag.String("listen", "", "receive: `host:port` to listen at; port 0 takes a free one")
 	dir := flag.String("dir", ".", "receive: the `directory` to put files in")
 	connect := flag.String("connect", "", "send: `host:port` of the receiver")
@@ -52,6 +55,7 @@ func main() {
 }
 
 func misused(why string) {
-	fmt.Fprintf(os.Stderr, "filetransfer: %s\nfiletransfer -h tells how it is used\n", why)
+	log.Println("filetransfer:", why)
+	log.Println("filetransfer -h tells how it is used")
 	os.Exit(2)
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"evnet/examples/printable"
+
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
@@ -27,6 +29,7 @@ type progress struct {
 
 // newProgress tells on the standard error. Bars are for who does one thing at a time.
 func newProgress(what string, size int64, bar bool) *progress {
+	what = printable.Text(what) // a file name may hold anything
 	p := &progress{what: what, size: size, out: os.Stderr, last: time.Now()}
 	if bar && size > 0 && term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bar = progressbar.NewOptions64(size,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const (
@@ -44,7 +45,7 @@ func receive(ctx context.Context, address, dir string, idle time.Duration) error
 	r := &receiver{dir: root, idle: idle, busy: map[string]bool{}}
 	server := evnet.NewServer(&evnet.ServerOptions{MaxConnections: maxSenders, CloseTimeout: 10 * time.Second})
 	server.On.Connection(r.accept)
-	err = server.Listen("tcp", address, func() { fmt.Println("listening on", server.Address()) })
+	err = server.Listen("tcp", address, func() { printable.Println("listening on", server.Address()) })
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (t *transfer) first(line []byte) {
 			case err == nil:
 				t.done()
 			case errors.Is(err, errBroken) || errors.Is(err, context.Canceled): // while it was being read
-				log.Printf("%v: %s: the connection broke: what came is kept, to go on from there", t.c.RemoteAddr(), h.Name)
+				log.Printf("%v: %q: the connection broke: what came is kept, to go on from there", t.c.RemoteAddr(), h.Name)
 			default:
 				t.refuse(err, false)
 			}
@@ -144,7 +145,7 @@ func (t *transfer) work() error {
 		return err
 	}
 	if whole {
-		fmt.Printf("%s is there already\n", t.Name)
+		printable.Printf("%q is there already\n", t.Name)
 		return nil
 	}
 	defer p.file.Close()
@@ -163,7 +164,7 @@ func (t *transfer) work() error {
 	case <-t.alive.Done():
 		return errBroken
 	}
-	fmt.Printf("receiving %s (%s) from %v, from %s on\n", t.Name, bytes(t.Size), t.c.RemoteAddr(), bytes(p.have))
+	printable.Printf("receiving %q (%s) from %v, from %s on\n", t.Name, bytes(t.Size), t.c.RemoteAddr(), bytes(p.have))
 	if err := t.copy(p); err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func (t *transfer) work() error {
 	if err := p.finish(); err != nil {
 		return err
 	}
-	fmt.Printf("received %s: %s, SHA-256 %s\n", t.Name, bytes(t.Size), p.sum())
+	printable.Printf("received %q: %s, SHA-256 %s\n", t.Name, bytes(t.Size), p.sum())
 	return nil
 }
 
@@ -217,7 +218,7 @@ func (t *transfer) done() {
 // refuse tells the sender why not, if it is there.
 func (t *transfer) refuse(err error, retry bool) {
 	if t.Name != "" {
-		log.Printf("%v: %s: %v", t.c.RemoteAddr(), t.Name, err)
+		log.Printf("%v: %q: %v", t.c.RemoteAddr(), t.Name, err)
 	} else {
 		log.Printf("%v: %v", t.c.RemoteAddr(), err)
 	}

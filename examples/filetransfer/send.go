@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const (
@@ -65,9 +67,9 @@ func send(ctx context.Context, address, path string, idle time.Duration, retries
 		return s.err
 	}
 	took := time.Since(began).Round(time.Millisecond)
-	fmt.Printf("sent %s: %s in %v, SHA-256 %s\n", s.name, bytes(s.size()), took, s.sum(s.size()))
+	printable.Printf("sent %q: %s in %v, SHA-256 %s\n", s.name, bytes(s.size()), took, s.sum(s.size()))
 	if err := s.changed(); err != nil {
-		fmt.Fprintln(os.Stderr, "but", err, "- the receiver has it as it was")
+		log.Println("but", err, "- the receiver has it as it was")
 	}
 	return nil
 }
@@ -122,7 +124,7 @@ func (s *sender) again(err error) {
 	}
 	wait := min(firstWait<<min(s.failures-1, 10), lastWait)
 	s.bar.clear()
-	fmt.Fprintf(os.Stderr, "%v; trying again in %v\n", err, wait)
+	log.Printf("%v; trying again in %v", err, wait)
 	evnet.DefaultLoop.AfterFunc(wait, s.attempt)
 }
 
@@ -166,9 +168,9 @@ func (s *sender) begin(c *evnet.Socket, offer reply) {
 	s.bar.clear()
 	switch {
 	case from > 0:
-		fmt.Fprintf(os.Stderr, "going on at %s of %s\n", bytes(from), bytes(s.size()))
+		log.Printf("going on at %s of %s", bytes(from), bytes(s.size()))
 	case offer.Have > 0:
-		fmt.Fprintf(os.Stderr, "the receiver has %s of another file of this name: starting anew\n", bytes(offer.Have))
+		log.Printf("the receiver has %s of another file of this name: starting anew", bytes(offer.Have))
 	}
 	if from > s.best {
 		s.best, s.failures = from, 0

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Usage: halfopen [flags]
@@ -25,7 +26,8 @@ A server that sorts the lines of its client, which it can do only after the clie
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	listen := flag.String("listen", "", "be the server, at this `address`; port 0 takes a free one")
 	connect := flag.String("connect", "", "be a client of this `address`: send the standard input, end, and print the answer")
 	off := flag.Bool("off", false, "server: without AllowHalfOpen")
@@ -69,7 +71,7 @@ func misused(problem ...any) {
 func serve(ctx context.Context, answers sorter, address string, halfOpen bool) {
 	server := answers.server(halfOpen)
 	err := server.Listen("tcp", address, func() {
-		fmt.Println("server: listening on", server.Address())
+		printable.Println("server: listening on", server.Address())
 	})
 	if err != nil {
 		log.Fatalln(err)
@@ -98,7 +100,7 @@ func call(ctx context.Context, address string) {
 // both is a server and a client in one process: the same twice, but for AllowHalfOpen.
 func both(ctx context.Context, answers sorter) {
 	for _, halfOpen := range []bool{true, false} {
-		fmt.Println("AllowHalfOpen:", halfOpen)
+		printable.Println("AllowHalfOpen:", halfOpen)
 		server := answers.server(halfOpen)
 		if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
 			log.Fatalln(err)
@@ -125,7 +127,7 @@ var errCutOff = errors.New("the server has ended before the request was whole")
 // client prints its events and the lines that it gets. The end of ctx ends it.
 func client(ctx context.Context, address string) *evnet.Socket {
 	c := evnet.Connect("tcp", address, nil)
-	say := func(what ...any) { fmt.Println(append([]any{"client:"}, what...)...) }
+	say := func(what ...any) { printable.Println(append([]any{"client:"}, what...)...) }
 	c.On.Connect(func() { say("connect") })
 	_ = c.Scan(bufio.ScanLines, 1<<20, func(line []byte) { say("line", string(line)) })
 	c.On.Finish(func() { say("finish, now", c.ReadyState()) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 // sorter is how requests are answered.
@@ -76,4 +77,4 @@ func (s sorter) answer(c *evnet.Socket, lines []string) {
 	})
 }
 
-func say(what ...any) { fmt.Println(append([]any{"server:"}, what...)...) }
+func say(what ...any) { printable.Println(append([]any{"server:"}, what...)...) }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Uso: lesson [opções]
@@ -19,7 +20,8 @@ O servidor e o cliente da lição num só processo, que termina quando os dois t
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 0, "porta a usar; 0 usa uma livre")
 	path := flag.String("unix", "", "`caminho` de um socket Unix a usar, em vez da porta")
 	flag.Usage = func() {
@@ -45,9 +47,9 @@ func main() {
 	}
 	err := server.Listen(network, address, func() {
 		if tcp, ok := server.Address().(*net.TCPAddr); ok {
-			fmt.Println("Servidor escutando na porta", tcp.Port)
+			printable.Println("Servidor escutando na porta", tcp.Port)
 		} else {
-			fmt.Println("Servidor escutando em", server.Address())
+			printable.Println("Servidor escutando em", server.Address())
 		}
 		connect(network, server.Address().String())
 	})
@@ -60,7 +62,7 @@ func main() {
 func connect(network, address string) {
 	client := evnet.Connect(network, address, func() { fmt.Println("Cliente conectado ao servidor!") })
 	client.On.Data(func(chunk []byte) {
-		fmt.Println(string(chunk))
+		fmt.Println(printable.Lines(string(chunk))) // a terminal obeys control characters
 		client.End()
 	})
 	client.On.End(func() { fmt.Println("Desconectado do servidor") })

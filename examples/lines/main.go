@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Usage: lines [flags]
@@ -25,7 +26,8 @@ ends it.
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	network := flag.String("network", "tcp", "tcp or unix")
 	address := flag.String("addr", "127.0.0.1:8081", "where to listen: port 0 takes a free one; a path for unix")
 	longest := flag.Int("max", 4096, "the longest line, in bytes")
@@ -59,7 +61,7 @@ func main() {
 			}
 		})
 	})
-	err := server.Listen(*network, *address, func() { fmt.Println("listening on", server.Address()) })
+	err := server.Listen(*network, *address, func() { printable.Println("listening on", server.Address()) })
 	if err != nil {
 		log.Fatalln(err)
 	}

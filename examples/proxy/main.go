@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 func main() {
@@ -52,12 +53,12 @@ func main() {
 	case *format == "text":
 		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	case *format == "json":
-		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
+		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: safe})))
 	default:
 		err = fmt.Errorf("-log %q is neither text nor json", *format)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "proxy: %v\nproxy -h tells how it is used\n", err)
+		fmt.Fprintf(os.Stderr, "proxy: %s\nproxy -h tells how it is used\n", printable.Text(err.Error()))
 		os.Exit(2)
 	}
 	if *cert != "" {
@@ -87,8 +88,20 @@ func main() {
 }
 
 func fail(err error) {
-	fmt.Fprintln(os.Stderr, "proxy:", err)
+	fmt.Fprintln(os.Stderr, "proxy:", printable.Text(err.Error()))
 	os.Exit(1)
+}
+
+// safe escapes what a terminal would obey in a record. The text handler of slog does so by itself; the JSON handler leaves
+// some control characters as they are.
+func safe(_ []string, a slog.Attr) slog.Attr {
+	switch value := a.Value.Any().(type) {
+	case string:
+		a.Value = slog.StringValue(printable.Text(value))
+	case error:
+		a.Value = slog.StringValue(printable.Text(value.Error()))
+	}
+	return a
 }
 
 // servers are those of a list with commas.

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Uso: server [opções]
@@ -22,7 +23,8 @@ O servidor da lição: saúda cada cliente e devolve o que ele disser. Uma inter
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 8080, "porta em que escutar; 0 usa uma livre")
 	path := flag.String("unix", "", "`caminho` de um socket Unix em que escutar, em vez da porta")
 	flag.Usage = func() {
@@ -47,9 +49,9 @@ func main() {
 	}
 	err := server.Listen(network, address, func() {
 		if tcp, ok := server.Address().(*net.TCPAddr); ok {
-			fmt.Println("Servidor escutando na porta", tcp.Port)
+			printable.Println("Servidor escutando na porta", tcp.Port)
 		} else {
-			fmt.Println("Servidor escutando em", server.Address())
+			printable.Println("Servidor escutando em", server.Address())
 		}
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Usage: timeout [flags]
@@ -36,7 +37,8 @@ type options struct {
 }
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	var o options
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:8084", "server: its `address`; port 0 takes a free one")
 	flag.DurationVar(&o.ask, "ask", 10*time.Second, "server: SetTimeout. After so much silence it asks, after as much again it says goodbye")
@@ -97,7 +99,7 @@ type timeline struct {
 
 func (t timeline) say(what ...any) {
 	seconds := fmt.Sprintf("%4.1fs", time.Since(t.began).Seconds())
-	fmt.Println(append([]any{t.name, seconds}, what...)...)
+	printable.Println(append([]any{t.name, seconds}, what...)...)
 }
 
 // cause says which time-out has ended a connection, "" if none has.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 func (o *options) serve(ctx context.Context) {
@@ -31,7 +32,7 @@ func (o *options) serve(ctx context.Context) {
 		}
 		line.over(c)
 	})
-	if err := server.Listen("tcp", o.listen, func() { fmt.Println("server: listening on", server.Address()) }); err != nil {
+	if err := server.Listen("tcp", o.listen, func() { printable.Println("server: listening on", server.Address()) }); err != nil {
 		log.Fatalln(err)
 	}
 	if err := evnet.DefaultLoop.Serve(ctx); !errors.Is(err, context.Canceled) {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Usage: tls -listen address [-cert file]
@@ -36,7 +37,8 @@ interrupt (Ctrl-C) ends both.
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	listen := flag.String("listen", "", "the `address` to serve at; port 0 takes a free one")
 	connect := flag.String("connect", "", "the `address` of the server to call")
 	file := flag.String("cert", "cert.pem", "the server's certificate: the server writes it, the client reads it")
@@ -82,13 +84,13 @@ func serve(ctx context.Context, address, file string) {
 	})
 	server.On.Connection(func(c *evnet.Socket) { // after the handshake
 		state, _ := c.TLS()
-		fmt.Println("connected by", tls.VersionName(state.Version))
+		printable.Println("connected by", tls.VersionName(state.Version))
 		c.On.Error(func(err error) { log.Println(err) })
 		c.On.Close(func(bool) { fmt.Println("disconnected") })
 		c.Pipe(c)
 	})
 	server.On.TLSClientError(func(err error, _ *evnet.Socket) { log.Println(err) })
-	if err := server.Listen("tcp", address, func() { fmt.Println("listening on", server.Address()) }); err != nil {
+	if err := server.Listen("tcp", address, func() { printable.Println("listening on", server.Address()) }); err != nil {
 		log.Fatalln(err)
 	}
 	if err := evnet.DefaultLoop.Serve(ctx); !errors.Is(err, context.Canceled) {
@@ -137,9 +139,9 @@ func call(ctx context.Context, address, file, text string) {
 	})
 	client.On.SecureConnect(func() {
 		state, _ := client.TLS()
-		fmt.Println("connected, speaking", state.NegotiatedProtocol)
+		printable.Println("connected, speaking", state.NegotiatedProtocol)
 	})
-	client.On.Data(func(chunk []byte) { fmt.Print(string(chunk)) })
+	_ = client.Scan(nil, 1<<20, func(line []byte) { printable.Println(string(line)) }) // a server may send anything
 	client.On.Error(func(err error) { log.Println(err, evnet.Code(err)) })
 	client.Connect("tcp", address)
 	_, _ = client.WriteString(text + "\n") // waits for the handshake

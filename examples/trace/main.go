@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 const usage = `Usage: trace [flags]
@@ -26,7 +27,8 @@ back, and a client that says one line and ends.
 `
 
 func main() {
-	log.SetFlags(0) // an error is told as it is, without the date
+	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	listen := flag.String("listen", "", "be an echo server at this `address`; port 0 takes a free one")
 	connect := flag.String("connect", "", "be a client of this `address`")
 	network := flag.String("network", "tcp", "tcp or unix")

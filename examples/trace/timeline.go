@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/examples/printable"
 )
 
 // timeLine prints a line for each event: how long after the first one, whose it is, its name, and what it carries.
@@ -56,7 +57,7 @@ func (l *timeLine) show(ev evnet.TraceEvent) {
 			delete(l.given, s)
 		}
 	}
-	what := l.details(ev)
+	what := printable.Text(l.details(ev)) // addresses and errors hold bytes of peers
 	at := fmt.Sprintf("%10.6f", ev.Time.Sub(l.began).Seconds())
 	if !l.colour {
 		fmt.Fprintf(l.out, "%s  %-10s  %s\n", at, whose, join(string(ev.Name), what))

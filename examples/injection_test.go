@@ -1,0 +1,327 @@
+//go:build unix
+
+package examples_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// hostileLine sets the title of a terminal, clears it, overwrites a line, turns the direction of writing, and has other bytes
+// that a terminal obeys or a reader does not see. It fits into an abstract Unix name.
+const hostileLine = "\x1b]0;pwned\x07\x1b[2J\rover\u202e\u2066\u200e\u061c\u2028\u009b1m\x9b\xff\x7f"
+
+// hostile forges a record of the log too.
+const hostile = hostileLine + "\nforged"
+
+// raw are the characters of an output that a terminal would obey, or a person would not see.
+func raw(output string) (found []string) {
+	output = strings.ReplaceAll(output, "\r\n", "\n")
+	for i, r := range output {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(output[i:], "\ufffd"):
+			found = append(found, fmt.Sprintf("%q", output[i:i+1]))
+		case r == '\n', r == '\u200c', r == '\u200d': // the joiners of scripts
+		case unicode.IsControl(r), unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
+			found = append(found, fmt.Sprintf("%q", r))
+		}
+	}
+	return found
+}
+
+// until reads lines up to the first that has mark.
+func (s *server) until(mark string) string {
+	s.t.Helper()
+	all := ""
+	for !strings.Contains(all, mark) {
+		all += s.lines(1)
+	}
+	return all
+}
+
+// untilPwned starts a program, lets act make it print what is hostile, and returns all that it prints until it is
+// interrupted. act is given the address in the first line.
+func untilPwned(t *testing.T, act func(address string), name string, args ...string) string {
+	t.Helper()
+	s := running(t, program(t, name, args...))
+	first := s.lines(1)
+	if act != nil {
+		address := portOfTrace.FindString(first)
+		if address == "" {
+			_, address, _ = strings.Cut(strings.TrimSpace(first), "listening on ")
+			address = strings.TrimPrefix(address, "unix ")
+		}
+		act(address)
+	}
+	if !strings.Contains(first, "pwned") {
+		first += s.until("pwned")
+	}
+	require.NoError(t, s.process.Process.Signal(os.Interrupt))
+	_, rest := s.ends()
+	return first + rest
+}
+
+// atEnd runs a program to its end and returns all that it prints.
+func atEnd(t *testing.T, input, name string, args ...string) string {
+	t.Helper()
+	p := program(t, name, args...)
+	p.Stdin = strings.NewReader(input)
+	printed, _ := p.CombinedOutput()
+	return string(printed)
+}
+
+// says is a server that says text to each client, once that has said a line if it is to, and then ends.
+func says(t *testing.T, network, address, text string, first bool) string {
+	t.Helper()
+	ln := listen(t, network, address)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.SetDeadline(time.Now().Add(patience))
+			if first {
+				_, _ = bufio.NewReader(c).ReadString('\n')
+			}
+			_, _ = io.WriteString(c, text)
+			_ = c.(interface{ CloseWrite() error }).CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// hostilePeer connects to a Unix socket from an abstract name that is hostile, says text, and is answered.
+func hostilePeer(t *testing.T, path, text string) *net.UnixConn {
+	t.Helper()
+	from := &net.UnixAddr{Name: "@" + hostile, Net: "unix"}
+	c, err := net.DialUnix("unix", from, &net.UnixAddr{Name: path, Net: "unix"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(c, text)
+	require.NoError(t, err)
+	return c
+}
+
+// hostileFile is a path whose last element is hostile.
+func hostileFile(t *testing.T) string { return filepath.Join(filepath.Dir(socketPath(t)), hostile) }
+
+// injections are the inputs from outside of each program, but for those of the file transfer: each prints what the program
+// prints when that input is hostile.
+var injections = map[string]func(t *testing.T) string{
+	"activation/LISTEN_FDNAMES": func(t *testing.T) string {
+		env := []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=" + hostile}
+		s := running(t, passingOn(t, env, descriptor(t, listen(t, "tcp", "127.0.0.1:0"))))
+		first := s.until("pwned")
+		require.NoError(t, s.process.Process.Signal(os.Interrupt))
+		_, rest := s.ends()
+		return first + rest
+	},
+	"activation/no listener": func(t *testing.T) string {
+		file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+		require.NoError(t, err)
+		defer file.Close()
+		_, printed := running(t, passingOn(t, []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=" + hostile}, file)).ends()
+		return printed
+	},
+	"activation/abstract peer": func(t *testing.T) string {
+		return untilPwned(t, func(path string) {
+			c := hostilePeer(t, path, "xx")
+			_, err := c.Read(make([]byte, 1))
+			require.NoError(t, err)
+			require.NoError(t, c.Close()) // a reset, for one byte is unread
+		}, "activation", "-network", "unix", "-addr", socketPath(t))
+	},
+	"lines/abstract peer": func(t *testing.T) string {
+		return untilPwned(t, func(path string) { hostilePeer(t, path, strings.Repeat("x", 100)+"\n") },
+			"lines", "-network", "unix", "-addr", socketPath(t), "-max", "10")
+	},
+	"trace/abstract peer": func(t *testing.T) string {
+		return untilPwned(t, func(path string) { hostilePeer(t, path, hostile) }, "trace", "-network", "unix", "-listen", socketPath(t))
+	},
+	"trace/bytes": func(t *testing.T) string {
+		return atEnd(t, "", "trace", "-connect", says(t, "tcp", "127.0.0.1:0", hostile, false))
+	},
+	"trace/abstract server": func(t *testing.T) string {
+		return atEnd(t, "", "trace", "-network", "unix", "-connect", says(t, "unix", "@"+hostile, "", false))
+	},
+	"trace/no server": func(t *testing.T) string {
+		return atEnd(t, "", "trace", "-network", "unix", "-connect", hostileFile(t))
+	},
+	"server/path": func(t *testing.T) string { return untilPwned(t, nil, "server", "-unix", hostileFile(t)) },
+	"lesson/path": func(t *testing.T) string { return atEnd(t, "", "lesson", "-unix", hostileFile(t)) },
+	"client/greeting": func(t *testing.T) string {
+		path := socketPath(t)
+		says(t, "unix", path, hostileLine, false)
+		return atEnd(t, "", "client", "-unix", path)
+	},
+	"client/no server": func(t *testing.T) string { return atEnd(t, "", "client", "-unix", hostileFile(t)) },
+	"chat/room": func(t *testing.T) string {
+		return atEnd(t, "", "chat", "-nick", "ana", "-connect", says(t, "tcp", "127.0.0.1:0", hostileLine+"\n", true))
+	},
+	"chat/member": func(t *testing.T) string {
+		r := openRoom(t, "-pace", "0")
+		ana, bob := r.join("ana"), r.join("bob")
+		bob.say(hostileLine)
+		ana.expect("* bob joined")
+		heard, err := ana.hears.ReadString('\n')
+		require.NoError(t, err)
+		return heard
+	},
+	"chat/no room": func(t *testing.T) string {
+		return atEnd(t, "", "chat", "-network", "unix", "-connect", hostileFile(t))
+	},
+	"halfopen/server": func(t *testing.T) string {
+		return atEnd(t, "x\n", "halfopen", "-connect", says(t, "tcp", "127.0.0.1:0", hostileLine+"\n", true))
+	},
+	"timeout/server": func(t *testing.T) string {
+		return atEnd(t, "", "timeout", "-connect", says(t, "tcp", "127.0.0.1:0", hostileLine+"\n", false))
+	},
+	"timeout/client": func(t *testing.T) string {
+		return untilPwned(t, func(address string) {
+			_, err := io.WriteString(dial(t, tcpAddr(t, address)), hostileLine+"\n")
+			require.NoError(t, err)
+		}, "timeout", "-listen", "127.0.0.1:0")
+	},
+	"tls/names of a certificate": func(t *testing.T) string {
+		cert, key, _ := certificateFiles(t, hostileASCII+".example")
+		return tlsClient(t, cert, key, "")
+	},
+	"tls/bytes": func(t *testing.T) string {
+		cert, key, _ := certificateFiles(t)
+		return tlsClient(t, cert, key, hostileLine+"\n")
+	},
+	"tls/protocols of a client": func(t *testing.T) string {
+		return untilPwned(t, func(address string) {
+			_, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{hostile}})
+			require.Error(t, err)
+		}, "tls", "-listen", "127.0.0.1:0", "-cert", filepath.Join(t.TempDir(), "cert.pem"))
+	},
+	"echo-udp/answer": func(t *testing.T) string {
+		conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer conn.Close()
+		go func() {
+			_, from, err := conn.ReadFrom(make([]byte, 100))
+			if err == nil {
+				_, _ = conn.WriteTo([]byte(hostile), from)
+			}
+		}()
+		return atEnd(t, "x\n", "echo-udp", "-to", conn.LocalAddr().String())
+	},
+	"alarm/garbage": func(t *testing.T) string { return alarmManagerOf(t, hostile+"\n") },
+	"alarm/fault": func(t *testing.T) string {
+		return alarmManagerOf(t, fmt.Sprintf(`{"n":1,"time":"2025-03-01T14:03:16Z","fault":%s}`+"\n", jsonOf(t, hostile)))
+	},
+	"alarm/level": func(t *testing.T) string {
+		return alarmManagerOf(t, fmt.Sprintf(`{"n":1,"readings":[{"name":"cpu","level":%s}]}`+"\n", jsonOf(t, hostile)))
+	},
+	"alarm/name": func(t *testing.T) string {
+		return alarmManagerOf(t, fmt.Sprintf(`{"n":1,"readings":[{"name":%s,"level":"ok"}]}`+"\n", jsonOf(t, hostile)))
+	},
+	"alarm/sensor": func(t *testing.T) string {
+		path := filepath.Join(t.TempDir(), "readings")
+		require.NoError(t, os.WriteFile(path, []byte(hostile), 0o600))
+		return atEnd(t, "", "alarm", "-listen", "127.0.0.1:0", "-sensor", "file:"+path)
+	},
+	"alarm/path": func(t *testing.T) string {
+		return atEnd(t, "", "alarm", "-listen", "127.0.0.1:0", "-sensor", "file:"+hostileFile(t))
+	},
+	"proxy/server":         func(t *testing.T) string { return proxyTo(t, "text") },
+	"proxy/server in JSON": func(t *testing.T) string { return proxyTo(t, "json") },
+	"proxy/file": func(t *testing.T) string {
+		return atEnd(t, "", "proxy", "-to", "a:1", "-cert", hostileFile(t), "-key", hostileFile(t))
+	},
+}
+
+// hostileASCII is what a certificate and a host can hold of it.
+var hostileASCII = strings.Map(func(r rune) rune {
+	if r >= utf8.RuneSelf || r == '\n' || r == '[' || r == ']' {
+		return -1
+	}
+	return r
+}, hostileLine)
+
+func tcpAddr(t *testing.T, address string) net.Addr {
+	addr, err := net.ResolveTCPAddr("tcp", address)
+	require.NoError(t, err)
+	return addr
+}
+
+func jsonOf(t *testing.T, text string) string {
+	out, err := json.Marshal(text)
+	require.NoError(t, err)
+	return string(out)
+}
+
+// alarmManagerOf is what a manager prints of a server that says that.
+func alarmManagerOf(t *testing.T, text string) string {
+	s := running(t, program(t, "alarm", "-connect", says(t, "tcp", "127.0.0.1:0", text, false), "-retry", "1h", "-retry-max", "1h"))
+	all := s.until("trying again")
+	require.NoError(t, s.process.Process.Signal(os.Interrupt))
+	_, rest := s.ends()
+	return all + rest
+}
+
+// tlsClient is what a client prints of a server with that certificate that says text.
+func tlsClient(t *testing.T, cert, key, text string) string {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	require.NoError(t, err)
+	ln := tls.NewListener(listen(t, "tcp", "127.0.0.1:0"), &tls.Config{Certificates: []tls.Certificate{pair}})
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(c, text)
+		_ = c.(*tls.Conn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	require.NoError(t, err)
+	return atEnd(t, "", "tls", "-connect", "localhost:"+port, "-cert", cert)
+}
+
+// proxyTo is the log of a proxy to a server whose name is hostile.
+func proxyTo(t *testing.T, format string) string {
+	host := strings.NewReplacer("[", "", "]", "").Replace(hostile)
+	return untilPwned(t, func(address string) { dial(t, tcpAddr(t, address)) }, "proxy", "-listen", "127.0.0.1:0", "-log", format, "-to", host+":1")
+}
+
+// Nothing that comes from outside reaches the terminal or the log as it is, in any program: no escape sequence, no carriage
+// return, no control of the direction of writing, no byte that is not UTF-8, and no line that a peer has forged.
+func TestInjection(t *testing.T) {
+	for name, run := range injections {
+		t.Run(name, func(t *testing.T) {
+			if strings.Contains(name, "abstract") && runtime.GOOS != "linux" {
+				t.Skip("only Linux has abstract names")
+			}
+			printed := run(t)
+			assert.Contains(t, printed, "pwned", "it is shown")
+			assert.Empty(t, raw(printed), "%q", printed)
+			for line := range strings.Lines(printed) {
+				assert.False(t, strings.HasPrefix(line, "forged"), "%q", printed)
+			}
+		})
+	}
+}
