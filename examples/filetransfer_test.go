@@ -90,9 +90,9 @@ func TestFileTransferInterrupted(t *testing.T) {
 		if how == os.Interrupt {
 			assert.Equal(t, 0, code)
 			assert.True(t, strings.HasSuffix(said, "closed\n"), said)
-			assert.Contains(t, r.stderr.String(), `"some.bin": the connection broke: what came is kept`)
+			assert.Contains(t, r.stderr.String(), `"some.bin": the connection broke: every whole megabyte is kept`)
 		}
-		assert.Equal(t, []string{"some.bin.part"}, r.left())
+		assert.Equal(t, []string{"some.bin.transfer.part"}, r.left())
 		r = startReceiver(t, r.dir, r.address)
 		road.goOn <- struct{}{}
 	}
@@ -106,7 +106,7 @@ func TestFileTransferInterrupted(t *testing.T) {
 func TestFileTransferOfAnotherFile(t *testing.T) {
 	path, _ := randomFile(t, "some.bin", 8<<20)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-	part := filepath.Join(r.dir, "some.bin.part")
+	part := filepath.Join(r.dir, "some.bin.transfer.part")
 	for about, have := range map[string]int{"starting anew": 3 << 20, "": 1000} {
 		require.NoError(t, os.WriteFile(part, randomBytes(have), 0o600))
 		code, _, stderr := transfer(t, "-connect", r.address, path)
@@ -160,7 +160,7 @@ func TestFileTransferOfAChangingFile(t *testing.T) {
 }
 
 func TestFileTransferBadUse(t *testing.T) {
-	long, _ := randomFile(t, strings.Repeat("n", 251), 1)
+	long, _ := randomFile(t, strings.Repeat("n", 242), 1)
 	part, _ := randomFile(t, "x.Part", 1)
 	for _, c := range []struct {
 		code int
@@ -175,9 +175,11 @@ func TestFileTransferBadUse(t *testing.T) {
 		{2, `what is "one"?`, []string{"-listen", ":1", "one"}},
 		{2, "cannot be negative", []string{"-connect", "b:1", "-idle", "-1s", "one"}},
 		{2, "invalid value", []string{"-connect", "b:1", "-retries", "many", "one"}},
+		{2, "invalid value", []string{"-listen", ":1", "-max-file", "much"}},
+		{2, "cannot be negative", []string{"-listen", ":1", "-max-parts", "-1"}},
 		{1, "no-such-file", []string{"-connect", "b:1", "no-such-file"}},
 		{1, "is a directory", []string{"-connect", "b:1", "."}},
-		{1, "251 bytes; 250 is the most", []string{"-connect", "b:1", long}},
+		{1, "242 bytes; 241 is the most", []string{"-connect", "b:1", long}},
 		{1, "not whole yet", []string{"-connect", "b:1", part}},
 		{1, "refused", []string{"-connect", "127.0.0.1:" + refusingPort(t), "filetransfer_test.go"}},
 		{1, "missing port", []string{"-connect", "127.0.0.1", "filetransfer_test.go"}},
@@ -219,14 +221,14 @@ func TestFileTransferDiskRefuses(t *testing.T) {
 	})
 	t.Run("something is in the way", func(t *testing.T) {
 		r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-		part := filepath.Join(r.dir, "some.bin.part")
+		part := filepath.Join(r.dir, "some.bin.transfer.part")
 		require.NoError(t, os.Mkdir(part, 0o700))
-		assert.Contains(t, send(r), "some.bin.part is in the way")
+		assert.Contains(t, send(r), `"some.bin.transfer.part" is in the way`)
 		require.NoError(t, os.Remove(part))
 		outside := filepath.Join(t.TempDir(), "outside")
 		require.NoError(t, os.WriteFile(outside, []byte("precious"), 0o600))
 		if os.Symlink(outside, part) == nil {
-			assert.Contains(t, send(r), "some.bin.part is in the way")
+			assert.Contains(t, send(r), `"some.bin.transfer.part" is in the way`)
 			kept, _ := os.ReadFile(outside)
 			assert.Equal(t, "precious", string(kept))
 		}
@@ -239,14 +241,20 @@ func TestFileTransferDiskRefuses(t *testing.T) {
 		} else if runtime.GOOS != "linux" {
 			t.Skip("root may do anything")
 		}
-		assert.Contains(t, send(startReceiver(t, dir, "127.0.0.1:0")), syscall.EACCES.Error())
+		assert.Contains(t, send(startReceiver(t, dir, "127.0.0.1:0", "-keep-free", "0")), syscall.EACCES.Error())
 	})
 	t.Run("the disk is full", func(t *testing.T) {
 		dir := t.TempDir()
-		r := &transferReceiver{t: t, dir: dir, Cmd: transferProgram(t, "-listen", "127.0.0.1:0", "-dir", dir)}
+		r := &transferReceiver{t: t, dir: dir, Cmd: transferProgram(t, "-listen", "127.0.0.1:0", "-dir", dir, "-keep-free", "0")}
 		onSmallDisk(t, r.Cmd, dir)
 		r.start()
 		assert.Contains(t, send(r), syscall.ENOSPC.Error())
+
+		other := t.TempDir()
+		r = &transferReceiver{t: t, dir: other, Cmd: transferProgram(t, "-listen", "127.0.0.1:0", "-dir", other)}
+		onSmallDisk(t, r.Cmd, other)
+		r.start()
+		assert.Contains(t, send(r), "the receiver's disk has no room for this file: 0 B are left of it")
 	})
 }
 

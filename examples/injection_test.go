@@ -124,8 +124,7 @@ func hostilePeer(t *testing.T, path, text string) *net.UnixConn {
 // hostileFile is a path whose last element is hostile.
 func hostileFile(t *testing.T) string { return filepath.Join(filepath.Dir(socketPath(t)), hostile) }
 
-// injections are the inputs from outside of each program, but for those of the file transfer: each prints what the program
-// prints when that input is hostile.
+// injections are the inputs from outside of each program: each returns what the program prints when that input is hostile.
 var injections = map[string]func(t *testing.T) string{
 	"activation/LISTEN_FDNAMES": func(t *testing.T) string {
 		env := []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=" + hostile}
@@ -245,6 +244,30 @@ var injections = map[string]func(t *testing.T) string{
 	"alarm/path": func(t *testing.T) string {
 		return atEnd(t, "", "alarm", "-listen", "127.0.0.1:0", "-sensor", "file:"+hostileFile(t))
 	},
+	"filetransfer/error": func(t *testing.T) string {
+		return transferTo(t, fmt.Sprintf(`{"error":%s}`+"\n", jsonOf(t, hostile)))
+	},
+	"filetransfer/error that passes": func(t *testing.T) string {
+		return transferTo(t, fmt.Sprintf(`{"error":%s,"retry":true}`+"\n", jsonOf(t, hostile)))
+	},
+	"filetransfer/checksum": func(t *testing.T) string {
+		return transferTo(t, fmt.Sprintf(`{"done":true,"sha256":%s}`+"\n", jsonOf(t, hostile)))
+	},
+	"filetransfer/garbage": func(t *testing.T) string { return transferTo(t, hostile+"\n") },
+	"filetransfer/path": func(t *testing.T) string {
+		path := hostileFile(t)
+		require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+		_, stdout, stderr := transfer(t, "-connect", "127.0.0.1:1", path)
+		return stdout + stderr
+	},
+	"filetransfer/directory": func(t *testing.T) string {
+		_, stdout, stderr := transfer(t, "-listen", "127.0.0.1:0", "-dir", hostileFile(t))
+		return stdout + stderr
+	},
+	"filetransfer/name": func(t *testing.T) string { return receiverOf(t, headerOf("gpj.\u202eexe pwned", "x")) },
+	"filetransfer/hash of a header": func(t *testing.T) string {
+		return receiverOf(t, fmt.Sprintf(`{"filetransfer":1,"name":"x","size":1,"sha256":%s}`+"\n", jsonOf(t, hostile)))
+	},
 	"proxy/server":         func(t *testing.T) string { return proxyTo(t, "text") },
 	"proxy/server in JSON": func(t *testing.T) string { return proxyTo(t, "json") },
 	"proxy/file": func(t *testing.T) string {
@@ -300,6 +323,26 @@ func tlsClient(t *testing.T, cert, key, text string) string {
 	_, port, err := net.SplitHostPort(ln.Addr().String())
 	require.NoError(t, err)
 	return atEnd(t, "", "tls", "-connect", "localhost:"+port, "-cert", cert)
+}
+
+// transferTo is what a sender prints of a receiver that says that.
+func transferTo(t *testing.T, text string) string {
+	path := filepath.Join(t.TempDir(), "some.bin")
+	require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+	_, stdout, stderr := transfer(t, "-retries", "0", "-connect", says(t, "tcp", "127.0.0.1:0", text, true), path)
+	return stdout + stderr
+}
+
+// receiverOf is what a receiver prints of a sender that says that.
+func receiverOf(t *testing.T, text string) string {
+	s := running(t, transferProgram(t, "-listen", "127.0.0.1:0", "-dir", t.TempDir()))
+	c := dial(t, tcpAddr(t, s.after("listening on ")))
+	_, err := io.WriteString(c, text)
+	require.NoError(t, err)
+	all := s.until("pwned")
+	require.NoError(t, s.process.Process.Signal(os.Interrupt))
+	_, rest := s.ends()
+	return all + rest
 }
 
 // proxyTo is the log of a proxy to a server whose name is hostile.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,20 +93,19 @@ func TestSourceNotices(t *testing.T) {
 
 // Somebody else may have made a file of that name while this one was coming.
 func TestPartReplacesNothing(t *testing.T) {
-	dir, err := os.OpenRoot(t.TempDir())
-	require.NoError(t, err)
-	defer dir.Close()
-	p, whole, err := openPart(t.Context(), dir, header{version, "x", 5, sumOf("hello")})
+	s := testStore(t, limits{})
+	p, whole, err := openPart(t.Context(), s, header{version, "x", 5, sumOf("hello")}, netip.Prefix{})
 	require.NoError(t, err)
 	assert.False(t, whole)
 	require.NoError(t, p.begin(0))
 	_, err = p.Write([]byte("hello"))
 	require.NoError(t, err)
-	require.NoError(t, dir.WriteFile("x", []byte("precious"), 0o600))
+	require.NoError(t, s.dir.WriteFile("x", []byte("precious"), 0o600))
 	assert.ErrorIs(t, p.finish(), errExists)
-	kept, err := dir.ReadFile("x")
+	kept, err := s.dir.ReadFile("x")
 	require.NoError(t, err)
 	assert.Equal(t, "precious", string(kept))
+	assert.Equal(t, []string{"x"}, namesIn(t, s))
 }
 
 // While the disk works the sender hears now and then that somebody is there.
@@ -139,7 +139,7 @@ func TestSlowHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loop := evnet.NewLoop()
 		here, there := net.Pipe()
-		r := &receiver{idle: time.Minute, busy: map[string]bool{}}
+		r := testReceiver(t, limits{idle: time.Minute})
 		c := evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})
 		loop.Do(func() { r.accept(c) })
 		began := time.Now()

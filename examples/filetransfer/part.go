@@ -9,74 +9,59 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 )
 
-// part is a file that is not whole yet: it stands beside its place, under a name of its own. Its methods
-// wait for the disk, and so are for a goroutine.
+// part is a file that is being received: it stands beside its place, under a name of its own, once a byte of it has come. Its
+// methods wait for the disk, and so are for a goroutine.
 type part struct {
 	header
-	dir    *os.Root // which no name leads out of, by a symbolic link neither
-	file   *os.File
-	digest hash.Hash // of the bytes that it has
+	store  *store
+	from   netip.Prefix // the sender
+	file   *os.File     // nil until something is written
+	digest hash.Hash    // of the bytes that it has
 	have   int64
+	mark   hash.Hash // of the first marked bytes: a later sender can go on from there
+	marked int64
 }
 
-var errExists = errors.New("the receiver has another file of this name")
-
-// openPart opens what there is of a file, and makes it if there is nothing. If the whole file is in its place
-// already, as when the last word to the sender was lost, it reports that.
-func openPart(ctx context.Context, dir *os.Root, h header) (p *part, whole bool, err error) {
-	p = &part{header: h, dir: dir, digest: sha256.New()}
-	switch info, err := dir.Lstat(h.Name); {
+// openPart opens what there is of a file. If the whole file is in its place already, as when the last word to the sender was
+// lost, it reports that.
+func openPart(ctx context.Context, s *store, h header, from netip.Prefix) (p *part, whole bool, err error) {
+	switch info, err := s.dir.Lstat(h.Name); {
 	case err == nil && (!info.Mode().IsRegular() || info.Size() != h.Size):
 		return nil, false, errExists
 	case err == nil:
-		if p.file, err = dir.Open(h.Name); err != nil {
-			return nil, false, err
+		sum, err := s.sumOf(ctx, h.Name, info)
+		if err == nil && sum != h.SHA256 {
+			err = errExists
 		}
-		defer p.file.Close()
-		if err := p.read(ctx, h.Size); err != nil {
-			return nil, false, err
-		}
-		if p.sum() != h.SHA256 {
-			return nil, false, errExists
-		}
-		return p, true, nil
+		return nil, err == nil, err
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, false, err
 	}
-	if info, err := dir.Lstat(h.Name + suffix); err == nil && !info.Mode().IsRegular() {
-		return nil, false, fmt.Errorf("%s is in the way, and not a regular file", h.Name+suffix)
+	p = &part{header: h, store: s, from: from, digest: sha256.New()}
+	info, err := s.dir.Lstat(h.Name + suffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p, false, s.admit(h, 0, true, from)
+	case err != nil:
+		return nil, false, err
+	case !info.Mode().IsRegular():
+		return nil, false, fmt.Errorf("%q is in the way, and not a regular file", h.Name+suffix)
 	}
-	if p.file, err = dir.OpenFile(h.Name+suffix, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+	if info, err = s.reopen(p); err != nil {
 		return nil, false, err
 	}
-	info, err := p.file.Stat()
-	if err == nil {
-		have := min(info.Size(), h.Size)
-		if have < h.Size {
-			have -= have % step
-		}
-		err = p.read(ctx, have)
+	if err = p.resume(ctx, info); err == nil {
+		err = s.admit(h, p.have, false, from)
 	}
 	if err != nil {
-		_ = p.file.Close()
+		p.close()
 		return nil, false, err
 	}
 	return p, false, nil
-}
-
-// read hashes the first n bytes.
-func (p *part) read(ctx context.Context, n int64) error {
-	for p.have < n {
-		some, err := hashSome(ctx, p.digest, p.file, min(step, n-p.have))
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", p.Name, err)
-		}
-		p.have += some
-	}
-	return nil
 }
 
 func (p *part) sum() string { return hex.EncodeToString(p.digest.Sum(nil)) }
@@ -88,46 +73,74 @@ func (p *part) begin(from int64) error {
 	case 0:
 		p.have = 0
 		p.digest.Reset()
+		p.mark, p.marked = nil, 0
 	default:
 		return fmt.Errorf("the sender goes on at %d, not at %d", from, p.have)
+	}
+	if p.file == nil {
+		return nil
+	}
+	info, err := p.file.Stat()
+	if err != nil {
+		return err
 	}
 	if err := p.file.Truncate(p.have); err != nil {
 		return err
 	}
-	_, err := p.file.Seek(p.have, io.SeekStart)
+	p.store.shrink(info.Size() - p.have)
+	_, err = p.file.Seek(p.have, io.SeekStart)
 	return err
 }
 
 // Write appends to the file.
-func (p *part) Write(chunk []byte) (int, error) {
+func (p *part) Write(chunk []byte) (written int, err error) {
 	if left := p.Size - p.have; int64(len(chunk)) > left {
 		return 0, fmt.Errorf("the sender goes on after its %d bytes", p.Size)
 	}
+	if p.file == nil {
+		if err := p.store.create(p); err != nil {
+			return 0, err
+		}
+	}
+	if err := p.store.grow(int64(len(chunk))); err != nil {
+		return 0, err
+	}
 	n, err := p.file.Write(chunk)
-	p.digest.Write(chunk[:n])
-	p.have += int64(n)
+	p.store.shrink(int64(len(chunk) - n))
+	for some := chunk[:n]; len(some) > 0; {
+		next := min(int64(len(some)), step-p.have%step)
+		p.digest.Write(some[:next])
+		p.have += next
+		some = some[next:]
+		if p.have%step == 0 {
+			p.mark, p.marked = clone(p.digest), p.have
+		}
+	}
 	return n, err
 }
 
 // finish puts the file in its place if it is what the sender has promised, else away.
 func (p *part) finish() error {
 	if p.sum() != p.SHA256 {
-		_ = p.dir.Remove(p.Name + suffix)
+		if p.file != nil {
+			p.store.close(p, true)
+		}
 		return fmt.Errorf("what came has SHA-256 %s, not %s: thrown away", p.sum(), p.SHA256)
+	}
+	if p.file == nil { // an empty file
+		if err := p.store.create(p); err != nil {
+			return err
+		}
 	}
 	if err := p.file.Sync(); err != nil {
 		return err
 	}
-	if err := p.file.Close(); err != nil { // Windows renames no open file
-		return err
+	return p.store.publish(p)
+}
+
+// close ends the writing. Of what is not whole only that stays which a sender can go on from.
+func (p *part) close() {
+	if p.file != nil {
+		p.store.close(p, false)
 	}
-	// A link, unlike a rename, never takes the place of what somebody else has put there meanwhile.
-	err := p.dir.Link(p.Name+suffix, p.Name)
-	switch {
-	case err == nil:
-		return p.dir.Remove(p.Name + suffix)
-	case errors.Is(err, fs.ErrExist):
-		return errExists
-	}
-	return p.dir.Rename(p.Name+suffix, p.Name) // a file system without links
 }

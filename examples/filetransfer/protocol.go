@@ -3,12 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"evnet"
 )
@@ -27,8 +22,6 @@ const (
 	version = 1
 	maxLine = 4096
 	step    = 1 << 20 // what is resumed is resumed at a multiple of this, or at the end
-	suffix  = ".part" // of the name of a file that is not whole yet
-	maxName = 255 - len(suffix)
 )
 
 // header is how a sender begins.
@@ -64,33 +57,17 @@ func say(c *evnet.Socket, message any) {
 }
 
 // check is why a header cannot be taken.
-func (h *header) check() error {
+func (h *header) check(l *limits) error {
 	digest, err := hex.DecodeString(h.SHA256)
 	switch {
 	case h.Version != version:
 		return fmt.Errorf("this is version %d of the protocol, not %d", version, h.Version)
 	case h.Size < 0:
 		return fmt.Errorf("a file of %d bytes", h.Size)
+	case l.file > 0 && h.Size > int64(l.file):
+		return fmt.Errorf("a file of %s; %v is the most that this receiver takes", bytes(h.Size), &l.file)
 	case err != nil || len(digest) != 32:
 		return fmt.Errorf("%.80q is no SHA-256", h.SHA256)
 	}
 	return checkName(h.Name)
-}
-
-// checkName is why a file cannot have that name on the other side. What it lets pass names a file
-// in a directory, on any system, and never one outside.
-func checkName(name string) error {
-	switch {
-	case name == "":
-		return errors.New("a file without a name")
-	case len(name) > maxName:
-		return fmt.Errorf("the name %.40q… has %d bytes; %d is the most", name, len(name), maxName)
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("the name %q has bytes that are no text", name)
-	case strings.ContainsAny(name, `/\:`) || name == "." || !filepath.IsLocal(name):
-		return fmt.Errorf("%q is not a plain name", name)
-	case strings.HasSuffix(strings.ToLower(name), suffix):
-		return fmt.Errorf("the name %q is one for files that are not whole yet", name)
-	}
-	return nil
 }

@@ -22,27 +22,33 @@ const (
 	tellEvery = 200 * time.Millisecond
 )
 
+// patience is how long a sender goes on with a receiver.
+type patience struct {
+	idle, wait time.Duration // of silence, and of work on the disk without progress
+	retries    int
+}
+
 // sender sends one file. Its fields belong to the loop.
 type sender struct {
 	*source
+	patience
 	address string
-	idle    time.Duration
-	retries int
 
 	ctx      context.Context
 	end      context.CancelFunc
 	over     bool
 	err      error // why the file was not sent
 	bar      *progress
-	reached  bool  // a receiver has answered once
-	failures int   // in a row
-	best     int64 // what the receiver had at the most
-	begun    bool  // this connection has begun with the file
-	sent     int64 // what has left here, counted from the beginning of the file
+	reached  bool         // a receiver has answered once
+	failures int          // in a row
+	best     int64        // what the receiver had at the most
+	begun    bool         // this connection has begun with the file
+	sent     int64        // what has left here, counted from the beginning of the file
+	waiting  *evnet.Timer // while the receiver works on its disk, without progress
 }
 
 // send returns when the receiver has the file, or never will.
-func send(ctx context.Context, address, path string, idle time.Duration, retries int) error {
+func send(ctx context.Context, address, path string, p patience) error {
 	began := time.Now()
 	var hashing *progress
 	file, err := readSource(ctx, path, func(done, size int64) {
@@ -55,7 +61,7 @@ func send(ctx context.Context, address, path string, idle time.Duration, retries
 		return err
 	}
 	ctx, end := context.WithCancel(ctx)
-	s := &sender{source: file, address: address, idle: idle, retries: retries, ctx: ctx, end: end}
+	s := &sender{source: file, address: address, patience: p, ctx: ctx, end: end}
 	s.bar = newProgress("sending "+s.name, s.size(), true)
 	s.attempt()
 	_ = evnet.DefaultLoop.Serve(ctx) // until finish, or a signal
@@ -103,6 +109,7 @@ func (s *sender) attempt() {
 	c.On.Error(func(err error) { broken = err })
 	c.On.Close(func(bool) {
 		late.Stop()
+		s.progressed()
 		s.again(broken)
 	})
 	c.Connect("tcp", s.address)
@@ -139,16 +146,20 @@ func (s *sender) reply(c *evnet.Socket, line []byte) {
 		return
 	}
 	s.reached = true
+	if !r.Wait {
+		s.progressed()
+	}
 	switch {
 	case r.Wait:
+		s.waits(c)
 	case r.Error != "" && r.Retry:
-		c.Destroy(errors.New(r.Error))
+		c.Destroy(says(r.Error))
 	case r.Error != "":
 		if err := s.changed(); err != nil { // which explains it
 			s.finish(err)
 			return
 		}
-		s.finish(errors.New(r.Error))
+		s.finish(says(r.Error))
 	case r.Done && r.SHA256 == s.sum(s.size()):
 		s.finish(nil)
 	case r.Done:
@@ -156,6 +167,26 @@ func (s *sender) reply(c *evnet.Socket, line []byte) {
 	case !s.begun:
 		s.begun = true
 		s.begin(c, r)
+	}
+}
+
+// says is an error of the receiver's, which must not look like one of this side.
+func says(text string) error { return fmt.Errorf("the receiver says: %s", text) }
+
+// waits gives the receiver some time to work on its disk.
+func (s *sender) waits(c *evnet.Socket) {
+	if s.waiting == nil && s.wait > 0 {
+		s.waiting = evnet.DefaultLoop.AfterFunc(s.wait, func() {
+			c.Destroy(fmt.Errorf("%s has worked on its disk for %v", s.address, s.wait))
+		})
+	}
+}
+
+// progressed says that the receiver does not wait for its disk, or not for ever.
+func (s *sender) progressed() {
+	if s.waiting != nil {
+		s.waiting.Stop()
+		s.waiting = nil
 	}
 }
 
@@ -178,7 +209,11 @@ func (s *sender) begin(c *evnet.Socket, offer reply) {
 	say(c, start{&from})
 	before := c.BytesWritten()
 	tell := func() {
-		s.sent = from + c.BytesWritten() - before - int64(c.BufferedAmount())
+		sent := from + c.BytesWritten() - before - int64(c.BufferedAmount())
+		if sent > s.sent {
+			s.progressed()
+		}
+		s.sent = sent
 		s.bar.at(s.sent)
 	}
 	var tick *evnet.Timer
