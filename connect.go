@@ -90,6 +90,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 
 // startAnew makes a closed socket as good as a new one; what stays is said at Connect. s.mu is held.
 func (s *Socket) startAnew() {
+	s.set.Loop.count(-s.out.counted)
 	waiting := s.out.waiting // refused writes that are still to be told so
 	for i := range waiting.items {
 		waiting.items[i].end = 0
@@ -114,6 +115,7 @@ func (s *Socket) startAnew() {
 	if waiting.len() > 0 {
 		s.out.own()
 		s.out.waiting = waiting
+		s.countQueued()
 	}
 }
 

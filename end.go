@@ -159,6 +159,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.stopTimers()
 	s.out.early = s.tr == nil
 	s.out.drop()
+	s.uncount()
 	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.rare().dial, s.opened, s.out.callbacksFirst, s.rare().onConnect
 	relay, whole := s.rare().relay, err == nil && !reset && s.in.ended && s.out.finished
 	s.tr = nil

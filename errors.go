@@ -28,6 +28,9 @@ var (
 	// ErrWriteBufferFull is returned by Write when the bytes already queued have reached
 	// SocketOptions.MaxWriteBuffer.
 	ErrWriteBufferFull error = errors.New("evnet: write buffer is full")
+	// ErrMaxBuffered is the cause when a socket has held more than its share for too long while its loop was short
+	// of room: see Loop.SetMaxBuffered.
+	ErrMaxBuffered error = errors.New("evnet: the loop buffers too much, and the socket more than its share")
 	// ErrAlreadyConnected is the cause when Connect is called on a socket that is connecting
 	// or connected. It matches syscall.EISCONN.
 	ErrAlreadyConnected error = wrappedError{"evnet: socket is already connecting or connected", syscall.EISCONN}

@@ -45,6 +45,7 @@ func run(t testing.TB, l *evnet.Loop) {
 	hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Run does not return") })
 	defer hung.Stop()
 	l.Run()
+	require.Zero(t, l.Buffered(), "bytes that nobody has taken out of the account")
 }
 
 // serve makes a server on l that listens on a free port of 127.0.0.1.

@@ -33,6 +33,12 @@ func (h *host) Begin(g seam.Handle)                     { h.guest = g }
 func (h *host) End()                                    { h.guest = nil }
 func (h *host) Tracing() bool                           { return (*Loop)(h).tracing() }
 
+func (h *host) Count(more int) { (*Loop)(h).count(more) }
+func (h *host) Full(buffered int) bool {
+	l := (*Loop)(h)
+	return l.isCrowded(3) && buffered > l.share()
+}
+
 func (h *host) Trace(source any, e seam.Event) {
 	(*Loop)(h).trace(source, TraceEvent{Name: Event(e.Name), Chunk: e.Chunk, From: e.From, Err: e.Err})
 }

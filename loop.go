@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"evnet/internal/goid"
 	"evnet/internal/seam"
@@ -56,7 +57,16 @@ type Loop struct {
 	asleep   sleep
 	wake     chan struct{}
 
+	// Held back because the loop buffers too much, and since when.
+	crowded    map[*Socket]time.Time
+	crowdTimer *time.Timer // nil unless some are
+
 	// Not guarded by mu.
+	buffered    atomic.Int64 // bytes, by all sockets
+	maxBuffered atomic.Int64
+	openSockets atomic.Int32
+	anyCrowded  atomic.Bool // crowded is not empty
+
 	owner   atomic.Uintptr // the goroutine, while running or borrowed; 0: nobody
 	onPanic atomic.Pointer[func(*PanicError)]
 	tracer  atomic.Pointer[Tracer]
@@ -84,6 +94,7 @@ const (
 func NewLoop() *Loop {
 	l := &Loop{open: make(map[handle]bool), closes: -1, wake: make(chan struct{}, 1), left: make(chan struct{})}
 	l.free = sync.NewCond(&l.mu)
+	l.maxBuffered.Store(defaultMaxBuffered)
 	return l
 }
 

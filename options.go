@@ -12,7 +12,7 @@ import (
 
 const (
 	defaultHighWaterMark  = 64 << 10 // Node's, since v22
-	defaultMaxWriteBuffer = 64 << 20
+	defaultMaxWriteBuffer = 1 << 20
 	defaultAttemptDelay   = 250 * time.Millisecond // RFC 8305, section 5
 
 	defaultHandshakeTimeout = 120 * time.Second // Node's

@@ -56,6 +56,7 @@ type outbox struct {
 	small  []byte // the first segment of a queue, if a small one will do
 
 	budget   budget        // of the callbacks of writes
+	counted  int           // in what the loop buffers
 	turnAt   int64         // accepted when turning became true
 	waiting  fifo[waiter]  // for bytes to be handed to the conn, in order
 	room     chan struct{} // closed when a goroutine in ReadFrom is to look again; nil if there is none
@@ -85,8 +86,10 @@ func (o *outbound) owesDone() bool {
 }
 
 // settle gives an outbox back that nobody needs any more. s.mu is held.
-func (o *outbound) settle() {
+func (s *Socket) settle() {
+	o := &s.out
 	if b := o.outbox; b != &emptyOutbox && o.queued == 0 && b.waiting.len() == 0 && b.corks == 0 && b.room == nil && !o.turning {
+		s.countQueued()
 		o.outbox = &emptyOutbox
 		if !o.dropped { // else the writer may still hold its segment
 			outboxes.Put(b)
@@ -160,6 +163,9 @@ func (o *outbound) took(s *Socket, n int) {
 	o.sent += int64(n)
 	if !o.dropped {
 		o.queued -= n
+	}
+	if o.counted > 0 {
+		s.countQueued()
 	}
 	if n > 0 && (s.tr == nil || s.tr.mayWrite()) {
 		s.touch() // what the writer gets away bit by bit is seen when the time is up

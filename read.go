@@ -48,6 +48,8 @@ type holding struct {
 	pipes   []*pipe
 	blocked int // of them, those that need to drain
 	budget  budget
+	counted int  // in what the loop buffers
+	crowded bool // the loop buffers too much, and of that the socket more than its share
 	scan    *scan
 	chunks  *chunks
 
@@ -81,7 +83,7 @@ func (in *inbound) due() bool {
 
 // wanted reports whether data may be delivered now.
 func (in *inbound) wanted() bool {
-	return in.started && in.mode == flowing && in.blocked == 0 && !in.later && !in.yielded && !in.joining && (in.chunks == nil || in.chunks.asked)
+	return in.started && in.mode == flowing && in.blocked == 0 && !in.later && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.asked)
 }
 
 // received takes what the transport has read; the bytes are borrowed. It runs on the loop. s.mu is
@@ -131,7 +133,7 @@ func (s *Socket) received(t transport, p []byte, err error) {
 			return
 		}
 		s.destroyLocked(s.readFailure(err), false)
-	case !settled:
+	case !settled || s.set.Loop.isCrowded(2):
 		s.flow()
 	}
 }
@@ -155,6 +157,7 @@ func (s *Socket) flow() {
 		}
 		s.deliver(p, decoded)
 		s.mu.Lock()
+		s.crowd()
 		in.own()
 		if in.budget.spend(s.set.Loop) && in.due() && !in.yielded {
 			s.yieldFlow()
@@ -183,9 +186,11 @@ func (s *Socket) scheduleFlow() {
 // updateReading asks the transport for data, or not. s.mu is held.
 func (s *Socket) updateReading() {
 	in := &s.in
+	s.countHeld()
 	if s.tr == nil || !in.started {
 		return
 	}
+	s.crowd()
 	s.tr.setReading(!in.eof && !in.due() && (in.mode == undecided || in.mode == unpiped || in.wanted()))
 }
 

@@ -96,6 +96,6 @@ func (s *Socket) roomChanged() {
 	if s.out.room != nil {
 		close(s.out.room)
 		s.out.room = nil
-		s.out.settle()
+		s.settle()
 	}
 }

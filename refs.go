@@ -52,7 +52,8 @@ func (l *Loop) addSocket(s *Socket, referenced bool) bool {
 		return false
 	case s.slot == 0:
 		s.slot = l.sockets.put(s)
-		l.count(s, referenced)
+		l.openSockets.Add(1)
+		l.countRef(s, referenced)
 	}
 	return true
 }
@@ -61,7 +62,8 @@ func (l *Loop) removeSocket(s *Socket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.slot != 0 {
-		l.count(s, false)
+		l.countRef(s, false)
+		l.openSockets.Add(-1)
 		l.sockets.take(s.slot)
 		s.slot = 0
 		l.rouse()
@@ -73,13 +75,13 @@ func (l *Loop) refSocket(s *Socket, referenced bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.slot != 0 {
-		l.count(s, referenced)
+		l.countRef(s, referenced)
 		l.rouse()
 	}
 }
 
-// count notes whether s keeps Run going. l.mu is held.
-func (l *Loop) count(s *Socket, referenced bool) {
+// countRef notes whether s keeps Run going. l.mu is held.
+func (l *Loop) countRef(s *Socket, referenced bool) {
 	switch {
 	case referenced == s.counted:
 	case referenced:
@@ -110,6 +112,9 @@ func (l *Loop) enroll(h handle, referenced bool) bool {
 	}
 	if _, ok := l.open[h]; !ok {
 		l.open[h] = referenced
+		if _, ok := h.(guest); ok {
+			l.openSockets.Add(1)
+		}
 		if referenced {
 			l.refer()
 		}
@@ -134,8 +139,12 @@ func (l *Loop) removeIfEnding(h handle) {
 
 // drop is remove with l.mu held.
 func (l *Loop) drop(h handle) {
-	if l.open[h] {
+	referenced, ok := l.open[h]
+	if referenced {
 		l.refs--
+	}
+	if _, socket := h.(guest); ok && socket {
+		l.openSockets.Add(-1)
 	}
 	delete(l.open, h)
 	l.rouse()

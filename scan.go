@@ -160,6 +160,7 @@ func (s *Socket) scanHeld() {
 			scribbleOver(data[:advance])
 			s.mu.Lock()
 		}
+		s.crowd()
 		if in.own(); in.budget.spend(s.set.Loop) && in.due() && !in.yielded {
 			s.yieldFlow()
 		}

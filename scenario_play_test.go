@@ -288,6 +288,7 @@ func (p *player) settled(st *statement, c *evnet.Socket, last int64, e env) {
 func (p *player) makeServer(args []string) {
 	o := parseOptions(args[1:])
 	opts := &evnet.ServerOptions{Loops: []*evnet.Loop{p.l}, AllowHalfOpen: o["halfOpen"] != "", PauseOnConnect: o["pauseOnConnect"] != ""}
+	opts.MaxWriteBuffer = -1 // as in Node
 	if o["maxConnections"] != "" {
 		opts.MaxConnections = number(o["maxConnections"])
 	}
@@ -302,6 +303,7 @@ func (p *player) makeSocket(args []string) {
 	opts := &evnet.SocketOptions{
 		Loop: p.l, AllowHalfOpen: o["halfOpen"] != "", NoAutoSelectFamily: o["autoSelectFamily"] == "off",
 		Dialer: silent(), AttemptDelay: patience,
+		MaxWriteBuffer: -1, // as in Node
 	}
 	switch o["highWaterMark"] {
 	case "":

@@ -109,7 +109,7 @@ func (s *Socket) writeTube(from *Loop, tube *poll.Tube) (held bool, err error) {
 	}
 	held = o.tube != nil
 	o.tubed = o.tubed || held
-	if o.queued > 0 && o.queued >= s.set.HighWaterMark {
+	if o.queued > 0 && o.queued >= s.highWaterMark() {
 		o.needDrain = true
 	}
 	s.mu.Unlock()

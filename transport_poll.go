@@ -184,7 +184,7 @@ func (t *pollTransport) read() {
 	if r.buf == nil {
 		r.buf = make([]byte, maxChunk)
 	}
-	n, ended, err := c.Read(t.raw, r.buf)
+	n, ended, err := c.Read(t.raw, r.buf[:s.set.Loop.readSize()])
 	t.bulk = n >= bulk
 	switch {
 	case ended:

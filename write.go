@@ -51,7 +51,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error)
 			s.mu.Lock()
 		}
 	}
-	if err := s.writeError(!read && len(p) > 0); err != nil {
+	if err := s.writeError(!read && (len(p) > 0 || done != nil)); err != nil {
 		switch {
 		case done == nil:
 		case err == ErrWriteBufferFull: // behind those that wait there would be ever more of them
@@ -80,11 +80,15 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error)
 	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 && s.tr != nil {
 		s.reserveDelivery() // before what this callback posts next, as in Node
 	}
-	if err == nil && o.queued > 0 && o.queued >= s.set.HighWaterMark {
+	if !o.deferred { // else the flush does, which knows what the kernel does not take
+		s.countQueued()
+	}
+	if mark := s.highWaterMark(); err == nil && o.queued > 0 && o.queued >= mark {
 		if o.deferred {
 			err = s.flushLocked() // the mark is judged by what the system does not take
+			s.countQueued()
 		}
-		if o.queued > 0 && o.queued >= s.set.HighWaterMark {
+		if o.queued > 0 && o.queued >= mark {
 			o.needDrain = true
 		}
 	}
@@ -131,11 +135,6 @@ func (s *Socket) writeError(limited bool) error {
 	return nil
 }
 
-// full reports whether the queue has reached its limit. s.mu is held.
-func (s *Socket) full() bool {
-	return s.set.MaxWriteBuffer >= 0 && s.out.queued >= s.set.MaxWriteBuffer
-}
-
 // open reports whether anything may be sent. s.mu is held.
 func (s *Socket) open() bool {
 	return s.tr != nil && !s.handshake && !s.out.turning && s.out.corks == 0
@@ -163,7 +162,9 @@ func (s *Socket) maySend() bool {
 func (s *Socket) flush() {
 	s.mu.Lock()
 	s.out.deferred = false
-	s.leave(s.flushLocked())
+	err := s.flushLocked()
+	s.countQueued()
+	s.leave(err)
 }
 
 // leave releases s.mu, and ends the socket if writing has failed.
@@ -199,7 +200,7 @@ func (s *Socket) afterWriting(moved bool, err error) error {
 		s.tr.startWriting()
 		return nil
 	}
-	s.out.settle()
+	s.settle()
 	return s.flushEnd()
 }
 
@@ -279,11 +280,13 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
 		if o.waiting.len() == 0 || !o.dropped && !s.due(o.waiting.front()) {
-			o.settle()
+			s.countQueued()
+			s.settle()
 			s.mu.Unlock()
 			return false
 		}
 		if o.budget.spend(s.set.Loop) {
+			s.countQueued()
 			s.mu.Unlock()
 			return true
 		}

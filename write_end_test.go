@@ -83,7 +83,7 @@ func TestWriteCork(t *testing.T) {
 // What is written under a cork waits, though what was written before is still on its way.
 func TestWriteCorkBehindQueuedData(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+	linked(t, l, &evnet.SocketOptions{MaxWriteBuffer: -1}, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
 		_, _ = c.Write(make([]byte, 16*megabyte)) // more than the system takes
 		l.AfterFunc(0, func() {
 			assert.Positive(t, c.BufferedAmount())

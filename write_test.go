@@ -311,7 +311,7 @@ func TestWriteNoDrainAfterEnd(t *testing.T) {
 
 func TestWriteMaxWriteBuffer(t *testing.T) {
 	for name, c := range map[string]struct{ max, taken int }{
-		"default":  {0, 64 * megabyte},
+		"default":  {0, megabyte},
 		"custom":   {3 * megabyte, 3 * megabyte},
 		"no limit": {-1, 80 * megabyte},
 	} {

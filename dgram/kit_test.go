@@ -46,6 +46,7 @@ func run(t testing.TB, l *evnet.Loop) {
 	hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Run does not return") })
 	defer hung.Stop()
 	l.Run()
+	require.Zero(t, l.Buffered(), "bytes that nobody has taken out of the account")
 }
 
 // open makes a socket of udp4, unless opts say otherwise, whose errors the test hears of.

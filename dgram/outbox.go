@@ -13,7 +13,12 @@ type outbox struct {
 	bytes  int // that wait: here, for a look-up, or in a writer
 	count  int // messages that do
 	posted bool
+
+	counted int // of what buffered gives, in what the loop buffers
 }
+
+// buffered is what counts towards MaxSendQueue and the loop's limit.
+func (o *outbox) buffered() int { return o.bytes + o.count*overhead }
 
 type datagram struct {
 	at, n int            // in the arena
@@ -112,8 +117,19 @@ func (s *Socket) tell(done func(error), err error, anybody bool) {
 // is held.
 func (s *Socket) sent(d datagram, err error) {
 	s.out.left(d.n)
+	if s.out.counted > 0 {
+		s.count()
+	}
 	if err != nil || d.done != nil {
 		s.tell(d.done, err, true)
+	}
+}
+
+// count tells the loop what is buffered. s.mu is held.
+func (s *Socket) count() {
+	if more := s.out.buffered() - s.out.counted; more != 0 {
+		s.out.counted += more
+		s.host.Count(more)
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Socket) maySend(addressed bool) error {
 		return ErrIsConnected
 	case !connected && !addressed:
 		return fmt.Errorf("%w: there is no address, and the socket is not connected", ErrBadPort)
-	case s.opts.MaxSendQueue > 0 && s.out.bytes+s.out.count*overhead >= s.opts.MaxSendQueue:
+	case s.opts.MaxSendQueue > 0 && s.out.buffered() >= s.opts.MaxSendQueue, s.out.count > 0 && s.host.Full(s.out.buffered()):
 		return evnet.ErrWriteBufferFull
 	}
 	return nil
@@ -121,6 +121,9 @@ func (s *Socket) enqueue(msg []byte, parts net.Buffers, to netip.AddrPort, done 
 		s.out.posted = true
 		s.loop.Post(s.flush)
 	}
+	if s.out.len() > batchSize { // they do not leave at the end of this callback
+		s.count()
+	}
 }
 
 // flush hands over what is queued. It runs on the loop.
@@ -130,6 +133,7 @@ func (s *Socket) flush() {
 	s.out.posted = false
 	if s.tr != nil && !s.closed.Load() && s.out.len() > 0 {
 		s.tr.flush()
+		s.count()
 	}
 }
 
@@ -191,6 +195,7 @@ func (s *Socket) sendByName(msg []byte, parts net.Buffers, address, host string,
 		whole = append(whole, p...)
 	}
 	s.out.wait(len(whole))
+	s.count()
 	more := s.lookups.add(&lookup{address: address, host: host, port: port, msg: whole, done: done})
 	ctx := s.lookups.ctx
 	s.mu.Unlock()
@@ -224,6 +229,7 @@ func (s *Socket) found(l *lookup, to netip.AddrPort, err error) {
 	}
 	delete(s.lookups.open, l)
 	s.out.left(len(l.msg))
+	s.count()
 	if err == nil && s.remote.Load() != nil {
 		err = ErrIsConnected // since
 	}

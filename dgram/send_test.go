@@ -246,6 +246,25 @@ func TestMaxSendQueue(t *testing.T) {
 	})
 }
 
+// What waits counts towards the limit of the loop.
+func TestMaxBuffered(t *testing.T) {
+	each(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		l.SetMaxBuffered(4000)
+		s := open(t, l, dgram.SocketOptions{Resolver: mute{}})
+		for range 5 { // more than its share, a quarter, but not three quarters of all
+			require.NoError(t, s.Send(make([]byte, 436), "somewhere:9", nil))
+		}
+		assert.EqualValues(t, 2500, l.Buffered())
+		require.NoError(t, s.Send(make([]byte, 436), "somewhere:9", nil))
+		require.ErrorIs(t, s.Send(nil, "somewhere:9", nil), evnet.ErrWriteBufferFull)
+		l.SetMaxBuffered(-1)
+		require.NoError(t, s.Send(make([]byte, 10_000), "somewhere:9", nil))
+		l.Post(func() { closed(s) })
+		run(t, l)
+	})
+}
+
 func TestResolverPanics(t *testing.T) {
 	l := evnet.NewLoop()
 	s := open(t, l, dgram.SocketOptions{Resolver: panicking{}})

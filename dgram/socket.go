@@ -177,6 +177,7 @@ func (s *Socket) dropQueue() {
 		s.outcomes.add(d.done, s.opError("send", d.to, ErrNotRunning), d.done != nil)
 		s.out.left(d.n)
 	}
+	s.count()
 }
 
 // settle makes the end be told, once nothing is left that it has to wait for.

@@ -93,6 +93,7 @@ func run(t testing.TB, l *evnet.Loop) {
 	hung := bound(t, "Loop.Run does not return")
 	defer hung.Stop()
 	l.Run()
+	require.Zero(t, l.Buffered(), "bytes that nobody has taken out of the account")
 }
 
 // bound panics, and so shows every goroutine's stack, unless it is stopped in time.

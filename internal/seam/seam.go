@@ -36,6 +36,10 @@ type Loop interface {
 	// know the handle as.
 	Tracing() bool
 	Trace(source any, event Event)
+	// Count adds what the handle buffers more than before to what the loop buffers. Full reports whether the loop
+	// has no room for more of a handle that buffers so much.
+	Count(more int)
+	Full(buffered int) bool
 	// Watch makes the loop run ready, as a task, while there is something to read, or an error. It
 	// returns nil where there is no epoll.
 	Watch(raw syscall.RawConn, ready func(failed bool)) Watch

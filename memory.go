@@ -1,0 +1,241 @@
+package evnet
+
+import (
+	"maps"
+	"net"
+	"time"
+)
+
+// The memory that peers can make a loop hold: what is queued for those that do not read, and what was received and
+// not delivered. MaxWriteBuffer bounds one socket; here is the bound of all sockets of a loop.
+
+const (
+	defaultMaxBuffered = 256 << 20
+
+	// callbackSize is about what a callback costs that waits for its write. It counts like queued bytes, since an
+	// empty write waits too.
+	callbackSize = 64
+
+	// crowdedTime is how long a socket above its share of a crowded loop is held back before it is destroyed.
+	crowdedTime = 30 * time.Second
+
+	// leastRead is what is read at least where the share of a socket is less.
+	leastRead = 4 << 10
+)
+
+// SetMaxBuffered sets how many bytes all sockets of the loop together may buffer: what is queued to be sent, what
+// was received and not delivered, and 64 bytes for each callback that waits for its write. 0 means the default of
+// 256 MiB, a negative n no limit. Datagram sockets of the loop count too. Any goroutine may call it at any time.
+//
+// A socket's fair share is a quarter of the limit, divided by the number of open sockets of the loop. Sockets that
+// hold less are not affected by any of this. The others are held back in steps:
+//
+//   - From half of the limit on, a socket above its share is neither read from nor given what it holds, and its
+//     high-water mark is its share: NeedDrain, Pipe, Relay and ReadFrom hold its sources back.
+//
+//   - From three quarters on, a Write to a socket above its share fails with ErrWriteBufferFull.
+//
+//   - A socket that stays above its share for 30 seconds while the loop buffers so much is destroyed, with an error
+//     that is ErrMaxBuffered.
+//
+// So the total stays below the limit and one more Write or read for each socket, and peers that never take what is
+// queued for them cannot hold the others back for ever. A socket goes on by itself once it, or the loop, holds less.
+// Node has no such limit.
+func (l *Loop) SetMaxBuffered(n int64) {
+	if n == 0 {
+		n = defaultMaxBuffered
+	}
+	l.maxBuffered.Store(n)
+	l.event(l.resumeCrowded)
+}
+
+// MaxBuffered returns the limit that SetMaxBuffered has set: 256 MiB by default, negative for none.
+func (l *Loop) MaxBuffered() int64 { return l.maxBuffered.Load() }
+
+// Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. Any goroutine may
+// call it. Node: socket.writableLength and readableLength of all sockets together.
+func (l *Loop) Buffered() int64 { return l.buffered.Load() }
+
+// isCrowded reports whether the loop buffers at least so many quarters of its limit.
+func (l *Loop) isCrowded(quarters int64) bool {
+	max := l.maxBuffered.Load()
+	return max >= 0 && l.buffered.Load() >= max/4*quarters
+}
+
+// share is what a socket may buffer while the loop is crowded.
+func (l *Loop) share() int {
+	return int(l.maxBuffered.Load() / 4 / max(1, int64(l.openSockets.Load())))
+}
+
+// count adds what a socket buffers more than before to the total, and lets others go on if there is room again.
+func (l *Loop) count(more int) {
+	if l.buffered.Add(int64(more)) < l.maxBuffered.Load()/8*3 && more < 0 && l.anyCrowded.Load() && l.anyCrowded.Swap(false) {
+		l.event(l.resumeCrowded)
+	}
+}
+
+// readSize is how much one read may take.
+func (l *Loop) readSize() int {
+	if l.isCrowded(2) {
+		return min(max(l.share(), leastRead), maxChunk)
+	}
+	return maxChunk
+}
+
+// resumeCrowded lets the sockets go on that were held back. It runs on the loop.
+func (l *Loop) resumeCrowded() {
+	for s := range l.allCrowded() {
+		s.mu.Lock()
+		s.relieve()
+		s.mu.Unlock()
+	}
+}
+
+// allCrowded returns the sockets that are held back, with the times since when.
+func (l *Loop) allCrowded() map[*Socket]time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.crowded)
+}
+
+// evictCrowded destroys the sockets that were held back for too long. It runs on the loop.
+func (l *Loop) evictCrowded() {
+	for s, since := range l.allCrowded() {
+		if time.Since(since) < crowdedTime {
+			continue
+		}
+		s.mu.Lock()
+		crowded := s.in.crowded
+		err := &net.OpError{Op: "buffer", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: ErrMaxBuffered}
+		s.mu.Unlock()
+		if crowded {
+			s.Destroy(err)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.crowdTimer = nil
+	l.watchCrowded()
+}
+
+// watchCrowded starts the time of those that are held back. l.mu is held.
+func (l *Loop) watchCrowded() {
+	if l.crowdTimer == nil && len(l.crowded) > 0 {
+		l.crowdTimer = time.AfterFunc(crowdedTime, func() { l.event(l.evictCrowded) })
+	}
+}
+
+// leaveCrowd forgets a socket that is not held back any more.
+func (l *Loop) leaveCrowd(s *Socket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.crowded, s)
+	if len(l.crowded) == 0 && l.crowdTimer != nil {
+		l.crowdTimer.Stop()
+		l.crowdTimer = nil
+	}
+}
+
+// buffers is how many bytes s buffers, as they were counted last. s.mu is held.
+func (s *Socket) buffers() int { return s.in.counted + s.out.counted }
+
+// countQueued counts what is queued. s.mu is held.
+func (s *Socket) countQueued() {
+	o := &s.out
+	if o.outbox == &emptyOutbox {
+		return
+	}
+	now := o.queued + o.waiting.len()*callbackSize
+	if more := now - o.counted; more != 0 {
+		o.counted = now
+		s.set.Loop.count(more)
+		s.eased(more)
+	}
+}
+
+// countHeld counts what was received and not delivered. s.mu is held.
+func (s *Socket) countHeld() {
+	in := &s.in
+	if in.holding == &holdsNothing || s.destroyed {
+		return
+	}
+	now := in.held()
+	if more := now - in.counted; more != 0 {
+		in.counted = now
+		s.set.Loop.count(more)
+		s.eased(more)
+	}
+}
+
+// eased lets s go on if it holds little enough by now. s.mu is held.
+func (s *Socket) eased(more int) {
+	if more < 0 && s.in.crowded && s.buffers() <= s.set.Loop.share()/2 {
+		s.relieve()
+	}
+}
+
+// crowd holds s back if the loop is crowded, and s holds more than its share. s.mu is held.
+func (s *Socket) crowd() {
+	l := s.set.Loop
+	if s.in.crowded || s.destroyed || !l.isCrowded(2) {
+		return
+	}
+	s.countQueued()
+	s.countHeld()
+	if s.buffers() <= l.share() {
+		return
+	}
+	s.in.own()
+	s.in.crowded = true
+	l.mu.Lock()
+	if l.crowded == nil {
+		l.crowded = map[*Socket]time.Time{}
+	}
+	l.crowded[s] = time.Now()
+	l.watchCrowded()
+	l.mu.Unlock()
+	l.anyCrowded.Store(true)
+	if !l.isCrowded(2) { // room was made meanwhile, before anybody knew of s
+		l.event(l.resumeCrowded)
+	}
+}
+
+// relieve undoes crowd. What holds s back still does so again. s.mu is held.
+func (s *Socket) relieve() {
+	if !s.in.crowded {
+		return
+	}
+	s.in.crowded = false
+	s.set.Loop.leaveCrowd(s)
+	s.scheduleFlow()
+}
+
+// highWaterMark is that of the options, or s's share of a crowded loop. s.mu is held.
+func (s *Socket) highWaterMark() int {
+	if l := s.set.Loop; l.isCrowded(2) {
+		return min(s.set.HighWaterMark, l.share())
+	}
+	return s.set.HighWaterMark
+}
+
+// full reports whether no more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
+func (s *Socket) full() bool {
+	o := &s.out
+	queued := o.queued + o.waiting.len()*callbackSize
+	if s.set.MaxWriteBuffer >= 0 && queued >= s.set.MaxWriteBuffer {
+		return true
+	}
+	l := s.set.Loop
+	return queued > 0 && l.isCrowded(3) && queued+s.in.counted > l.share()
+}
+
+// uncount takes what s buffers out of the total, once it is destroyed: but for the callbacks that are still to run.
+// s.mu is held.
+func (s *Socket) uncount() {
+	s.countQueued()
+	if s.in.holding != &holdsNothing && s.in.counted > 0 {
+		s.set.Loop.count(-s.in.counted)
+		s.in.counted = 0
+	}
+	s.relieve()
+}

@@ -1,0 +1,234 @@
+package evnet_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What all sockets of a loop buffer together.
+
+const kilobyte = 1 << 10
+
+// unread is a socket whose peer does not read.
+func unread(t testing.TB, l *evnet.Loop) (s *evnet.Socket, peer net.Conn) {
+	s, peer = wrapped(l, evnet.SocketOptions{})
+	t.Cleanup(func() { _ = peer.Close() })
+	return s, peer
+}
+
+func TestMaxBuffered_CountsWhatIsQueuedAndHeld(t *testing.T) {
+	l := evnet.NewLoop()
+	queued, _ := unread(t, l)
+	_, _ = queued.Write(make([]byte, 10*kilobyte))
+	queued.WriteThen(nil, nil)
+	assert.EqualValues(t, 10*kilobyte+64, l.Buffered())
+
+	held, peer := unread(t, l)
+	_ = held.Scan(nil, 0, func([]byte) {})
+	require.NoError(t, held.Unshift(make([]byte, kilobyte)))
+	assert.EqualValues(t, 11*kilobyte+64, l.Buffered())
+	aside(l, func() {
+		_, _ = peer.Write(make([]byte, 2*kilobyte)) // a token without an end
+		for held.ReadableLength() < 3*kilobyte {
+			runtime.Gosched()
+		}
+		l.Do(func() {
+			assert.EqualValues(t, 13*kilobyte+64, l.Buffered())
+			held.Destroy(nil)
+			assert.EqualValues(t, 10*kilobyte+64, l.Buffered())
+			queued.Destroy(nil)
+			assert.EqualValues(t, 64, l.Buffered(), "the callback is still to run")
+		})
+	})
+	run(t, l)
+	assert.Zero(t, l.Buffered())
+}
+
+func TestMaxBuffered_IsTheProgramsToSet(t *testing.T) {
+	l := evnet.NewLoop()
+	assert.EqualValues(t, 256*megabyte, l.MaxBuffered())
+	l.SetMaxBuffered(kilobyte)
+	assert.EqualValues(t, kilobyte, l.MaxBuffered())
+	l.SetMaxBuffered(0)
+	assert.EqualValues(t, 256*megabyte, l.MaxBuffered())
+	l.SetMaxBuffered(-5)
+	assert.Negative(t, l.MaxBuffered())
+	s, _ := unread(t, l)
+	_, err := s.Write(make([]byte, kilobyte))
+	assert.NoError(t, err, "there is no limit")
+	assert.False(t, s.NeedDrain())
+	s.Destroy(nil)
+	run(t, l)
+}
+
+// From half of the limit on a socket above its share needs to drain, from three quarters on it is full. Those below
+// their share are not affected.
+func TestMaxBuffered_RefusesWritesOfTheLargest(t *testing.T) {
+	l := evnet.NewLoop()
+	l.SetMaxBuffered(80 * kilobyte)
+	var sockets []*evnet.Socket
+	for range 4 { // 5 KB is the share of each
+		s, _ := unread(t, l)
+		sockets = append(sockets, s)
+	}
+	large, other, small := sockets[0], sockets[1], sockets[2]
+	_, err := large.Write(make([]byte, 39*kilobyte))
+	assert.NoError(t, err)
+	assert.False(t, large.NeedDrain(), "below half")
+	_, err = other.Write(make([]byte, 10*kilobyte))
+	assert.NoError(t, err)
+	assert.True(t, other.NeedDrain(), "above half")
+	_, err = large.Write(make([]byte, 11*kilobyte))
+	assert.NoError(t, err, "below three quarters")
+	assert.True(t, large.NeedDrain())
+	_, err = large.Write([]byte("x"))
+	assert.ErrorIs(t, err, evnet.ErrWriteBufferFull)
+	large.WriteThen(nil, func(err error) { assert.ErrorIs(t, err, evnet.ErrWriteBufferFull) })
+	_, err = small.Write(make([]byte, kilobyte))
+	assert.NoError(t, err)
+	assert.False(t, small.NeedDrain())
+	for _, s := range sockets {
+		s.Destroy(nil)
+	}
+	run(t, l)
+}
+
+// A peer that asks and does not read is not read, once the loop has little room; another is served meanwhile. When
+// there is room again everything goes on, and nothing is lost.
+func TestMaxBuffered_HoldsBackWhoAsksWithoutReading(t *testing.T) {
+	const asked, answer = 3000, kilobyte
+	onBoth(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		l.SetMaxBuffered(400 * kilobyte)
+		most, answered := int64(0), 0
+		line := bytes.Repeat([]byte("x"), answer)
+		serveLines := func(conn net.Conn) *evnet.Socket {
+			s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
+			_ = s.Scan(nil, 0, func([]byte) {
+				_, err := s.Write(line)
+				assert.NoError(t, err)
+				most = max(most, l.Buffered())
+				answered++
+			})
+			return s
+		}
+		here, greedy := connection(t)
+		_ = here.(*net.TCPConn).SetWriteBuffer(64 * kilobyte)
+		_ = greedy.(*net.TCPConn).SetReadBuffer(64 * kilobyte)
+		serveLines(here)
+		here, good := connection(t)
+		serveLines(here)
+		aside(l, func() {
+			_, err := greedy.Write(bytes.Repeat([]byte("\n"), asked))
+			assert.NoError(t, err)
+			for range 10 {
+				_, err := good.Write([]byte("\n"))
+				assert.NoError(t, err)
+				_, err = io.ReadFull(good, make([]byte, answer))
+				assert.NoError(t, err)
+			}
+			l.Do(func() {
+				assert.Less(t, answered, asked, "the rest is held back")
+				assert.Less(t, most, int64(400*kilobyte))
+			})
+			n, err := io.ReadFull(greedy, make([]byte, asked*answer))
+			assert.NoError(t, err)
+			assert.Equal(t, asked*answer, n)
+			_, _ = greedy.Close(), good.Close()
+		})
+		run(t, l)
+		assert.Equal(t, asked+10, answered)
+		assert.Zero(t, l.Buffered())
+	})
+}
+
+// A socket that is held back for long is destroyed, and others are not.
+func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		l.SetMaxBuffered(80 * kilobyte)
+		large, large2 := wrapped(l, evnet.SocketOptions{})
+		small, small2 := wrapped(l, evnet.SocketOptions{})
+		defer large2.Close()
+		_ = large.OnRead(func([]byte) bool { return true })
+		_ = small.OnRead(func([]byte) bool { return true })
+		var cause error
+		began := time.Now()
+		large.On.Error(func(err error) {
+			cause = err
+			assert.GreaterOrEqual(t, time.Since(began), 30*time.Second)
+			assert.False(t, small.Destroyed())
+			small.Destroy(nil)
+		})
+		_, _ = small.Write(make([]byte, kilobyte))
+		_, _ = large.Write(make([]byte, 60*kilobyte))
+		aside(l, func() { // it is looked at when it would be read
+			_, _ = large2.Write([]byte("x"))
+			_, _ = small2.Write([]byte("x"))
+		})
+		l.Run()
+		_ = small2.Close()
+		assert.ErrorIs(t, cause, evnet.ErrMaxBuffered)
+		assert.Zero(t, l.Buffered())
+	})
+}
+
+// What is held back because others hold so much goes on when they have gone.
+func TestMaxBuffered_RoomIsFoundWhenOthersLeave(t *testing.T) {
+	l := evnet.NewLoop()
+	l.SetMaxBuffered(80 * kilobyte)
+	large, _ := unread(t, l)
+	s, peer := unread(t, l)
+	_, _ = large.Write(make([]byte, 50*kilobyte))
+	token := 0
+	_ = s.Scan(nil, 64*kilobyte, func(p []byte) {
+		token = len(p)
+		s.Destroy(nil)
+	})
+	const long = 40 * kilobyte // four times the share
+	aside(l, func() {
+		line := append(bytes.Repeat([]byte("x"), long), '\n')
+		_, _ = peer.Write(line[:12*kilobyte])
+		l.Do(func() { assert.Zero(t, token) })
+		large.Destroy(nil)
+		_, _ = peer.Write(line[12*kilobyte:])
+	})
+	run(t, l)
+	assert.Equal(t, long, token)
+}
+
+// An account that is not kept over a reconnect would grow for ever.
+func TestMaxBuffered_StartsAnewWithTheNextConnection(t *testing.T) {
+	l := evnet.NewLoop()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l})
+	times := 0
+	s.On.Close(func(bool) {
+		if times++; times < 5 {
+			s.WriteThen([]byte("too late"), func(error) {})
+			s.Connect("tcp", ln.Addr().String())
+		}
+	})
+	s.On.Ready(func() {
+		s.Cork()
+		s.WriteThen(make([]byte, kilobyte), func(error) {})
+		_ = s.Unshift(make([]byte, kilobyte))
+		assert.GreaterOrEqual(t, l.Buffered(), int64(2*kilobyte))
+		s.Destroy(nil)
+	})
+	s.Connect("tcp", ln.Addr().String())
+	run(t, l)
+	assert.Zero(t, l.Buffered())
+}

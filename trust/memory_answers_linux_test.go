@@ -1,0 +1,93 @@
+package trust
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"testing"
+
+	"evnet"
+	"evnet/internal/race"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func init() { roles["answers"] = answerAtLength }
+
+// Peers that ask for much and read nothing: each line feed is answered by a kilobyte.
+const (
+	askingPeers  = 40
+	askedOfEach  = 96 << 10
+	answerLength = 1 << 10
+	answersBound = 100 << 20 // of memory, with default options
+)
+
+// Peers that ask without reading the answers cost little with default options.
+func TestMemoryOfAnswersNobodyReads(t *testing.T) {
+	for name, transport := range transports {
+		t.Run(name, func(t *testing.T) {
+			child := play("answers", transport)
+			stdin, err := child.StdinPipe()
+			require.NoError(t, err)
+			stdout, err := child.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, child.Start())
+			defer bound(t, "the program does not end").Stop()
+			out := bufio.NewReader(stdout)
+			address, err := out.ReadString('\n')
+			require.NoError(t, err)
+			for range askingPeers {
+				c, err := net.Dial("tcp", address[:len(address)-1])
+				require.NoError(t, err)
+				defer c.Close()
+				_ = c.(*net.TCPConn).SetReadBuffer(4096)
+				_, err = c.Write(bytes.Repeat([]byte("\n"), askedOfEach))
+				require.NoError(t, err)
+			}
+			said, err := out.ReadString('\n')
+			require.NoError(t, err)
+			_ = stdin.Close()
+			require.NoError(t, child.Wait())
+			var peak, buffered, refused int
+			_, err = fmt.Sscan(said, &peak, &buffered, &refused)
+			require.NoError(t, err, said)
+			t.Logf("at most %d MB of memory, %d MB buffered, %d of %d answers refused", peak>>20, buffered>>20, refused, askingPeers*askedOfEach)
+			assert.Positive(t, refused)
+			most := answersBound
+			if race.Enabled {
+				most *= 4 // the race detector keeps its own notes of each byte
+			}
+			assert.Less(t, peak, most)
+		})
+	}
+}
+
+// answerAtLength is a server that heeds nothing. It says what it has used once everything was asked, and waits until
+// its input ends.
+func answerAtLength() {
+	line := bytes.Repeat([]byte("x"), answerLength)
+	asked, refused := 0, 0
+	server := evnet.NewServer(&evnet.ServerOptions{Logger: quiet})
+	server.On.Connection(func(s *evnet.Socket) {
+		_ = s.Conn().(*net.TCPConn).SetWriteBuffer(4096)
+		_ = s.Scan(nil, 0, func([]byte) {
+			if _, err := s.Write(line); err != nil {
+				refused++
+			}
+			if asked++; asked == askingPeers*askedOfEach {
+				fmt.Println(peakMemory(), strconv.FormatInt(s.Loop().Buffered(), 10), refused)
+			}
+		})
+	})
+	check(server.Listen("tcp", "127.0.0.1:0", func() { fmt.Println(server.Address()) }))
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	evnet.Run()
+}
