@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -85,7 +86,9 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 		}
 	}
 	if !heard {
-		s.settings[0].logger().Warn("evnet: accepting failed", "err", err, "local", lis.ln.Addr())
+		if r, ok := s.acceptLog.Take(s.settings[0].logger(), slog.LevelWarn); ok {
+			r.Write("evnet: accepting failed", "err", err, "local", lis.ln.Addr())
+		}
 	}
 }
 
@@ -176,7 +179,7 @@ func (s *Server) emitTLSClientError(err error, c *Socket) {
 		}
 	}
 	if !heard {
-		c.logUnheard("evnet: a TLS connection has failed, the server goes on", err, errCutOff)
+		c.logUnhandled("evnet: a TLS connection has failed, the server goes on", err, errCutOff)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -115,7 +116,9 @@ func (set *settings) closeConn(conn net.Conn) {
 func (set *settings) connClosed(err error) {
 	if _, panicked := err.(*PanicError); panicked {
 		set.Loop.event(func() { // the Logger's own panic is for the loop to deal with
-			set.logger().Warn("evnet: closing a conn has panicked", "err", err)
+			if r, ok := set.record(slog.LevelWarn); ok {
+				r.Write("evnet: closing a conn has panicked", "err", err)
+			}
 		})
 	}
 }

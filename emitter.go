@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -325,16 +324,22 @@ func (s *Socket) emitError(err error) {
 	if heard {
 		return
 	}
-	s.logUnheard("evnet: socket error without a listener", err)
+	s.logUnhandled("evnet: socket error without a listener", err)
 }
 
-// logUnheard makes the one record of an error, of little weight where any peer may cause it at any time.
-func (s *Socket) logUnheard(text string, err error, light ...error) {
+// logUnhandled writes the one record of an error that no listener handles, at a limited rate. A reset,
+// which any peer can cause at any time, is a record at debug level, and so are the errors in light.
+func (s *Socket) logUnhandled(text string, err error, light ...error) {
 	level := slog.LevelWarn
-	for _, l := range append(light, syscall.ECONNRESET, syscall.EPIPE) {
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		level = slog.LevelDebug
+	}
+	for _, l := range light {
 		if errors.Is(err, l) {
 			level = slog.LevelDebug
 		}
 	}
-	s.set.logger().Log(context.Background(), level, text, "err", err, "local", s.LocalAddr(), "remote", s.RemoteAddr())
+	if r, ok := s.set.record(level); ok {
+		r.Write(text, "err", err, "local", s.LocalAddr(), "remote", s.RemoteAddr())
+	}
 }

@@ -100,7 +100,10 @@ type SocketOptions struct {
 	// are tried. Paths are not looked for. Mind that 0.0.0.0 and :: reach this machine too. The
 	// list is not copied: it may change at any time. Default: nothing is blocked.
 	BlockList *BlockList
-	// Logger gets a record for an error that no Error listener hears. Default: slog.Default().
+	// Logger gets a record for an error that no Error listener handles. Peers cannot fill the log with
+	// them: of one loop's sockets it gets 20 records at once, then one per second. The next record has the
+	// number of those left out, as "suppressed". Levels below slog.LevelWarn have a limit of their own.
+	// Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -166,8 +169,9 @@ type ServerOptions struct {
 	//
 	// Node: readableAll, writableAll.
 	SocketMode fs.FileMode
-	// Logger gets a record for an error that no Error listener hears, of the server and of
-	// accepted sockets. Default: slog.Default().
+	// Logger gets a record for an error that no Error listener handles, of the server and of accepted
+	// sockets, limited as in SocketOptions, for all of the server's loops together. Failed accepts have a
+	// limit of their own. Default: slog.Default().
 	Logger *slog.Logger
 }
 

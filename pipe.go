@@ -33,7 +33,9 @@ type pipe struct {
 // Chunks or BlockingConn is the consumer; Data listeners share. Node: socket.pipe.
 func (s *Socket) Pipe(dst io.Writer) {
 	if dst == nil {
-		slog.Warn(nilArgument("Socket.Pipe", "writer").Error())
+		if r, ok := s.set.recordTo(slog.Default(), slog.LevelWarn); ok {
+			r.Write(nilArgument("Socket.Pipe", "writer").Error())
+		}
 		return
 	}
 	l := &pipe{src: s, dst: dst}
@@ -50,7 +52,9 @@ func (s *Socket) link(l *pipe) {
 	}
 	if err := s.consumed("Pipe"); err != nil {
 		s.mu.Unlock()
-		s.set.logger().Warn(err.Error())
+		if r, ok := s.set.record(slog.LevelWarn); ok {
+			r.Write(err.Error())
+		}
 		return
 	}
 	s.in.own()
@@ -166,7 +170,9 @@ func (l *pipe) failed(err error) {
 		return
 	}
 	if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // those are told by dst's events
-		l.src.set.logger().Warn("evnet: writing to a destination of Pipe failed", "err", err)
+		if r, ok := l.src.set.record(slog.LevelWarn); ok {
+			r.Write("evnet: writing to a destination of Pipe failed", "err", err)
+		}
 	}
 	l.src.unpipe(l)
 }

@@ -56,10 +56,18 @@ func Relay(a, b *Socket, done func(error)) {
 			r.tear(s, reset)
 		}
 		if done == nil {
-			defer slog.Warn("evnet: Relay of sockets that cannot be joined", "err", cause) // last, for the handler may panic
+			defer r.logFailure(cause) // last, for the handler may panic
 		}
 	}
 	r.closed()
+}
+
+// logFailure writes a record of a Relay that has failed at once and has no done. A peer can cause it, by
+// closing its connection before the program calls Relay.
+func (r *relay) logFailure(cause error) {
+	if record, ok := r.loop.log().Take(slog.Default(), slog.LevelWarn); ok {
+		record.Write("evnet: Relay of sockets that cannot be joined", "err", cause)
+	}
 }
 
 // relay is what two sockets have in common. Its lock is taken last, and nothing is called under it.

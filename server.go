@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"evnet/internal/ratelimit"
 )
 
 // Server accepts connections and emits a Socket for each. CreateServer and NewServer make one; the
@@ -25,6 +27,10 @@ type Server struct {
 	loop     *Loop // of the server's own events
 	settings []*settings
 	drops    atomic.Int32 // that wait to be told
+
+	// The limits of the records about accepted sockets, and of those about accepting, which no flood of
+	// the former suppresses.
+	log, acceptLog ratelimit.Log
 
 	mu      sync.Mutex // guards everything below; taken before a socket's lock or a loop's, never after one
 	events  listeners

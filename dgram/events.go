@@ -226,6 +226,8 @@ func (s *Socket) emitError(err error) {
 	if s.logged == nil {
 		s.logged = map[string]bool{}
 	}
-	s.logged[code] = true
-	s.opts.logger().Warn("dgram: socket error without a listener", "err", err, "local", s.Address())
+	if r, ok := s.record(); ok { // else the next error with this code has another chance
+		s.logged[code] = true
+		r.Write("dgram: socket error without a listener", "err", err, "local", s.Address())
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"evnet"
+	"evnet/internal/ratelimit"
 )
 
 const defaultMaxSendQueue = 64 << 20
@@ -49,7 +50,8 @@ type SocketOptions struct {
 	Context context.Context
 	// Loop runs the callbacks. Default: evnet.DefaultLoop.
 	Loop *evnet.Loop
-	// Logger gets a record for an error that no Error listener hears, one for each code. Default:
+	// Logger gets a record for an error that no Error listener handles, one for each code. The sockets of
+	// one loop share a limit, as SocketOptions.Logger of package evnet describes it. Default:
 	// slog.Default().
 	Logger *slog.Logger
 }
@@ -100,4 +102,9 @@ func (o *SocketOptions) logger() *slog.Logger {
 		return slog.Default()
 	}
 	return o.Logger
+}
+
+// record reports whether a warning is to be written. Its rate is limited: a peer can cause it.
+func (s *Socket) record() (ratelimit.Record, bool) {
+	return s.host.Log().Take(s.opts.logger(), slog.LevelWarn)
 }

@@ -162,7 +162,9 @@ func (t *plainTransport) closeNow() {
 	t.s.host.Spawn(func() {
 		contain(func() { _ = t.conn.Close() }, func(err error) {
 			t.s.host.Event(func() { // whose panic the loop deals with
-				t.s.opts.logger().Warn("dgram: closing a conn has panicked", "err", err)
+				if r, ok := t.s.record(); ok {
+					r.Write("dgram: closing a conn has panicked", "err", err)
+				}
 			})
 		})
 	})

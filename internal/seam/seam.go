@@ -4,6 +4,8 @@ package seam
 import (
 	"net/netip"
 	"syscall"
+
+	"evnet/internal/ratelimit"
 )
 
 // Handle is something open on a loop that another package has made. It is a pointer.
@@ -40,6 +42,8 @@ type Loop interface {
 	// has no room for more of a handle that buffers so much.
 	Count(more int)
 	Full(buffered int) bool
+	// Log is the limit of the records that peers can cause, for all handles of the loop.
+	Log() *ratelimit.Log
 	// Watch makes the loop run ready, as a task, while there is something to read, or an error. It
 	// returns nil where there is no epoll.
 	Watch(raw syscall.RawConn, ready func(failed bool)) Watch

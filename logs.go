@@ -1,0 +1,45 @@
+package evnet
+
+import (
+	"log/slog"
+	"runtime"
+	"sync"
+	"weak"
+
+	"evnet/internal/ratelimit"
+)
+
+// The records that evnet writes to a Logger. Their rate is limited wherever a peer can cause them: the
+// sockets of one server share a limit, and so do all other sockets of one loop.
+
+// record reports whether a record of this level is to be written. Call it before making the attributes:
+// it does not allocate where nothing is written.
+func (s *settings) record(level slog.Level) (ratelimit.Record, bool) {
+	return s.recordTo(s.logger(), level)
+}
+
+// recordTo is record for a logger other than that of the options.
+func (s *settings) recordTo(logger *slog.Logger, level slog.Level) (ratelimit.Record, bool) {
+	if s.server != nil {
+		return s.server.log.Take(logger, level)
+	}
+	return s.Loop.log().Take(logger, level)
+}
+
+// loopLogs has the limit of each loop that has needed one. The key is weak: it does not keep a loop alive
+// that the program has dropped.
+var loopLogs sync.Map // of weak.Pointer[Loop] to *ratelimit.Log
+
+// log returns the limit of the records about sockets that no server has accepted, and about those of
+// package dgram.
+func (l *Loop) log() *ratelimit.Log {
+	key := weak.Make(l)
+	if log, ok := loopLogs.Load(key); ok {
+		return log.(*ratelimit.Log)
+	}
+	log, loaded := loopLogs.LoadOrStore(key, &ratelimit.Log{})
+	if !loaded {
+		runtime.AddCleanup(l, func(key weak.Pointer[Loop]) { loopLogs.Delete(key) }, key)
+	}
+	return log.(*ratelimit.Log)
+}

@@ -1,0 +1,317 @@
+package evnet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What the documentation of SocketOptions.Logger says.
+const (
+	logBurst = 20 // then one per second
+	flood    = 2000
+	later    = patience / 2 // when a whole burst is allowed again
+)
+
+// leveled is a Logger that handles records from a level on.
+type leveled struct {
+	records
+	from slog.Level
+}
+
+func (l *leveled) Enabled(_ context.Context, level slog.Level) bool { return level >= l.from }
+
+// sum is how many records there are of a level, with those that they say were suppressed.
+func (r *records) sum(level slog.Level) (written, suppressed int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, record := range r.list {
+		if record.Level != level {
+			continue
+		}
+		written++
+		record.Attrs(func(a slog.Attr) bool {
+			if a.Key == "suppressed" {
+				suppressed += int(a.Value.Int64())
+			}
+			return true
+		})
+	}
+	return written, suppressed
+}
+
+// flooded serves a flood of connections at one time, and one more later. fail makes each of them
+// fail with one record.
+func flooded(t *testing.T, log slog.Handler, loops int, fail func(*evnet.Socket)) {
+	var opts evnet.ServerOptions
+	for range loops {
+		opts.Loops = append(opts.Loops, evnet.NewLoop())
+	}
+	opts.Logger = slog.New(log)
+	l, failed := opts.Loops[0], 0
+	server := evnet.NewServer(&opts)
+	more := make(chan struct{})
+	m := &acceptor{memory: newMemory()}
+	m.accept = func(n int) (net.Conn, error) {
+		if n == flood+1 {
+			<-more
+		}
+		if n > flood+1 {
+			return m.memory.Accept()
+		}
+		here, _ := net.Pipe()
+		return here, nil
+	}
+	server.On.Connection(func(s *evnet.Socket) {
+		s.On.Close(func(bool) {
+			l.Post(func() {
+				switch failed++; failed {
+				case flood:
+					l.AfterFunc(later, func() { close(more) })
+				case flood + 1:
+					_ = server.Close(nil)
+				}
+			})
+		})
+		fail(s)
+	})
+	require.NoError(t, server.Serve(m))
+	runAll(t, opts.Loops)
+}
+
+// A flood of connections that fail writes a burst of records, and the next one has the number of the rest.
+func TestLogger_LimitsRecordsOfAFlood(t *testing.T) {
+	fail := map[string]func(*evnet.Socket){
+		"errors": func(s *evnet.Socket) { s.Destroy(errors.New("protocol")) },
+		"pipes": func(s *evnet.Socket) {
+			s.Pipe(refusingWriter(func() { s.Destroy(nil) }))
+			require.NoError(t, s.Unshift([]byte("x")))
+		},
+		"pipes beside a consumer": func(s *evnet.Socket) {
+			require.NoError(t, s.OnRead(func([]byte) bool { return true }))
+			s.Pipe(io.Discard)
+			s.Destroy(nil)
+		},
+	}
+	for name, fail := range fail {
+		for _, loops := range []int{1, 2} {
+			t.Run(fmt.Sprint(name, " ", loops), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var log records
+					flooded(t, &log, loops, fail)
+					written, suppressed := log.sum(slog.LevelWarn)
+					assert.Equal(t, logBurst+1, written)
+					assert.Equal(t, flood-logBurst, suppressed)
+				})
+			})
+		}
+	}
+}
+
+// refusingWriter is a writer that fails.
+type refusingWriter func()
+
+func (r refusingWriter) Write([]byte) (int, error) { r(); return 0, errors.New("the disk is full") }
+
+// runAll runs the loops until all of them return.
+func runAll(t *testing.T, loops []*evnet.Loop) {
+	var others sync.WaitGroup
+	for _, l := range loops[1:] {
+		others.Go(func() { run(t, l) })
+	}
+	run(t, loops[0])
+	others.Wait()
+}
+
+// Failed handshakes without a TLSClientError listener are limited too.
+func TestLogger_LimitsRecordsOfHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log records
+		l, failed := evnet.NewLoop(), 0
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, TLSConfig: serving(), Logger: slog.New(&log)})
+		more := make(chan struct{})
+		m := &acceptor{memory: newMemory()}
+		m.accept = func(n int) (net.Conn, error) {
+			if n == flood+1 {
+				<-more
+			}
+			if n > flood+1 {
+				return m.memory.Accept()
+			}
+			here, there := net.Pipe()
+			go func() {
+				_, _ = there.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+				_ = there.Close()
+				l.Post(func() {
+					switch failed++; failed {
+					case flood:
+						l.AfterFunc(later, func() { close(more) })
+					case flood + 1:
+						_ = server.Close(nil)
+					}
+				})
+			}()
+			return here, nil
+		}
+		require.NoError(t, server.Serve(m))
+		run(t, l)
+		written, suppressed := log.sum(slog.LevelWarn)
+		assert.Equal(t, logBurst+1, written)
+		assert.Equal(t, flood-logBurst, suppressed)
+	})
+}
+
+// Records below the Logger's level use nothing up, and at debug level resets suppress no warning.
+func TestLogger_LimitsLevelsApart(t *testing.T) {
+	for _, level := range []slog.Level{slog.LevelWarn, slog.LevelDebug} {
+		synctest.Test(t, func(t *testing.T) {
+			log := &leveled{from: level}
+			n := 0
+			flooded(t, log, 1, func(s *evnet.Socket) {
+				if n++; n > flood-10 && n <= flood {
+					s.Destroy(errors.New("protocol"))
+				} else {
+					s.Destroy(syscall.ECONNRESET)
+				}
+			})
+			written, suppressed := log.sum(slog.LevelWarn)
+			assert.Equal(t, 10, written)
+			assert.Zero(t, suppressed)
+			if written, suppressed = log.sum(slog.LevelDebug); level == slog.LevelDebug {
+				assert.Equal(t, logBurst+1, written)
+				assert.Equal(t, flood-10-logBurst, suppressed)
+			} else {
+				assert.Zero(t, written)
+			}
+		})
+	}
+}
+
+// Failed accepts have a limit of their own, which a flood of failing connections leaves alone.
+func TestLogger_LimitsRecordsOfFailedAccepts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log records
+		l := evnet.NewLoop()
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: slog.New(&log)})
+		m := &acceptor{memory: newMemory()}
+		m.accept = func(n int) (net.Conn, error) {
+			switch {
+			case n > 2*flood:
+				time.Sleep(later)
+				l.Post(func() { _ = server.Close(nil) })
+				return m.memory.Accept()
+			case n%2 == 0: // a failure after each success: it is tried again after 5 ms
+				return nil, errAccept
+			}
+			here, _ := net.Pipe()
+			return here, nil
+		}
+		server.On.Connection(func(s *evnet.Socket) { s.Destroy(errors.New("protocol")) })
+		began := time.Now()
+		require.NoError(t, server.Serve(m))
+		run(t, l)
+		seconds := int((time.Since(began)-later)/time.Second)
+		require.Equal(t, 10, seconds)
+		accepts := 0
+		for _, r := range log.list {
+			if r.Message == "evnet: accepting failed" {
+				accepts++
+			}
+		}
+		assert.InDelta(t, logBurst+seconds, accepts, 1)
+		assert.InDelta(t, logBurst+seconds, len(log.list)-accepts, 1)
+	})
+}
+
+// Sockets that no server has accepted share the limit of their loop.
+func TestLogger_LimitsRecordsOfALoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log records
+		l := evnet.NewLoop()
+		fail := func() {
+			here, _ := net.Pipe()
+			evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: slog.New(&log)}).Destroy(errors.New("protocol"))
+		}
+		for range flood {
+			fail()
+		}
+		l.AfterFunc(later, fail)
+		run(t, l)
+		written, suppressed := log.sum(slog.LevelWarn)
+		assert.Equal(t, logBurst+1, written)
+		assert.Equal(t, flood-logBurst, suppressed)
+
+		log.list = nil
+		l = evnet.NewLoop() // which has a limit of its own
+		fail()
+		run(t, l)
+		assert.Len(t, log.list, 1)
+	})
+}
+
+// A conn of the program's own whose Close panics is one record for each connection, and a Relay that fails
+// at once is one for each call: both are limited, the latter in the default logger.
+func TestLogger_LimitsOtherRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := slog.Default()
+		defer slog.SetDefault(before)
+		var log records
+		slog.SetDefault(slog.New(&log))
+		for what, fail := range map[string]func(l *evnet.Loop){
+			"a Close that panics": func(l *evnet.Loop) {
+				here, _ := net.Pipe()
+				evnet.Wrap(leaving{here, func() { panic("Close") }}, &evnet.SocketOptions{Loop: l}).Destroy(nil)
+			},
+			"a failed Relay": func(l *evnet.Loop) {
+				s := client(l)
+				evnet.Relay(s, s, nil)
+			},
+			"a Pipe to nil": func(l *evnet.Loop) { client(l).Pipe(nil) },
+		} {
+			log.list = nil
+			l := evnet.NewLoop()
+			for range 100 {
+				fail(l)
+			}
+			run(t, l)
+			assert.Len(t, log.list, logBurst, what)
+		}
+	})
+}
+
+// The limit of a loop goes with the loop.
+func TestLogger_KeepsNoLoop(t *testing.T) {
+	freed := make(chan struct{})
+	func() {
+		l := evnet.NewLoop()
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(&records{})})
+		s.Destroy(errors.New("protocol"))
+		run(t, l)
+		runtime.AddCleanup(l, func(freed chan struct{}) { close(freed) }, freed)
+	}()
+	hung := time.AfterFunc(patience, func() { panic("the loop is still referenced") })
+	defer hung.Stop()
+	for {
+		runtime.GC()
+		select {
+		case <-freed:
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
+}
