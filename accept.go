@@ -10,13 +10,13 @@ import (
 const (
 	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
 	lastRetry  = time.Second
-	maxDrops   = 16 << 10 // that wait to be told on the server's loop: a few megabytes
+	maxDrops   = 16 << 10 // pending for the server's loop: a few megabytes
 )
 
 var errNoConn = errors.New("the listener's Accept has answered with neither a conn nor an error")
 
-// spawnAccept starts accepting. Each loop waits for the end of it: its last conn is still to be taken
-// there.
+// spawnAccept starts accepting. Run of each loop does not return before it has ended: the loop still has to
+// take its last conn.
 func (s *Server) spawnAccept(lis *listening) {
 	done := make(chan struct{})
 	for _, set := range s.settings {
@@ -35,8 +35,8 @@ func (s *Server) spawnAccept(lis *listening) {
 	})
 }
 
-// accept takes connections until the listener is closed. An error that passes does not end it; the one
-// it returns will not pass.
+// accept accepts connections until the listener is closed. It retries after a temporary error, and returns
+// a permanent one.
 func (s *Server) accept(lis *listening) error {
 	retry := firstRetry
 	for {
@@ -54,7 +54,7 @@ func (s *Server) accept(lis *listening) error {
 			return nil
 		default:
 		}
-		if errors.Is(err, net.ErrClosed) { // closed behind the server's back
+		if errors.Is(err, net.ErrClosed) { // closed by the program, not by the server
 			return err
 		}
 		s.loop.event(func() { s.acceptFailed(lis, err) })
@@ -78,24 +78,25 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 		return
 	}
 	s.loop.trace(s, TraceEvent{Name: EventError, Err: err})
-	heard := false
+	handled := false
 	for _, e := range list {
 		if fn, ok := callback[func(error)](e, s, kindError); ok {
-			heard = true
+			handled = true
 			fn(err)
 		}
 	}
-	if !heard {
+	if !handled {
 		if r, ok := s.acceptLog.Take(s.settings[0].logger(), slog.LevelWarn); ok {
 			r.Write("evnet: accepting failed", "err", err, "local", lis.ln.Addr())
 		}
 	}
 }
 
-// connection emits an accepted conn, or refuses it. It runs on the loop of the new socket.
+// connection makes a socket of an accepted conn and emits Connection, or refuses the conn. It runs on the
+// loop of the new socket.
 func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	taken := false
-	defer func() { // also when an address of a conn panics
+	defer func() { // also when a method of the conn panics
 		if !taken {
 			set.closeConn(conn)
 		}
@@ -104,23 +105,24 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		return
 	}
 	at := addressesOf(conn)
+	peer := s.peerAddress(conn, at)
 	s.mu.Lock()
 	if s.lis != lis {
 		s.mu.Unlock()
 		return
 	}
-	if s.max < 0 || s.max > 0 && s.count >= s.max {
+	if reason, exceeds := s.exceedsLocked(peer); exceeds {
 		s.mu.Unlock()
-		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr()}
+		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr(), Reason: reason}
 		taken = true
 		set.closeConn(conn)
 		s.drop(set, d)
 		return
 	}
 	c := newSocket(set)
-	c.mu.Lock() // until it has its conn: Sockets shows it from here on
-	c.place, c.active = s.live.put(c), true
-	s.count++
+	c.mu.Lock() // until it has its conn: Sockets returns it from here on
+	c.place = s.live.put(c)
+	s.countLocked(c, peer)
 	s.mu.Unlock()
 
 	open := c.hold()
@@ -150,7 +152,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	c.begin()
 }
 
-// emitConnection tells of a socket, on its loop.
+// emitConnection emits Connection on the loop of the socket.
 func (s *Server) emitConnection(c *Socket) {
 	s.mu.Lock()
 	list := s.events
@@ -164,26 +166,26 @@ func (s *Server) emitConnection(c *Socket) {
 	}
 }
 
-// emitTLSClientError tells why a socket never became a connection, on its loop.
+// emitTLSClientError emits TLSClientError on the loop of the socket.
 func (s *Server) emitTLSClientError(err error, c *Socket) {
 	s.mu.Lock()
 	list := s.events
 	s.mu.Unlock()
 	c.set.Loop.current = c
 	c.set.Loop.trace(s, TraceEvent{Name: EventTLSClientError, Err: err, Socket: c})
-	heard := false
+	handled := false
 	for _, e := range list {
 		if fn, ok := callback[func(error, *Socket)](e, s, kindTLSClientError); ok {
-			heard = true
+			handled = true
 			fn(err, c)
 		}
 	}
-	if !heard {
+	if !handled {
 		c.logUnhandled("evnet: a TLS connection has failed, the server goes on", err, errCutOff)
 	}
 }
 
-// drop has a Drop told on the server's loop, unless too many wait for that already.
+// drop emits Drop on the server's loop, unless too many are pending there.
 func (s *Server) drop(set *settings, d Drop) {
 	switch {
 	case set.Loop == s.loop:

@@ -197,18 +197,7 @@ func (b *BlockList) blocksPeer(peer interface{ RemoteAddr() net.Addr }) bool {
 	if b == nil {
 		return false
 	}
-	switch addr := peer.RemoteAddr().(type) {
-	case nil:
-		return false
-	case *net.TCPAddr:
-		return b.Check(addr.AddrPort().Addr())
-	default:
-		if strings.HasPrefix(addr.Network(), "unix") {
-			return false // a path may look like anything
-		}
-		at, _ := netip.ParseAddrPort(addr.String())
-		return b.Check(at.Addr())
-	}
+	return b.Check(ipOf(peer.RemoteAddr()))
 }
 
 func (t *ruleTable) add(r rule) {

@@ -47,7 +47,7 @@ var differences = map[string]string{
 	"Failed accepts":          "TestServerAcceptBacksOff",
 	"Iterating":               "TestChunksLeaving TestChunksLeavingAtTheEnd",
 	"A new socket":            "TestTrapNewSocket",
-	"MaxConnections":          "TestServerMaxConnections",
+	"MaxConnections":          "TestServerMaxConnections TestServer_MaxConnectionsPerAddress TestServer_MaxConnectionRate TestServer_DropReasons",
 	"Off":                     "TestEventsOffDuringAnEmit TestEventsRemoveAllListenersDuringAnEmit",
 	"Resets":                  "TestTrapResetOfUnixSocket TestRelayResetsTLS",
 	"What Run leaves":         "TestLoopRefs TestLoopRunLeavesNothing",

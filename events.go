@@ -66,10 +66,12 @@ type Attempt struct {
 	Family  int    // 4, 6, or 0 for a path
 }
 
-// Drop is a connection refused because of the maximum. Node: the argument of drop.
+// Drop is a connection that a server has closed because it exceeds a limit. Node: the argument of drop,
+// which has no reason: there MaxConnections is the only limit.
 type Drop struct {
-	Local  net.Addr // the server's end
-	Remote net.Addr // the client's end
+	Local  net.Addr   // the server's end
+	Remote net.Addr   // the client's end
+	Reason DropReason // the limit that it exceeds
 }
 
 // SocketEvents registers callbacks for the events of a Socket. A socket has three: On registers
@@ -211,9 +213,9 @@ func (v ServerEvents) Connection(fn func(*Socket)) Listener {
 	return v.register(kindConnection, fn == nil, fn)
 }
 
-// Drop is emitted for a connection that was closed because of the maximum of connections, on the
-// server's own loop. Of what its other loops drop while that one stands still, 16,384 wait to be told,
-// and no more. Node: drop.
+// Drop is emitted for a connection that was closed because it exceeds MaxConnections,
+// MaxConnectionsPerAddress or MaxConnectionRate, on the server's own loop. While that loop is blocked, up to
+// 16,384 drops of the server's other loops wait for it; further ones are not emitted. Node: drop.
 func (v ServerEvents) Drop(fn func(Drop)) Listener {
 	return v.register(kindDrop, fn == nil, fn)
 }

@@ -40,7 +40,8 @@
 //   - To blocking code: [Socket.BlockingConn] is a net.Conn that the socket stays behind, [Socket.Detach]
 //     gives the conn away.
 //   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
-//   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, FirstByteTimeout.
+//   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, MaxConnectionsPerAddress,
+//     MaxConnectionRate, FirstByteTimeout.
 //   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
 //   - To wait: [Socket.SetTimeout], [Loop.AfterFunc].
 //   - To watch: [Loop.SetTracer] sees every event; package evnet/watch makes records and figures of them.
@@ -149,7 +150,8 @@
 //   - Failed accepts: the server emits Error, backs off and goes on.
 //   - Iterating: Chunks does not own the socket; leaving the loop leaves it open and loses nothing.
 //   - A new socket: one that was never connected is in StateNew.
-//   - MaxConnections: 0 means no limit; a negative one refuses all.
+//   - MaxConnections: 0 means no limit; a negative one refuses all. Connections per address and per second
+//     have limits too, and Drop has the reason.
 //   - Off: it takes effect at once, also during an emit.
 //   - Resets: Reset on a conn that knows no reset destroys it.
 //   - What Run leaves: what is open but not referenced when Run ends is destroyed, with its Close.

@@ -102,6 +102,63 @@ func ExampleServerOptions_firstByteTimeout() {
 	// Output: too slow: first byte
 }
 
+// No peer takes all connections: one address has as many as MaxConnectionsPerAddress, and Drop says why the
+// next one is closed.
+func ExampleServerOptions_maxConnectionsPerAddress() {
+	server := evnet.NewServer(&evnet.ServerOptions{MaxConnections: 1000, MaxConnectionsPerAddress: 1})
+	server.On.Connection(func(c *evnet.Socket) {
+		fmt.Println("connection")
+		c.Resume()
+	})
+	server.On.Drop(func(d evnet.Drop) {
+		fmt.Println("dropped:", d.Reason)
+		server.CloseAllConnections()
+		_ = server.Close(nil)
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 2 {
+		c := evnet.Connect("tcp", server.Address().String(), nil)
+		c.Resume()
+		c.On.Error(func(error) {}) // the second one may get a reset
+	}
+	evnet.Run()
+	// Output:
+	// connection
+	// dropped: MaxConnectionsPerAddress
+}
+
+// A flood of connections costs no more work than MaxConnectionRate allows; those beyond it are closed.
+func ExampleServerOptions_maxConnectionRate() {
+	server := evnet.NewServer(&evnet.ServerOptions{MaxConnectionRate: 1}) // one per second
+	server.On.Connection(func(c *evnet.Socket) {
+		fmt.Println("connection")
+		c.Resume()
+	})
+	server.On.Drop(func(d evnet.Drop) {
+		if d.Reason == evnet.DropRate {
+			fmt.Println("too fast")
+		}
+		server.CloseAllConnections()
+		_ = server.Close(nil)
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 2 {
+		c := evnet.Connect("tcp", server.Address().String(), nil)
+		c.Resume()
+		c.On.Error(func(error) {}) // the second one may get a reset
+	}
+	evnet.Run()
+	// Output:
+	// connection
+	// too fast
+}
+
 // Listen binds before it returns, and returns what is wrong.
 func ExampleServer_Listen() {
 	first, second := evnet.CreateServer(nil), evnet.CreateServer(nil)

@@ -41,6 +41,13 @@ func SetTracer(l *Loop, fn func(emitter any, event string, args ...any)) {
 // EmitTimeout emits an event whose cause a test does not want to wait for.
 func EmitTimeout(s *Socket) { s.emitTimeout() }
 
+// CountedAddresses is how many addresses MaxConnectionsPerAddress has a count for.
+func CountedAddresses(s *Server) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.addresses)
+}
+
 // Scribbles is whether what a callback has borrowed is overwritten.
 var Scribbles = race.Enabled
 

@@ -224,7 +224,7 @@ func TestLogger_LimitsRecordsOfFailedAccepts(t *testing.T) {
 		began := time.Now()
 		require.NoError(t, server.Serve(m))
 		run(t, l)
-		seconds := int((time.Since(began)-later)/time.Second)
+		seconds := int((time.Since(began) - later) / time.Second)
 		require.Equal(t, 10, seconds)
 		accepts := 0
 		for _, r := range log.list {

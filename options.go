@@ -140,9 +140,21 @@ type ServerOptions struct {
 	// alone. While the program has paused the socket the time begins anew, for a byte may wait unread;
 	// during a TLS handshake it runs. Default: never.
 	FirstByteTimeout time.Duration
-	// MaxConnections is how many accepted sockets may be open; further ones are closed and told
-	// to Drop. Default, 0: no limit. Negative: all are dropped.
+	// MaxConnections is how many accepted sockets may be open. Further ones are accepted, closed and
+	// reported to Drop with DropMaxConnections. Default, 0: no limit. Negative: all are dropped.
 	MaxConnections int
+	// MaxConnectionsPerAddress is how many accepted sockets one peer address may have open, over all loops,
+	// TLS handshakes included. Further ones are accepted, closed and reported to Drop with DropPerAddress.
+	// An IPv6 address counts by its /64 prefix, which is what a single host gets; an IPv4-mapped one counts
+	// as IPv4. Peers without an IP address, as those of Unix sockets, are not limited. Behind a proxy or a
+	// translator, where many clients have one address, leave it 0. Default, 0: no limit. Negative: all
+	// with an IP address are dropped. Node has none.
+	MaxConnectionsPerAddress int
+	// MaxConnectionRate is how many connections per second the server serves, over all loops. After a pause
+	// as many as in a second may come at once. Further ones are accepted, closed and reported to Drop with
+	// DropRate. The limit is shared by all peers; connections that are blocked, or exceed another
+	// limit, do not use it up. Default, 0: no limit. Negative: all are dropped. Node has none.
+	MaxConnectionRate int
 	// BlockList has the peers to refuse: their connections are accepted and closed at once,
 	// silently, without Connection, Drop or Error, and do not count towards MaxConnections. It is
 	// asked on the loop, in place of Connection, for every peer with an IP address (a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -44,6 +45,9 @@ type Server struct {
 	ending  int   // listeners that are being closed
 	unref   bool
 
+	addresses map[netip.Addr]*addressCount // of MaxConnectionsPerAddress: count by the peer, never 0
+	rate      ratelimit.Bucket             // of MaxConnectionRate
+
 	afterClose []func() // of Shutdown
 }
 
@@ -71,7 +75,7 @@ func NewServer(opts *ServerOptions) *Server {
 		s.settings = []*settings{s.socketSettings(DefaultLoop)}
 	}
 	s.loop = s.settings[0].Loop
-	s.max = s.opts.MaxConnections
+	s.max, s.rate = s.opts.MaxConnections, newRate(s.opts.MaxConnectionRate)
 	s.On = ServerEvents{s, modeOn}
 	s.Once = ServerEvents{s, modeOnce}
 	s.Prepend = ServerEvents{s, modePrepend}

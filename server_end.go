@@ -9,14 +9,11 @@ import (
 
 // How a server ends.
 
-// socketDestroyed frees the place of an accepted socket.
+// socketDestroyed ends the count of an accepted socket as open.
 func (s *Server) socketDestroyed(c *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.active {
-		c.active = false
-		s.count--
-	}
+	s.uncountLocked(c)
 }
 
 // socketClosed is told after the Close of an accepted socket.

@@ -78,8 +78,9 @@ type Socket struct {
 	counted bool  // as one that keeps Run going
 
 	// Guarded by the server's mu.
-	active bool  // it counts as a connection: it is not destroyed
-	place  int32 // in the server's table
+	active bool          // it counts as a connection: it is not destroyed
+	place  int32         // in the server's table
+	from   *addressCount // that counts it; nil unless there is MaxConnectionsPerAddress
 }
 
 // NewSocket makes a socket that is not connected. Register callbacks, then call Connect. nil means

@@ -21,7 +21,7 @@ type TraceEvent struct {
 	HadError bool           // of a socket's Close
 	Lookup   Lookup         // of Lookup
 	Attempt  Attempt        // of ConnectionAttempt, ConnectionAttemptFailed and ConnectionAttemptTimeout
-	Drop     Drop           // of Drop
+	Drop     Drop           // of Drop, with its reason
 
 	// How many bytes Socket has read and was given to write by now, and how many of these wait to be sent, as its
 	// methods of these names tell.

@@ -37,6 +37,7 @@ type attack struct {
 	serve   func(l *evnet.Loop, s *evnet.Socket, seen *seen) // default: an echo
 	peers   int                                              // that attack at once
 	from    string                                           // their address
+	again   bool                                             // the good clients connect anew for each exchange
 	// peer is one of them: it comes again and again until the good ones are done, when stop is closed.
 	peer func(t *testing.T, c *net.TCPConn, stop chan struct{})
 	// felt says whether the attack has come about, and the server has defended itself.
@@ -47,9 +48,10 @@ type attack struct {
 type seen struct {
 	served, drops, tooLong, timeouts, urgent atomic.Int32
 
-	rounds atomic.Int32 // attacks that are over
-	read   atomic.Int64 // from those that have closed
-	server *evnet.Server
+	reasons [3]atomic.Int32 // of the drops
+	rounds  atomic.Int32    // attacks that are over
+	read    atomic.Int64    // from those that have closed
+	server  *evnet.Server
 }
 
 // poured is how many bytes the server has read.
@@ -99,6 +101,17 @@ var attacks = map[string]attack{
 		options: evnet.ServerOptions{MaxConnections: goodClients}, peers: 20,
 		peer: untilClosed,
 		felt: func(s *seen) bool { return s.drops.Load() >= 100 },
+	},
+	"one address takes every connection": { // but for those that the good clients, and their closing ones, need
+		options: evnet.ServerOptions{MaxConnections: 8 * goodClients, MaxConnectionsPerAddress: 4 * goodClients},
+		peers:   8 * goodClients, from: "127.0.0.66", again: true,
+		peer: untilClosed,
+		felt: func(s *seen) bool { return s.reasons[evnet.DropPerAddress].Load() >= 100 },
+	},
+	"connections in a flood": {
+		options: evnet.ServerOptions{MaxConnectionRate: 4 * goodClients}, peers: 20,
+		peer: func(*testing.T, *net.TCPConn, chan struct{}) {},
+		felt: func(s *seen) bool { return s.reasons[evnet.DropRate].Load() >= 100 },
 	},
 	"connections that are reset at once": {
 		peers: 20,
@@ -208,7 +221,7 @@ func (a attack) run(t *testing.T) {
 		}
 	})
 	seen.server = server
-	server.On.Drop(func(evnet.Drop) { seen.drops.Add(1) })
+	server.On.Drop(func(d evnet.Drop) { seen.drops.Add(1); seen.reasons[d.Reason].Add(1) })
 
 	stop := make(chan struct{})
 	var good, bad sync.WaitGroup
@@ -216,7 +229,7 @@ func (a attack) run(t *testing.T) {
 	var connected sync.WaitGroup
 	connected.Add(goodClients)
 	for range goodClients {
-		good.Go(func() { talk(t, address, connected.Done, &slowest, func() bool { return a.felt(seen) }) })
+		good.Go(func() { talk(t, address, a.again, connected.Done, &slowest, func() bool { return a.felt(seen) }) })
 	}
 	for range a.peers {
 		bad.Go(func() {
@@ -258,18 +271,33 @@ func (a attack) run(t *testing.T) {
 }
 
 // talk is a good client, who is connected with its first word said, and goes on until the attack was felt too.
-func talk(t *testing.T, address string, connected func(), slowest *atomic.Int64, felt func() bool) {
+// With again it uses a new connection for each exchange.
+func talk(t *testing.T, address string, again bool, connected func(), slowest *atomic.Int64, felt func() bool) {
 	connected = sync.OnceFunc(connected)
 	defer connected()
-	c, err := net.Dial("tcp", address)
-	if !assert.NoError(t, err) {
+	var c net.Conn
+	var answers *bufio.Reader
+	dial := func() bool {
+		if c != nil {
+			_ = c.Close()
+		}
+		var err error
+		if c, err = net.Dial("tcp", address); !assert.NoError(t, err) {
+			return false
+		}
+		answers = bufio.NewReader(c)
+		return true
+	}
+	if !dial() {
 		return
 	}
-	defer c.Close()
-	answers := bufio.NewReader(c)
+	defer func() { _ = c.Close() }()
 	began := time.Now()
 	for i := 0; i < goodExchanges || !felt() && time.Since(began) < patience/2; i++ {
 		asked := time.Now()
+		if again && i > 0 && !dial() {
+			return
+		}
 		_ = c.SetDeadline(asked.Add(fair))
 		_, err := c.Write([]byte("hello\n"))
 		connected() // with something said, as FirstByteTimeout wants it

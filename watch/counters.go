@@ -26,6 +26,7 @@ type Counts struct {
 	BytesWritten int64            `json:"bytesWritten"` // to them, sent or not
 	Events       map[string]int64 `json:"events"`       // by their names, with a prefix as those of Slog
 	Errors       map[string]int64 `json:"errors"`       // of Error and TLSClientError, by evnet.Code; "" has none
+	Drops        map[string]int64 `json:"drops"`        // connections dropped by servers, by evnet.DropReason
 }
 
 // Trace counts one event. It is a Tracer.
@@ -34,11 +35,14 @@ func (c *Counters) Trace(ev evnet.TraceEvent) {
 	defer c.mu.Unlock()
 	if c.open == nil {
 		c.open = map[*evnet.Socket]bool{}
-		c.total.Events, c.total.Errors = map[string]int64{}, map[string]int64{}
+		c.total.Events, c.total.Errors, c.total.Drops = map[string]int64{}, map[string]int64{}, map[string]int64{}
 	}
 	c.total.Events[label(ev)]++
 	if ev.Name == evnet.EventError || ev.Name == evnet.EventTLSClientError {
 		c.total.Errors[evnet.Code(ev.Err)]++
+	}
+	if ev.Name == evnet.EventDrop {
+		c.total.Drops[ev.Drop.Reason.String()]++
 	}
 	s, of := ev.Source.(*evnet.Socket)
 	switch {
@@ -62,7 +66,7 @@ func (c *Counters) Counts() Counts {
 		now.BytesRead += s.BytesRead()
 		now.BytesWritten += s.BytesWritten()
 	}
-	now.Events, now.Errors = copied(now.Events), copied(now.Errors)
+	now.Events, now.Errors, now.Drops = copied(now.Events), copied(now.Errors), copied(now.Drops)
 	return now
 }
 

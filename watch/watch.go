@@ -34,6 +34,7 @@ func Join(tracers ...evnet.Tracer) evnet.Tracer {
 //   - bytes, how many a Data or Message brings; what they are is not logged
 //   - host, address and network, of lookups and attempts
 //   - err, with code as evnet.Code tells it
+//   - reason, the limit that a dropped connection exceeds
 //   - read, written and unsent, in bytes, with a Drain, Finish, Timeout or Close
 //
 // It may be used on several loops at once.
@@ -100,6 +101,8 @@ func details(r *slog.Record, ev evnet.TraceEvent) {
 	switch ev.Name {
 	case evnet.EventData, "message":
 		r.AddAttrs(slog.Int("bytes", len(ev.Chunk)))
+	case evnet.EventDrop:
+		r.AddAttrs(slog.String("reason", ev.Drop.Reason.String()))
 	case evnet.EventLookup:
 		r.AddAttrs(slog.String("host", ev.Lookup.Host), slog.String("address", ev.Lookup.Address))
 	case evnet.EventConnectionAttempt, evnet.EventConnectionAttemptFailed, evnet.EventConnectionAttemptTimeout:

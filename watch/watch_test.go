@@ -117,7 +117,7 @@ func TestSlog(t *testing.T) {
 	}
 	var drop, failed bool
 	for _, r := range records {
-		drop = drop || r["msg"] == "server drop" && r["local"] == addr["server"] && r["remote"] != nil
+		drop = drop || r["msg"] == "server drop" && r["local"] == addr["server"] && r["remote"] != nil && r["reason"] == "MaxConnections"
 		failed = failed || r["msg"] == "error" && r["code"] == "ECONNREFUSED" && strings.Contains(fmt.Sprint(r["err"]), "refused")
 	}
 	assert.True(t, drop && failed, out.String())
@@ -139,7 +139,7 @@ func TestSlogLevel(t *testing.T) {
 func TestCounters(t *testing.T) {
 	counters := &watch.Counters{}
 	var v expvar.Var = counters
-	assert.JSONEq(t, `{"open":0,"bytesRead":0,"bytesWritten":0,"events":{},"errors":{}}`, v.String())
+	assert.JSONEq(t, `{"open":0,"bytesRead":0,"bytesWritten":0,"events":{},"errors":{},"drops":{}}`, v.String())
 	var most int
 	var during watch.Counts
 	play(t, watch.Join(counters.Trace, func(ev evnet.TraceEvent) {
@@ -164,6 +164,7 @@ func TestCounters(t *testing.T) {
 		assert.EqualValues(t, n, now.Events[name], name)
 	}
 	assert.EqualValues(t, 1, now.Errors["ECONNREFUSED"])
+	assert.Equal(t, map[string]int64{"MaxConnections": 1}, now.Drops)
 	now.Events["connect"] = 0 // one's own
 	assert.EqualValues(t, 2, counters.Counts().Events["connect"])
 	var decoded watch.Counts

@@ -1,0 +1,472 @@
+package evnet_test
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// connFrom is a conn whose peer has the given address: "" is none, one with a slash a Unix path, and one that
+// begins with "text" an address of a type of its own.
+func connFrom(address string) net.Conn {
+	here, _ := net.Pipe()
+	switch {
+	case address == "":
+		return remote{here, nil}
+	case address[0] == '/':
+		return remote{here, &net.UnixAddr{Net: "unix", Name: address}}
+	case len(address) > 4 && address[:4] == "text":
+		return remote{here, textAddress(address[4:])}
+	}
+	return remote{here, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 7))}
+}
+
+type remote struct {
+	net.Conn
+	address net.Addr
+}
+
+func (r remote) RemoteAddr() net.Addr { return r.address }
+
+type textAddress string
+
+func (textAddress) Network() string  { return "mux" }
+func (a textAddress) String() string { return string(a) }
+
+// verdict is "connection", or the reason of a Drop.
+type verdict = string
+
+// offer serves the connections in order and returns what becomes of each. next runs after each, before the
+// server gets the next one.
+func offer(t *testing.T, opts evnet.ServerOptions, conns []string, next func(server *evnet.Server, n int)) (got []verdict) {
+	l := evnet.NewLoop()
+	opts.Loops = []*evnet.Loop{l}
+	server := evnet.NewServer(&opts)
+	decided := make(chan bool, 1)
+	m := &acceptor{memory: newMemory()}
+	m.accept = func(n int) (net.Conn, error) {
+		if n > 1 {
+			<-decided
+		}
+		if n > len(conns) {
+			l.Post(func() { _ = server.Close(nil); server.CloseAllConnections() })
+			return m.memory.Accept()
+		}
+		return connFrom(conns[n-1]), nil
+	}
+	decide := func(what verdict) {
+		got = append(got, what)
+		assert.LessOrEqual(t, evnet.CountedAddresses(server), server.Connections())
+		if next != nil {
+			next(server, len(got))
+		}
+		decided <- true
+	}
+	server.On.Connection(func(*evnet.Socket) { decide("connection") })
+	server.On.Drop(func(d evnet.Drop) { decide(d.Reason.String()) })
+	require.NoError(t, server.Serve(m))
+	run(t, l)
+	assert.Zero(t, evnet.CountedAddresses(server))
+	return got
+}
+
+const (
+	accepted   = "connection"
+	tooMany    = "MaxConnections"
+	perAddress = "MaxConnectionsPerAddress"
+	tooFast    = "MaxConnectionRate"
+)
+
+func TestServer_MaxConnectionsPerAddress(t *testing.T) {
+	for name, c := range map[string]struct {
+		most  int
+		peers []string
+		want  []verdict
+	}{
+		"one":            {1, []string{"192.0.2.1", "192.0.2.1", "192.0.2.2"}, []verdict{accepted, perAddress, accepted}},
+		"two":            {2, []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, []verdict{accepted, accepted, perAddress}},
+		"no limit":       {0, []string{"192.0.2.1", "192.0.2.1"}, []verdict{accepted, accepted}},
+		"huge":           {math.MaxInt, []string{"192.0.2.1", "192.0.2.1"}, []verdict{accepted, accepted}},
+		"negative":       {-1, []string{"192.0.2.1", "2001:db8::1", "/path"}, []verdict{perAddress, perAddress, accepted}},
+		"most negative":  {math.MinInt, []string{"192.0.2.1", ""}, []verdict{perAddress, accepted}},
+		"IPv4-mapped":    {1, []string{"192.0.2.1", "::ffff:192.0.2.1"}, []verdict{accepted, perAddress}},
+		"one /64":        {1, []string{"2001:db8::1", "2001:db8::ffff:0:0:2"}, []verdict{accepted, perAddress}},
+		"two /64s":       {1, []string{"2001:db8::1", "2001:db8:0:1::1"}, []verdict{accepted, accepted}},
+		"zones":          {1, []string{"fe80::1%eth0", "fe80::2%eth1"}, []verdict{accepted, perAddress}},
+		"an IPv4 prefix": {1, []string{"0.0.0.1", "::1"}, []verdict{accepted, accepted}},
+		"text":           {1, []string{"text192.0.2.1:9", "192.0.2.1"}, []verdict{accepted, perAddress}},
+		"no IP address":  {1, []string{"/192.0.2.1:7", "/192.0.2.1:7", "", "", "textmux", "textmux"}, []verdict{accepted, accepted, accepted, accepted, accepted, accepted}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := offer(t, evnet.ServerOptions{MaxConnectionsPerAddress: c.most}, c.peers, nil)
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
+// The counts go with the connections, whichever of them ends.
+func TestServer_MaxConnectionsPerAddressReleases(t *testing.T) {
+	peers := []string{"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"}
+	got := offer(t, evnet.ServerOptions{MaxConnectionsPerAddress: 2}, peers, func(server *evnet.Server, n int) {
+		if n == 3 {
+			open := server.Sockets()
+			require.Len(t, open, 2)
+			open[0].Destroy(nil)
+			open[0].Destroy(nil) // again, which releases nothing more
+		}
+	})
+	assert.Equal(t, []verdict{accepted, accepted, perAddress, accepted, accepted}, got)
+
+	// Many addresses, one after the other: offer checks that no count stays.
+	var many []string
+	for n := range 500 {
+		many = append(many, fmt.Sprintf("2001:db8:0:%x::1", n))
+	}
+	for _, what := range offer(t, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, many, func(server *evnet.Server, n int) {
+		if n%10 == 0 {
+			server.CloseAllConnections()
+			assert.Zero(t, evnet.CountedAddresses(server))
+		}
+	}) {
+		assert.Equal(t, accepted, what)
+	}
+}
+
+// However a connection over TCP ends, the next one of the address is accepted.
+func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
+	for name, end := range map[string]func(s *evnet.Socket, peer *net.TCPConn){
+		"Destroy": func(s *evnet.Socket, _ *net.TCPConn) { s.Destroy(nil) },
+		"error":   func(s *evnet.Socket, _ *net.TCPConn) { s.Destroy(boom("on purpose")) },
+		"Reset":   func(s *evnet.Socket, _ *net.TCPConn) { s.Reset() },
+		"Close":   func(s *evnet.Socket, _ *net.TCPConn) { _ = s.Close() },
+		"both ends": func(s *evnet.Socket, peer *net.TCPConn) {
+			s.Resume()
+			_ = peer.CloseWrite()
+		},
+		"the peer resets": func(s *evnet.Socket, peer *net.TCPConn) {
+			s.Resume()
+			_ = peer.SetLinger(0)
+			_ = peer.Close()
+		},
+		"Detach": func(s *evnet.Socket, _ *net.TCPConn) {
+			s.Loop().Post(func() {
+				conn, _, err := s.Detach()
+				if assert.NoError(t, err) {
+					_ = conn.Close()
+				}
+			})
+		},
+		"panic": func(*evnet.Socket, *net.TCPConn) { panic(boom("on purpose")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T) {
+				l := evnet.NewLoop()
+				l.OnPanic(func(*evnet.PanicError) {})
+				var peer *net.TCPConn
+				var server *evnet.Server
+				connections := 0
+				server, addr := serve(t, l, &evnet.ServerOptions{MaxConnectionsPerAddress: 1}, nil)
+				dial := func() {
+					c, err := net.Dial("tcp", addr)
+					require.NoError(t, err)
+					t.Cleanup(func() { _ = c.Close() })
+					peer = c.(*net.TCPConn)
+				}
+				server.On.Drop(func(d evnet.Drop) { t.Error(d); _ = server.Close(nil) })
+				server.On.Connection(func(s *evnet.Socket) {
+					s.On.Error(func(error) {})
+					s.On.Close(func(bool) {
+						assert.Zero(t, evnet.CountedAddresses(server))
+						if connections == 3 {
+							_ = server.Close(nil)
+						} else {
+							dial()
+						}
+					})
+					assert.Equal(t, 1, evnet.CountedAddresses(server))
+					connections++
+					end(s, peer)
+				})
+				l.Post(dial)
+				run(t, l)
+				assert.Equal(t, 3, connections)
+			})
+		})
+	}
+}
+
+// A connection counts from the accept on, during its TLS handshake too, and no longer once that has failed.
+func TestServer_MaxConnectionsPerAddressDuringHandshakes(t *testing.T) {
+	told := stalled(t, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+		drops := 0
+		server.On.Drop(func(d evnet.Drop) {
+			assert.Equal(t, evnet.DropPerAddress, d.Reason)
+			if drops++; drops == 2 { // the one that stalled is still counted
+				assert.Equal(t, 1, server.Connections())
+				server.CloseAllConnections()
+				assert.Zero(t, evnet.CountedAddresses(server))
+				_ = server.Close(nil)
+				return
+			}
+			another := clientTLS(l)
+			another.On.Error(func(error) {})
+			another.Connect("tcp", server.Address().String())
+		})
+		another := clientTLS(l)
+		another.On.Error(func(error) {})
+		another.Connect("tcp", server.Address().String())
+	})
+	assert.Empty(t, told)
+
+	l := evnet.NewLoop()
+	server, addr := serveTLS(t, l, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, nil)
+	server.On.Drop(func(d evnet.Drop) { t.Error(d) })
+	failures := 0
+	var try func()
+	server.On.TLSClientError(func(error, *evnet.Socket) {
+		assert.Zero(t, evnet.CountedAddresses(server))
+		if failures++; failures == 3 {
+			_ = server.Close(nil)
+		} else {
+			try()
+		}
+	})
+	try = func() {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		_, _ = c.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+	}
+	l.Post(try)
+	run(t, l)
+	assert.Equal(t, 3, failures)
+}
+
+// Connections that are open while the server listens again still count.
+func TestServer_MaxConnectionsPerAddressListeningAgain(t *testing.T) {
+	l := evnet.NewLoop()
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, MaxConnectionsPerAddress: 1})
+	var got []verdict
+	first, second := newMemory(), newMemory()
+	server.On.Connection(func(s *evnet.Socket) {
+		got = append(got, accepted)
+		_ = server.Close(nil)
+		if len(got) > 1 {
+			server.CloseAllConnections()
+			return
+		}
+		require.NoError(t, server.Serve(second))
+		second.conns <- connFrom("192.0.2.1")
+	})
+	server.On.Drop(func(d evnet.Drop) {
+		got = append(got, d.Reason.String())
+		server.CloseAllConnections()
+		second.conns <- connFrom("192.0.2.1")
+	})
+	require.NoError(t, server.Serve(first))
+	first.conns <- connFrom("192.0.2.1")
+	run(t, l)
+	assert.Equal(t, []verdict{accepted, perAddress, accepted}, got)
+}
+
+// The limit is one for all loops together: no two of them let a connection too many in.
+func TestServer_MaxConnectionsPerAddressOverLoops(t *testing.T) {
+	const most, rounds, conns = 3, 20, 40
+	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop(), evnet.NewLoop(), evnet.NewLoop()}
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: loops, MaxConnectionsPerAddress: most})
+	var connections, drops, decided atomic.Int32
+	again := make(chan bool, 1)
+	m := &acceptor{memory: newMemory()}
+	m.accept = func(n int) (net.Conn, error) {
+		if n > 1 && n%conns == 1 {
+			<-again
+		}
+		if n > rounds*conns {
+			return m.memory.Accept()
+		}
+		return connFrom("192.0.2.1"), nil
+	}
+	decide := func() {
+		n := decided.Add(1)
+		if n%conns != 0 {
+			return
+		}
+		assert.Equal(t, most, server.Connections())
+		assert.EqualValues(t, most*(n/conns), connections.Load())
+		server.CloseAllConnections()
+		if n == rounds*conns {
+			_ = server.Close(nil)
+		}
+		again <- true
+	}
+	server.On.Connection(func(*evnet.Socket) { connections.Add(1); decide() })
+	server.On.Drop(func(d evnet.Drop) { drops.Add(1); decide() })
+	require.NoError(t, server.Serve(m))
+	runAll(t, loops)
+	assert.EqualValues(t, rounds*most, connections.Load())
+	assert.EqualValues(t, rounds*(conns-most), drops.Load())
+	assert.Zero(t, evnet.CountedAddresses(server))
+}
+
+func TestServer_MaxConnectionRate(t *testing.T) {
+	const each = 10 // connections at one time
+	for name, c := range map[string]struct {
+		rate int
+		want []int // connections accepted after each of the pauses
+	}{
+		"five":     {5, []int{5, 2, 3, 5, 5}},
+		"one":      {1, []int{1, 0, 1, 1, 1}}, // not two after two seconds
+		"no limit": {0, []int{each, each, each, each, each}},
+		"huge":     {math.MaxInt, []int{each, each, each, each, each}},
+		"negative": {-1, []int{0, 0, 0, 0, 0}},
+	} {
+		for _, loops := range []int{1, 3} {
+			t.Run(fmt.Sprint(name, " ", loops), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					pauses := []time.Duration{0, time.Second / 2, time.Second / 2, 2 * time.Second, 10 * time.Second}
+					opts := evnet.ServerOptions{MaxConnectionRate: c.rate}
+					for range loops {
+						opts.Loops = append(opts.Loops, evnet.NewLoop())
+					}
+					server := evnet.NewServer(&opts)
+					var connections, decided atomic.Int32
+					round := make(chan bool, 1)
+					var got []int
+					m := &acceptor{memory: newMemory()}
+					m.accept = func(n int) (net.Conn, error) {
+						if n%each == 1 {
+							if n > 1 {
+								<-round
+							}
+							if n > each*len(pauses) {
+								opts.Loops[0].Post(func() { _ = server.Close(nil); server.CloseAllConnections() })
+								return m.memory.Accept()
+							}
+							time.Sleep(pauses[n/each])
+						}
+						return connFrom("192.0.2.1"), nil
+					}
+					decide := func() {
+						if decided.Add(1)%each == 0 {
+							got = append(got, int(connections.Swap(0)))
+							round <- true
+						}
+					}
+					server.On.Connection(func(*evnet.Socket) { connections.Add(1); decide() })
+					server.On.Drop(func(d evnet.Drop) { assert.Equal(t, evnet.DropRate, d.Reason); decide() })
+					require.NoError(t, server.Serve(m))
+					runAll(t, opts.Loops)
+					assert.Equal(t, c.want, got)
+				})
+			})
+		}
+	}
+}
+
+// The limits are checked in the documented order, and the rate counts only what no other limit refuses.
+func TestServer_DropReasons(t *testing.T) {
+	banned := &evnet.BlockList{}
+	require.NoError(t, banned.AddAddress(netip.MustParseAddr("192.0.2.66")))
+	for name, c := range map[string]struct {
+		opts  evnet.ServerOptions
+		peers []string
+		want  []verdict
+	}{
+		"all": {evnet.ServerOptions{MaxConnections: -1, MaxConnectionsPerAddress: -1, MaxConnectionRate: -1},
+			[]string{"192.0.2.1", "/path"}, []verdict{perAddress, tooMany}},
+		"maximum and rate": {evnet.ServerOptions{MaxConnections: -1, MaxConnectionRate: -1}, []string{"192.0.2.1"}, []verdict{tooMany}},
+		"rate":             {evnet.ServerOptions{MaxConnections: 9, MaxConnectionsPerAddress: 9, MaxConnectionRate: -1}, []string{"192.0.2.1"}, []verdict{tooFast}},
+		"an address does not use the rate up": {evnet.ServerOptions{MaxConnectionsPerAddress: 1, MaxConnectionRate: 2},
+			[]string{"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"},
+			[]verdict{accepted, perAddress, perAddress, perAddress, accepted, tooFast}},
+		"a dropped connection does not count": {evnet.ServerOptions{MaxConnectionsPerAddress: 1, MaxConnections: 1},
+			[]string{"192.0.2.1", "192.0.2.2", "192.0.2.2"}, []verdict{accepted, tooMany, tooMany}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				assert.Equal(t, c.want, offer(t, c.opts, c.peers, nil))
+			})
+		})
+	}
+
+	// Blocked peers come before all limits: nothing is reported of them, and they use nothing up.
+	synctest.Test(t, func(t *testing.T) {
+		var l, m = evnet.NewLoop(), newMemory()
+		server := evnet.NewServer(&evnet.ServerOptions{
+			Loops: []*evnet.Loop{l}, BlockList: banned, MaxConnectionRate: 1, MaxConnectionsPerAddress: 1,
+		})
+		server.On.Drop(func(d evnet.Drop) { t.Error(d) })
+		server.On.Connection(func(s *evnet.Socket) { s.Destroy(nil); _ = server.Close(nil) })
+		require.NoError(t, server.Serve(m))
+		for range 10 {
+			m.conns <- connFrom("192.0.2.66")
+		}
+		m.conns <- connFrom("192.0.2.1")
+		run(t, l)
+	})
+}
+
+func TestDropReason_String(t *testing.T) {
+	assert.Equal(t, tooMany, evnet.Drop{}.Reason.String(), "the limit that Node has")
+	assert.Equal(t, tooMany, evnet.DropMaxConnections.String())
+	assert.Equal(t, perAddress, evnet.DropPerAddress.String())
+	assert.Equal(t, tooFast, evnet.DropRate.String())
+	assert.Equal(t, "DropReason(9)", evnet.DropReason(9).String())
+}
+
+// A peer that comes and goes at random from many addresses, on several loops, never has more than its limit.
+func TestServer_MaxConnectionsPerAddressNeverExceeded(t *testing.T) {
+	const most, addresses, conns = 2, 5, 3000
+	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
+	server := evnet.NewServer(&evnet.ServerOptions{Loops: loops, MaxConnectionsPerAddress: most})
+	var mu sync.Mutex
+	open := map[string]int{}
+	decided := 0
+	m := &acceptor{memory: newMemory()}
+	m.accept = func(n int) (net.Conn, error) {
+		if n > conns {
+			return m.memory.Accept()
+		}
+		return connFrom(fmt.Sprintf("192.0.2.%d", n%addresses)), nil
+	}
+	decide := func() { // mu is held
+		if decided++; decided == conns {
+			_ = server.Close(nil)
+			server.CloseAllConnections()
+		}
+	}
+	server.On.Connection(func(s *evnet.Socket) {
+		mu.Lock()
+		defer mu.Unlock()
+		at := s.RemoteAddr().String()
+		open[at]++
+		assert.LessOrEqual(t, open[at], most)
+		s.Loop().Post(func() { // counted here no longer than by the server
+			mu.Lock()
+			open[at]--
+			mu.Unlock()
+			s.Destroy(nil)
+		})
+		decide()
+	})
+	server.On.Drop(func(evnet.Drop) {
+		mu.Lock()
+		defer mu.Unlock()
+		decide()
+	})
+	require.NoError(t, server.Serve(m))
+	runAll(t, loops)
+	assert.Equal(t, conns, decided)
+	assert.Zero(t, evnet.CountedAddresses(server))
+}
