@@ -206,6 +206,40 @@ func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
 	}
 }
 
+// An accepted socket that was destroyed and has connected elsewhere releases nothing more when that ends.
+func TestServer_MaxConnectionsPerAddressConnectedAgain(t *testing.T) {
+	l := evnet.NewLoop()
+	elsewhere, at := serve(t, l, nil, nil)
+	var sockets []*evnet.Socket
+	server, addr := serve(t, l, &evnet.ServerOptions{MaxConnectionsPerAddress: 2}, nil)
+	server.On.Connection(func(s *evnet.Socket) {
+		if sockets = append(sockets, s); len(sockets) < 2 {
+			return
+		}
+		s.Destroy(nil)
+		s.Once.Close(func(bool) {
+			assert.Equal(t, 1, server.Connections())
+			s.Once.Ready(func() {
+				s.Destroy(nil)
+				assert.Equal(t, 1, server.Connections())
+				assert.Equal(t, 1, evnet.CountedAddresses(server))
+				for _, server := range []*evnet.Server{server, elsewhere} {
+					_ = server.Close(nil)
+					server.CloseAllConnections()
+				}
+			})
+			s.Connect("tcp", at)
+		})
+	})
+	for range 2 {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer c.Close()
+	}
+	run(t, l)
+	assert.Len(t, sockets, 2)
+}
+
 // A connection counts from the accept on, during its TLS handshake too, and no longer once that has failed.
 func TestServer_MaxConnectionsPerAddressDuringHandshakes(t *testing.T) {
 	told := stalled(t, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {

@@ -102,9 +102,9 @@ var attacks = map[string]attack{
 		peer: untilClosed,
 		felt: func(s *seen) bool { return s.drops.Load() >= 100 },
 	},
-	"one address takes every connection": { // but for those that the good clients, and their closing ones, need
-		options: evnet.ServerOptions{MaxConnections: 8 * goodClients, MaxConnectionsPerAddress: 4 * goodClients},
-		peers:   8 * goodClients, from: "127.0.0.66", again: true,
+	"one address takes every connection": { // half of them are left to the good clients, some for connections that are closing
+		options: evnet.ServerOptions{MaxConnections: 16 * goodClients, MaxConnectionsPerAddress: 8 * goodClients},
+		peers:   16 * goodClients, from: "127.0.0.66", again: true,
 		peer: untilClosed,
 		felt: func(s *seen) bool { return s.reasons[evnet.DropPerAddress].Load() >= 100 },
 	},
