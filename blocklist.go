@@ -10,26 +10,35 @@ import (
 	"sync"
 )
 
-// BlockList is a set of rules that say which IP addresses to refuse: single addresses, ranges and
-// subnets. ServerOptions.BlockList refuses peers with it, SocketOptions.BlockList destinations. The
-// zero value is an empty list, ready to use; a nil *BlockList blocks nothing. It must not be copied.
+// BlockList is a set of rules that block IP addresses: single addresses, ranges and subnets.
+// ServerOptions.BlockList refuses peers with it, SocketOptions.BlockList destinations. The zero value is
+// an empty list, ready to use; a nil *BlockList blocks nothing. It must not be copied.
 //
 // Any goroutine may call any method at any time, and one list may serve many servers and sockets: a
-// change counts from the next question on. Nothing given to it is kept but values.
+// change applies to every later Check. The list keeps copies of its arguments.
 //
-// An IPv4 address and its IPv4-mapped IPv6 form (::ffff:1.2.3.4) are the same address here, however
-// the rule or the question spells it. So an IPv6 rule that takes in ::ffff:0:0/96, as ::/0 does,
-// blocks IPv4 too, while 0.0.0.0/0 blocks no other IPv6. A zone (fe80::1%eth0) does not count: it is
-// left out of rules and questions alike, and a rule holds on every interface.
+// An IPv4 address and its IPv4-mapped IPv6 form (::ffff:1.2.3.4) are the same address, in rules and in
+// Check. An IPv6 rule that contains ::ffff:0:0/96, such as ::/0, therefore blocks IPv4 too. A zone
+// (fe80::1%eth0) is ignored: a rule applies to every interface.
 //
-// A rule added twice is there twice, and has to be removed twice. Node: net.BlockList.
+// Whatever blocks an IPv4 address also blocks its NAT64 form with the well-known prefix
+// (64:ff9b::1.2.3.4, RFC 6052) and the 6to4 network that belongs to it (2002:102:304::/48, RFC 3056):
+// both lead to the same host, so that a rule for 127.0.0.0/8 blocks [64:ff9b::7f00:1]. This does not
+// apply in reverse: a rule for an address of these forms leaves the IPv4 address free. In Node such an
+// address needs a rule of its own.
+//
+// Other IPv6 forms of an IPv4 address need rules of their own here too. A network's own NAT64 prefix
+// (often within 64:ff9b:1::/48, RFC 8215) and ISATAP do not show where the IPv4 address is, Teredo is
+// 2001::/32, and the deprecated IPv4-compatible addresses are ::2-::ffff:ffff.
+//
+// A rule that was added twice must be removed twice. Node: net.BlockList.
 type BlockList struct {
 	mu    sync.RWMutex
 	rules ruleTable
 }
 
-// ruleTable finds the rules that block an address: those for addresses and subnets by what they
-// match, one look for each length of prefix in use, and ranges one by one.
+// ruleTable finds the rules that block an address. It looks addresses and subnets up in a map, once for
+// each length of prefix in use, and compares ranges one by one.
 type ruleTable struct {
 	nets    map[netip.Prefix][]numbered // none of them empty
 	lengths []prefixLength              // of the keys of nets
@@ -56,14 +65,14 @@ func (b *BlockList) AddAddress(ip netip.Addr) error { return b.add(addressRule(i
 // blockList.addRange.
 func (b *BlockList) AddRange(first, last netip.Addr) error { return b.add(rangeRule(first, last)) }
 
-// AddSubnet adds a rule that blocks the addresses of a network. Its address need not be masked, and
-// Rules tells it as given. The zero Prefix is ErrInvalidAddress; a length of prefix that the address
+// AddSubnet adds a rule that blocks the addresses of a network. Its address need not be masked; Rules
+// returns it as given. The zero Prefix is ErrInvalidAddress; a length of prefix that the address
 // does not have is ErrInvalidPrefix. Node: blockList.addSubnet.
 func (b *BlockList) AddSubnet(network netip.Prefix) error { return b.add(subnetRule(network)) }
 
 // Add adds a rule given as text: "10.0.0.1", "10.0.0.1-10.0.0.9", "10.0.0.0/8", the same in IPv6, or
-// a line of Rules, such as "Subnet: IPv4 10.0.0.0/8". It fails as AddAddress, AddRange and AddSubnet
-// do, and with ErrInvalidAddress for any other text. Node has addAddress, addRange and addSubnet.
+// a line of Rules, such as "Subnet: IPv4 10.0.0.0/8". It returns the errors of AddAddress, AddRange and
+// AddSubnet, and ErrInvalidAddress for any other text. Node: blockList.addAddress, addRange, addSubnet.
 func (b *BlockList) Add(text string) error { return b.add(parseRule(text)) }
 
 func (b *BlockList) add(r rule, err error) error {
@@ -79,18 +88,17 @@ func (b *BlockList) add(r rule, err error) error {
 	return nil
 }
 
-// RemoveAddress removes a rule that AddAddress has added for the address, the newest if there are
-// several, and reports whether there was one. Rules that block it as part of a range or a subnet
-// stay. Node: blockList.removeAddress.
+// RemoveAddress removes a rule that AddAddress added for the address, the newest if there are several,
+// and reports whether there was one. Rules that block it as part of a range or a subnet stay. Node: blockList.removeAddress.
 func (b *BlockList) RemoveAddress(ip netip.Addr) bool { return b.remove(addressRule(ip)) }
 
-// RemoveRange removes a rule that AddRange has added with the same ends, the newest if there are
+// RemoveRange removes a rule that AddRange added with the same ends, the newest if there are
 // several, and reports whether there was one. Node: blockList.removeRange.
 func (b *BlockList) RemoveRange(first, last netip.Addr) bool {
 	return b.remove(rangeRule(first, last))
 }
 
-// RemoveSubnet removes a rule that AddSubnet has added for the same network, masked or not, the
+// RemoveSubnet removes a rule that AddSubnet added for the same network, masked or not, the
 // newest if there are several, and reports whether there was one. Node: blockList.removeSubnet.
 func (b *BlockList) RemoveSubnet(network netip.Prefix) bool { return b.remove(subnetRule(network)) }
 
@@ -116,7 +124,7 @@ func (b *BlockList) replace(rules ruleTable) {
 	b.rules = rules
 }
 
-// Len is how many rules there are. Node: blockList.size.
+// Len returns the number of rules. Node: blockList.size.
 func (b *BlockList) Len() int {
 	if b == nil {
 		return 0
@@ -126,19 +134,28 @@ func (b *BlockList) Len() int {
 	return b.rules.size
 }
 
-// Check reports whether a rule blocks the address. The zero Addr is never blocked. It does not take
-// longer for more addresses and subnets, only for more ranges and lengths of prefix. Node:
+// Check reports whether a rule blocks the address, or the IPv4 address within a NAT64 or 6to4 address
+// (see BlockList). The zero Addr is never blocked. The cost grows with the number of ranges and of
+// lengths of prefix, not with that of addresses and subnets.
+//
+// In a list of allowed addresses, a rule for an IPv4 address allows its NAT64 and 6to4 forms too. Node:
 // blockList.check.
 func (b *BlockList) Check(ip netip.Addr) bool {
 	if b == nil || !ip.IsValid() {
 		return false
 	}
+	bytes := ip.As16()
+	ip = netip.AddrFrom16(bytes)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.rules.match(wide(ip))
+	if b.rules.match(ip) {
+		return true
+	}
+	v4, ok := embedded(&bytes)
+	return ok && b.rules.match(v4)
 }
 
-// Rules are the rules in Node's words, newest first: "Address: IPv4 10.0.0.1",
+// Rules returns the rules as Node writes them, newest first: "Address: IPv4 10.0.0.1",
 // "Range: IPv4 10.0.0.1-10.0.0.9", "Subnet: IPv6 2001:db8::/32". The caller owns the slice. Node:
 // blockList.rules.
 func (b *BlockList) Rules() []string {
@@ -156,18 +173,18 @@ func (b *BlockList) Rules() []string {
 	return texts
 }
 
-// String gives Rules, a line for each.
+// String returns Rules, one per line.
 func (b *BlockList) String() string { return strings.Join(b.Rules(), "\n") }
 
-// MarshalJSON gives Rules as an array. Node: blockList.toJSON.
+// MarshalJSON encodes Rules as an array. Node: blockList.toJSON.
 func (b *BlockList) MarshalJSON() ([]byte, error) {
 	return json.Marshal(append([]string{}, b.Rules()...))
 }
 
-// UnmarshalJSON replaces all rules, at once, by those of an array that MarshalJSON has made, or whose
-// texts are such as Add takes, newest first. If one of them is no rule, the error names it and the
-// list stays as it was; null changes nothing. Node: blockList.fromJSON, which adds to the list, and
-// ignores what is no rule.
+// UnmarshalJSON replaces all rules in one step with those of an array of texts, as MarshalJSON writes
+// them or Add accepts them, newest first. If a text is not a rule, the error names it and the list stays
+// unchanged; null changes nothing. Node: blockList.fromJSON, which adds to the list and ignores a text
+// that is not a rule.
 func (b *BlockList) UnmarshalJSON(data []byte) error {
 	if b == nil {
 		return nilArgument("BlockList", "receiver")
@@ -191,8 +208,8 @@ func (b *BlockList) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// blocksPeer reports whether the other end of an accepted conn is on the list. What has no IP
-// address is not. The peer's address may be of any kind: no lock is held.
+// blocksPeer reports whether the list blocks the peer of an accepted conn. A peer without an IP address
+// is never blocked. RemoteAddr may be the user's code: no lock is held.
 func (b *BlockList) blocksPeer(peer interface{ RemoteAddr() net.Addr }) bool {
 	if b == nil {
 		return false
@@ -243,7 +260,7 @@ func (t *ruleTable) remove(r rule) bool {
 	return true
 }
 
-// removeNewest removes the last of the rules that fits.
+// removeNewest removes the last rule that fits reports true for.
 func removeNewest(rules []numbered, fits func(numbered) bool) ([]numbered, bool) {
 	for i, n := range slices.Backward(rules) {
 		if fits(n) {
@@ -253,7 +270,7 @@ func removeNewest(rules []numbered, fits func(numbered) bool) ([]numbered, bool)
 	return rules, false
 }
 
-// countLength keeps lengths after a key of nets has come or gone.
+// countLength updates lengths after a key of nets was added or removed.
 func (t *ruleTable) countLength(bits, by int) {
 	i := slices.IndexFunc(t.lengths, func(l prefixLength) bool { return l.bits == bits })
 	if i < 0 {

@@ -22,17 +22,40 @@ func (r reference) matches(ip [16]byte) bool {
 	return slices.Compare(ip[:], r.first[:]) >= 0 && slices.Compare(ip[:], r.last[:]) <= 0
 }
 
+// forms returns the addresses that block ip when a rule matches them: itself, and the IPv4 address within
+// a NAT64 or 6to4 address.
+func forms(ip netip.Addr) [][16]byte {
+	ip = ip.WithZone("")
+	all := [][16]byte{ip.As16()}
+	for prefix, at := range map[string]int{"64:ff9b::/96": 12, "2002::/16": 2} {
+		if mustNet(prefix).Contains(ip) {
+			v4, _ := netip.AddrFromSlice(ip.AsSlice()[at : at+4])
+			all = append(all, v4.As16())
+		}
+	}
+	return all
+}
+
 // drawAddress draws from few addresses, so that rules meet.
 func drawAddress(t *rapid.T) netip.Addr {
 	n := rapid.ByteRange(0, 20).Draw(t, "n")
 	high := rapid.SampledFrom([]byte{0, 1, 128}).Draw(t, "high")
 	v4 := netip.AddrFrom4([4]byte{10, high, 0, n})
-	switch rapid.IntRange(0, 4).Draw(t, "form") {
+	bytes := v4.As4()
+	switch rapid.IntRange(0, 6).Draw(t, "form") {
 	case 0, 1:
 		return v4
 	case 2:
 		return netip.AddrFrom16(v4.As16())
 	case 3:
+		nat64 := mustIP("64:ff9b::").As16()
+		copy(nat64[12:], bytes[:])
+		return netip.AddrFrom16(nat64).WithZone(rapid.SampledFrom([]string{"", "eth0"}).Draw(t, "zone"))
+	case 4:
+		sixToFour := [16]byte{0: 0x20, 1: 0x02, 15: high}
+		copy(sixToFour[2:], bytes[:])
+		return netip.AddrFrom16(sixToFour)
+	case 5:
 		return netip.AddrFrom16([16]byte{15: n}).WithZone(rapid.SampledFrom([]string{"", "eth0"}).Draw(t, "zone"))
 	}
 	return netip.AddrFrom16([16]byte{0: 0x20, 8: high, 15: n})
@@ -94,7 +117,7 @@ func TestBlockListAgainstReference(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				ip := drawAddress(t)
-				want := slices.ContainsFunc(rules, func(r reference) bool { return r.matches(ip.As16()) })
+				want := slices.ContainsFunc(rules, func(r reference) bool { return slices.ContainsFunc(forms(ip), r.matches) })
 				require.Equal(t, want, list.Check(ip), "%v, %v", ip, rules)
 				texts := []string{}
 				for _, r := range slices.Backward(rules) {
@@ -181,7 +204,7 @@ func FuzzBlockListJSON(f *testing.F) {
 	})
 }
 
-// BenchmarkBlockListCheck asks for an address that is on the list and for one that is not.
+// BenchmarkBlockListCheck checks an address that is on the list, one that is not, and their NAT64 forms.
 func BenchmarkBlockListCheck(b *testing.B) {
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
 	for name, add := range map[string]func(*evnet.BlockList) error{
@@ -207,7 +230,10 @@ func BenchmarkBlockListCheck(b *testing.B) {
 	} {
 		list := &evnet.BlockList{}
 		require.NoError(b, add(list))
-		for kind, ip := range map[string]netip.Addr{"hit": address(99 * 16), "miss": mustIP("192.0.2.1")} {
+		for kind, ip := range map[string]netip.Addr{
+			"hit": address(99 * 16), "miss": mustIP("192.0.2.1"), "IPv6 miss": mustIP("2001:db8::1"),
+			"NAT64 hit": mustIP("64:ff9b::10.0.6.48"), "NAT64 miss": mustIP("64:ff9b::192.0.2.1"),
+		} {
 			b.Run(name+"/"+kind, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {

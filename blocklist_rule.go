@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// rule is one rule of a BlockList. Its addresses are all of 16 bytes, IPv4 ones in their IPv4-mapped
-// form, and have no zone: equal rules match the same addresses.
+// rule is one rule of a BlockList. Its addresses are those of wide, so that equal rules match the same
+// addresses.
 type rule struct {
 	kind     ruleKind
 	v4       bool       // it was given as IPv4
-	bits     uint8      // of the prefix; of an address, all 128
-	from, to netip.Addr // of an address and a subnet, which need not be masked, from alone
+	bits     uint8      // length of the prefix; 128 for an address
+	from, to netip.Addr // to is for ranges only; from of a subnet need not be masked
 }
 
 type ruleKind uint8
@@ -26,8 +26,23 @@ const (
 
 func (k ruleKind) String() string { return [...]string{"Address", "Range", "Subnet"}[k] }
 
-// wide is the form of an address in which rules are kept and looked for.
+// wide returns the form of an address that rules are stored and looked up in: 16 bytes, IPv4-mapped for
+// IPv4, without a zone.
 func wide(ip netip.Addr) netip.Addr { return netip.AddrFrom16(ip.As16()) }
+
+// embedded returns the IPv4 address, in its wide form, within an address of NAT64's well-known prefix or
+// of 6to4. These are the forms for which a standard says where the address is and networks forward to it.
+func embedded(ip *[16]byte) (v4 netip.Addr, ok bool) {
+	switch {
+	case ip[0] == 0x20 && ip[1] == 0x02: // 2002:V4ADDR::/48, RFC 3056
+		v4 = netip.AddrFrom4([4]byte(ip[2:6]))
+	case ip[1] == 0x64 && [12]byte(ip[:12]) == [12]byte{1: 0x64, 2: 0xff, 3: 0x9b}: // 64:ff9b::/96, RFC 6052
+		v4 = netip.AddrFrom4([4]byte(ip[12:]))
+	default:
+		return netip.Addr{}, false
+	}
+	return wide(v4), true
+}
 
 func addressRule(ip netip.Addr) (rule, error) {
 	if !ip.IsValid() {
@@ -64,13 +79,13 @@ func subnetRule(network netip.Prefix) (rule, error) {
 	return rule{kind: ruleSubnet, v4: ip.Is4(), bits: uint8(bits), from: wide(ip)}, nil
 }
 
-// net is what an address or a subnet matches.
+// net returns the network that an address or a subnet rule matches.
 func (r rule) net() netip.Prefix {
 	net, _ := r.from.Prefix(int(r.bits))
 	return net
 }
 
-// heading begins the text of a rule.
+// heading returns the beginning of a rule's text.
 func (r rule) heading() string {
 	if r.v4 {
 		return r.kind.String() + ": IPv4 "
@@ -78,7 +93,7 @@ func (r rule) heading() string {
 	return r.kind.String() + ": IPv6 "
 }
 
-// String gives Node's text, which parseRule takes.
+// String returns Node's text of the rule, which parseRule accepts.
 func (r rule) String() string {
 	from, to, bits := r.from, r.to, int(r.bits)
 	if r.v4 {
@@ -94,7 +109,7 @@ func (r rule) String() string {
 	return text
 }
 
-// parseRule takes the text of a rule, with its heading or without.
+// parseRule parses the text of a rule, with or without its heading.
 func parseRule(text string) (rule, error) {
 	i := strings.LastIndexByte(text, ' ') + 1
 	heading, body := text[:i], text[i:]
@@ -108,8 +123,8 @@ func parseRule(text string) (rule, error) {
 	return r, nil
 }
 
-// parseBody reports false for what is no rule at all. A zone may hold any text, but no address that
-// a rule is written with may hold a slash or a dash.
+// parseBody parses the text of a rule without its heading; ok is false for a text that is not a rule. A
+// zone that contains a slash or a dash is not supported.
 func parseBody(text string) (r rule, ok bool, err error) {
 	if address, length, ok := strings.Cut(text, "/"); ok {
 		ip, err := netip.ParseAddr(address)

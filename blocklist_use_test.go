@@ -182,14 +182,20 @@ func TestConnectBlocked(t *testing.T) {
 		"mapped host":  {"::ffff:127.0.0.1", "127.0.0.0/8", "127.0.0.1:80", nil},
 		"IPv6":         {"::1", "::1-::9", "[::1]:80", nil},
 		"zone":         {"fe80::1%lo", "fe80::/10", "[fe80::1%lo]:80", nil},
+		"NAT64":        {"64:ff9b::7f00:1", "127.0.0.0/8", "[64:ff9b::7f00:1]:80", nil},
+		"6to4":         {"2002:7f00:1::1", "127.0.0.1-127.0.0.9", "[2002:7f00:1::1]:80", nil},
+		"name, NAT64":  {"nat64.example", "127.0.0.1", "[64:ff9b::7f00:1]:80", notes{"lookup <nil> 64:ff9b::7f00:1 6 nat64.example"}},
 		"name":         {"name.example", "127.0.0.1", "127.0.0.1:80", notes{"lookup <nil> 127.0.0.1 4 name.example"}},
 		"name, mapped": {"mapped.example", "127.0.0.1", "127.0.0.1:80", notes{"lookup <nil> 127.0.0.1 4 mapped.example"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
 			answer := ips("127.0.0.1")
-			if name == "name, mapped" {
+			switch name {
+			case "name, mapped":
 				answer = ips("::ffff:127.0.0.1")
+			case "name, NAT64":
+				answer = ips("64:ff9b::7f00:1")
 			}
 			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, BlockList: blocking(t, c.rule), Resolver: answer, Dialer: refusing()})
 			got := life(s)

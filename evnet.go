@@ -162,7 +162,8 @@
 //   - Putting back: Unshift after End returns an error and does nothing else.
 //   - Consumers: OnRead, Scan, Chunks and BlockingConn need to be alone; a second one is refused, and
 //     so is any on a socket in a Relay.
-//   - Block lists: UnmarshalJSON replaces the rules, and refuses a text that is no rule.
+//   - Block lists: a rule that blocks an IPv4 address blocks its NAT64 (64:ff9b::/96) and 6to4 (2002::/16)
+//     forms too. UnmarshalJSON replaces the rules, and refuses a text that is not a rule.
 //   - The end of TLS: a peer that closes the connection without close_notify is an Error, for somebody else
 //     may have cut it off; where the socket was made of a *tls.Conn that is up to package tls.
 //   - Handshakes: one that takes too long is destroyed, not only told; HandshakeTimeout is for clients too. One

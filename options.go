@@ -94,10 +94,11 @@ type SocketOptions struct {
 	// socket is destroyed with an error that is os.ErrDeadlineExceeded. Default: 120 s. Negative: no
 	// limit. Node: the handshakeTimeout option of tls.createServer, which destroys nothing.
 	HandshakeTimeout time.Duration
-	// BlockList has the addresses that Connect must not reach: each is looked for right before its
-	// attempt. A blocked one is not tried: it counts as failed, with ErrBlocked, but no
-	// ConnectionAttempt or ConnectionAttemptFailed tells of it, and other addresses of the host
-	// are tried. Paths are not looked for. Mind that 0.0.0.0 and :: reach this machine too. The
+	// BlockList has the addresses that Connect must not reach: each is checked right before its
+	// attempt. A blocked one is not tried: it counts as failed, with ErrBlocked, but without
+	// ConnectionAttempt or ConnectionAttemptFailed, and other addresses of the host are tried. Paths
+	// are not checked. A rule for an IPv4 address also blocks its IPv4-mapped, NAT64 and 6to4 forms;
+	// BlockList says which forms need rules of their own. 0.0.0.0 and :: reach this machine too. The
 	// list is not copied: it may change at any time. Default: nothing is blocked.
 	BlockList *BlockList
 	// Logger gets a record for an error that no Error listener handles. Peers cannot fill the log with
@@ -155,12 +156,13 @@ type ServerOptions struct {
 	// DropRate. The limit is shared by all peers; connections that are blocked, or exceed another
 	// limit, do not use it up. Default, 0: no limit. Negative: all are dropped. Node has none.
 	MaxConnectionRate int
-	// BlockList has the peers to refuse: their connections are accepted and closed at once,
-	// silently, without Connection, Drop or Error, and do not count towards MaxConnections. It is
-	// asked on the loop, in place of Connection, for every peer with an IP address (a
-	// *net.TCPAddr, or one whose text is ip:port), and never on a Unix server; with TLSConfig
-	// again after the handshake, until which the connection counts. The list is not copied: once
-	// a peer was added, no Connection of it comes any more. Default: nobody.
+	// BlockList has the peers to refuse: their connections are accepted and closed immediately,
+	// without Connection, Drop or Error, and do not count towards MaxConnections. It is checked on the
+	// loop, in place of Connection, for every peer with an IP address (a *net.TCPAddr, or one whose
+	// text is ip:port), and never on a Unix server; with TLSConfig again after the handshake, until
+	// which the connection counts. A rule for an IPv4 address also blocks its IPv4-mapped, NAT64 and
+	// 6to4 forms. The list is not copied: once a peer was added, no Connection of it is emitted.
+	// Default: no peer is refused.
 	BlockList *BlockList
 	// ReusePort lets several servers, in one process or many, listen at one TCP port, if all of
 	// them ask for it; the system chooses who gets a connection (Linux and FreeBSD spread them).

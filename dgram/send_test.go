@@ -117,6 +117,8 @@ func TestSendFails(t *testing.T) {
 			{"udp4", "255.255.255.255:9", "EACCES", 1, syscall.EACCES},
 			{"udp4", "nowhere:9", "ENOTFOUND", 1, notFound},
 			{"udp4", "127.0.0.9:9", "ERR_IP_BLOCKED", 1, evnet.ErrBlocked},
+			{"udp6", "[64:ff9b::7f00:9]:9", "ERR_IP_BLOCKED", 1, evnet.ErrBlocked},
+			{"udp6", "[2002:7f00:9::1]:9", "ERR_IP_BLOCKED", 1, evnet.ErrBlocked},
 		}
 		for _, c := range cases {
 			if runtime.GOOS == "windows" && c.is == syscall.EMSGSIZE {
