@@ -17,17 +17,18 @@ type connecting struct {
 	cancel  context.CancelFunc
 }
 
-// Connect associates the socket with a peer, host:port (no host: this machine): only what the peer sends
-// is received from then on, and Send goes there. It returns at once; a socket that is not bound yet is
-// bound first, to all addresses and a free port. Nothing is sent: whether anybody is there shows, if at
-// all, by an Error that is syscall.ECONNREFUSED after the first message.
+// Connect associates the socket with a peer, host:port (no host: this machine). From then on Send sends to
+// the peer, and only the peer's messages are delivered: others that were received before, and are not
+// delivered yet, are dropped. Connect returns immediately; it binds a socket that is not bound yet, to
+// all addresses and a free port. Nothing is sent: that the peer does not exist shows, if at all, as an
+// Error that is syscall.ECONNREFUSED after the first message.
 //
 // What is wrong with the call is returned, and done is not called: ErrNotRunning after Close, ErrBadPort,
 // ErrIsConnected on a socket that is connected or about to be, or the error of Bind. Otherwise Connect is
 // emitted, and then done called with nil; or it has failed, and done gets the error, or On.Error with no
 // done: that of the look-up, evnet.ErrBlocked, or the system's. Then Connect may be called again. Close
 // before that gives done ErrNotRunning. A conn that is no UDP fails with errors.ErrUnsupported. Node:
-// socket.connect.
+// socket.connect, after which messages of other senders that the kernel has queued are still emitted.
 func (s *Socket) Connect(address string, done func(error)) error {
 	host, port, err := splitAddress(address)
 	if err == nil && port == 0 {
@@ -107,6 +108,9 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 		s.tell(c.done, s.refused("connect", c.address, err), true)
 		return
 	}
+	if peer := named(s.conn, syscall.Getpeername); peer.IsValid() {
+		to = peer // another address than 0.0.0.0 or ::, which connect to this machine
+	}
 	s.remote.Store(&to)
 	local := localAddress(s.conn)
 	s.local.Store(&local)
@@ -141,6 +145,29 @@ func (s *Socket) Disconnect() error {
 	local := localAddress(s.conn)
 	s.local.Store(&local)
 	return nil
+}
+
+// refuses reports whether a message of that sender is dropped: the block list has it, or the socket is
+// connected to another peer. After Connect the kernel drops messages of other senders itself, but not
+// those that it, or the transport, has queued before.
+func (s *Socket) refuses(from netip.AddrPort) bool {
+	if peer := s.remote.Load(); peer != nil && *peer != from && !samePeer(*peer, from) {
+		return true
+	}
+	return s.opts.ReceiveBlockList.Check(from.Addr())
+}
+
+// samePeer reports whether a message from that sender can be the peer's. An address may be IPv4-mapped,
+// and a zone may be a name, an index or missing. An unknown sender may be the peer.
+func samePeer(peer, from netip.AddrPort) bool {
+	if !from.IsValid() {
+		return true
+	}
+	a, b := peer.Addr().Unmap(), from.Addr().Unmap()
+	if peer.Port() != from.Port() || a.WithZone("") != b.WithZone("") {
+		return false
+	}
+	return a.Zone() == b.Zone() || a.Zone() == "" || b.Zone() == "" || zoneIndex(a.Zone()) == zoneIndex(b.Zone())
 }
 
 // rawOf is how to reach a conn's descriptor.

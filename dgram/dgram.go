@@ -89,6 +89,8 @@
 //   - The send queue: it is bounded by MaxSendQueue.
 //   - Ports: one above 65535 is an error for Bind too; Node takes it modulo 65536.
 //   - Multicast groups: Bind to one binds all addresses and shares the port.
+//   - Connect: messages of other senders that were received before it, and are not delivered yet, are
+//     dropped. Node emits those that the kernel has queued.
 //   - Disconnect: the socket keeps its port; on Linux Node's loses one that the system has chosen.
 //   - Interfaces: they may be given by name.
 //   - Getters: Address is the zero AddrPort before Bind, and stays readable after Close.

@@ -125,7 +125,7 @@ func (t *batchTransport) deliver() {
 		i := b.at
 		b.at++
 		from := b.sender(i)
-		if s.opts.ReceiveBlockList.Check(from.Addr()) {
+		if s.refuses(from) {
 			continue
 		}
 		s.emitMessage(b.message(i), from)

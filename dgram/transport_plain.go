@@ -112,7 +112,7 @@ func inner(err error) error {
 
 func (t *plainTransport) deliver(msg []byte, from netip.AddrPort) {
 	s := t.s
-	if s.closed.Load() || s.opts.ReceiveBlockList.Check(from.Addr()) {
+	if s.closed.Load() || s.refuses(from) {
 		return
 	}
 	s.delivering = true
