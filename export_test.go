@@ -64,6 +64,9 @@ func SharedUnchanged() bool {
 // Splices is whether kernel sockets are joined without copying here.
 var Splices = poll.Wanted && runtime.GOOS == "linux"
 
+// MaxTubes is how many pipes of the kernel a loop has at most.
+const MaxTubes = maxTubes
+
 // Spliced is how many bytes were not copied so far.
 func Spliced() int64 { return spliced.Load() }
 

@@ -7,20 +7,20 @@ import (
 	"evnet/internal/poll"
 )
 
-// Pipe between two kernel sockets, where nobody else listens: a stream goes through a tube in the
-// kernel. What comes in small pieces is copied, which is as cheap then.
+// Pipe between two kernel sockets that nobody else listens to moves a stream through a tube, a pipe of
+// the kernel. Small pieces are copied, which is as cheap for them.
 
 const (
-	bulk     = 16 << 10 // a chunk of this size, and tubes are used from the next one on
-	trickle  = 4 << 10  // a tube with less than this, and no longer
-	maxTubes = 16       // that a loop keeps for later
-	maxLent  = 128      // that it lends, of two descriptors each; beyond that is copied
+	bulk     = 16 << 10 // a chunk of this size starts the use of tubes
+	trickle  = 4 << 10  // a tube with less than this ends it
+	maxStuck = 16       // tubes of a loop that may wait for their destinations
+	maxTubes = maxStuck + 1
 )
 
-// spliced is how many bytes have left without being copied, for tests.
+// spliced is how many bytes left without being copied, for tests.
 var spliced atomic.Int64
 
-// throughTube returns the destination of what is to come, if that may go through a tube. s.mu is held.
+// throughTube returns the destination of the next chunk if that may go through a tube. s.mu is held.
 func (t *pollTransport) throughTube() *pipe {
 	s := t.s
 	in := &s.in
@@ -31,8 +31,8 @@ func (t *pollTransport) throughTube() *pipe {
 	return in.pipes[0]
 }
 
-// splice moves what there is to read into a tube, and hands that on. It reports false, and has done
-// nothing, when that cannot be. s.mu is held, and released if it reports true.
+// splice moves readable bytes into a tube and passes it to the destination. It reports false, and has no
+// effect, if that is impossible. s.mu is held, and released if it reports true.
 func (t *pollTransport) splice(l *pipe) bool {
 	s := t.s
 	r := &s.set.Loop.ready
@@ -49,10 +49,10 @@ func (t *pollTransport) splice(l *pipe) bool {
 		r.keep(s.set.Loop, tube)
 		switch {
 		case err == syscall.EINVAL:
-			t.bulk = false // not with this kind of socket
+			t.bulk = false // this kind of socket does not support it
 			return false
 		case err == nil:
-			return false // the end, or an urgent byte, which looks like it: reading tells
+			return false // the end or an urgent byte: read tells them apart
 		}
 		s.received(t, nil, readError(s.conn, err))
 		return true
@@ -74,13 +74,15 @@ func (t *pollTransport) splice(l *pipe) bool {
 	return true
 }
 
-// writeTube is Write of what is in the tube, which belongs to the socket from then on. held says that
-// some of it has stayed there. Where it cannot be sent from there, now or ever, it is copied.
+// writeTube is Write of the bytes in the tube, which the socket owns from then on. held reports whether
+// some of them stay in the tube. They are copied to the queue where they cannot be sent from the tube,
+// and where too many tubes wait already: a tube takes two descriptors, and a peer that does not read
+// could hold it for as long as it likes.
 func (s *Socket) writeTube(from *Loop, tube *poll.Tube) (held bool, err error) {
 	s.mu.Lock()
 	o := &s.out
 	n := tube.Held()
-	if err := s.writeError(false); err != nil { // it was read already
+	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not count: the bytes were read already
 		s.mu.Unlock()
 		from.ready.discard(from, tube)
 		return false, err
@@ -102,10 +104,13 @@ func (s *Socket) writeTube(from *Loop, tube *poll.Tube) (held bool, err error) {
 	} else {
 		o.queued, o.tube, o.tubeFrom, o.deferAt = n, tube, from, o.accepted
 		err = s.afterWriting(s.tr.tryWrite())
+		if o.tube != nil && from.ready.crowded(from) {
+			o.pour()
+		}
 	}
 	if err != nil {
 		s.leave(err)
-		return false, nil // its events tell
+		return false, nil // its events report it
 	}
 	held = o.tube != nil
 	o.tubed = o.tubed || held
@@ -116,7 +121,7 @@ func (s *Socket) writeTube(from *Loop, tube *poll.Tube) (held bool, err error) {
 	return held, nil
 }
 
-// room is what the source of a Pipe asks: NeedDrain, and whether tubes are taken.
+// room reports to the source of a Pipe: NeedDrain, and whether the socket accepts tubes.
 func (s *Socket) room() (full, tubes bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,14 +129,14 @@ func (s *Socket) room() (full, tubes bool) {
 	return s.needsDrain(), tubes
 }
 
-// tubed reports whether a tube is still to be emptied.
+// tubed reports whether a tube with bytes in it waits to be sent.
 func (s *Socket) tubed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.tubed
 }
 
-// writeTube empties the queue's tube, as far as there is room. s.mu is held.
+// writeTube sends the bytes of the queue's tube, as far as there is room. s.mu is held.
 func (t *pollTransport) writeTube(c *poll.Call) (moved bool, err error) {
 	o := &t.s.out
 	n, err := c.Drain(t.raw, o.tube)
@@ -147,7 +152,7 @@ func (t *pollTransport) writeTube(c *poll.Call) (moved bool, err error) {
 	return moved, err
 }
 
-// pour puts what is in the queue's tube before what is queued, for a transport that knows no tubes.
+// pour moves the bytes of the queue's tube to the front of the queue, and returns the tube to its loop.
 func (o *outbound) pour() {
 	if o.tube == nil {
 		return
@@ -163,11 +168,19 @@ func (o *outbound) pour() {
 	}
 }
 
-// tube lends an empty tube, nil if there is none to be had. l.mu is not held.
+// crowded reports whether more tubes than maxStuck are in use. One of maxTubes is thus always free for
+// streams whose destinations have room. l.mu is not held.
+func (r *readiness) crowded(l *Loop) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return r.lent > maxStuck
+}
+
+// tube returns an empty tube for the caller to use, nil if there is none. l.mu is not held.
 func (r *readiness) tube(l *Loop) *poll.Tube {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r.lent == maxLent {
+	if r.lent == maxTubes {
 		return nil
 	}
 	r.lent++
@@ -184,7 +197,7 @@ func (r *readiness) tube(l *Loop) *poll.Tube {
 	return tube
 }
 
-// discard takes a tube back with what is in it.
+// discard closes a tube that was in use, and drops its bytes.
 func (r *readiness) discard(l *Loop, tube *poll.Tube) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -192,12 +205,12 @@ func (r *readiness) discard(l *Loop, tube *poll.Tube) {
 	tube.Close()
 }
 
-// keep takes an empty tube back.
+// keep takes an empty tube back, for later use.
 func (r *readiness) keep(l *Loop, tube *poll.Tube) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.lent--
-	if !l.running || len(r.tubes) == maxTubes {
+	if !l.running {
 		tube.Close()
 		return
 	}

@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -86,18 +87,27 @@ func TestSpliceWithoutDescriptors(t *testing.T) {
 	}
 }
 
-// Many destinations that are stuck hold only so many descriptors, and lose nothing: what is beyond is
-// copied.
+// Many destinations that are stuck cost few descriptors and lose nothing: what the kernel cannot hold for
+// them is copied. Another stream, whose destination reads, is not copied meanwhile.
 func TestSpliceManyStuck(t *testing.T) {
-	const pairs, size = 150, 1 << 20 // more than a loop lends pipes
+	for _, loops := range []int{1, 2} {
+		t.Run(fmt.Sprint(loops, " loops"), func(t *testing.T) { manyStuck(t, loops) })
+	}
+}
+
+func manyStuck(t *testing.T, loops int) {
+	const pairs, size = 40, 1 << 20 // more pairs than a loop has tubes
 	want := random(size)
-	l := evnet.NewLoop()
+	la := evnet.NewLoop()
+	lb := la
+	if loops == 2 {
+		lb = evnet.NewLoop()
+	}
 	fds := descriptors()
 	var all []*between
 	var work sync.WaitGroup
-	begin := make(chan struct{})
-	for range pairs {
-		b := newBetween(t, l, l, connKinds["unix"])
+	join := func(begin <-chan struct{}) *between {
+		b := newBetween(t, la, lb, connKinds["unix"])
 		all = append(all, b)
 		evnet.Relay(b.src, b.dst, nil)
 		work.Go(func() { b.feed(t, want) })
@@ -108,23 +118,47 @@ func TestSpliceManyStuck(t *testing.T) {
 			equalBytes(t, want, got)
 			_ = closeWrite(b.out)
 		})
+		return b
 	}
-	most := 0
+	begin := make(chan struct{})
+	for range pairs {
+		join(begin)
+	}
+	stuck := func() bool {
+		for _, b := range all[:pairs] {
+			if !b.stuck() {
+				return false
+			}
+		}
+		return true
+	}
+	most, before := 0, int64(0)
+	var reader *between
 	var look func()
 	look = func() {
 		most = max(most, descriptors())
-		for _, b := range all {
-			if !b.stuck() {
-				l.AfterFunc(0, look)
-				return
-			}
+		switch {
+		case !stuck():
+		case reader == nil:
+			before = evnet.Spliced()
+			at := make(chan struct{})
+			close(at)
+			reader = join(at)
+		case reader.dst.WritableFinished():
+			spliced(t, before, true)
+			close(begin)
+			return
 		}
-		close(begin)
+		la.AfterFunc(0, look)
 	}
 	look()
-	run(t, l)
+	if loops == 2 {
+		work.Go(func() { run(t, lb) })
+	}
+	run(t, la)
 	work.Wait()
-	assert.LessOrEqual(t, most, fds+4*pairs+2*128+16)
+	const own = 2 // epoll, of each loop
+	assert.LessOrEqual(t, most, fds+4*(pairs+1)+2*evnet.MaxTubes*loops+own, "two each of the sockets and peers, and of the tubes")
 	for _, b := range all {
 		_, _ = b.in.Close(), b.out.Close()
 	}
