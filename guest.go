@@ -33,7 +33,7 @@ func (h *host) Ticking() bool                           { return h.ticking.Load(
 func (h *host) Begin(g seam.Handle)                     { h.guest = g }
 func (h *host) End()                                    { h.guest = nil }
 func (h *host) Tracing() bool                           { return (*Loop)(h).tracing() }
-func (h *host) Log() *ratelimit.Log                     { return (*Loop)(h).log() }
+func (h *host) Log() *ratelimit.Log                     { return &(*Loop)(h).log }
 
 func (h *host) Count(more int) { (*Loop)(h).count(more) }
 func (h *host) Full(buffered int) bool {

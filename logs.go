@@ -2,9 +2,6 @@ package evnet
 
 import (
 	"log/slog"
-	"runtime"
-	"sync"
-	"weak"
 
 	"evnet/internal/ratelimit"
 )
@@ -23,23 +20,5 @@ func (s *settings) recordTo(logger *slog.Logger, level slog.Level) (ratelimit.Re
 	if s.server != nil {
 		return s.server.log.Take(logger, level)
 	}
-	return s.Loop.log().Take(logger, level)
-}
-
-// loopLogs has the limit of each loop that has needed one. The key is weak: it does not keep a loop alive
-// that the program has dropped.
-var loopLogs sync.Map // of weak.Pointer[Loop] to *ratelimit.Log
-
-// log returns the limit of the records about sockets that no server has accepted, and about those of
-// package dgram.
-func (l *Loop) log() *ratelimit.Log {
-	key := weak.Make(l)
-	if log, ok := loopLogs.Load(key); ok {
-		return log.(*ratelimit.Log)
-	}
-	log, loaded := loopLogs.LoadOrStore(key, &ratelimit.Log{})
-	if !loaded {
-		runtime.AddCleanup(l, func(key weak.Pointer[Loop]) { loopLogs.Delete(key) }, key)
-	}
-	return log.(*ratelimit.Log)
+	return s.Loop.log.Take(logger, level)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"evnet/internal/goid"
+	"evnet/internal/ratelimit"
 	"evnet/internal/seam"
 )
 
@@ -60,6 +61,8 @@ type Loop struct {
 	// Held back because the loop buffers too much, and since when.
 	crowded    map[*Socket]time.Time
 	crowdTimer *time.Timer // nil unless some are
+
+	log ratelimit.Log // of records about sockets that no server has accepted, and those of package dgram
 
 	// Not guarded by mu.
 	buffered    atomic.Int64 // bytes, by all sockets

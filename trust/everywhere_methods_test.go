@@ -135,15 +135,18 @@ var (
 		"Unref":   func(p *place) { p.server.Unref() },
 	}
 	loopMethods = map[string]func(p *place){
-		"AfterFunc": func(p *place) { p.l.AfterFunc(0, func() {}).Reset(1) },
-		"Do":        func(p *place) { p.l.Do(func() {}) },
-		"OnPanic":   func(p *place) { p.l.OnPanic(nil) },
-		"SetTracer": func(p *place) { p.l.SetTracer(func(evnet.TraceEvent) {}) },
-		"Post":      func(p *place) { p.l.Post(func() {}) },
-		"Ref":       func(p *place) { p.l.Ref(); p.l.Unref() },
-		"Run":       func(p *place) { assert.PanicsWithError(p.t, evnet.ErrLoopRunning.Error(), p.l.Run) },
-		"Serve":     func(p *place) { assert.ErrorIs(p.t, p.l.Serve(p.t.Context()), evnet.ErrLoopRunning) },
-		"Unref":     func(p *place) { p.l.Ref(); p.l.Unref() },
+		"Buffered":       func(p *place) { _ = p.l.Buffered() },
+		"MaxBuffered":    func(p *place) { _ = p.l.MaxBuffered() },
+		"SetMaxBuffered": func(p *place) { p.l.SetMaxBuffered(1000); p.later(p.end) },
+		"AfterFunc":      func(p *place) { p.l.AfterFunc(0, func() {}).Reset(1) },
+		"Do":             func(p *place) { p.l.Do(func() {}) },
+		"OnPanic":        func(p *place) { p.l.OnPanic(nil) },
+		"SetTracer":      func(p *place) { p.l.SetTracer(func(evnet.TraceEvent) {}) },
+		"Post":           func(p *place) { p.l.Post(func() {}) },
+		"Ref":            func(p *place) { p.l.Ref(); p.l.Unref() },
+		"Run":            func(p *place) { assert.PanicsWithError(p.t, evnet.ErrLoopRunning.Error(), p.l.Run) },
+		"Serve":          func(p *place) { assert.ErrorIs(p.t, p.l.Serve(p.t.Context()), evnet.ErrLoopRunning) },
+		"Unref":          func(p *place) { p.l.Ref(); p.l.Unref() },
 	}
 	timerMethods = map[string]func(p *place){
 		"Ref":   func(p *place) { p.timer.Ref(); p.later(p.timer.Unref) },
