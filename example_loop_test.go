@@ -46,6 +46,26 @@ func ExampleLoop_Post() {
 	// Output: 499500
 }
 
+// All sockets of a loop together buffer no more than the program can afford.
+func ExampleLoop_SetMaxBuffered() {
+	loop := evnet.NewLoop()
+	loop.SetMaxBuffered(64 << 10)
+	here, there := net.Pipe()
+	defer there.Close() // it reads nothing
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})
+	n := 0
+	for _, err := s.Write(make([]byte, 16<<10)); err == nil; _, err = s.Write(make([]byte, 16<<10)) {
+		n++
+	}
+	fmt.Println(n, "writes queued,", loop.Buffered(), "bytes; three quarters of the limit are full")
+	s.Destroy(nil)
+	loop.Run()
+	fmt.Println(loop.Buffered())
+	// Output:
+	// 3 writes queued, 49152 bytes; three quarters of the limit are full
+	// 0
+}
+
 // Another goroutine sets up a socket without missing one of its events.
 func ExampleLoop_Do() {
 	loop := evnet.NewLoop()

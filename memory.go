@@ -52,8 +52,8 @@ func (l *Loop) SetMaxBuffered(n int64) {
 // MaxBuffered returns the limit that SetMaxBuffered has set: 256 MiB by default, negative for none.
 func (l *Loop) MaxBuffered() int64 { return l.maxBuffered.Load() }
 
-// Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. Any goroutine may
-// call it. Node: socket.writableLength and readableLength of all sockets together.
+// Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. What the running
+// callback has written counts once it has returned. Any goroutine may call it. Node: socket.writableLength and readableLength of all sockets together.
 func (l *Loop) Buffered() int64 { return l.buffered.Load() }
 
 // isCrowded reports whether the loop buffers at least so many quarters of its limit.

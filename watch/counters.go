@@ -24,6 +24,7 @@ type Counts struct {
 	Open         int              `json:"open"`         // sockets that have had an event, and not their Close yet
 	BytesRead    int64            `json:"bytesRead"`    // by all sockets that had an event, also by OnRead, Scan and Pipe
 	BytesWritten int64            `json:"bytesWritten"` // to them, sent or not
+	Buffered     int64            `json:"buffered"`     // by the loops of open sockets, as evnet.Loop.Buffered counts
 	Events       map[string]int64 `json:"events"`       // by their names, with a prefix as those of Slog
 	Errors       map[string]int64 `json:"errors"`       // of Error and TLSClientError, by evnet.Code; "" has none
 	Drops        map[string]int64 `json:"drops"`        // connections dropped by servers, by evnet.DropReason
@@ -62,7 +63,12 @@ func (c *Counters) Counts() Counts {
 	defer c.mu.Unlock()
 	now := c.total
 	now.Open = len(c.open)
+	loops := map[*evnet.Loop]bool{}
 	for s := range c.open {
+		if l := s.Loop(); !loops[l] {
+			loops[l] = true
+			now.Buffered += l.Buffered()
+		}
 		now.BytesRead += s.BytesRead()
 		now.BytesWritten += s.BytesWritten()
 	}

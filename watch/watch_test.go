@@ -7,6 +7,7 @@ import (
 	"expvar"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -139,7 +140,7 @@ func TestSlogLevel(t *testing.T) {
 func TestCounters(t *testing.T) {
 	counters := &watch.Counters{}
 	var v expvar.Var = counters
-	assert.JSONEq(t, `{"open":0,"bytesRead":0,"bytesWritten":0,"events":{},"errors":{},"drops":{}}`, v.String())
+	assert.JSONEq(t, `{"open":0,"bytesRead":0,"bytesWritten":0,"buffered":0,"events":{},"errors":{},"drops":{}}`, v.String())
 	var most int
 	var during watch.Counts
 	play(t, watch.Join(counters.Trace, func(ev evnet.TraceEvent) {
@@ -195,6 +196,39 @@ func TestCountersOfSeveralLoops(t *testing.T) {
 			_ = counters.String()
 		}
 	}
+}
+
+// What loops buffer is counted once for each loop.
+func TestCountersOfBufferedBytes(t *testing.T) {
+	counters := &watch.Counters{}
+	l := evnet.NewLoop()
+	l.SetTracer(counters.Trace)
+	var peers []net.Conn
+	var buffered int64
+	for range 2 {
+		here, there := net.Pipe()
+		peers = append(peers, there)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+		s.On.Data(func([]byte) {
+			_, _ = s.Write(make([]byte, 1000))
+			l.Post(func() { // once it is handed over
+				if l.Buffered() == 2000 {
+					buffered = counters.Counts().Buffered
+					for _, peer := range peers {
+						_ = peer.Close()
+					}
+				}
+			})
+		})
+	}
+	go func() {
+		for _, peer := range peers {
+			_, _ = peer.Write([]byte("x"))
+		}
+	}()
+	l.Run()
+	assert.EqualValues(t, 2000, buffered)
+	assert.Zero(t, counters.Counts().Buffered)
 }
 
 // A failure that no code stands for is counted all the same.
