@@ -9,6 +9,13 @@ import (
 	"evnet/internal/poll"
 )
 
+// Where more than a few sockets are ready, less is read for a decoder at a time: decoding takes several times as long
+// as reading does.
+const (
+	fewReady     = 16
+	decodedChunk = 16 << 10
+)
+
 // pollTransport is the transport of a kernel socket where there is epoll: the loop itself reads and
 // writes when the descriptor is ready. It holds no goroutine and no buffer.
 //
@@ -184,7 +191,11 @@ func (t *pollTransport) read() {
 	if r.buf == nil {
 		r.buf = make([]byte, maxChunk)
 	}
-	n, ended, err := c.Read(t.raw, r.buf[:s.set.Loop.readSize()])
+	size := s.set.Loop.readSize()
+	if s.in.decoder != nil && len(r.batch) > fewReady {
+		size = min(size, decodedChunk)
+	}
+	n, ended, err := c.Read(t.raw, r.buf[:size])
 	t.bulk = n >= bulk
 	switch {
 	case ended:

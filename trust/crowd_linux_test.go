@@ -93,8 +93,11 @@ func pourFeeds(conns []net.Conn, once int) (stop func()) {
 		if conn.LocalAddr().Network() == "udp" {
 			feeds = feeds[:1]
 		}
-		begun.Add(1)
 		all.Go(func() { _, _ = io.Copy(io.Discard, conn) })
+		if len(feeds) == 1 && conn != conns[0] {
+			continue // nothing holds a sender of datagrams back: one is enough to keep a processor busy
+		}
+		begun.Add(1)
 		all.Go(func() {
 			first := sync.OnceFunc(begun.Done)
 			defer first()
