@@ -62,11 +62,11 @@ type Poller struct {
 	look   func(fd uintptr) bool
 	state  atomic.Int32
 	n      int
-	last   int // events of the last time that there were any
-	skip   int // waits that are not to begin with spin
-	hits   int // times in a row that spin was not in vain
-	vain   int // times in a row that it was
-	looks  int // calls of Look since the last Wait
+	last   int           // events of the last time that there were any
+	skip   int           // waits that are not to begin with spin
+	hits   int           // times in a row that spin was not in vain
+	vain   int           // times in a row that it was
+	looks  int           // calls of Look since the last Wait
 	shown  time.Duration // when show was not in vain last
 	events [maxEvents]syscall.EpollEvent
 }
