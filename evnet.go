@@ -85,7 +85,8 @@
 //
 // Write never blocks and queues what the system does not take. When [Socket.NeedDrain] reports
 // true, stop, and go on at On.Drain; Pipe does so by itself. At [SocketOptions].MaxWriteBuffer Write
-// fails, so that a peer that never reads cannot eat the process. In the other direction a socket
+// fails, and [Loop.SetMaxBuffered] bounds all sockets of a loop together, so that peers that never
+// read cannot exhaust the memory of the process. In the other direction a socket
 // that is paused, or that nobody listens to, leaves the bytes in the kernel, which holds the peer
 // back; nobody listening means that at most one chunk is read ahead and kept.
 //

@@ -41,10 +41,11 @@ type SocketOptions struct {
 	// 64 KiB. Negative: 0, every write that the system does not take at once needs a drain. It is
 	// never above MaxWriteBuffer.
 	HighWaterMark int
-	// MaxWriteBuffer is how many bytes may be queued before Write fails with
-	// ErrWriteBufferFull. Pipe, Relay and ReadFrom are held back before that, and go beyond it by one
-	// chunk where the program itself has filled the queue: what they have read is not lost. Default:
-	// 64 MiB. Negative: no limit.
+	// MaxWriteBuffer is how many bytes may be queued before Write fails with ErrWriteBufferFull. A
+	// callback that waits for its write counts as 64 bytes. A Write that begins below the limit is
+	// taken whole. Pipe, Relay and ReadFrom are held back before the limit, and exceed it by one chunk
+	// where the program itself has filled the queue: what they have read is not lost. Default: 1 MiB.
+	// Negative: no limit, as in Node. Loop.SetMaxBuffered limits all sockets of a loop together.
 	MaxWriteBuffer int
 	// Dialer makes the connections: its LocalAddr, KeepAlive, Control and Timeout (for each
 	// attempt) apply. Default: the zero net.Dialer. Its Resolver and FallbackDelay are not used,
