@@ -157,6 +157,7 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 		s.makeRare().err = err
 	}
 	s.stopTimers()
+	s.leaveDeferred()
 	s.out.early = s.tr == nil
 	s.out.drop()
 	s.uncount()

@@ -3,6 +3,7 @@ package evnet
 import (
 	"reflect"
 	"runtime"
+	"time"
 
 	"evnet/internal/poll"
 	"evnet/internal/race"
@@ -75,4 +76,19 @@ func WaitsForChunk(s *Socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.chunks != nil && s.in.chunks.asked
+}
+
+// ScansDeferred is how many sockets of the loop wait for a call of their split function, and whether a timer runs for
+// them.
+func ScansDeferred(l *Loop) (waiting int, armed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deferred.waiting.Len(), l.deferred.armed
+}
+
+// DeferScans has calls of split functions deferred from so many bytes on, with another burst, until restore is called.
+func DeferScans(from int, burst time.Duration) (restore func()) {
+	wasFrom, wasBurst := deferFrom, callBurst
+	deferFrom, callBurst = from, burst
+	return func() { deferFrom, callBurst = wasFrom, wasBurst }
 }

@@ -39,6 +39,7 @@ type Loop struct {
 
 	timers   timerHeap
 	timerSeq uint64
+	deferred deferredCalls // of Scan
 
 	// What keeps Run going.
 	open    map[handle]bool // what else than sockets is open, and whether it is referenced

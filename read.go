@@ -73,12 +73,14 @@ func (in *inbound) own() {
 // held is how many bytes have been read and wait for a consumer.
 func (in *inbound) held() int { return len(in.text) + len(in.raw) + len(in.lent) - in.lentAt }
 
-// due reports whether there is something to deliver. What Scan has looked at in vain is not.
+// due reports whether there is data to deliver. Data is not if Scan needs more of it, or if the next call of its
+// split function is deferred.
 func (in *inbound) due() bool {
 	if in.scan == nil {
 		return in.held() > 0
 	}
-	return in.held() > in.scan.seen || in.atEnd && !in.scan.done
+	sc := in.scan
+	return in.held() > sc.seen && (in.eof || in.held() > sc.seen+sc.wait) || in.atEnd && !sc.done
 }
 
 // wanted reports whether data may be delivered now.
@@ -127,6 +129,7 @@ func (s *Socket) received(t transport, p []byte, err error) {
 	}
 	switch {
 	case failed:
+		s.scanBeforeFailure()
 		s.mu.Lock()
 		if s.tr != t {
 			s.mu.Unlock()
@@ -143,7 +146,7 @@ func (s *Socket) received(t transport, p []byte, err error) {
 func (s *Socket) flow() {
 	s.mu.Lock() // not by defer: a consumer may panic while it is released
 	in := &s.in
-	for s.tr != nil && in.wanted() && in.due() {
+	for s.tr != nil && in.wanted() && (in.due() || s.scanDeferred()) {
 		if in.scan != nil {
 			s.scanHeld()
 			continue

@@ -107,6 +107,7 @@ func (r *relay) join(s *Socket) {
 	s.makeRare().relay = r
 	s.halfOpen, s.in.onRead = true, nil
 	if s.in.scan != nil {
+		s.leaveDeferred()
 		s.in.scan = nil
 	}
 	s.reclaimChunk()

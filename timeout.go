@@ -138,7 +138,9 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 
 // unread reports whether something has come that the loop was too busy to read or to deliver. It runs on the loop.
 // s.mu is held.
-func (s *Socket) unread() bool { return s.tr != nil && (s.in.yielded || s.tr.unread()) }
+func (s *Socket) unread() bool {
+	return s.tr != nil && (s.in.yielded || s.scanBeforeTimeout() || s.tr.unread())
+}
 
 // SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing
 // handed to the system, no step of Connect. It runs from now on, also before and during Connect,
