@@ -69,8 +69,12 @@ const fuzzedMax = 300
 
 // scanAll gives the tokens of data, or of its text if there is an encoding, cut so, what a final token has
 // left, and the error. Two bits of act at a time say what the callback does after a token: pause for a turn,
-// or begin Scan anew; its highest bit has Scan begin late, with a chunk held already.
+// or begin Scan anew; its highest bit has Scan begin late, with a chunk held already, and the next one has calls
+// of split deferred, also for short tokens.
 func scanAll(t *testing.T, split bufio.SplitFunc, e evnet.Encoding, data, cuts []byte, act uint64) (tokens []string, rest []byte, cause error) {
+	if act>>62&1 == 1 {
+		defer evnet.DeferScans(2, -time.Hour)()
+	}
 	l := evnet.NewLoop()
 	s := evnet.Wrap(&cut{data: data, cuts: cuts}, &evnet.SocketOptions{Loop: l})
 	if e != "" {
@@ -134,6 +138,8 @@ func FuzzScan(f *testing.F) {
 		f.Add(n, append([]byte{3, 'a', 'b', 'c', 0, 2, 'd'}, 'e', 255), []byte{2}, uint64(0x39))
 		f.Add(n, bytes.Repeat([]byte("long "), 100), []byte{96, 3}, uint64(1))
 		f.Add(n, bytes.Repeat([]byte("x"), 301), []byte{60}, uint64(0))
+		f.Add(n, append([]byte{40}, bytes.Repeat([]byte("long\n"), 60)...), []byte{0, 7, 1}, uint64(1)<<62|0x39)
+		f.Add(n, bytes.Repeat([]byte("x"), 301), []byte{0, 20}, uint64(1)<<62)
 		f.Add(n, []byte{}, []byte{}, uint64(0))
 	}
 	f.Fuzz(func(t *testing.T, n byte, data, cuts []byte, act uint64) {
@@ -173,6 +179,7 @@ func FuzzScanText(f *testing.F) {
 			f.Add(byte(i), byte(e), []byte("a\xc3\xa9\xff \xe2\x82\xac\n\xf0\x9f\x98\x80 b\n\xe2\x82"), []byte{0, 1}, uint64(0x1b1b1b))
 			f.Add(byte(i), byte(e), []byte("a\x00\n\x00\x3d\xd8\x00\xde\n\x00 \x00\x3d\xd8\x61"), []byte{2}, uint64(0))
 			f.Add(byte(i), byte(e), []byte("\xe2\x82\xac \n6 a\xe2\x82"), []byte{1}, uint64(1)<<63)
+			f.Add(byte(i), byte(e), bytes.Repeat([]byte("a\x00b\xc3\xa9cd \n"), 20), []byte{0, 3}, uint64(1)<<62|1)
 		}
 	}
 	f.Fuzz(func(t *testing.T, n, e byte, data, cuts []byte, act uint64) {
