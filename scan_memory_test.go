@@ -64,7 +64,7 @@ func TestScanLongToken(t *testing.T) {
 				require.NoError(t, s.Scan(c.split, size+4, func(token []byte) { tokens++; equalBytes(t, want, token) }))
 			})
 			assert.Equal(t, 1, tokens)
-			assert.Less(t, scanned, 8*plain+time.Second/2)
+			assert.Less(t, scanned, 8*plain+5*time.Second, "a look at everything for each piece takes a minute")
 			t.Logf("%v, without Scan %v", scanned, plain)
 		})
 	}
