@@ -69,7 +69,7 @@ func (s *Socket) flushEnd() error {
 		return nil
 	}
 	if s.tr.endBlocks() {
-		s.tr.startWriting() // it may block
+		s.startWriting() // it may block
 		return nil
 	}
 	s.out.endSent = true

@@ -41,7 +41,7 @@
 //     gives the conn away.
 //   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
 //   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, MaxConnectionsPerAddress,
-//     MaxConnectionRate, FirstByteTimeout.
+//     MaxConnectionRate, FirstByteTimeout, WriteTimeout.
 //   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
 //   - To wait: [Socket.SetTimeout], [Loop.AfterFunc].
 //   - To watch: [Loop.SetTracer] sees every event; package evnet/watch makes records and figures of them.
@@ -86,7 +86,8 @@
 // Write never blocks and queues what the system does not take. When [Socket.NeedDrain] reports
 // true, stop, and go on at On.Drain; Pipe does so by itself. At [SocketOptions].MaxWriteBuffer Write
 // fails, and [Loop.SetMaxBuffered] bounds all sockets of a loop together, so that peers that never
-// read cannot exhaust the memory of the process. In the other direction a socket
+// read cannot exhaust the memory of the process; WriteTimeout disconnects such a peer, whatever it
+// sends. In the other direction a socket
 // that is paused, or that nobody listens to, leaves the bytes in the kernel, which holds the peer
 // back; nobody listening means that at most one chunk is read ahead and kept.
 //

@@ -158,6 +158,21 @@ func ExampleSocketOptions_idleTimeout() {
 	// Output: true ETIMEDOUT
 }
 
+// WriteTimeout ends a socket whose peer takes nothing of what is written, though the peer sends.
+func ExampleSocketOptions_writeTimeout() {
+	here, there := net.Pipe()
+	defer there.Close() // which reads nothing
+	s := evnet.Wrap(here, &evnet.SocketOptions{WriteTimeout: 20 * time.Millisecond})
+	s.Resume()
+	s.WriteString("hello")
+	s.On.Error(func(err error) {
+		var op *net.OpError
+		fmt.Println(errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &op) && op.Op == "write timeout")
+	})
+	evnet.Run()
+	// Output: true true
+}
+
 // A context bounds the whole life of a socket.
 func ExampleSocketOptions_context() {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -73,13 +73,23 @@ type SocketOptions struct {
 	KeepAlive time.Duration
 	// IdleTimeout destroys the socket after that long without activity (what counts is the same
 	// as for SetTimeout), with an error that is os.ErrDeadlineExceeded. The error is a
-	// *net.OpError, whose Op tells the time-outs apart: "idle", "close", "handshake" and
-	// "first byte", or "dial" while connecting. Default: never.
+	// *net.OpError, whose Op tells the time-outs apart: "idle", "close", "handshake",
+	// "write timeout" and "first byte", or "dial" while connecting. Default: never.
 	IdleTimeout time.Duration
 	// CloseTimeout is how long the closing phase may take, from End, Close or the peer's end
 	// on; then the socket is destroyed with an error that is os.ErrDeadlineExceeded. Default:
 	// no limit.
 	CloseTimeout time.Duration
+	// WriteTimeout resets the connection, with an error that is os.ErrDeadlineExceeded, when its conn has not taken
+	// all that was written and the peer acknowledges nothing for that long, or for a quarter more. What the peer
+	// sends does not count, unlike for IdleTimeout. The time does not run before the connection and its TLS
+	// handshake, while Cork holds everything that waits, and once the kernel has all bytes.
+	//
+	// On Linux the kernel says how far the peer is, also under TLS and under a conn with a NetConn method. A TCP peer
+	// that reads slowly acknowledges in steps, of half its receive buffer at most, and reading from a Unix socket shows
+	// in steps of some 36 KiB: allow for the time that one takes. Elsewhere and for other conns progress is what
+	// the conn takes: a Write of 64 KiB at most, under TLS of a record. Default: no limit. Node has none.
+	WriteTimeout time.Duration
 	// TLSConfig makes Connect speak TLS, as a client: SecureConnect follows Ready when the handshake is done;
 	// what is written before leaves after it. A config without a ServerName takes the host of the address
 	// (it is cloned for that, and never changed). RootCAs, Certificates, NextProtos, MinVersion and
@@ -124,6 +134,7 @@ type ServerOptions struct {
 	KeepAlive      time.Duration // of accepted sockets, as in SocketOptions
 	IdleTimeout    time.Duration // of accepted sockets, as in SocketOptions
 	CloseTimeout   time.Duration // of accepted sockets, as in SocketOptions
+	WriteTimeout   time.Duration // of accepted sockets, as in SocketOptions
 	// TLSConfig makes the server speak TLS. An accepted socket is told to Connection once its handshake is
 	// done; until then it counts towards MaxConnections, the time-outs apply, and Sockets has it. One whose
 	// handshake fails is told to TLSClientError. Listen and Serve fail where the config has no
@@ -250,6 +261,7 @@ func (s *Server) socketSettings(loop *Loop) *settings {
 		KeepAlive:      o.KeepAlive,
 		IdleTimeout:    o.IdleTimeout,
 		CloseTimeout:   o.CloseTimeout,
+		WriteTimeout:   o.WriteTimeout,
 		Logger:         o.Logger,
 
 		TLSConfig:        o.TLSConfig,

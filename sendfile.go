@@ -88,7 +88,7 @@ func (s *Socket) sendFile(f *fileSource, epoch int32, by *deadline) (n int, ok b
 			return 0, false
 		}
 		if !t.writing {
-			t.startWriting()
+			s.startWriting()
 		}
 		if s.tr != transport(t) { // goroutines have taken over, which do not tell of room alone
 			s.mu.Unlock()

@@ -93,7 +93,8 @@ type beneath struct {
 	early   []byte // to be read first
 	ended   error  // what to tell after the last bytes
 	patient atomic.Bool
-	closed  atomic.Bool // or about to be
+	passed  atomic.Int64 // bytes that the conn has taken
+	closed  atomic.Bool  // or about to be
 }
 
 // NetConn is the conn itself.
@@ -148,12 +149,15 @@ func (b *beneath) readOdd(p []byte) (n int, err error) {
 }
 
 // Write is called for the rest by nobody else: package tls takes the first answer.
-func (b *beneath) Write(p []byte) (int, error) {
+func (b *beneath) Write(p []byte) (n int, err error) {
 	if isKernelConn(b.Conn) {
-		return b.Conn.Write(p)
+		n, err = b.Conn.Write(p)
+	} else {
+		n, err = writeAll(b.Conn, p, b.closed.Load)
+		err = lasting(err)
 	}
-	n, err := writeAll(b.Conn, p, b.closed.Load)
-	return n, lasting(err)
+	b.passed.Add(int64(n))
+	return n, err
 }
 
 // Close is called by package tls too, when the context of a handshake ends.

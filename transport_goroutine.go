@@ -43,6 +43,7 @@ type goTransport struct {
 	parting     chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
 	setting     chan struct{} // closed when the read deadline is set; nil while nobody is at it
 	deaf        error         // why the reader could not be called back
+	below       net.Conn      // the kernel conn under one of the program's own, for WriteTimeout; nil if there is none
 
 	// Handed from the reader to the loop and back.
 	buf []byte

@@ -95,6 +95,7 @@ func (t *goTransport) writerGone(err error) {
 // writeBlocking is the writer of any other conn.
 func (t *goTransport) writeBlocking() error {
 	s := t.s
+	t.findBelow()
 	for {
 		s.mu.Lock()
 		var batch [][]byte

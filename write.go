@@ -197,7 +197,7 @@ func (s *Socket) afterWriting(moved bool, err error) error {
 		s.reserveDelivery()
 	}
 	if s.out.sendable() > 0 {
-		s.tr.startWriting()
+		s.startWriting()
 		return nil
 	}
 	s.settle()

@@ -49,10 +49,14 @@ type seen struct {
 	served, drops, tooLong, timeouts, urgent atomic.Int32
 
 	reasons [3]atomic.Int32 // of the drops
+	stayed  atomic.Int64    // the longest time that an attacker stayed before it was cut off, where that is noted
 	rounds  atomic.Int32    // attacks that are over
 	read    atomic.Int64    // from those that have closed
 	server  *evnet.Server
 }
+
+// longest notes how long an attacker has stayed.
+func (s *seen) longest(d time.Duration) { s.stayed.Store(max(s.stayed.Load(), int64(d))) }
 
 // poured is how many bytes the server has read.
 func (s *seen) poured() int64 {
@@ -139,6 +143,40 @@ var attacks = map[string]attack{
 			_, _ = c.Write([]byte("more"))
 			_ = c.CloseWrite()
 			<-stop
+		},
+		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each of them
+	},
+	"peers that read nothing and send three bytes now and then": { // which no idle time-out ends
+		options: evnet.ServerOptions{WriteTimeout: 5 * shortTime, IdleTimeout: time.Minute}, peers: 20,
+		serve: func(_ *evnet.Loop, s *evnet.Socket, seen *seen) {
+			s.On.Data(func(p []byte) {
+				switch {
+				case bytes.HasPrefix(p, []byte("more")):
+					_ = s.Conn().(*net.TCPConn).SetWriteBuffer(16 << 10)
+					p = make([]byte, 1<<20)
+				case bytes.HasPrefix(p, []byte("...")):
+					return
+				}
+				_, _ = s.Write(p)
+			})
+			began := time.Now()
+			s.On.Error(func(error) { seen.longest(time.Since(began)) })
+		},
+		peer: func(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
+			_ = c.SetReadBuffer(4096)
+			_, _ = c.Write([]byte("more"))
+			tick := time.NewTicker(shortTime)
+			defer tick.Stop()
+			for {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+				}
+				if _, err := c.Write([]byte("...")); err != nil {
+					return
+				}
+			}
 		},
 		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each of them
 	},
@@ -267,6 +305,9 @@ func (a attack) run(t *testing.T) {
 	run(t, l)
 	t.Logf("the longest wait of a good client: %v; served %d, dropped %d, cut off %d and %d; %d MB read",
 		time.Duration(slowest.Load()), seen.served.Load(), seen.drops.Load(), seen.timeouts.Load(), seen.tooLong.Load(), seen.poured()>>20)
+	if d := time.Duration(seen.stayed.Load()); d > 0 {
+		t.Log("an attacker stayed for", d)
+	}
 	assert.True(t, a.felt(seen), "the server has not noticed the attack")
 }
 

@@ -74,6 +74,30 @@ func (b late) play(t *testing.T, here, there net.Conn) {
 	assert.True(t, ended)
 }
 
+// A peer that reads all that the kernel has while a callback holds the loop up is not cut off, though the socket
+// has had nothing to send meanwhile.
+func TestLateLoopSparesAPeerThatReads(t *testing.T) {
+	const limit, total = 600 * time.Millisecond, 32 << 20
+	onEach(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := pair(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: quiet, WriteTimeout: limit, MaxWriteBuffer: -1})
+		_, _ = s.Write(make([]byte, total))
+		_ = s.Close()
+		l.AfterFunc(limit/3, func() { // the limit has begun
+			aside(l, func() {
+				n, err := io.Copy(io.Discard, there)
+				assert.NoError(t, err)
+				assert.EqualValues(t, total, n)
+				_ = there.Close()
+			})
+			time.Sleep(2 * limit)
+		})
+		run(t, l)
+		assert.NoError(t, s.Err())
+	})
+}
+
 // Of many that are ready at once, nobody is idle because others are served first, and looking whether one is
 // takes nothing away.
 func TestLateLoopFindsManyReady(t *testing.T) {

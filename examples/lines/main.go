@@ -50,8 +50,9 @@ func main() {
 		MaxConnections:   *clients,
 		FirstByteTimeout: 10 * time.Second, // who connects and says nothing
 		IdleTimeout:      time.Minute,      // who falls silent
+		WriteTimeout:     30 * time.Second, // who takes no answer
 		CloseTimeout:     10 * time.Second, // who never ends
-		MaxWriteBuffer:   1 << 20,          // who does not read
+		MaxWriteBuffer:   1 << 20,          // and how much waits until then
 	})
 	server.On.Connection(func(c *evnet.Socket) {
 		c.On.Error(func(err error) { log.Println(c.RemoteAddr(), err) })

@@ -169,6 +169,15 @@ func idleTimeout(t *testing.T, k Kind) {
 	is(t, s.Err(), os.ErrDeadlineExceeded)
 }
 
+// writeTimeout: a peer that takes nothing does not hold the socket open, though it may send.
+func writeTimeout(t *testing.T, k Kind) {
+	s, lost := stuck(t, k, evnet.SocketOptions{WriteTimeout: 200 * time.Millisecond})
+	s.run()
+	s.told([]string{"error", "close true"})
+	is(t, s.Err(), os.ErrDeadlineExceeded)
+	is(t, *lost, os.ErrDeadlineExceeded)
+}
+
 // closeTimeout: a peer that does not take the end, or never ends, does not hold the socket open.
 func closeTimeout(t *testing.T, k Kind) {
 	s, lost := stuck(t, k, evnet.SocketOptions{CloseTimeout: 20 * time.Millisecond})

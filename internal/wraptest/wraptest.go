@@ -53,6 +53,7 @@ func Run(t *testing.T, k Kind) {
 		"SetTimeout":         timeout,
 		"IdleTimeout":        idleTimeout,
 		"CloseTimeout":       closeTimeout,
+		"WriteTimeout":       writeTimeout,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, k) })
 	}

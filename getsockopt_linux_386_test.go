@@ -1,3 +1,0 @@
-package evnet
-
-const sysGetsockopt = 365 // package syscall still goes by socketcall

@@ -1,0 +1,285 @@
+package evnet_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"evnet"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// WriteTimeout over kernel conns, whose progress the kernel knows.
+
+const (
+	writeLimit = 400 * time.Millisecond
+	enough     = 10 << 20 // more than the kernel takes
+)
+
+// layer is a conn of the program's own over a kernel conn.
+type layer struct{ net.Conn }
+
+func (l layer) NetConn() net.Conn { return l.Conn }
+
+// writeCase is a socket over a kernel conn, and its peer.
+type writeCase struct {
+	here  net.Conn // given to Wrap
+	there net.Conn // the peer's kernel conn
+	over  net.Conn // the peer's conn
+	opts  evnet.SocketOptions
+	begin func(s *evnet.Socket)
+}
+
+// plain is a kernel connection. The peer's kernel acknowledges in steps of some 64 KiB.
+func plain(here, there net.Conn) writeCase {
+	if c, ok := there.(*net.TCPConn); ok {
+		_ = c.SetReadBuffer(64 << 10)
+	}
+	return writeCase{here: here, there: there, over: there}
+}
+
+var writeCases = map[string]func(t testing.TB) writeCase{
+	"tcp":  func(t testing.TB) writeCase { return plain(tcpConns(t)) },
+	"unix": func(t testing.TB) writeCase { return plain(unixConns(t)) },
+	"layer over tcp": func(t testing.TB) writeCase {
+		c := plain(tcpConns(t))
+		c.here = layer{c.here}
+		return c
+	},
+	"tls over tcp": func(t testing.TB) writeCase {
+		c := plain(tcpConns(t))
+		c.opts.TLSConfig = named()
+		c.over = tls.Server(c.there, serving())
+		return c
+	},
+	"tls over unix": func(t testing.TB) writeCase {
+		c := plain(unixConns(t))
+		c.opts.TLSConfig = named()
+		c.over = tls.Server(c.there, serving())
+		return c
+	},
+	"a tls.Conn of the program": func(t testing.TB) writeCase {
+		c := plain(tcpConns(t))
+		c.here, c.over = tls.Client(c.here, named()), tls.Server(c.there, serving())
+		return c
+	},
+	"tls over a layer over tcp": func(t testing.TB) writeCase {
+		c := plain(tcpConns(t))
+		c.here, c.opts.TLSConfig = layer{c.here}, named()
+		c.over = tls.Server(c.there, serving())
+		return c
+	},
+	"StartTLS": func(t testing.TB) writeCase {
+		c := plain(tcpConns(t))
+		c.over = tls.Server(c.there, serving())
+		c.begin = func(s *evnet.Socket) { _ = s.StartTLS(named()) }
+		return c
+	},
+}
+
+// together runs a test for every case at once on each transport.
+func together[C any](t *testing.T, cases map[string]C, fn func(t testing.TB, of C)) {
+	onBoth(t, func(t *testing.T) {
+		var all sync.WaitGroup
+		for name, of := range cases {
+			all.Go(func() { fn(called{t, name}, of) })
+		}
+		all.Wait()
+	})
+}
+
+// called is a test whose failures have the name of a case.
+type called struct {
+	testing.TB
+	name string
+}
+
+func (c called) Errorf(format string, args ...any) {
+	c.TB.Helper()
+	c.TB.Errorf("%s: "+format, append([]any{c.name}, args...)...)
+}
+
+func (c called) FailNow() { c.Fail(); runtime.Goexit() }
+
+// play writes more than the kernel takes to a peer that does what it likes, and returns the socket when the loop has ended.
+func (c writeCase) play(t testing.TB, peer func(c writeCase, s *evnet.Socket)) *evnet.Socket {
+	l := evnet.NewLoop()
+	c.opts.Loop, c.opts.WriteTimeout, c.opts.MaxWriteBuffer = l, writeLimit, -1
+	c.opts.IdleTimeout = time.Minute
+	s := evnet.Wrap(c.here, &c.opts)
+	s.On.Error(func(error) {})
+	consume(s)
+	var once sync.Once
+	write := func() { once.Do(func() { _, _ = s.Write(make([]byte, enough)) }) }
+	s.On.SecureConnect(write)
+	if c.begin != nil {
+		c.begin(s)
+	} else if c.over == c.there {
+		l.Post(write)
+	}
+	aside(l, func() {
+		defer c.there.Close()
+		if over, ok := c.over.(*tls.Conn); ok {
+			if !assert.NoError(t, over.Handshake()) {
+				s.Destroy(nil)
+				return
+			}
+		}
+		peer(c, s)
+	})
+	run(t, l)
+	return s
+}
+
+// A peer that reads nothing is cut off, though it sends something now and then.
+func TestWriteTimeout_EndsASocketWhoseWritesStall(t *testing.T) {
+	together(t, writeCases, func(t testing.TB, of func(testing.TB) writeCase) {
+		began := time.Now()
+		s := of(t).play(t, func(c writeCase, s *evnet.Socket) {
+			tick := time.NewTicker(writeLimit / 10)
+			defer tick.Stop()
+			for range tick.C {
+				if _, err := c.over.Write([]byte("abc")); err != nil || time.Since(began) > patience/2 {
+					break
+				}
+			}
+			s.Destroy(nil)
+		})
+		isWriteTimeout(t, s.Err())
+		assert.GreaterOrEqual(t, time.Since(began), writeLimit)
+	})
+}
+
+func isWriteTimeout(t testing.TB, err error) {
+	t.Helper()
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	var op *net.OpError
+	require.ErrorAs(t, err, &op)
+	assert.Equal(t, "write timeout", op.Op)
+	assert.True(t, op.Timeout())
+	assert.NotNil(t, op.Addr)
+}
+
+// A peer that reads slowly and steadily stays, though the conn takes nothing more for longer than the limit.
+func TestWriteTimeout_SparesASlowReader(t *testing.T) {
+	together(t, writeCases, func(t testing.TB, of func(testing.TB) writeCase) {
+		s := of(t).play(t, func(c writeCase, s *evnet.Socket) {
+			buf := make([]byte, 24<<10)
+			tick := time.NewTicker(writeLimit / 10)
+			defer tick.Stop()
+			for began := time.Now(); time.Since(began) < 3*writeLimit; <-tick.C {
+				if _, err := c.there.Read(buf); !assert.NoError(t, err) {
+					break
+				}
+			}
+			s.Destroy(nil)
+		})
+		assert.NoError(t, s.Err())
+	})
+}
+
+// The connection is reset: else the kernel goes on to hold what the peer has not read.
+func TestWriteTimeout_ResetsTheConnection(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		c := plain(tcpConns(t))
+		var err error
+		s := c.play(t, func(c writeCase, s *evnet.Socket) {
+			closed := make(chan struct{})
+			s.On.Close(func(bool) { close(closed) })
+			<-closed
+			_, err = io.Copy(io.Discard, c.there)
+		})
+		isWriteTimeout(t, s.Err())
+		assert.Equal(t, "ECONNRESET", evnet.Code(err))
+	})
+}
+
+// What waits for room outside of the queue, as a file does, counts too; so does the end.
+func TestWriteTimeout_EndsEveryKindOfWriter(t *testing.T) {
+	together(t, map[string]func(t testing.TB, l *evnet.Loop, s *evnet.Socket){
+		"a file": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
+			f := fileOf(t, make([]byte, enough))
+			aside(l, func() {
+				_, err := s.ReadFrom(f)
+				isWriteTimeout(t, err)
+			})
+		},
+		"a reader": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
+			aside(l, func() {
+				_, err := s.ReadFrom(io.LimitReader(zeros{}, enough))
+				isWriteTimeout(t, err)
+			})
+		},
+		"a BlockingConn": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
+			c, err := s.BlockingConn()
+			require.NoError(t, err)
+			aside(l, func() {
+				_, err := c.Write(make([]byte, enough)) // it waits until that is sent
+				isWriteTimeout(t, err)
+			})
+		},
+		"WriteThen and Close": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
+			s.WriteThen(make([]byte, enough), func(err error) { isWriteTimeout(t, err) })
+			_ = s.Close()
+		},
+		"Pipe": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
+			here, there := tcpConns(t)
+			src := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+			src.Pipe(s)
+			s.On.Close(func(bool) { src.Destroy(nil) })
+			aside(l, func() { _, _ = io.Copy(there, zeros{}); _ = there.Close() })
+		},
+		"Relay": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
+			here, there := tcpConns(t)
+			src := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+			src.On.Error(func(error) {})
+			evnet.Relay(src, s, func(err error) { isWriteTimeout(t, err) })
+			aside(l, func() { _, _ = io.Copy(there, zeros{}); _ = there.Close() })
+		},
+	}, func(t testing.TB, write func(t testing.TB, l *evnet.Loop, s *evnet.Socket)) {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, WriteTimeout: writeLimit, MaxWriteBuffer: -1})
+		s.On.Error(func(error) {})
+		write(t, l, s)
+		run(t, l)
+		isWriteTimeout(t, s.Err())
+		_ = there.Close()
+	})
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// Corked bytes wait for the program, and those before a cork for the peer.
+func TestWriteTimeout_LooksAtWhatMayBeSent(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		here, there := tcpConns(t)
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, WriteTimeout: writeLimit, MaxWriteBuffer: -1})
+		s.On.Error(func(error) {})
+		s.Cork()
+		_, _ = s.Write(make([]byte, enough))
+		var uncorked time.Time
+		l.AfterFunc(2*writeLimit, func() {
+			assert.NoError(t, s.Err())
+			uncorked = time.Now()
+			s.Uncork()
+			s.Cork()
+			_, _ = s.Write([]byte("corked"))
+		})
+		run(t, l)
+		isWriteTimeout(t, s.Err())
+		assert.GreaterOrEqual(t, time.Since(uncorked), writeLimit)
+		_ = there.Close()
+	})
+}
