@@ -298,32 +298,32 @@ func (s *Socket) bothEnded() {
 // close. s.mu is held.
 func (s *Socket) closingPhase() {
 	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.rare().dial != nil) {
-		s.giveUpAfter(s.set.CloseTimeout, s.in.bytes, maxLate)
+		s.giveUpAfter(&s.makeRare().closeTimer, "close", s.set.CloseTimeout, s.in.bytes, maxLate)
 	}
 }
 
-// maxLate is how often what came in time is waited for when the closing phase has taken too long, because the
-// loop was late: more chunks than the system holds for a socket by default.
+// maxLate is how often what came in time is waited for when a limit is reached, because the loop was late: more
+// chunks than the system holds for a socket by default.
 const maxLate = 128
 
-// giveUpAfter gives the socket up once d has passed, behind what has come in time, and the end behind that: as
-// long as there is something to read, or was since the last look, when read bytes had been read. A peer that
-// goes on sending is not waited for. s.mu is held.
-func (s *Socket) giveUpAfter(d time.Duration, read int64, looks int) {
+// giveUpAfter destroys the socket once d has passed, with an error that names op, behind what has come in time, and
+// the end behind that: as long as there is something to read, or was since the last look, when read bytes had been
+// read. A peer that goes on sending is not waited for. s.mu is held.
+func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, read int64, looks int) {
 	epoch := s.epoch
 	due := func() {
 		s.mu.Lock()
 		switch {
 		case s.epoch != epoch || s.destroyed:
-		case s.in.yielded: // nothing more is read until that is delivered: it is not without end
-			s.giveUpAfter(time.Millisecond, -1, looks)
-		case looks > 0 && (s.unread() || s.in.bytes != read):
-			s.giveUpAfter(time.Millisecond, s.in.bytes, looks-1)
+		case s.in.yielded && s.in.bytes == read: // nothing more is read until that is delivered: it is not without end
+			s.giveUpAfter(timer, op, time.Millisecond, read, looks)
+		case looks > 0 && (s.in.yielded || s.unread() || s.in.bytes != read):
+			s.giveUpAfter(timer, op, time.Millisecond, s.in.bytes, looks-1)
 		default:
-			s.destroyLocked(timeoutError(s, "close"), false)
+			s.destroyLocked(timeoutError(s, op), false)
 			return
 		}
 		s.mu.Unlock()
 	}
-	s.makeRare().closeTimer = time.AfterFunc(d, func() { s.set.Loop.event(due) })
+	*timer = time.AfterFunc(d, func() { s.set.Loop.event(due) })
 }

@@ -118,7 +118,7 @@ func (e *ConnectError) Error() string {
 // Unwrap returns the errors of the attempts.
 func (e *ConnectError) Unwrap() []error { return e.Errs }
 
-// connectTimeout is the cause when IdleTimeout ends a socket that is still connecting.
+// connectTimeout is the cause when IdleTimeout or MaxLifetime ends a socket that is still connecting.
 type connectTimeout struct{}
 
 func (connectTimeout) Error() string   { return "the connection was not made in time" }

@@ -41,7 +41,7 @@
 //     gives the conn away.
 //   - To write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
 //   - To refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, MaxConnectionsPerAddress,
-//     MaxConnectionRate, FirstByteTimeout, WriteTimeout.
+//     MaxConnectionRate, FirstByteTimeout, WriteTimeout, MaxLifetime.
 //   - To end: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
 //   - To wait: [Socket.SetTimeout], [Loop.AfterFunc].
 //   - To watch: [Loop.SetTracer] sees every event; package evnet/watch makes records and figures of them.

@@ -173,6 +173,27 @@ func ExampleSocketOptions_writeTimeout() {
 	// Output: true true
 }
 
+// MaxLifetime ends a socket whatever its peer does.
+func ExampleSocketOptions_maxLifetime() {
+	here, there := net.Pipe()
+	defer there.Close()
+	s := evnet.Wrap(here, &evnet.SocketOptions{MaxLifetime: 20 * time.Millisecond})
+	s.Pipe(s) // an echo: the peer is never silent
+	go func() {
+		for answer := make([]byte, 1); ; there.Read(answer) {
+			if _, err := there.Write([]byte("x")); err != nil {
+				return
+			}
+		}
+	}()
+	s.On.Error(func(err error) {
+		var op *net.OpError
+		fmt.Println(errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &op) && op.Op == "lifetime")
+	})
+	evnet.Run()
+	// Output: true true
+}
+
 // A context bounds the whole life of a socket.
 func ExampleSocketOptions_context() {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -74,7 +74,7 @@ type SocketOptions struct {
 	// IdleTimeout destroys the socket after that long without activity (what counts is the same
 	// as for SetTimeout), with an error that is os.ErrDeadlineExceeded. The error is a
 	// *net.OpError, whose Op tells the time-outs apart: "idle", "close", "handshake",
-	// "write timeout" and "first byte", or "dial" while connecting. Default: never.
+	// "write timeout", "lifetime" and "first byte", or "dial" while connecting. Default: never.
 	IdleTimeout time.Duration
 	// CloseTimeout is how long the closing phase may take, from End, Close or the peer's end
 	// on; then the socket is destroyed with an error that is os.ErrDeadlineExceeded. Default:
@@ -90,6 +90,10 @@ type SocketOptions struct {
 	// in steps of some 36 KiB: allow for the time that one takes. Elsewhere and for other conns progress is what
 	// the conn takes: a Write of 64 KiB at most, under TLS of a record. Default: no limit. Node has none.
 	WriteTimeout time.Duration
+	// MaxLifetime destroys the socket that long after Connect, Wrap or the accept, whatever it and its peer do, with an
+	// error that is os.ErrDeadlineExceeded; what is queued is dropped. What came in time is still delivered first, as
+	// far as it is not without end. Default: no limit.
+	MaxLifetime time.Duration
 	// TLSConfig makes Connect speak TLS, as a client: SecureConnect follows Ready when the handshake is done;
 	// what is written before leaves after it. A config without a ServerName takes the host of the address
 	// (it is cloned for that, and never changed). RootCAs, Certificates, NextProtos, MinVersion and
@@ -135,6 +139,7 @@ type ServerOptions struct {
 	IdleTimeout    time.Duration // of accepted sockets, as in SocketOptions
 	CloseTimeout   time.Duration // of accepted sockets, as in SocketOptions
 	WriteTimeout   time.Duration // of accepted sockets, as in SocketOptions
+	MaxLifetime    time.Duration // of accepted sockets, as in SocketOptions
 	// TLSConfig makes the server speak TLS. An accepted socket is told to Connection once its handshake is
 	// done; until then it counts towards MaxConnections, the time-outs apply, and Sockets has it. One whose
 	// handshake fails is told to TLSClientError. Listen and Serve fail where the config has no
@@ -262,6 +267,7 @@ func (s *Server) socketSettings(loop *Loop) *settings {
 		IdleTimeout:    o.IdleTimeout,
 		CloseTimeout:   o.CloseTimeout,
 		WriteTimeout:   o.WriteTimeout,
+		MaxLifetime:    o.MaxLifetime,
 		Logger:         o.Logger,
 
 		TLSConfig:        o.TLSConfig,

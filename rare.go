@@ -38,6 +38,7 @@ type rarity struct {
 	kill       idleTimer   // SocketOptions.IdleTimeout
 	first      *time.Timer // ServerOptions.FirstByteTimeout
 	closeTimer *time.Timer // bounds the closing phase
+	lifeTimer  *time.Timer // SocketOptions.MaxLifetime
 	writes     *writeWatch // SocketOptions.WriteTimeout, once something has waited for room
 	unwatch    func() bool // lets SocketOptions.Context go
 }

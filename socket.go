@@ -118,6 +118,9 @@ func (s *Socket) hold() bool {
 		kill.after, kill.set = s.set.IdleTimeout, time.Now()
 		s.startTimer(kill, kill.after)
 	}
+	if s.set.MaxLifetime > 0 {
+		s.giveUpAfter(&s.makeRare().lifeTimer, "lifetime", s.set.MaxLifetime, s.in.bytes, maxLate)
+	}
 	if ctx := s.set.Context; ctx != nil {
 		epoch := s.epoch
 		s.makeRare().unwatch = context.AfterFunc(ctx, func() { s.contextEnded(epoch) })

@@ -61,6 +61,10 @@ func (s *Socket) stopTimers() {
 		r.first = nil
 	}
 	s.set.Loop.remove(unconnected{s})
+	if r.lifeTimer != nil {
+		r.lifeTimer.Stop()
+		r.lifeTimer = nil
+	}
 	if r.writes != nil {
 		r.writes.timer.Stop()
 		r.writes = nil

@@ -101,6 +101,26 @@ var attacks = map[string]attack{
 		},
 		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
 	},
+	"a whole life of small questions": { // which are answered, and read
+		options: evnet.ServerOptions{MaxLifetime: slowTime, IdleTimeout: time.Minute, WriteTimeout: time.Minute}, peers: 50,
+		again: true,
+		peer: func(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
+			go func() { _, _ = io.Copy(io.Discard, c) }()
+			now := time.NewTicker(slowTime / 20)
+			defer now.Stop()
+			for {
+				if _, err := c.Write([]byte("x")); err != nil {
+					return
+				}
+				select {
+				case <-stop:
+					return
+				case <-now.C:
+				}
+			}
+		},
+		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
+	},
 	"more connections than are allowed": {
 		options: evnet.ServerOptions{MaxConnections: goodClients}, peers: 20,
 		peer: untilClosed,
