@@ -348,12 +348,31 @@ func TestChatPace(t *testing.T) {
 }
 
 // A member is dropped when something has waited for too long, also when it is far less than the queue may
-// have.
+// have, and whatever the member sends.
 func TestChatDropsWhoStopsReading(t *testing.T) {
+	t.Run("silent", func(t *testing.T) { dropsWhoStopsReading(t, nil) })
+	t.Run("three bytes now and then", func(t *testing.T) {
+		dropsWhoStopsReading(t, func(stuck net.Conn) {
+			tick := time.NewTicker(30 * time.Millisecond)
+			defer tick.Stop()
+			for range tick.C {
+				if _, err := stuck.Write([]byte("abc")); err != nil {
+					return
+				}
+			}
+		})
+	})
+}
+
+// dropsWhoStopsReading has a member who reads nothing, and may talk meanwhile.
+func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn)) {
 	r := openRoom(t, "-slow", "300ms", "-queue", "1000000000", "-pace", "0", "-idle", "1h")
 	ana := r.join("ana")
 	stuck := r.join("stuck")
 	ana.expect("* stuck joined")
+	if talk != nil {
+		go talk(stuck.conn)
+	}
 	go func() { // until the room has dropped it
 		line := strings.Repeat("x", 999) + "\n"
 		for range 32 << 10 {

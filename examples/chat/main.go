@@ -23,7 +23,7 @@ type rules struct {
 	pace    time.Duration // between two lines of one member
 	idle    time.Duration // how long a member may be silent
 	queue   int           // the bytes that may wait for a member who does not read
-	slow    time.Duration // how long they may wait
+	slow    time.Duration // how long they may wait without progress
 	grace   time.Duration // how long closing the room may take
 }
 
@@ -40,7 +40,7 @@ func main() {
 	flag.DurationVar(&r.pace, "pace", 50*time.Millisecond, "room: who is faster than a line in this time is held back; 0 holds nobody")
 	flag.DurationVar(&r.idle, "idle", time.Hour, "room: who says nothing for so long has to leave")
 	flag.IntVar(&r.queue, "queue", 256<<10, "room: who leaves so many `bytes` unread is dropped")
-	flag.DurationVar(&r.slow, "slow", 30*time.Second, "room: and so is who reads nothing of what waits for so long")
+	flag.DurationVar(&r.slow, "slow", 30*time.Second, "room: disconnect a member whose queued messages make no progress for this long")
 	flag.DurationVar(&r.grace, "grace", 3*time.Second, "room: how long to wait for the members when it closes")
 	flag.Parse()
 	var err error

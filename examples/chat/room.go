@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,8 @@ type member struct {
 
 // enter takes a new connection in.
 func (r *room) enter(c *evnet.Socket) {
-	c.On.Error(func(error) {}) // a broken connection is a member who leaves, by Close
+	m := &member{room: r, c: c}
+	c.On.Error(m.failed)
 	if r.seats == r.rules.members {
 		dismiss(c, "the room is full: try again later")
 		return
@@ -40,7 +42,6 @@ func (r *room) enter(c *evnet.Socket) {
 	if conn, ok := c.Conn().(interface{ SetWriteBuffer(int) error }); ok {
 		_ = conn.SetWriteBuffer(r.queue) // or the system holds megabytes more for who does not read
 	}
-	m := &member{room: r, c: c}
 	m.silence = c.Loop().AfterFunc(m.patience(), m.tooSilent)
 	c.On.End(func() { m.leave("left") })
 	c.On.Close(func(bool) {
@@ -48,8 +49,6 @@ func (r *room) enter(c *evnet.Socket) {
 		m.silence.Stop()
 		r.seats--
 	})
-	c.On.Timeout(m.idle)
-	_ = c.SetTimeout(r.slow)
 	_ = c.Scan(m.lines, r.line+len("\r\n"), m.hear)
 	m.tell("* welcome: what is your name?")
 }
@@ -148,13 +147,13 @@ func (m *member) tell(line string) {
 	}
 }
 
-// idle is called when nothing has come from the member, and nothing has gone, for the time of the rules.
-func (m *member) idle() {
-	if m.c.BufferedAmount() > 0 {
-		m.tooSlow()
-		return
+// failed is called when the connection is broken, before Close: the member leaves. With "write timeout" the server has
+// reset it, because the member has taken nothing for the time of the rules although something waits.
+func (m *member) failed(err error) {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "write timeout" {
+		m.leave("was dropped: too slow")
 	}
-	_ = m.c.SetTimeout(m.room.slow) // merely quiet: look again
 }
 
 func (m *member) tooSlow() {

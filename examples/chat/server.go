@@ -21,7 +21,8 @@ func serve(network, address string, r rules) error {
 	room := &room{rules: r, members: map[string]*member{}}
 	server := evnet.NewServer(&evnet.ServerOptions{
 		MaxConnections: r.members + spare,
-		MaxWriteBuffer: r.queue, // Write fails for who has so much unread
+		MaxWriteBuffer: r.queue, // Write fails for a member who has so much unread
+		WriteTimeout:   r.slow,  // and one who reads nothing of it is disconnected
 		CloseTimeout:   5 * time.Second,
 	})
 	server.On.Connection(room.enter)
