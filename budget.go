@@ -12,7 +12,7 @@ const (
 	longestShare  = time.Millisecond
 	shortestShare = 50 * time.Microsecond
 
-	freeCalls = 4  // so few callbacks are not worth a look at the clock
+	freeCalls = 32 // so few callbacks are not worth a look at the clock
 	mostCalls = 64 // without one
 )
 
