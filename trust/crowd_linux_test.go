@@ -5,13 +5,11 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"os/exec"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -53,23 +51,6 @@ func (c *crowd) dial(place string) (net.Conn, error) {
 		return dialer.Dial("udp", c.at[place])
 	}
 	return dialer.Dial("tcp", c.at[place])
-}
-
-// exchange sends a line and waits for it to come back.
-func exchange(conn net.Conn, line string) (time.Duration, error) {
-	began := time.Now()
-	_ = conn.SetDeadline(began.Add(fair))
-	if _, err := io.WriteString(conn, line+"\n"); err != nil {
-		return time.Since(began), err
-	}
-	p := make([]byte, len(line)+1)
-	if _, err := io.ReadFull(conn, p); err != nil {
-		return time.Since(began), err
-	}
-	if string(p) != line+"\n" {
-		return time.Since(began), fmt.Errorf("answered %q", p)
-	}
-	return time.Since(began), nil
 }
 
 // attackers are connected, and have not begun yet.

@@ -252,7 +252,7 @@ func TestHostilePeers(t *testing.T) {
 			if a.from != "" && runtime.GOOS != "linux" {
 				t.Skip("this system has but one address of its own")
 			}
-			onEach(t, func(t *testing.T) { a.run(t) })
+			onProcessors(t, a.run)
 		})
 	}
 }
@@ -282,13 +282,17 @@ func (a attack) run(t *testing.T) {
 	server.On.Drop(func(d evnet.Drop) { seen.drops.Add(1); seen.reasons[d.Reason].Add(1) })
 
 	stop := make(chan struct{})
+	others := newCompany(t, l)
+	dial := func() (net.Conn, error) { return net.Dial("tcp", address) }
+	felt := func() bool { return a.felt(seen) }
 	var good, bad sync.WaitGroup
 	var slowest atomic.Int64
 	var connected sync.WaitGroup
 	connected.Add(goodClients)
 	for range goodClients {
-		good.Go(func() { talk(t, address, a.again, connected.Done, &slowest, func() bool { return a.felt(seen) }) })
+		good.Go(func() { talk(t, dial, a.again, connected.Done, &slowest, felt) })
 	}
+	good.Go(func() { others.talk(&slowest, felt) })
 	for range a.peers {
 		bad.Go(func() {
 			connected.Wait() // they were here first
@@ -333,30 +337,30 @@ func (a attack) run(t *testing.T) {
 
 // talk is a good client, who is connected with its first word said, and goes on until the attack was felt too.
 // With again it uses a new connection for each exchange.
-func talk(t *testing.T, address string, again bool, connected func(), slowest *atomic.Int64, felt func() bool) {
+func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected func(), slowest *atomic.Int64, felt func() bool) {
 	connected = sync.OnceFunc(connected)
 	defer connected()
 	var c net.Conn
 	var answers *bufio.Reader
-	dial := func() bool {
+	connect := func() bool {
 		if c != nil {
 			_ = c.Close()
 		}
 		var err error
-		if c, err = net.Dial("tcp", address); !assert.NoError(t, err) {
+		if c, err = dial(); !assert.NoError(t, err) {
 			return false
 		}
 		answers = bufio.NewReader(c)
 		return true
 	}
-	if !dial() {
+	if !connect() {
 		return
 	}
 	defer func() { _ = c.Close() }()
 	began := time.Now()
 	for i := 0; i < goodExchanges || !felt() && time.Since(began) < patience/2; i++ {
 		asked := time.Now()
-		if again && i > 0 && !dial() {
+		if again && i > 0 && !connect() {
 			return
 		}
 		_ = c.SetDeadline(asked.Add(fair))
