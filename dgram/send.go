@@ -72,7 +72,7 @@ func (s *Socket) maySend(addressed bool) error {
 		return ErrIsConnected
 	case !connected && !addressed:
 		return fmt.Errorf("%w: there is no address, and the socket is not connected", ErrBadPort)
-	case s.opts.MaxSendQueue > 0 && s.out.buffered() >= s.opts.MaxSendQueue, s.out.count > 0 && s.host.Full(s.out.buffered()):
+	case s.opts.MaxSendQueue > 0 && s.out.buffered() >= s.opts.MaxSendQueue, s.out.counted > 0 && s.host.Full(s.out.buffered()):
 		return evnet.ErrWriteBufferFull
 	}
 	return nil
