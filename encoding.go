@@ -303,3 +303,40 @@ func appendASCII(dst, p []byte) []byte {
 	}
 	return dst
 }
+
+// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: whole characters, decoded to UTF-8 (for
+// hex and base64, the digits), never half a character; what is left at the end comes before End. What
+// is held already is decoded too. Names are those of Node, in any case; "" is utf8. With an unknown
+// name it returns an error that is ErrUnknownEncoding and changes nothing. It cannot be undone; a
+// second call first flushes what the first left incomplete. Node: socket.setEncoding.
+func (s *Socket) SetEncoding(e Encoding) error {
+	name, err := e.canonical()
+	if err != nil {
+		return err
+	}
+	dec, err := newDecoder(name)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := &s.in
+	in.own()
+	if in.decoder != nil {
+		in.text = in.decoder.end(in.decoder.write(in.text, in.raw))
+	} else {
+		in.text = dec.write(dec.write(nil, in.raw), in.lent[in.lentAt:])
+	}
+	in.forgetRaw()
+	in.decoder, in.encoding = dec, name
+	in.lookAgain()
+	s.scheduleFlow()
+	return nil
+}
+
+// Encoding is what SetEncoding has set, "" if nothing. Node: socket.readableEncoding.
+func (s *Socket) Encoding() Encoding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.encoding
+}

@@ -53,7 +53,8 @@ func (l *Loop) SetMaxBuffered(n int64) {
 func (l *Loop) MaxBuffered() int64 { return l.maxBuffered.Load() }
 
 // Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. What the running
-// callback has written counts once it has returned. Any goroutine may call it. Node: socket.writableLength and readableLength of all sockets together.
+// callback has written counts once it has returned. Any goroutine may call it. Node: the writableLength and
+// readableLength of all sockets together.
 func (l *Loop) Buffered() int64 { return l.buffered.Load() }
 
 // isCrowded reports whether the loop buffers at least so many quarters of its limit.
@@ -98,8 +99,12 @@ func (l *Loop) allCrowded() map[*Socket]time.Time {
 	return maps.Clone(l.crowded)
 }
 
-// evictCrowded destroys the sockets that were held back for too long. It runs on the loop.
+// evictCrowded destroys the sockets that were held back for too long, if the loop is still crowded. It runs on the
+// loop.
 func (l *Loop) evictCrowded() {
+	if !l.isCrowded(2) {
+		l.resumeCrowded()
+	}
 	for s, since := range l.allCrowded() {
 		if time.Since(since) < crowdedTime {
 			continue
@@ -229,8 +234,8 @@ func (s *Socket) full() bool {
 	return queued > 0 && l.isCrowded(3) && queued+s.in.counted > l.share()
 }
 
-// uncount takes what s buffers out of the total, once it is destroyed: but for the callbacks that are still to run.
-// s.mu is held.
+// uncount takes what s buffers out of the total, except the callbacks that are still to run. s is destroyed. s.mu is
+// held.
 func (s *Socket) uncount() {
 	s.countQueued()
 	if s.in.holding != &holdsNothing && s.in.counted > 0 {

@@ -183,7 +183,40 @@ func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
 	})
 }
 
-// What is held back because others hold so much goes on when they have gone.
+// A socket is not destroyed for what the loop was short of before: it goes on.
+func TestMaxBuffered_SparesWhomItHasRoomFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		l.SetMaxBuffered(80 * kilobyte)
+		s, peer := wrapped(l, evnet.SocketOptions{})
+		other, otherPeer := wrapped(l, evnet.SocketOptions{})
+		defer otherPeer.Close()
+		got := ""
+		_ = s.OnRead(func(p []byte) bool {
+			got += string(p)
+			return true
+		})
+		_, _ = s.Write(make([]byte, 36*kilobyte))
+		_, _ = other.Write(make([]byte, 30*kilobyte))
+		l.AfterFunc(time.Second, func() { other.Destroy(nil) }) // now less than half is buffered, but more than 3/8
+		began := time.Now()
+		aside(l, func() {
+			_, _ = peer.Write([]byte("a")) // which is held back
+			_, _ = peer.Write([]byte("b"))
+			l.Do(func() {
+				assert.Contains(t, got, "a")
+				assert.GreaterOrEqual(t, time.Since(began), 30*time.Second)
+				assert.False(t, s.Destroyed())
+				s.Destroy(nil)
+			})
+			_ = peer.Close()
+		})
+		l.Run()
+		assert.Zero(t, l.Buffered())
+	})
+}
+
+// What is held back because others hold so much goes on when they leave.
 func TestMaxBuffered_RoomIsFoundWhenOthersLeave(t *testing.T) {
 	l := evnet.NewLoop()
 	l.SetMaxBuffered(80 * kilobyte)
