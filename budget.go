@@ -12,7 +12,7 @@ const (
 	longestShare  = time.Millisecond
 	shortestShare = 50 * time.Microsecond
 
-	freeCalls = 32 // so few callbacks are not worth a look at the clock
+	freeCalls = 8  // so few callbacks are not worth a look at the clock
 	mostCalls = 64 // without one
 )
 
@@ -36,7 +36,7 @@ func (b *budget) spend(l *Loop) bool {
 	if b.calls == freeCalls {
 		b.began = now
 	}
-	b.next = b.calls + min(b.calls, mostCalls)
+	b.next = b.calls + min(b.calls+1, mostCalls)
 	return now-b.began > max(min(roundTime/time.Duration(1+l.yielded), longestShare), shortestShare)
 }
 
