@@ -14,6 +14,10 @@ const (
 
 	freeCalls = 8  // so few callbacks are not worth a look at the clock
 	mostCalls = 64 // without one
+
+	// Weights of a callback: one that gets a token or the outcome of a write, and one that gets a whole chunk.
+	lightCall = 1
+	heavyCall = 8
 )
 
 // budget counts and times the callbacks that a socket runs in one turn of its loop. Only the loop's owner uses it.
@@ -24,16 +28,16 @@ type budget struct {
 	began time.Duration
 }
 
-// spend counts one callback and reports whether the socket has used its share of the turn.
-func (b *budget) spend(l *Loop) bool {
+// spend counts one callback, with its weight, and reports whether the socket has used its share of the turn.
+func (b *budget) spend(l *Loop, weight int32) bool {
 	if b.turn != l.turns {
 		*b = budget{turn: l.turns, next: freeCalls}
 	}
-	if b.calls++; b.calls < b.next {
+	if b.calls += weight; b.calls < b.next {
 		return false
 	}
 	now := time.Since(processStart)
-	if b.calls == freeCalls {
+	if b.began == 0 {
 		b.began = now
 	}
 	b.next = b.calls + min(b.calls+1, mostCalls)

@@ -162,7 +162,7 @@ func (s *Socket) flow() {
 		s.mu.Lock()
 		s.crowd()
 		in.own()
-		if in.budget.spend(s.set.Loop) && in.due() && !in.yielded {
+		if in.budget.spend(s.set.Loop, heavyCall) && in.due() && !in.yielded {
 			s.yieldFlow()
 		}
 	}

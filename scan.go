@@ -185,7 +185,7 @@ func (s *Socket) scanHeld() {
 			s.mu.Lock()
 		}
 		s.crowd()
-		if in.own(); in.budget.spend(s.set.Loop) && in.due() && !in.yielded {
+		if in.own(); in.budget.spend(s.set.Loop, lightCall) && in.due() && !in.yielded {
 			s.yieldFlow()
 		}
 	}

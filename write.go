@@ -285,7 +285,7 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 			s.mu.Unlock()
 			return false
 		}
-		if o.budget.spend(s.set.Loop) {
+		if o.budget.spend(s.set.Loop, lightCall) {
 			s.countQueued()
 			s.mu.Unlock()
 			return true
