@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A connection that a limit lets pass, or drops, allocates nothing for that, but for the first of an address.
+// A connection that a limit lets pass, or drops, allocates nothing for that, except for the first of an address.
 func TestLimitsDoNotAllocate(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NoError(t, err)
