@@ -202,20 +202,19 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 // it goes on with the rest in another task, and where there are too many for one turn in the next.
 func (s *Socket) reportEnd(err error, hadError, opened, callbacksFirst bool) {
 	returned := false
-	goOn := func() {
+	again := func(schedule func(func())) {
 		unreported := err
-		s.set.Loop.yield(func() { s.reportEnd(unreported, hadError, opened, callbacksFirst) })
+		schedule(func() { s.reportEnd(unreported, hadError, opened, callbacksFirst) })
 	}
 	defer func() {
 		if !returned {
-			unreported := err
-			s.set.Loop.tick(func() { s.reportEnd(unreported, hadError, opened, callbacksFirst) })
+			again(s.set.Loop.tick)
 		}
 	}()
 	s.emitDrained()
 	if callbacksFirst && s.runCallbacks(-1) { // as in Node
 		returned = true
-		goOn()
+		again(s.set.Loop.yield)
 		return
 	}
 	if cause := err; cause != nil {
@@ -224,7 +223,7 @@ func (s *Socket) reportEnd(err error, hadError, opened, callbacksFirst bool) {
 	}
 	if s.runCallbacks(-1) {
 		returned = true
-		goOn()
+		again(s.set.Loop.yield)
 		return
 	}
 	returned = true
