@@ -1,9 +1,16 @@
 package evnet
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"runtime"
+	"syscall"
 	"testing"
+	"unsafe"
+
+	"evnet/internal/poll"
+	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -99,4 +106,127 @@ func TestEpollDescriptorGoes(t *testing.T) {
 	})
 	runs(t, l)
 	assert.Equal(t, before, pollers(t), "the conn was given away")
+}
+
+// The tests below pin the size of a socket and the cost of a message. A change that lowers a figure lowers its pin too.
+
+// A Socket has 272 bytes on 64-bit systems; the allocator takes 288 for it.
+func TestSocket_Size(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("pinned for 64-bit systems")
+	}
+	assert.LessOrEqual(t, unsafe.Sizeof(Socket{}), uintptr(272), "bytes")
+}
+
+// echoes are the ways to echo whose cost is pinned.
+var echoes = map[string]func(s *Socket){
+	"OnRead": func(s *Socket) { _ = s.OnRead(func(p []byte) bool { _, _ = s.Write(p); return true }) },
+	"Data":   func(s *Socket) { s.On.Data(func(p []byte) { _, _ = s.Write(p) }) },
+}
+
+// The messages that pass before counting starts, so that buffers exist, and those that are counted.
+const warmUp, counted = 100, 2000
+
+// echo sends a message back and forth between two TCP sockets on one loop, of which server echoes. It calls begin and
+// end on the loop, around the messages that are counted.
+func echo(t *testing.T, listen func(server *Socket), begin func(server, client *Socket), end func()) {
+	a, b := tcpPair(t)
+	l := NewLoop()
+	server, client := onLoop(l, a), onLoop(l, b)
+	listen(server)
+	message := make([]byte, 64)
+	left := warmUp + counted
+	require.NoError(t, client.OnRead(func(p []byte) bool {
+		if len(p) != len(message) { // no assertion: it would allocate
+			t.Errorf("%d bytes were echoed", len(p))
+		}
+		switch left--; left {
+		case counted:
+			begin(server, client)
+		case 0:
+			end()
+			client.Destroy(nil)
+			server.Destroy(nil)
+			return true
+		}
+		_, _ = client.Write(message)
+		return true
+	}))
+	_, err := client.Write(message)
+	require.NoError(t, err)
+	runs(t, l)
+	require.Zero(t, left)
+}
+
+// On the epoll transport an echoed message allocates nothing with OnRead, and its chunk with Data. On the goroutine
+// transport each of the two Writes allocates once more.
+func TestMessage_Allocations(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector allocates")
+	}
+	onEach(t, func(t *testing.T) {
+		for name, want := range map[string]uint64{"OnRead": 0, "Data": 1} {
+			t.Run(name, func(t *testing.T) {
+				if !poll.Wanted {
+					want += 2
+				}
+				var before, after runtime.MemStats
+				echo(t, echoes[name],
+					func(_, _ *Socket) { runtime.ReadMemStats(&before) },
+					func() { runtime.ReadMemStats(&after) })
+				// The runtime allocates a little meanwhile, but not for each message.
+				assert.LessOrEqual(t, (after.Mallocs-before.Mallocs)/counted, want, "allocations per message")
+			})
+		}
+	})
+}
+
+// countingConn counts the calls on a descriptor.
+type countingConn struct {
+	syscall.RawConn
+	calls *int
+}
+
+func (c countingConn) Control(fn func(fd uintptr)) error {
+	*c.calls++
+	return c.RawConn.Control(fn)
+}
+
+// ioCalls returns how many read and write calls the process has made so far. It fails if the kernel does not count them.
+func ioCalls() (calls int, err error) {
+	data, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, err
+	}
+	var rchar, wchar, syscr, syscw int
+	_, err = fmt.Sscanf(string(data), "rchar: %d\nwchar: %d\nsyscr: %d\nsyscw: %d\n", &rchar, &wchar, &syscr, &syscw)
+	return syscr + syscw, err
+}
+
+// On the epoll transport a message costs its receiver one call, read, and its sender one, write: no further call on the
+// descriptor, such as epoll_ctl, and no further read or write anywhere. What epoll_wait costs depends on the load.
+func TestMessage_SystemCalls(t *testing.T) {
+	onPoll(t)
+	for name, listen := range echoes {
+		t.Run(name, func(t *testing.T) {
+			onDescriptors, before, after := 0, 0, 0
+			var err error
+			echo(t, listen, func(server, client *Socket) {
+				for _, s := range []*Socket{server, client} {
+					tr := s.tr.(*pollTransport)
+					tr.raw = countingConn{tr.raw, &onDescriptors}
+				}
+				before, err = ioCalls()
+			}, func() { after, _ = ioCalls() })
+			assert.LessOrEqual(t, onDescriptors, 4*counted+2, "calls on the descriptors, at both ends")
+			if race.Enabled {
+				return // the calls that order events for the race detector count too
+			}
+			if err != nil {
+				t.Skip("the kernel does not count: ", err)
+			}
+			// Reading the count takes a few reads, and the runtime may wake itself.
+			assert.LessOrEqual(t, (after-before)/counted, 4, "reads and writes per message, at both ends")
+		})
+	}
 }
