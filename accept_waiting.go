@@ -3,6 +3,8 @@ package evnet
 import (
 	"net"
 	"sync"
+
+	"evnet/internal/fifo"
 )
 
 // Accepted conns that wait for the loop that is to have them.
@@ -13,10 +15,10 @@ const maxPending = 128 // for one busy loop
 // out has it: its loop, or the end of listening.
 type waiting struct {
 	mu     sync.Mutex
-	queues []fifo[net.Conn] // for each of the loops
-	next   int              // of the loops, to get a conn
-	over   bool             // listening has ended
-	room   chan struct{}    // told when one waits no longer
+	queues []fifo.Queue[net.Conn] // for each of the loops
+	next   int                    // of the loops, to get a conn
+	over   bool                   // listening has ended
+	room   chan struct{}          // told when one waits no longer
 }
 
 // put queues a conn for the next loop that has room for it, -1 if none has or listening is over.
@@ -29,8 +31,8 @@ func (w *waiting) put(conn net.Conn) (loop int, over bool) {
 	for range w.queues {
 		loop = w.next
 		w.next = (w.next + 1) % len(w.queues)
-		if q := &w.queues[loop]; q.len() < maxPending {
-			q.push(conn)
+		if q := &w.queues[loop]; q.Len() < maxPending {
+			q.Push(conn)
 			return loop, false
 		}
 	}
@@ -41,14 +43,14 @@ func (w *waiting) put(conn net.Conn) (loop int, over bool) {
 func (w *waiting) take(loop int) net.Conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.queues[loop].len() == 0 {
+	if w.queues[loop].Len() == 0 {
 		return nil
 	}
 	select {
 	case w.room <- struct{}{}:
 	default:
 	}
-	return w.queues[loop].pop()
+	return w.queues[loop].Pop()
 }
 
 // end takes all of them, which nobody will serve.
@@ -57,8 +59,8 @@ func (w *waiting) end() (conns []net.Conn) {
 	defer w.mu.Unlock()
 	w.over = true
 	for i := range w.queues {
-		for q := &w.queues[i]; q.len() > 0; {
-			conns = append(conns, q.pop())
+		for q := &w.queues[i]; q.Len() > 0; {
+			conns = append(conns, q.Pop())
 		}
 	}
 	return conns

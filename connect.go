@@ -92,8 +92,8 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 func (s *Socket) startAnew() {
 	s.set.Loop.count(-s.out.counted)
 	waiting := s.out.waiting // refused writes that are still to be told so
-	for i := range waiting.items {
-		waiting.items[i].end = 0
+	for i := range waiting.Len() {
+		waiting.At(i).end = 0
 	}
 	s.epoch++
 	s.destroyed, s.closed, s.opened, s.conn = false, false, false, nil
@@ -112,7 +112,7 @@ func (s *Socket) startAnew() {
 		in.decoder, _ = newDecoder(in.encoding)
 	}
 	s.in, s.out = in, outbound{outbox: &emptyOutbox}
-	if waiting.len() > 0 {
+	if waiting.Len() > 0 {
 		s.out.own()
 		s.out.waiting = waiting
 		s.countQueued()
@@ -319,7 +319,7 @@ func (d *dialing) connected(conn net.Conn) {
 		h.unwatch = context.AfterFunc(d.callers, func() { s.breakOff(h, d.callers.Err()) })
 	}
 	reset := s.rare().resetLater
-	waited := s.out.queued > 0 || s.out.waiting.len() > 0
+	waited := s.out.queued > 0 || s.out.waiting.Len() > 0
 	s.mu.Unlock()
 	d.cancel()
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"evnet/internal/fifo"
 	"evnet/internal/goid"
 	"evnet/internal/ratelimit"
 	"evnet/internal/seam"
@@ -26,13 +27,13 @@ type Loop struct {
 	mu sync.Mutex // guards the fields below it
 
 	// Work, in order of precedence. A turn is what was in events and closing when it began.
-	ticks   fifo[func()] // posted tasks and follow-ups: before the next event
-	events  fifo[func()] // I/O and timers
-	closing fifo[func()] // Close events: at the end of the turn
-	turn    int          // events left in this turn
-	closes  int          // closing left in this turn; -1: it is not their time yet
-	ran     int          // ticks in a row; the owner's alone
-	ticking atomic.Bool  // there are ticks
+	ticks   fifo.Queue[func()] // posted tasks and follow-ups: before the next event
+	events  fifo.Queue[func()] // I/O and timers
+	closing fifo.Queue[func()] // Close events: at the end of the turn
+	turn    int                // events left in this turn
+	closes  int                // closing left in this turn; -1: it is not their time yet
+	ran     int                // ticks in a row; the owner's alone
+	ticking atomic.Bool        // there are ticks
 
 	ready   readiness // of kernel sockets, where there is epoll
 	watches []*watch  // of guests
@@ -293,7 +294,7 @@ func (l *Loop) tick(fn func()) {
 }
 
 func (l *Loop) pushTick(fn func()) {
-	l.ticks.push(fn)
+	l.ticks.Push(fn)
 	l.ticking.Store(true)
 	l.rouse()
 }
@@ -301,7 +302,7 @@ func (l *Loop) pushTick(fn func()) {
 // event runs fn in its turn among I/O and timers.
 func (l *Loop) event(fn func()) {
 	l.mu.Lock()
-	l.events.push(fn)
+	l.events.Push(fn)
 	l.rouse()
 	l.mu.Unlock()
 }
@@ -309,7 +310,7 @@ func (l *Loop) event(fn func()) {
 // close runs fn when the events of this turn and their ticks have run.
 func (l *Loop) close(fn func()) {
 	l.mu.Lock()
-	l.closing.push(fn)
+	l.closing.Push(fn)
 	l.rouse()
 	l.mu.Unlock()
 }

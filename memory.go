@@ -150,7 +150,7 @@ func (s *Socket) countQueued() {
 	if o.outbox == &emptyOutbox {
 		return
 	}
-	now := o.queued + o.waiting.len()*callbackSize
+	now := o.queued + o.waiting.Len()*callbackSize
 	if more := now - o.counted; more != 0 {
 		o.counted = now
 		s.set.Loop.count(more)
@@ -226,7 +226,7 @@ func (s *Socket) highWaterMark() int {
 // full reports whether no more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
 func (s *Socket) full() bool {
 	o := &s.out
-	queued := o.queued + o.waiting.len()*callbackSize
+	queued := o.queued + o.waiting.Len()*callbackSize
 	if s.set.MaxWriteBuffer >= 0 && queued >= s.set.MaxWriteBuffer {
 		return true
 	}

@@ -3,6 +3,7 @@ package evnet
 import (
 	"sync"
 
+	"evnet/internal/fifo"
 	"evnet/internal/poll"
 )
 
@@ -46,8 +47,8 @@ type outbound struct {
 
 // outbox is what a socket needs while something waits to be sent.
 type outbox struct {
-	queue fifo[*[]byte] // segments
-	off   int           // of the first one, sent already
+	queue fifo.Queue[*[]byte] // segments
+	off   int                 // of the first one, sent already
 
 	tube     *poll.Tube // before the queue: what Pipe has passed on in the kernel
 	tubeFrom *Loop      // whose it is
@@ -55,11 +56,11 @@ type outbox struct {
 	direct []byte // behind the queue: what Write is sending without a copy, while it runs
 	small  []byte // the first segment of a queue, if a small one will do
 
-	budget   budget        // of the callbacks of writes
-	counted  int           // in what the loop buffers
-	turnAt   int64         // accepted when turning became true
-	waiting  fifo[waiter]  // for bytes to be handed to the conn, in order
-	room     chan struct{} // closed when a goroutine in ReadFrom is to look again; nil if there is none
+	budget   budget             // of the callbacks of writes
+	counted  int                // in what the loop buffers
+	turnAt   int64              // accepted when turning became true
+	waiting  fifo.Queue[waiter] // for bytes to be handed to the conn, in order
+	room     chan struct{}      // closed when a goroutine in ReadFrom is to look again; nil if there is none
 	corks    int
 	corkedAt int64 // accepted when the first cork came: what is behind it waits
 }
@@ -82,13 +83,13 @@ func (o *outbound) own() {
 
 // owesDone reports whether a write that was sent is still to be told so.
 func (o *outbound) owesDone() bool {
-	return o.waiting.len() > 0 && o.waiting.front().err == nil && o.waiting.front().end <= o.sent
+	return o.waiting.Len() > 0 && o.waiting.Front().err == nil && o.waiting.Front().end <= o.sent
 }
 
 // settle gives an outbox back that nobody needs any more. s.mu is held.
 func (s *Socket) settle() {
 	o := &s.out
-	if b := o.outbox; b != &emptyOutbox && o.queued == 0 && b.waiting.len() == 0 && b.corks == 0 && b.room == nil && !o.turning {
+	if b := o.outbox; b != &emptyOutbox && o.queued == 0 && b.waiting.Len() == 0 && b.corks == 0 && b.room == nil && !o.turning {
 		s.countQueued()
 		o.outbox = &emptyOutbox
 		if !o.dropped { // else the writer may still hold its segment
@@ -101,17 +102,17 @@ func (s *Socket) settle() {
 func (o *outbound) add(p []byte) {
 	if o.queued == len(p) && 0 < len(p) && len(p) <= smallSegment { // nobody has the small segment
 		o.small = append(o.small[:0], p...)
-		o.queue.push(&o.small)
+		o.queue.Push(&o.small)
 		return
 	}
 	for len(p) > 0 {
 		var last *[]byte
-		if n := o.queue.len(); n > 0 {
-			last = o.queue.items[len(o.queue.items)-1]
+		if o.queue.Len() > 0 {
+			last = *o.queue.Back()
 		}
 		if last == nil || len(*last) == cap(*last) {
 			last = segments.Get().(*[]byte)
-			o.queue.push(last)
+			o.queue.Push(last)
 		}
 		n := min(len(p), cap(*last)-len(*last))
 		*last = append(*last, p[:n]...)
@@ -129,11 +130,11 @@ func release(b *[]byte) {
 
 // piece is the i-th piece of memory that waits to be sent, nil behind the last.
 func (o *outbound) piece(i int) []byte {
-	switch n := o.queue.len(); {
+	switch n := o.queue.Len(); {
 	case i == 0 && n > 0:
-		return (**o.queue.front())[o.off:]
+		return (**o.queue.Front())[o.off:]
 	case i < n:
-		return *o.queue.items[o.queue.head+i]
+		return **o.queue.At(i)
 	case i == n && len(o.direct) > 0:
 		return o.direct
 	}
@@ -146,11 +147,11 @@ func (o *outbound) advance(s *Socket, n int) {
 		p := o.piece(0)
 		k := min(n, len(p))
 		o.took(s, k)
-		if n -= k; o.queue.len() == 0 {
+		if n -= k; o.queue.Len() == 0 {
 			o.direct = p[k:]
 		} else if o.off += k; k == len(p) {
 			o.off = 0
-			release(o.queue.pop())
+			release(o.queue.Pop())
 		}
 		if k == len(p) {
 			o.completed(s)
@@ -187,7 +188,7 @@ func (o *outbound) take(limit int) (batch [][]byte, used []*[]byte) {
 			p = p[:limit]
 			o.off += limit
 		} else {
-			if b := o.queue.pop(); b != &o.small {
+			if b := o.queue.Pop(); b != &o.small {
 				used = append(used, b)
 			}
 			o.off = 0
@@ -217,7 +218,7 @@ func (o *outbound) drop() {
 	o.dropped, o.queued, o.needDrain = true, 0, false
 	if o.outbox != &emptyOutbox {
 		// Its segments are not released: the writer may still hold a part of one.
-		o.queue, o.off, o.direct, o.corks = fifo[*[]byte]{}, 0, nil, 0
+		o.queue, o.off, o.direct, o.corks = fifo.Queue[*[]byte]{}, 0, nil, 0
 		if o.tube != nil {
 			o.tubeFrom.ready.discard(o.tubeFrom, o.tube)
 			o.tube, o.tubeFrom = nil, nil

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"evnet/internal/fifo"
 	"evnet/internal/ratelimit"
 )
 
@@ -179,7 +180,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 		}
 	}
 	lis := &listening{ln: ln, closed: make(chan struct{})}
-	lis.waiting.queues, lis.waiting.room = make([]fifo[net.Conn], len(s.settings)), make(chan struct{}, 1)
+	lis.waiting.queues, lis.waiting.room = make([]fifo.Queue[net.Conn], len(s.settings)), make(chan struct{}, 1)
 	for i := range s.settings {
 		lis.arrive = append(lis.arrive, s.arrival(lis, i))
 	}

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"evnet/internal/fifo"
 	"evnet/internal/poll"
 )
 
@@ -161,10 +162,10 @@ func (o *outbound) pour() {
 	o.tubeFrom.ready.keep(o.tubeFrom, o.tube)
 	o.tube, o.tubeFrom = nil, nil
 	rest := o.queue
-	o.queue = fifo[*[]byte]{}
-	o.queue.push(&p)
-	for rest.len() > 0 {
-		o.queue.push(rest.pop())
+	o.queue = fifo.Queue[*[]byte]{}
+	o.queue.Push(&p)
+	for rest.Len() > 0 {
+		o.queue.Push(rest.Pop())
 	}
 }
 

@@ -45,8 +45,8 @@ func TestSpliceTakenBack(t *testing.T) {
 	assert.Nil(t, o.tube)
 	assert.Zero(t, l.ready.lent)
 	got := ""
-	for o.queue.len() > 0 {
-		got += string(*o.queue.pop())
+	for o.queue.Len() > 0 {
+		got += string(*o.queue.Pop())
 	}
 	assert.Equal(t, first+behind, got)
 }

@@ -94,7 +94,7 @@ func TestQueueOfManyPieces(t *testing.T) {
 				p = p[n:]
 			}
 			s.mu.Lock()
-			assert.Greater(t, s.out.queue.len(), 64)
+			assert.Greater(t, s.out.queue.Len(), 64)
 			s.mu.Unlock()
 			s.End()
 			go func() {

@@ -78,7 +78,7 @@ func (l *Loop) next(ctx context.Context, serve bool) task {
 		if (l.stopping || l.leaving && l.refs+l.held == 0) && l.opened() == 0 && l.workers == 0 {
 			// A callback that goes on for ever must not hold the end back.
 			if l.grace == 0 {
-				l.grace = maxTicks + l.ticks.len() + l.events.len() + l.closing.len()
+				l.grace = maxTicks + l.ticks.Len() + l.events.Len() + l.closing.Len()
 			}
 			if l.grace--; l.grace == 0 {
 				return task{}
@@ -106,14 +106,14 @@ func (l *Loop) next(ctx context.Context, serve bool) task {
 // it looks which sockets are ready.
 func (l *Loop) pop() task {
 	for began := false; ; {
-		alone := began && !l.ready.any() && l.turn == 0 && l.closing.len() == 0
-		if l.ticks.len() > 0 && (l.ran < maxTicks || alone) {
+		alone := began && !l.ready.any() && l.turn == 0 && l.closing.Len() == 0
+		if l.ticks.Len() > 0 && (l.ran < maxTicks || alone) {
 			if alone {
 				l.ran = 0 // the others had their turn
 			}
 			l.ran++
-			fn := l.ticks.pop()
-			l.ticking.Store(l.ticks.len() > 0)
+			fn := l.ticks.Pop()
+			l.ticking.Store(l.ticks.Len() > 0)
 			return task{fn: fn}
 		}
 		if t := l.ready.pop(); !t.none() {
@@ -123,29 +123,29 @@ func (l *Loop) pop() task {
 		if l.turn > 0 {
 			l.ran = 0
 			l.turn--
-			return task{fn: l.events.pop()}
+			return task{fn: l.events.Pop()}
 		}
 		if l.closes < 0 {
-			l.closes = l.closing.len() // with those that this turn's events have queued
+			l.closes = l.closing.Len() // with those that this turn's events have queued
 		}
 		if l.closes > 0 {
 			l.ran = 0
 			l.closes--
-			return task{fn: l.closing.pop()}
+			return task{fn: l.closing.Pop()}
 		}
-		if began && l.ticks.len() == 0 {
+		if began && l.ticks.Len() == 0 {
 			return task{}
 		}
 		began = true
 		l.turns++
 		l.closes = -1
 		l.ready.look(l)
-		l.turn = l.events.len()
+		l.turn = l.events.Len()
 	}
 }
 
 func (l *Loop) idle() bool {
-	return l.ticks.len()+l.events.len()+l.closing.len() == 0 && !l.ready.any()
+	return l.ticks.Len()+l.events.Len()+l.closing.Len() == 0 && !l.ready.any()
 }
 
 // sleep waits for work. l.mu is held, and released meanwhile.

@@ -61,7 +61,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error)
 			})
 		default:
 			o.own()
-			o.waiting.push(waiter{end: o.accepted, err: err, done: done})
+			o.waiting.Push(waiter{end: o.accepted, err: err, done: done})
 			s.reserveDelivery()
 		}
 		s.mu.Unlock()
@@ -74,7 +74,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error)
 	o.queued += len(p)
 	if done != nil {
 		o.own()
-		o.waiting.push(waiter{end: o.accepted, done: done})
+		o.waiting.Push(waiter{end: o.accepted, done: done})
 	}
 	err := s.send(p)
 	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 && s.tr != nil {
@@ -206,7 +206,7 @@ func (s *Socket) afterWriting(moved bool, err error) error {
 
 // reserveDelivery makes the loop run deliverWrites soon, if there is anything to tell. s.mu is held.
 func (s *Socket) reserveDelivery() {
-	if !s.out.reserved && (s.out.waiting.len() > 0 || s.out.needDrain || s.out.tubed) {
+	if !s.out.reserved && (s.out.waiting.Len() > 0 || s.out.needDrain || s.out.tubed) {
 		s.out.reserved = true
 		s.set.Loop.tick(func() { s.deliverWrites(-1) })
 	}
@@ -279,7 +279,7 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 	s.set.Loop.current = s
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
-		if o.waiting.len() == 0 || !o.dropped && !s.due(o.waiting.front()) {
+		if o.waiting.Len() == 0 || !o.dropped && !s.due(o.waiting.Front()) {
 			s.countQueued()
 			s.settle()
 			s.mu.Unlock()
@@ -290,7 +290,7 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 			s.mu.Unlock()
 			return true
 		}
-		w := o.waiting.pop()
+		w := o.waiting.Pop()
 		err := w.err
 		if err == nil && (w.end > o.sent || o.early) {
 			err = s.dropError()
