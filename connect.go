@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"evnet/internal/text"
 )
 
 var (
@@ -109,7 +111,7 @@ func (s *Socket) startAnew() {
 	}
 	in.lookAgain()
 	if in.encoding != "" {
-		in.decoder, _ = newDecoder(in.encoding)
+		in.decoder = text.New(string(in.encoding))
 	}
 	s.in, s.out = in, outbound{outbox: &emptyOutbox}
 	if waiting.Len() > 0 {

@@ -1,6 +1,10 @@
 package evnet
 
-import "fmt"
+import (
+	"fmt"
+
+	"evnet/internal/text"
+)
 
 // Who gets what a socket receives: Data listeners and destinations of Pipe, any number of them
 // together, or one of OnRead, Scan, Chunks and BlockingConn, alone.
@@ -77,4 +81,70 @@ func (s *Socket) consumerGone() {
 		in.mode = undecided
 		s.updateReading()
 	}
+}
+
+// Encoding is the name of an encoding, from which SetEncoding decodes received bytes to UTF-8 text. Names are
+// case-insensitive. Node's aliases work too: utf-8 for UTF8; ucs2, ucs-2 and utf-16le for UTF16LE; binary for Latin1. ""
+// is UTF8. For any other name SetEncoding returns ErrUnknownEncoding.
+//
+// A character that arrives in pieces is held back until it is complete. Invalid bytes become U+FFFD, so the text is always
+// valid UTF-8. A byte order mark is kept as U+FEFF.
+//
+// Node: the encodings of socket.setEncoding
+type Encoding string
+
+const (
+	// UTF8 replaces each maximal prefix of a character, and each byte that cannot begin one, with one U+FFFD, as web
+	// browsers do. Converting a []byte to []rune results in more of them. Node: "utf8".
+	UTF8 Encoding = "utf8"
+	// UTF16LE is little-endian UTF-16, whatever the byte order mark says. Half of a surrogate pair becomes U+FFFD; an odd
+	// byte at the end of the stream is discarded. Node: "utf16le", which emits the halves of some split pairs one by one;
+	// here pairs are never split.
+	UTF16LE Encoding = "utf16le"
+	// Latin1 is ISO 8859-1: each byte is the code point of that number; 0x80 to 0x9F are control characters. Node: "latin1".
+	Latin1 Encoding = "latin1"
+	// ASCII clears the top bit of each byte. Node: "ascii".
+	ASCII Encoding = "ascii"
+	// Base64 encodes bytes in groups of three. The last group of the stream is padded with '='. Node: "base64".
+	Base64 Encoding = "base64"
+	// Base64URL is Base64 with '-' and '_', without padding. Node: "base64url".
+	Base64URL Encoding = "base64url"
+	// Hex encodes each byte as two lower-case digits. Node: "hex".
+	Hex Encoding = "hex"
+)
+
+// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: whole characters, decoded to UTF-8 (for hex and base64, the
+// digits). Buffered data is decoded too. What is incomplete at the end of the stream is delivered before End.
+//
+// For an unknown name SetEncoding returns an error that is ErrUnknownEncoding, and changes nothing. It cannot be undone; a
+// second call first flushes what the first has left incomplete.
+//
+// Node: socket.setEncoding
+func (s *Socket) SetEncoding(e Encoding) error {
+	name := text.Canonical(string(e))
+	if name == "" {
+		return fmt.Errorf("%w %q, want utf8, utf16le, latin1, ascii, base64, base64url or hex", ErrUnknownEncoding, string(e))
+	}
+	dec := text.New(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := &s.in
+	in.own()
+	if in.decoder != nil {
+		in.text = in.decoder.End(in.decoder.Write(in.text, in.raw))
+	} else {
+		in.text = dec.Write(dec.Write(nil, in.raw), in.lent[in.lentAt:])
+	}
+	in.forgetRaw()
+	in.decoder, in.encoding = dec, Encoding(name)
+	in.lookAgain()
+	s.scheduleFlow()
+	return nil
+}
+
+// Encoding returns the encoding that SetEncoding has set, "" if none. Node: socket.readableEncoding.
+func (s *Socket) Encoding() Encoding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in.encoding
 }

@@ -152,10 +152,12 @@ var traps = []struct{ trap, held string }{
 		"TestServerMaxConnections server-max-connections"},
 }
 
-// testNames are the tests and fuzz targets of this directory.
+// testNames returns the tests and fuzz targets that may be named here.
 func testNames(t *testing.T) map[string]bool {
 	names := map[string]bool{}
-	declared(t, ".", true, func(_, name string, _ ...*ast.CommentGroup) { names[name] = true })
+	for _, dir := range []string{".", "internal/text"} {
+		declared(t, dir, true, func(_, name string, _ ...*ast.CommentGroup) { names[name] = true })
+	}
 	return names
 }
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"evnet/internal/race"
+	"evnet/internal/text"
 )
 
 // flowMode is what becomes of data.
@@ -42,7 +43,7 @@ type holding struct {
 	raw  []byte // held as it came
 
 	encoding Encoding
-	decoder  decoder
+	decoder  text.Decoder
 
 	// The consumers, besides OnRead and the listeners of Data.
 	pipes   []*pipe
@@ -203,7 +204,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 	in := &s.in
 	onRead, pipes, chunks := in.onRead, in.pipes, in.chunks
 	if onRead == nil && in.decoder != nil && !decoded {
-		p, decoded = in.decoder.write(nil, p), true
+		p, decoded = in.decoder.Write(nil, p), true
 	}
 	list := s.events
 	s.mu.Unlock()
@@ -291,7 +292,7 @@ func (s *Socket) peerEnded() {
 	if s.endDue() && s.in.decoder != nil {
 		// What the decoder still holds is the last chunk: it may find the socket unread, and
 		// its listeners may pause or destroy.
-		if tail := s.in.decoder.end(nil); len(tail) > 0 {
+		if tail := s.in.decoder.End(nil); len(tail) > 0 {
 			s.in.text = append(s.in.text, tail...)
 			s.scheduleFlow()
 		}

@@ -261,7 +261,7 @@ func (in *inbound) decode(p []byte) {
 	if len(dst) == 0 {
 		dst = in.scan.buf[:0]
 	}
-	in.text = in.decoder.write(dst, p)
+	in.text = in.decoder.Write(dst, p)
 	in.scan.reuse(in.text)
 }
 

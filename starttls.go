@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"evnet/internal/text"
 )
 
 // Turning a connected socket to TLS.
@@ -168,7 +170,7 @@ func (s *Socket) takeHeld() []byte {
 	in := &s.in
 	held := bytes.Clone(in.text) // whose memory Scan uses again
 	if in.decoder != nil {
-		held = in.decoder.rest(held)
+		held = in.decoder.Rest(held)
 	}
 	held = append(held, in.raw...)
 	held = append(held, in.lent[in.lentAt:]...) // in the midst of Scan
@@ -176,7 +178,7 @@ func (s *Socket) takeHeld() []byte {
 	in.text = nil
 	in.forgetRaw()
 	if in.decoder != nil {
-		in.decoder, _ = newDecoder(in.encoding)
+		in.decoder = text.New(string(in.encoding))
 	}
 	in.lookAgain()
 	return held
