@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	errInvalidIP = errors.New("the resolver's answer is not an IP address")
-	errFamily    = errors.New("family is not 0, 4 or 6")
+	errInvalidIP = coded("the resolver's answer is not an IP address", "ERR_INVALID_IP_ADDRESS", nil)
+	errFamily    = coded("family is not 0, 4 or 6", "ERR_INVALID_ARG_VALUE", nil)
 )
 
 // Connect starts a connection. network is "tcp", "tcp4", "tcp6" or "unix"; address is host:port (no

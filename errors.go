@@ -7,88 +7,95 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"evnet/internal/nodecode"
 )
 
-// The errors evnet makes itself. System errors are never replaced: they are wrapped, so that
-// errors.Is(err, syscall.ECONNREFUSED) and errors.As(err, *net.OpError) work on what an Error
-// event or a method hands over. Code gives the Node spelling of any of them.
+// The errors of this package. Errors of the operating system are wrapped, never replaced: errors.Is(err,
+// syscall.ECONNREFUSED) and errors.As with a *net.OpError work on each error that an event or a method reports. Code
+// returns Node's code for any of them.
 var (
-	// ErrWriteAfterEnd is returned by Write once End, Close or the automatic end after the
-	// peer's end has closed this side. The socket goes on reading.
-	ErrWriteAfterEnd error = errors.New("evnet: write after end")
+	// ErrWriteAfterEnd is returned by Write after End, Close or the automatic end that follows the peer's. The socket
+	// continues to read.
+	ErrWriteAfterEnd error = coded("evnet: write after end", "ERR_STREAM_WRITE_AFTER_END", nil)
 	// ErrSocketClosed is returned by Write on a socket that was never connected. It matches
 	// net.ErrClosed.
-	ErrSocketClosed error = closedError("evnet: socket is not connected")
-	// ErrDestroyed is returned by Write after Destroy, Reset or a failure, and is what queued
-	// writes get when Destroy drops them. It matches net.ErrClosed.
-	ErrDestroyed error = closedError("evnet: socket was destroyed")
-	// ErrClosedBeforeConnect is what writes queued during Connect get when the connection never
-	// came. It matches net.ErrClosed.
-	ErrClosedBeforeConnect error = closedError("evnet: socket closed before the connection was made")
-	// ErrWriteBufferFull is returned by Write when the bytes already queued have reached
-	// SocketOptions.MaxWriteBuffer.
-	ErrWriteBufferFull error = errors.New("evnet: write buffer is full")
-	// ErrMaxBuffered is the cause when a socket has held more than its share for too long while its loop was short
-	// of room: see Loop.SetMaxBuffered.
+	ErrSocketClosed error = coded("evnet: socket is not connected", "ERR_SOCKET_CLOSED", net.ErrClosed)
+	// ErrDestroyed is returned by Write after Destroy, Reset or a failure. Write callbacks get it if Destroy discards
+	// their bytes. It matches net.ErrClosed.
+	ErrDestroyed error = coded("evnet: socket was destroyed", "ERR_STREAM_DESTROYED", net.ErrClosed)
+	// ErrClosedBeforeConnect is what the callbacks of writes during Connect get if no connection is established. It
+	// matches net.ErrClosed.
+	ErrClosedBeforeConnect error = coded("evnet: socket closed before the connection was made", "ERR_SOCKET_CLOSED_BEFORE_CONNECTION", net.ErrClosed)
+	// ErrWriteBufferFull is returned by Write if the queued bytes have reached SocketOptions.MaxWriteBuffer.
+	ErrWriteBufferFull error = coded("evnet: write buffer is full", "ENOBUFS", nil)
+	// ErrMaxBuffered is the cause if a socket buffers more than its share for too long while its loop has reached its
+	// limit: see Loop.SetMaxBuffered.
 	ErrMaxBuffered error = errors.New("evnet: the loop buffers too much, and the socket more than its share")
-	// ErrAlreadyConnected is the cause when Connect is called on a socket that is connecting
-	// or connected. It matches syscall.EISCONN.
-	ErrAlreadyConnected error = wrappedError{"evnet: socket is already connecting or connected", syscall.EISCONN}
-	// ErrAlreadyTLS is the cause when StartTLS is called on a socket that speaks TLS, or is about to.
+	// ErrAlreadyConnected is the cause if Connect is called on a socket that is connecting or connected. It matches
+	// syscall.EISCONN.
+	ErrAlreadyConnected error = coded("evnet: socket is already connecting or connected", "EISCONN", syscall.EISCONN)
+	// ErrAlreadyTLS is the cause if StartTLS is called on a socket that uses TLS or is upgrading to it.
 	ErrAlreadyTLS error = errors.New("evnet: socket speaks TLS already")
-	// ErrServerAlreadyListening is returned by Listen and Serve on a server that listens.
-	ErrServerAlreadyListening error = errors.New("evnet: server is already listening")
-	// ErrServerNotRunning is returned by Close and Shutdown on a server that does not listen.
-	ErrServerNotRunning error = errors.New("evnet: server is not running")
-	// ErrUnknownEncoding is returned by SetEncoding for a name that is no encoding.
-	ErrUnknownEncoding error = errors.New("evnet: unknown encoding")
+	// ErrServerAlreadyListening is returned by Listen and Serve on a server that is listening.
+	ErrServerAlreadyListening error = coded("evnet: server is already listening", "ERR_SERVER_ALREADY_LISTEN", nil)
+	// ErrServerNotRunning is returned by Close and Shutdown on a server that is not listening.
+	ErrServerNotRunning error = coded("evnet: server is not running", "ERR_SERVER_NOT_RUNNING", nil)
+	// ErrUnknownEncoding is returned by SetEncoding for an unknown name.
+	ErrUnknownEncoding error = coded("evnet: unknown encoding", "ERR_UNKNOWN_ENCODING", nil)
 	// ErrInvalidTimeout is returned by SetTimeout for a negative duration.
-	ErrInvalidTimeout error = errors.New("evnet: time-out is negative")
-	// ErrBlocked is the cause when SocketOptions.BlockList has an address that was to be connected
-	// to.
-	ErrBlocked error = errors.New("evnet: address is on the block list")
-	// ErrInvalidAddress is returned by BlockList for what is no IP address, and for a text that is
-	// no rule.
-	ErrInvalidAddress error = errors.New("evnet: not an IP address")
-	// ErrInvalidRange is returned by BlockList for a range of two families, or one whose first
-	// address is above its last.
-	ErrInvalidRange error = errors.New("evnet: not a range of addresses")
-	// ErrInvalidPrefix is returned by BlockList for a prefix longer than its address, or negative.
-	ErrInvalidPrefix error = errors.New("evnet: prefix length is out of range")
-	// ErrConsumed is returned by OnRead, Scan and BlockingConn, kept in Listener.Err by On.Data, and
-	// yielded by Chunks, when the socket has a consumer that does not share.
-	ErrConsumed error = errors.New("evnet: socket has another consumer")
-	// ErrUnshiftAfterEnd is returned by Unshift once End was emitted.
-	ErrUnshiftAfterEnd error = errors.New("evnet: unshift after the end")
-	// ErrNilArgument is returned, or kept in Listener.Err, where nil was given for a callback,
-	// a conn, a listener or a writer that is required.
-	ErrNilArgument error = errors.New("evnet: nil argument")
-	// ErrLoopRunning is returned by Serve, and is what Run panics with, when the loop already
-	// runs.
+	ErrInvalidTimeout error = coded("evnet: time-out is negative", "ERR_OUT_OF_RANGE", nil)
+	// ErrBlocked is the cause if an address to connect to is on SocketOptions.BlockList.
+	ErrBlocked error = coded("evnet: address is on the block list", "ERR_IP_BLOCKED", nil)
+	// ErrInvalidAddress is returned by BlockList for an invalid IP address and for a text that is not a rule.
+	ErrInvalidAddress error = coded("evnet: not an IP address", "ERR_INVALID_ADDRESS", nil)
+	// ErrInvalidRange is returned by BlockList for a range whose addresses have different families, or whose first
+	// address is greater than its last.
+	ErrInvalidRange error = coded("evnet: not a range of addresses", "ERR_INVALID_ARG_VALUE", nil)
+	// ErrInvalidPrefix is returned by BlockList for a prefix that is longer than its address, or negative.
+	ErrInvalidPrefix error = coded("evnet: prefix length is out of range", "ERR_OUT_OF_RANGE", nil)
+	// ErrConsumed is returned by OnRead, Scan and BlockingConn, reported by Listener.Err for On.Data, and yielded by
+	// Chunks, if the socket has another consumer and one of the two is exclusive.
+	ErrConsumed error = coded("evnet: socket has another consumer", "ERR_INVALID_STATE", nil)
+	// ErrUnshiftAfterEnd is returned by Unshift after End was emitted.
+	ErrUnshiftAfterEnd error = coded("evnet: unshift after the end", "ERR_STREAM_UNSHIFT_AFTER_END_EVENT", nil)
+	// ErrNilArgument is returned, or reported by Listener.Err, if a required callback, conn, listener or writer is nil.
+	ErrNilArgument error = coded("evnet: nil argument", "ERR_INVALID_ARG_TYPE", nil)
+	// ErrLoopRunning is returned by Serve, and is the value that Run panics with, if the loop is already running.
 	ErrLoopRunning error = errors.New("evnet: loop is already running")
-	// ErrLoopStopped is the cause of sockets and servers started while Serve is ending.
-	ErrLoopStopped error = closedError("evnet: loop is stopping")
-	// ErrWritesQueued is the cause when Detach is called while written bytes still wait.
+	// ErrLoopStopped is the cause for sockets and servers that are started while Serve is stopping.
+	ErrLoopStopped error = &nodecode.Error{Text: "evnet: loop is stopping", Cause: net.ErrClosed}
+	// ErrWritesQueued is the cause if Detach is called while written bytes are queued.
 	ErrWritesQueued error = errors.New("evnet: writes are queued")
-	// ErrRelayed is what Relay tells of a socket that is in a relay already, and Detach of one
-	// that is in any.
+	// ErrRelayed is reported by Relay for a socket that is in another relay, and by Detach for one that is in any.
 	ErrRelayed error = errors.New("evnet: socket is in a relay")
-	// ErrOnLoop is returned by methods that would block when they are called from a callback.
+	// ErrOnLoop is returned by methods that would block, if they are called from a callback.
 	ErrOnLoop error = errors.New("evnet: blocking call from a callback")
 )
 
-// nilArgument says where nil was given, and for what.
+// nilArgument returns the error for a required argument of a method that is nil.
 func nilArgument(method, what string) error {
 	return fmt.Errorf("%w: %s: %s", ErrNilArgument, method, what)
 }
 
-// closedError is a sentinel that errors.Is also takes for net.ErrClosed.
-type closedError string
+// coded returns a sentinel with Node's code for it. errors.Is finds the cause, if any, which the text does not show.
+func coded(text, code string, cause error) error {
+	return &nodecode.Error{Text: text, Code: code, Cause: cause}
+}
 
-func (e closedError) Error() string        { return string(e) }
-func (e closedError) Is(target error) bool { return target == net.ErrClosed }
+// Code returns Node's code for err, such as "ECONNREFUSED" or "ERR_STREAM_WRITE_AFTER_END", and "" if err is nil or Node
+// has no code for it. For a ConnectError it is the code of the first attempt. Any goroutine may call it.
+//
+// Node: error.code
+func Code(err error) string {
+	var all *ConnectError
+	if errors.As(err, &all) && len(all.Errs) > 0 {
+		return Code(all.Errs[0])
+	}
+	return nodecode.Of(err)
+}
 
-// wrappedError is a sentinel with a cause that does not show in its text.
+// wrappedError is an error whose cause is not part of its text.
 type wrappedError struct {
 	text  string
 	cause error
@@ -97,16 +104,16 @@ type wrappedError struct {
 func (e wrappedError) Error() string { return e.text }
 func (e wrappedError) Unwrap() error { return e.cause }
 
-// ConnectError is the cause when every address of a host was tried and failed. It is a value
-// that a socket's Error event and Err hand over; nothing of it changes afterwards.
+// ConnectError is the cause if every address of a host has failed. The Error event and Socket.Err report it; it does not
+// change afterwards. errors.Is and errors.As find the error of each attempt.
 //
-// errors.Is and errors.As see each attempt's error. Node: AggregateError.
+// Node: AggregateError
 type ConnectError struct {
 	Host string  // the host name that was looked up
-	Errs []error // one error for each attempt, as they failed; an address that is blocked has its own
+	Errs []error // one for each attempt, in the order of failure, and one for each blocked address
 }
 
-// Error lists the attempts.
+// Error returns a text that lists the errors of the attempts.
 func (e *ConnectError) Error() string {
 	texts := make([]string, len(e.Errs))
 	for i, err := range e.Errs {
@@ -118,31 +125,36 @@ func (e *ConnectError) Error() string {
 // Unwrap returns the errors of the attempts.
 func (e *ConnectError) Unwrap() []error { return e.Errs }
 
-// connectTimeout is the cause when IdleTimeout or MaxLifetime ends a socket that is still connecting.
-type connectTimeout struct{}
+// errConnectTimeout is the cause when IdleTimeout or MaxLifetime ends a socket that is still connecting.
+var errConnectTimeout error = deadlineError{coded("the connection was not made in time", "ERR_SOCKET_CONNECTION_TIMEOUT",
+	os.ErrDeadlineExceeded)}
 
-func (connectTimeout) Error() string   { return "the connection was not made in time" }
-func (connectTimeout) Timeout() bool   { return true }
-func (connectTimeout) Temporary() bool { return true }
-func (connectTimeout) Unwrap() error   { return os.ErrDeadlineExceeded }
+// deadlineError makes a sentinel a net.Error that is a time-out.
+type deadlineError struct{ error }
 
-// PanicError is a panic that a callback raised, or a Resolver, a Dialer, a TLS handshake, a method of a
-// conn that goroutines serve, or a listener. The socket it belonged to is destroyed with it; a server whose
-// listener's Accept it was emits it as Error and closes. Without Loop.OnPanic, which contains the panic of a
-// callback, Value and Stack are those of no panic: they go with it.
+func (e deadlineError) Timeout() bool   { return true }
+func (e deadlineError) Temporary() bool { return true }
+func (e deadlineError) Unwrap() error   { return e.error }
+
+// PanicError is a panic in a callback, a Resolver, a Dialer, a TLS handshake, a method of a conn that the goroutine
+// transport serves, or a listener. The socket that it belongs to is destroyed with it as the cause. If it was a listener's
+// Accept, the server emits it as Error and closes.
+//
+// Without Loop.OnPanic a panic in a callback is not contained: Value and Stack are then not those of the panic, which
+// continues to unwind.
 type PanicError struct {
-	Value  any     // what was given to panic
+	Value  any     // the argument of panic
 	Stack  []byte  // the stack of the callback, as runtime/debug.Stack prints it
-	Socket *Socket // the socket whose callback it was, or nil
+	Socket *Socket // the socket that the callback belongs to, or nil
 }
 
-// errUnwound is the value of a PanicError when the panic went on to unwind out of Run.
+// errUnwound is the Value of a PanicError whose panic unwinds out of Run.
 var errUnwound = errors.New("it has unwound out of Run")
 
-// Error gives the value, without the stack.
+// Error returns a text with the value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("evnet: panic in a callback: %v", e.Value) }
 
-// Unwrap returns the value when it is an error.
+// Unwrap returns the value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err

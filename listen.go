@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	errSocketMode   = errors.New("SocketMode has bits that are not permissions")
-	errAbstractMode = errors.New("an abstract name has no file for SocketMode")
+	errSocketMode   = coded("SocketMode has bits that are not permissions", "ERR_INVALID_ARG_VALUE", nil)
+	errAbstractMode = coded("an abstract name has no file for SocketMode", "ERR_INVALID_ARG_VALUE", nil)
 	// errReplaced is EADDRINUSE: another file has the path.
 	errReplaced error = wrappedError{"the file at the path is not the socket that was bound", syscall.EADDRINUSE}
 )

@@ -206,7 +206,7 @@ func (s *Socket) Timeout() time.Duration {
 // timeoutError is the cause when a limit in the options ends the socket. s.mu is held.
 func timeoutError(s *Socket, op string) error {
 	if dial := s.rare().dial; dial != nil {
-		return dial.opError(connectTimeout{})
+		return dial.opError(errConnectTimeout)
 	}
 	return &net.OpError{Op: op, Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: os.ErrDeadlineExceeded}
 }

@@ -29,17 +29,12 @@ func (s *Socket) TLS() (state tls.ConnectionState, ok bool) {
 }
 
 var (
-	errCutOff           error = wrappedError{"unexpected EOF: the peer has closed the connection without the end of TLS (close_notify)", io.ErrUnexpectedEOF}
-	errHandshakeTimeout error = handshakeTimeout{}
+	errCutOff = coded("unexpected EOF: the peer has closed the connection without the end of TLS (close_notify)", "ECONNRESET",
+		io.ErrUnexpectedEOF)
+	// errHandshakeTimeout is the cause when HandshakeTimeout ends a socket.
+	errHandshakeTimeout error = deadlineError{coded("the TLS handshake was not done in time", "ERR_TLS_HANDSHAKE_TIMEOUT",
+		os.ErrDeadlineExceeded)}
 )
-
-// handshakeTimeout is the cause when HandshakeTimeout ends a socket.
-type handshakeTimeout struct{}
-
-func (handshakeTimeout) Error() string   { return "the TLS handshake was not done in time" }
-func (handshakeTimeout) Timeout() bool   { return true }
-func (handshakeTimeout) Temporary() bool { return true }
-func (handshakeTimeout) Unwrap() error   { return os.ErrDeadlineExceeded }
 
 // tlsSide is who a socket is in the handshake.
 type tlsSide bool

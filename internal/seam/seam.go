@@ -68,15 +68,3 @@ type Watch interface {
 
 // Of is the seam of an *evnet.Loop. Package evnet sets it.
 var Of func(loop any) Loop
-
-// Error is an error with the code that Node has for it.
-type Error struct {
-	Text  string
-	Code  string
-	Cause error // does not show in the text; may be nil
-}
-
-func (e *Error) Error() string { return e.Text }
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Cause }

@@ -1,4 +1,4 @@
-package evnet
+package nodecode
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// tlsCode is what Node, or OpenSSL through it, says of a failure of TLS.
+// tlsCode returns the code of Node or OpenSSL for a TLS failure.
 func tlsCode(err error) string {
 	var host x509.HostnameError
 	if errors.As(err, &host) {
@@ -39,6 +39,7 @@ func tlsCode(err error) string {
 	return ""
 }
 
+// invalidCode returns the code for a certificate that fails verification.
 func invalidCode(err x509.CertificateInvalidError) string {
 	switch err.Reason {
 	case x509.Expired:
@@ -54,7 +55,7 @@ func invalidCode(err x509.CertificateInvalidError) string {
 	return "CERT_REJECTED"
 }
 
-// chainCode tells why nobody vouches for the peer's certificates.
+// chainCode returns the code for a chain of certificates whose issuer is unknown.
 func chainCode(err error) string {
 	var failed *tls.CertificateVerificationError
 	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
@@ -73,7 +74,7 @@ func chainCode(err error) string {
 	return "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"
 }
 
-// recordCode is for a peer that does not speak TLS.
+// recordCode returns the code for a peer that does not speak TLS.
 func recordCode(err tls.RecordHeaderError) string {
 	for _, method := range []string{"GET ", "POST ", "HEAD ", "PUT "} {
 		if bytes.HasPrefix(err.RecordHeader[:], []byte(method)) {
@@ -86,7 +87,7 @@ func recordCode(err tls.RecordHeaderError) string {
 	return "ERR_SSL_WRONG_VERSION_NUMBER"
 }
 
-// alerts are OpenSSL's words for what the peer has said, by the number of TLS.
+// alerts are OpenSSL's names of the alerts that a peer sends, by their number in TLS.
 var alerts = map[uint64]string{
 	10:  "SSLV3_ALERT_UNEXPECTED_MESSAGE",
 	20:  "SSLV3_ALERT_BAD_RECORD_MAC",
@@ -116,11 +117,12 @@ var alerts = map[uint64]string{
 	120: "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
 }
 
-// alertCode is for the type that package tls has for an alert, which is not exported but where QUIC needs it.
+// alertCode returns the code for an alert. Package tls has an unexported integer type for it; the exported tls.AlertError
+// is for QUIC only.
 func alertCode(err error) string {
 	if v := reflect.ValueOf(err); v.Kind() == reflect.Uint8 {
-		if text := alerts[v.Uint()]; text != "" {
-			return "ERR_SSL_" + text
+		if name := alerts[v.Uint()]; name != "" {
+			return "ERR_SSL_" + name
 		}
 	}
 	return "EPROTO"

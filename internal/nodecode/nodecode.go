@@ -1,43 +1,33 @@
-package evnet
+// Package nodecode finds the code that Node has for an error, such as "ECONNREFUSED".
+//
+// An error that evnet or dgram creates carries its code as an Error. For all other errors, Of knows those of the operating
+// system, of package net and of crypto/tls. The package knows neither sockets nor loops; any goroutine may call it.
+package nodecode
 
 import (
 	"context"
 	"errors"
 	"net"
 	"syscall"
-
-	"evnet/internal/seam"
 )
 
-// codes are Node's codes for errors that errors.Is tells apart. The first that fits counts: what
-// evnet says itself, then what it stands for.
-var codes = []struct {
+// Error is an error with Node's code for it. Use pointers to it: each is an error of its own for errors.Is.
+type Error struct {
+	Text  string
+	Code  string // if "", Of returns the code of Cause
+	Cause error  // what Unwrap returns, not part of the text; may be nil
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// standard are the codes of errors that errors.Is finds. The first match counts.
+var standard = []struct {
 	err  error
 	code string
 }{
-	{ErrWriteAfterEnd, "ERR_STREAM_WRITE_AFTER_END"},
-	{ErrClosedBeforeConnect, "ERR_SOCKET_CLOSED_BEFORE_CONNECTION"},
-	{ErrSocketClosed, "ERR_SOCKET_CLOSED"},
-	{ErrDestroyed, "ERR_STREAM_DESTROYED"},
-	{ErrServerAlreadyListening, "ERR_SERVER_ALREADY_LISTEN"},
-	{ErrServerNotRunning, "ERR_SERVER_NOT_RUNNING"},
-	{ErrUnknownEncoding, "ERR_UNKNOWN_ENCODING"},
-	{ErrConsumed, "ERR_INVALID_STATE"},
-	{ErrUnshiftAfterEnd, "ERR_STREAM_UNSHIFT_AFTER_END_EVENT"},
-	{ErrInvalidTimeout, "ERR_OUT_OF_RANGE"},
-	{ErrBlocked, "ERR_IP_BLOCKED"},
-	{ErrInvalidAddress, "ERR_INVALID_ADDRESS"},
-	{ErrInvalidRange, "ERR_INVALID_ARG_VALUE"},
-	{ErrInvalidPrefix, "ERR_OUT_OF_RANGE"},
-	{ErrNilArgument, "ERR_INVALID_ARG_TYPE"},
-	{ErrWriteBufferFull, "ENOBUFS"},
-	{errInvalidIP, "ERR_INVALID_IP_ADDRESS"},
-	{errFamily, "ERR_INVALID_ARG_VALUE"},
-	{errSocketMode, "ERR_INVALID_ARG_VALUE"},
-	{errAbstractMode, "ERR_INVALID_ARG_VALUE"},
-	{connectTimeout{}, "ERR_SOCKET_CONNECTION_TIMEOUT"},
-	{errHandshakeTimeout, "ERR_TLS_HANDSHAKE_TIMEOUT"},
-	{errCutOff, "ECONNRESET"},
 	{context.Canceled, "ABORT_ERR"},
 	{context.DeadlineExceeded, "ETIMEDOUT"},
 	{syscall.EACCES, "EACCES"},
@@ -81,25 +71,19 @@ var codes = []struct {
 	{errors.ErrUnsupported, "ENOTSUP"},
 }
 
-// Code returns Node's code for err, such as "ECONNREFUSED" or "ERR_STREAM_WRITE_AFTER_END", and
-// "" when err is nil or Node has no code for it. Any goroutine may call it. For a ConnectError it
-// is the code of the first attempt. Node: error.code.
-func Code(err error) string {
-	var all *ConnectError
-	if errors.As(err, &all) && len(all.Errs) > 0 {
-		return Code(all.Errs[0])
-	}
+// Of returns Node's code for err, or "" if err is nil or Node has none for it.
+func Of(err error) string {
 	var dns *net.DNSError
 	if errors.As(err, &dns) && !errors.Is(err, context.Canceled) {
-		return dnsCode(dns) // whatever has failed on the way to the name server
+		return dnsCode(dns) // whatever error of the name server's connection it wraps
 	}
-	var own *seam.Error
-	if errors.As(err, &own) {
+	var own *Error
+	if errors.As(err, &own) && own.Code != "" {
 		return own.Code
 	}
-	for _, c := range codes {
-		if errors.Is(err, c.err) {
-			return c.code
+	for _, s := range standard {
+		if errors.Is(err, s.err) {
+			return s.code
 		}
 	}
 	if code := platformCode(err); code != "" {
@@ -123,7 +107,7 @@ func Code(err error) string {
 	return ""
 }
 
-// dnsCode is what getaddrinfo would have said.
+// dnsCode returns the code of getaddrinfo, on which Node's lookup is based.
 func dnsCode(err *net.DNSError) string {
 	switch {
 	case err.Err == "unknown port":
@@ -136,6 +120,7 @@ func dnsCode(err *net.DNSError) string {
 	return "EAI_FAIL"
 }
 
+// addrCode returns the code of an address that package net has refused.
 func addrCode(err *net.AddrError) string {
 	switch err.Err {
 	case "invalid port":

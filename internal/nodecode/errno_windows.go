@@ -1,11 +1,11 @@
-package evnet
+package nodecode
 
 import (
 	"errors"
 	"syscall"
 )
 
-// Winsock has numbers of its own for what the syscall package names after POSIX.
+// winsock are the codes of Windows errors. Their numbers differ from those that package syscall has for the POSIX names.
 var winsock = map[syscall.Errno]string{
 	2:     "ENOENT",
 	3:     "ENOENT",
@@ -38,6 +38,7 @@ var winsock = map[syscall.Errno]string{
 	10065: "EHOSTUNREACH",
 }
 
+// platformCode returns the code of a Windows error.
 func platformCode(err error) string {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
