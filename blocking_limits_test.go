@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"evnet"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -224,7 +224,7 @@ func TestBlockingConnReadFrom(t *testing.T) {
 				writing.Wait()
 				assert.NoError(t, b.Close())
 				wait()
-				byKernel := onLinux && poll.Wanted && (kind == "tcp" || kind == "unix")
+				byKernel := onLinux && netpoll.Wanted && (kind == "tcp" || kind == "unix")
 				assert.Equal(t, byKernel, evnet.Spliced()-before > megabyte)
 			})
 		}

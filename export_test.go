@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"time"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 	"evnet/internal/race"
 )
 
@@ -63,7 +63,7 @@ func SharedUnchanged() bool {
 }
 
 // Splices is whether kernel sockets are joined without copying here.
-var Splices = poll.Wanted && runtime.GOOS == "linux"
+var Splices = netpoll.Wanted && runtime.GOOS == "linux"
 
 // MaxTubes is how many pipes of the kernel a loop has at most.
 const MaxTubes = maxTubes

@@ -3,7 +3,7 @@ package evnet
 import (
 	"syscall"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 	"evnet/internal/ratelimit"
 	"evnet/internal/seam"
 )
@@ -50,18 +50,18 @@ type watch struct {
 	l    *Loop
 	raw  syscall.RawConn
 	slot int
-	run  func()      // the task, bound once
-	what poll.Events // that have happened; of the loop's owner
+	run  func()         // the task, bound once
+	what netpoll.Events // that have happened; of the loop's owner
 	told func(failed bool)
 }
 
 func (h *host) Watch(raw syscall.RawConn, ready func(failed bool)) seam.Watch {
 	l := (*Loop)(h)
-	if !poll.Wanted || !l.ready.join(l) {
+	if !netpoll.Wanted || !l.ready.join(l) {
 		return nil
 	}
 	w := &watch{l: l, raw: raw, told: ready}
-	w.run = func() { w.told(w.what&poll.Failed != 0) }
+	w.run = func() { w.told(w.what&netpoll.Failed != 0) }
 	l.mu.Lock()
 	for w.slot < len(l.watches) && l.watches[w.slot] != nil {
 		w.slot++
@@ -71,32 +71,32 @@ func (h *host) Watch(raw syscall.RawConn, ready func(failed bool)) seam.Watch {
 	}
 	l.watches[w.slot] = w
 	l.mu.Unlock()
-	if err := w.arm(false, poll.Readable); err != nil {
+	if err := w.arm(false, netpoll.Readable); err != nil {
 		w.leave()
 		return nil
 	}
 	return w
 }
 
-func (w *watch) arm(there bool, what poll.Events) error {
-	c := strangers.Get().(*poll.Call)
+func (w *watch) arm(there bool, what netpoll.Events) error {
+	c := strangers.Get().(*netpoll.Call)
 	defer strangers.Put(c)
 	return c.Watch(w.raw, w.l.ready.set, there, -1-w.slot, what)
 }
 
 func (w *watch) Arm(writable, once bool) {
-	what := poll.Readable
+	what := netpoll.Readable
 	if writable {
-		what |= poll.Writable
+		what |= netpoll.Writable
 	}
 	if once {
-		what |= poll.Once
+		what |= netpoll.Once
 	}
 	_ = w.arm(true, what) // the descriptor is in the set, or was closed
 }
 
 func (w *watch) Close() {
-	c := strangers.Get().(*poll.Call)
+	c := strangers.Get().(*netpoll.Call)
 	c.Forget(w.raw, w.l.ready.set)
 	strangers.Put(c)
 	w.leave()

@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"evnet/internal/fifo"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 )
 
 // The queue of what is written and not sent yet.
@@ -50,8 +50,8 @@ type outbox struct {
 	queue fifo.Queue[*[]byte] // segments
 	off   int                 // of the first one, sent already
 
-	tube     *poll.Tube // before the queue: what Pipe has passed on in the kernel
-	tubeFrom *Loop      // whose it is
+	tube     *netpoll.Tube // before the queue: what Pipe has passed on in the kernel
+	tubeFrom *Loop         // whose it is
 
 	direct []byte // behind the queue: what Write is sending without a copy, while it runs
 	small  []byte // the first segment of a queue, if a small one will do

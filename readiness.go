@@ -3,7 +3,7 @@ package evnet
 import (
 	"time"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 )
 
 const maxStray = 100 // a few are natural: of sockets that were destroyed in the turn before
@@ -11,17 +11,17 @@ const maxStray = 100 // a few are natural: of sockets that were destroyed in the
 // readiness is the part of a loop that serves kernel sockets: one set of descriptors, one buffer.
 type readiness struct {
 	// Guarded by the loop's mu.
-	set   *poll.Poller // nil until it is needed, and when it is not any more
-	users int          // sockets that may still touch set
-	tubes []*poll.Tube // empty ones
-	lent  int          // the others
+	set   *netpoll.Poller // nil until it is needed, and when it is not any more
+	users int             // sockets that may still touch set
+	tubes []*netpoll.Tube // empty ones
+	lent  int             // the others
 
 	// Of the loop's owner alone.
 	batch []task
 	at    int // batch before it is done
 	stray int // how often in a row there were events, and all of no socket
 	buf   []byte
-	call  *poll.Call
+	call  *netpoll.Call
 }
 
 // any reports whether there are ready sockets to be served.
@@ -97,7 +97,7 @@ func (r *readiness) join(l *Loop) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.set == nil {
-		set, err := poll.New()
+		set, err := netpoll.New()
 		if err != nil {
 			return false // as where there is no epoll
 		}

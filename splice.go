@@ -5,7 +5,7 @@ import (
 	"syscall"
 
 	"evnet/internal/fifo"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 )
 
 // Pipe between two kernel sockets that nobody else listens to moves a stream through a tube, a pipe of
@@ -79,7 +79,7 @@ func (t *pollTransport) splice(l *pipe) bool {
 // some of them stay in the tube. They are copied to the queue where they cannot be sent from the tube,
 // and where too many tubes wait already: a tube takes two descriptors, and a peer that does not read
 // could hold it for as long as it likes.
-func (s *Socket) writeTube(from *Loop, tube *poll.Tube) (held bool, err error) {
+func (s *Socket) writeTube(from *Loop, tube *netpoll.Tube) (held bool, err error) {
 	s.mu.Lock()
 	o := &s.out
 	n := tube.Held()
@@ -138,7 +138,7 @@ func (s *Socket) tubed() bool {
 }
 
 // writeTube sends the bytes of the queue's tube, as far as there is room. s.mu is held.
-func (t *pollTransport) writeTube(c *poll.Call) (moved bool, err error) {
+func (t *pollTransport) writeTube(c *netpoll.Call) (moved bool, err error) {
 	o := &t.s.out
 	n, err := c.Drain(t.raw, o.tube)
 	if n > 0 {
@@ -178,7 +178,7 @@ func (r *readiness) crowded(l *Loop) bool {
 }
 
 // tube returns an empty tube for the caller to use, nil if there is none. l.mu is not held.
-func (r *readiness) tube(l *Loop) *poll.Tube {
+func (r *readiness) tube(l *Loop) *netpoll.Tube {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.lent == maxTubes {
@@ -190,7 +190,7 @@ func (r *readiness) tube(l *Loop) *poll.Tube {
 		r.tubes = r.tubes[:n-1]
 		return tube
 	}
-	tube, err := poll.NewTube()
+	tube, err := netpoll.NewTube()
 	if err != nil {
 		r.lent--
 		return nil
@@ -199,7 +199,7 @@ func (r *readiness) tube(l *Loop) *poll.Tube {
 }
 
 // discard closes a tube that was in use, and drops its bytes.
-func (r *readiness) discard(l *Loop, tube *poll.Tube) {
+func (r *readiness) discard(l *Loop, tube *netpoll.Tube) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.lent--
@@ -207,7 +207,7 @@ func (r *readiness) discard(l *Loop, tube *poll.Tube) {
 }
 
 // keep takes an empty tube back, for later use.
-func (r *readiness) keep(l *Loop, tube *poll.Tube) {
+func (r *readiness) keep(l *Loop, tube *netpoll.Tube) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.lent--

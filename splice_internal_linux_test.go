@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 )
 
 // Where a tube cannot be sent from any more, what is in it comes back before what is queued behind it.
@@ -34,7 +34,7 @@ func TestSpliceTakenBack(t *testing.T) {
 	tube := l.ready.tube(l)
 	require.NotNil(t, tube)
 	o := &outbound{outbox: &outbox{tube: tube, tubeFrom: l}}
-	for c := poll.NewCall(); tube.Held() < len(first); {
+	for c := netpoll.NewCall(); tube.Held() < len(first); {
 		_, err := c.Fill(raw, tube)
 		require.NoError(t, err)
 	}

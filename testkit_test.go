@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"evnet"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/require"
 )
@@ -105,9 +105,9 @@ func silent() *net.Dialer {
 func onBoth(t *testing.T, fn func(t *testing.T)) {
 	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
-			before := poll.Wanted
-			poll.Wanted = wanted
-			t.Cleanup(func() { poll.Wanted = before })
+			before := netpoll.Wanted
+			netpoll.Wanted = wanted
+			t.Cleanup(func() { netpoll.Wanted = before })
 			leavesNothing(t)
 			fn(t)
 		})

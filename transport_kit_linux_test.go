@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/require"
 )
@@ -18,9 +18,9 @@ import (
 // environment says.
 
 func useTransport(t testing.TB, polled bool) {
-	before := poll.Wanted
-	poll.Wanted = polled
-	t.Cleanup(func() { poll.Wanted = before })
+	before := netpoll.Wanted
+	netpoll.Wanted = polled
+	t.Cleanup(func() { netpoll.Wanted = before })
 }
 
 func onPoll(t testing.TB) { useTransport(t, true) }

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"syscall"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 )
 
 // Where more than a few sockets are ready, less is read for a decoder at a time: decoding takes several times as long
@@ -27,18 +27,18 @@ type pollTransport struct {
 	raw syscall.RawConn // of the socket's conn
 
 	// Guarded by s.mu.
-	watched poll.Events // what the descriptor is watched for
-	there   bool        // it is
-	once    bool        // there are events that stay: each is to be told but once
-	want    bool        // the socket wants data
-	writing bool        // there was no room: the queue waits for it
-	kept    bool        // Detach has given the conn away
-	bulk    bool        // much comes at a time: a tube is worth its cost
+	watched netpoll.Events // what the descriptor is watched for
+	there   bool           // it is
+	once    bool           // there are events that stay: each is to be told but once
+	want    bool           // the socket wants data
+	writing bool           // there was no room: the queue waits for it
+	kept    bool           // Detach has given the conn away
+	bulk    bool           // much comes at a time: a tube is worth its cost
 }
 
 // newPollTransport returns nil for a conn that is to be served otherwise. s.mu is held.
 func newPollTransport(s *Socket, conn net.Conn) transport {
-	if !poll.Wanted {
+	if !netpoll.Wanted {
 		return nil
 	}
 	var raw syscall.RawConn
@@ -59,21 +59,21 @@ func newPollTransport(s *Socket, conn net.Conn) transport {
 	return &s.polled
 }
 
-var strangers = sync.Pool{New: func() any { return poll.NewCall() }}
+var strangers = sync.Pool{New: func() any { return netpoll.NewCall() }}
 
 // caller is what makes system calls, to be given back by done: the loop's own where that may be used.
-func (t *pollTransport) caller() *poll.Call {
+func (t *pollTransport) caller() *netpoll.Call {
 	r := &t.s.set.Loop.ready
 	switch {
 	case !t.s.set.Loop.here():
-		return strangers.Get().(*poll.Call)
+		return strangers.Get().(*netpoll.Call)
 	case r.call == nil:
-		r.call = poll.NewCall()
+		r.call = netpoll.NewCall()
 	}
 	return r.call
 }
 
-func (t *pollTransport) done(c *poll.Call) {
+func (t *pollTransport) done(c *netpoll.Call) {
 	if !t.s.set.Loop.here() {
 		strangers.Put(c)
 	}
@@ -84,8 +84,8 @@ func (t *pollTransport) done(c *poll.Call) {
 func (t *pollTransport) setReading(want bool) {
 	t.want = want
 	switch {
-	case want && t.watched&poll.Readable == 0:
-		t.watch(t.watched | poll.Readable)
+	case want && t.watched&netpoll.Readable == 0:
+		t.watch(t.watched | netpoll.Readable)
 	case !want && !t.there && t.mayWatch():
 		t.watch(0)
 	}
@@ -100,7 +100,7 @@ func (t *pollTransport) mayWatch() bool {
 
 // watch changes what the descriptor is watched for. When the system has no room for it, goroutines
 // take over.
-func (t *pollTransport) watch(what poll.Events) {
+func (t *pollTransport) watch(what netpoll.Events) {
 	if t.there && t.watched == what {
 		return
 	}
@@ -125,7 +125,7 @@ func (t *pollTransport) watch(what poll.Events) {
 func (t *pollTransport) arm() error {
 	what := t.watched
 	if t.once {
-		what |= poll.Once
+		what |= netpoll.Once
 	}
 	c := t.caller()
 	defer t.done(c)
@@ -144,19 +144,19 @@ func (t *pollTransport) forget() {
 
 // ready serves a socket whose descriptor is: it is a task of the loop. As in Node, reading comes before
 // writing.
-func (s *Socket) ready(what poll.Events) {
+func (s *Socket) ready(what netpoll.Events) {
 	s.mu.Lock()
 	t, _ := s.tr.(*pollTransport)
 	switch {
 	case t == nil: // destroyed meanwhile, or in other hands
 		s.mu.Unlock()
-	case what == poll.Writable:
+	case what == netpoll.Writable:
 		t.drain()
 	default:
-		if t.writing && what != poll.Readable {
+		if t.writing && what != netpoll.Readable {
 			s.set.Loop.tick(t.room)
 		}
-		if what&(poll.Failed|poll.Hungup) == poll.Failed && !t.once && t.there {
+		if what&(netpoll.Failed|netpoll.Hungup) == netpoll.Failed && !t.once && t.there {
 			// It may be one that reading and writing do not tell, such as a time stamp in the error
 			// queue, which is there until the user fetches it.
 			t.once = true
@@ -227,12 +227,12 @@ func (t *pollTransport) unread() bool {
 }
 
 // unwanted copes with an event of a socket that does not want data. s.mu is held, and released.
-func (t *pollTransport) unwanted(what poll.Events) {
+func (t *pollTransport) unwanted(what netpoll.Events) {
 	s := t.s
-	if t.watched&poll.Readable != 0 {
-		t.watch(t.watched &^ poll.Readable)
+	if t.watched&netpoll.Readable != 0 {
+		t.watch(t.watched &^ netpoll.Readable)
 	}
-	if what&(poll.Failed|poll.Hungup) == 0 {
+	if what&(netpoll.Failed|netpoll.Hungup) == 0 {
 		s.mu.Unlock()
 		return
 	}
@@ -242,7 +242,7 @@ func (t *pollTransport) unwanted(what poll.Events) {
 			return
 		}
 	}
-	if what&poll.Hungup != 0 {
+	if what&netpoll.Hungup != 0 {
 		t.forget() // it cannot be left out, and would come for ever
 	}
 	s.mu.Unlock()
@@ -287,7 +287,7 @@ func (t *pollTransport) tryWrite() (moved bool, err error) {
 
 func (t *pollTransport) startWriting() {
 	t.writing = true
-	t.watch(t.watched | poll.Writable)
+	t.watch(t.watched | netpoll.Writable)
 }
 
 // drain writes what there is room for, and tells the socket. s.mu is held, and released.
@@ -297,10 +297,10 @@ func (t *pollTransport) drain() {
 	switch {
 	case err != nil:
 	case s.out.sendable() > 0:
-		t.watch(t.watched | poll.Writable)
+		t.watch(t.watched | netpoll.Writable)
 	default:
 		t.writing = false
-		t.watch(t.watched &^ poll.Writable)
+		t.watch(t.watched &^ netpoll.Writable)
 		err = s.flushEnd()
 	}
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,7 +23,7 @@ func arrived(t testing.TB, peer interface {
 }) bool {
 	raw, err := peer.SyscallConn()
 	require.NoError(t, err)
-	n, _, err := poll.NewCall().Peek(raw)
+	n, _, err := netpoll.NewCall().Peek(raw)
 	require.NoError(t, err)
 	return n > 0
 }
@@ -49,7 +49,7 @@ func sentSegments(t testing.TB, conn *net.TCPConn) uint32 {
 func TestOneCallbackOneSystemCall(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, n := range []int{1, 2, 100, 5000} { // the last in more than one piece of memory
-			if n == 5000 && !poll.Wanted {
+			if n == 5000 && !netpoll.Wanted {
 				continue // which writes piece by piece
 			}
 			l := NewLoop()

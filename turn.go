@@ -4,7 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 )
 
 // What a loop does next: ticks, sockets that are ready, events, Close events, and sleep.
@@ -17,7 +17,7 @@ const maxTicks = 4096
 type task struct {
 	fn   func()
 	sock *Socket
-	what poll.Events
+	what netpoll.Events
 }
 
 func (t task) none() bool { return t.fn == nil && t.sock == nil }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"evnet"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -97,7 +97,7 @@ func TestDisconnectWhileBlocked(t *testing.T) {
 
 func TestDisconnectWhileWriting(t *testing.T) {
 	batched(t)
-	poll.Wanted = false
+	netpoll.Wanted = false
 	for _, again := range []bool{false, true} {
 		leaving(t, again, func(s *Socket) (held, release func()) {
 			p := s.tr.(*plainTransport)

@@ -14,7 +14,7 @@ import (
 
 	"evnet"
 	"evnet/dgram"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,9 +32,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func each(t *testing.T, fn func(t *testing.T)) {
 	for name, wanted := range map[string]bool{"batch": true, "plain": false} {
 		t.Run(name, func(t *testing.T) {
-			was := poll.Wanted
-			poll.Wanted = wanted
-			defer func() { poll.Wanted = was }()
+			was := netpoll.Wanted
+			netpoll.Wanted = wanted
+			defer func() { netpoll.Wanted = was }()
 			fn(t)
 		})
 	}

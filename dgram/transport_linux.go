@@ -5,7 +5,7 @@ import (
 	"os"
 	"syscall"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 	"evnet/internal/seam"
 )
 
@@ -31,7 +31,7 @@ type batchTransport struct {
 
 func newBatchTransport(s *Socket, conn net.PacketConn) transport {
 	udp, ok := conn.(*net.UDPConn)
-	if !ok || !poll.Wanted || !callsKnown || s.network == "" {
+	if !ok || !netpoll.Wanted || !callsKnown || s.network == "" {
 		return nil
 	}
 	raw, err := udp.SyscallConn()

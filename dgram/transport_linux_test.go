@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"evnet"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,9 +19,9 @@ import (
 // What only the transport of batches has.
 
 func batched(t *testing.T) {
-	was := poll.Wanted
-	poll.Wanted = true
-	t.Cleanup(func() { poll.Wanted = was })
+	was := netpoll.Wanted
+	netpoll.Wanted = true
+	t.Cleanup(func() { netpoll.Wanted = was })
 }
 
 func opened(t *testing.T, l *evnet.Loop) (*Socket, *batchTransport) {
@@ -90,7 +90,7 @@ func TestBlocked(t *testing.T) {
 	}
 	for _, wanted := range []bool{true, false} {
 		batched(t)
-		poll.Wanted = wanted
+		netpoll.Wanted = wanted
 		l := evnet.NewLoop()
 		s, err := NewSocket(&SocketOptions{Network: "udp4", Loop: l, WriteBuffer: 4608, ReadBuffer: 1 << 20})
 		require.NoError(t, err)

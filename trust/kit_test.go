@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"evnet"
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -75,9 +75,9 @@ func onEach(t *testing.T, fn func(t *testing.T)) {
 
 // use chooses how kernel sockets are served, until the test ends.
 func use(t testing.TB, polled bool) {
-	before := poll.Wanted
-	poll.Wanted = polled
-	t.Cleanup(func() { poll.Wanted = before })
+	before := netpoll.Wanted
+	netpoll.Wanted = polled
+	t.Cleanup(func() { netpoll.Wanted = before })
 }
 
 // descriptors is how many this process has open, 0 where that cannot be counted.

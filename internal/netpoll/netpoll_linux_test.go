@@ -1,4 +1,4 @@
-package poll_test
+package netpoll_test
 
 import (
 	"net"
@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,9 +26,9 @@ func bounded(t testing.TB) {
 	t.Cleanup(func() { hung.Stop() })
 }
 
-func newPoller(t testing.TB) *poll.Poller {
+func newPoller(t testing.TB) *netpoll.Poller {
 	bounded(t)
-	p, err := poll.New()
+	p, err := netpoll.New()
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
 	return p
@@ -57,7 +57,7 @@ func raw(t testing.TB, c *net.UnixConn) syscall.RawConn {
 }
 
 // waitFor waits until there are events, and returns the first.
-func waitFor(p *poll.Poller) (slot int, what poll.Events) {
+func waitFor(p *netpoll.Poller) (slot int, what netpoll.Events) {
 	for p.Wait() == 0 {
 	}
 	return p.Event(0)
@@ -66,9 +66,9 @@ func waitFor(p *poll.Poller) (slot int, what poll.Events) {
 func TestPollAndWait(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
-	c := poll.NewCall()
+	c := netpoll.NewCall()
 	assert.Zero(t, p.Poll())
-	require.NoError(t, c.Watch(raw(t, here), p, false, 7, poll.Readable))
+	require.NoError(t, c.Watch(raw(t, here), p, false, 7, netpoll.Readable))
 	assert.Zero(t, p.Poll(), "nothing has come")
 	_, err := there.Write([]byte("x"))
 	require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestPollAndWait(t *testing.T) {
 		require.Equal(t, 1, p.Poll())
 		slot, what := p.Event(0)
 		assert.Equal(t, 7, slot)
-		assert.Equal(t, poll.Readable, what)
+		assert.Equal(t, netpoll.Readable, what)
 		require.Equal(t, 1, p.Wait())
 	}
 	n, _, err := c.Read(raw(t, here), make([]byte, 10))
@@ -87,11 +87,11 @@ func TestPollAndWait(t *testing.T) {
 	go func() { _, _ = there.Write([]byte("y")) }()
 	slot, what := waitFor(p)
 	assert.Equal(t, 7, slot)
-	assert.Equal(t, poll.Readable, what)
+	assert.Equal(t, netpoll.Readable, what)
 	assert.NoError(t, there.Close())
 	require.Equal(t, 1, p.Poll())
 	_, what = p.Event(0)
-	assert.NotZero(t, what&poll.Hungup)
+	assert.NotZero(t, what&netpoll.Hungup)
 }
 
 func TestWakeBefore(t *testing.T) {
@@ -138,8 +138,8 @@ type notes struct {
 func TestWakeBurst(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
-	c := poll.NewCall()
-	require.NoError(t, c.Watch(raw(t, here), p, false, 1, poll.Readable))
+	c := netpoll.NewCall()
+	require.NoError(t, c.Watch(raw(t, here), p, false, 1, netpoll.Readable))
 	const goroutines, each = 8, 2000
 	var left notes
 	var busy sync.WaitGroup
@@ -175,7 +175,7 @@ func TestWakeBurst(t *testing.T) {
 
 // quiet fails when Wait goes on returning for nothing: one wake that is left, and a deadline that was
 // set for it, are all there may be.
-func quiet(t testing.TB, p *poll.Poller) {
+func quiet(t testing.TB, p *netpoll.Poller) {
 	t.Helper()
 	in := make(chan struct{})
 	idle := 0
@@ -186,7 +186,7 @@ func quiet(t testing.TB, p *poll.Poller) {
 		}
 	}()
 	here, there := pair(t)
-	require.NoError(t, poll.NewCall().Watch(raw(t, here), p, false, 2, poll.Readable))
+	require.NoError(t, netpoll.NewCall().Watch(raw(t, here), p, false, 2, netpoll.Readable))
 	for range 100 { // time for a loop that is busy
 		runtime.Gosched()
 	}
@@ -194,7 +194,7 @@ func quiet(t testing.TB, p *poll.Poller) {
 	require.NoError(t, err)
 	<-in
 	assert.LessOrEqual(t, idle, 3)
-	poll.NewCall().Forget(raw(t, here), p)
+	netpoll.NewCall().Forget(raw(t, here), p)
 }
 
 // A Wake that comes together with an event may cost one Wait that returns for nothing, and no more: that may come
@@ -202,8 +202,8 @@ func quiet(t testing.TB, p *poll.Poller) {
 func TestWakeRacesWithEvent(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
-	c := poll.NewCall()
-	require.NoError(t, c.Watch(raw(t, here), p, false, 1, poll.Readable))
+	c := netpoll.NewCall()
+	require.NoError(t, c.Watch(raw(t, here), p, false, 1, netpoll.Readable))
 	buf := make([]byte, 10)
 	idle := 0
 	for wakes := range 3000 {
@@ -226,15 +226,15 @@ func TestWakeRacesWithEvent(t *testing.T) {
 func TestWatch(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
-	c := poll.NewCall()
+	c := netpoll.NewCall()
 	r := raw(t, here)
-	require.NoError(t, c.Watch(r, p, false, 1, poll.Writable))
+	require.NoError(t, c.Watch(r, p, false, 1, netpoll.Writable))
 	require.Equal(t, 1, p.Poll())
 	_, what := p.Event(0)
-	assert.Equal(t, poll.Writable, what)
-	require.NoError(t, c.Watch(r, p, true, 2, poll.Readable))
+	assert.Equal(t, netpoll.Writable, what)
+	require.NoError(t, c.Watch(r, p, true, 2, netpoll.Readable))
 	assert.Zero(t, p.Poll())
-	assert.ErrorIs(t, c.Watch(r, p, false, 3, poll.Readable), syscall.EEXIST)
+	assert.ErrorIs(t, c.Watch(r, p, false, 3, netpoll.Readable), syscall.EEXIST)
 	_, err := there.Write([]byte("x"))
 	require.NoError(t, err)
 	require.Equal(t, 1, p.Poll())
@@ -245,11 +245,11 @@ func TestWatch(t *testing.T) {
 	require.NoError(t, there.Close())
 	require.Equal(t, 1, p.Poll(), "but that is told always")
 	_, what = p.Event(0)
-	assert.NotZero(t, what&poll.Hungup)
+	assert.NotZero(t, what&netpoll.Hungup)
 	c.Forget(r, p)
 	assert.Zero(t, p.Poll())
-	assert.ErrorIs(t, c.Watch(r, p, true, 2, poll.Readable), syscall.ENOENT)
-	require.NoError(t, c.Watch(r, p, false, 4, poll.Readable), "it may come back")
+	assert.ErrorIs(t, c.Watch(r, p, true, 2, netpoll.Readable), syscall.ENOENT)
+	require.NoError(t, c.Watch(r, p, false, 4, netpoll.Readable), "it may come back")
 	assert.Equal(t, 1, p.Poll())
 }
 
@@ -257,8 +257,8 @@ func TestWatch(t *testing.T) {
 func TestForgetOfADuplicate(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
-	c := poll.NewCall()
-	require.NoError(t, c.Watch(raw(t, here), p, false, 1, poll.Readable))
+	c := netpoll.NewCall()
+	require.NoError(t, c.Watch(raw(t, here), p, false, 1, netpoll.Readable))
 	dup, err := here.File()
 	require.NoError(t, err)
 	defer dup.Close()
@@ -272,11 +272,11 @@ func TestForgetOfADuplicate(t *testing.T) {
 
 func TestManyEvents(t *testing.T) {
 	p := newPoller(t)
-	c := poll.NewCall()
+	c := netpoll.NewCall()
 	const many = 300 // more than one call brings
 	for i := range many {
 		here, _ := pair(t)
-		require.NoError(t, c.Watch(raw(t, here), p, false, i, poll.Writable))
+		require.NoError(t, c.Watch(raw(t, here), p, false, i, netpoll.Writable))
 	}
 	seen := map[int]bool{}
 	for range 3 { // each gets its turn
@@ -304,7 +304,7 @@ func descriptors(t testing.TB) int {
 func TestNewAndClose(t *testing.T) {
 	before := descriptors(t)
 	for range 10 {
-		p, err := poll.New()
+		p, err := netpoll.New()
 		require.NoError(t, err)
 		assert.Equal(t, before+1, descriptors(t))
 		p.Wake()
@@ -336,7 +336,7 @@ func TestNewFails(t *testing.T) {
 	low := limit
 	low.Cur = uint64(held[len(held)-1] + 1)
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low))
-	_, err = poll.New()
+	_, err = netpoll.New()
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	for _, fd := range held {
 		require.NoError(t, syscall.Close(fd))

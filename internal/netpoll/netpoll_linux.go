@@ -1,7 +1,7 @@
-// Package poll waits for many sockets at once: a thin layer over epoll and system calls that
+// Package netpoll waits for many sockets at once: a thin layer over epoll and system calls that
 // do not block. It knows nothing of sockets' lives, and takes no locks but those of Go's own
 // descriptors, through syscall.RawConn.
-package poll
+package netpoll
 
 import (
 	"os"

@@ -1,4 +1,4 @@
-package poll_test
+package netpoll_test
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"evnet/internal/poll"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,7 +16,7 @@ import (
 func TestRead(t *testing.T) {
 	bounded(t)
 	here, there := pair(t)
-	r, c, p := raw(t, here), poll.NewCall(), make([]byte, 4)
+	r, c, p := raw(t, here), netpoll.NewCall(), make([]byte, 4)
 	n, ended, err := c.Read(r, p)
 	assert.Zero(t, n)
 	assert.False(t, ended, "nothing is no end")
@@ -51,16 +51,16 @@ func TestRead(t *testing.T) {
 
 func TestReadOfAReset(t *testing.T) {
 	bounded(t)
-	for name, read := range map[string]func(*poll.Call, syscall.RawConn) (int, bool, error){
-		"peek": (*poll.Call).Peek,
-		"read": func(c *poll.Call, r syscall.RawConn) (int, bool, error) { return c.Read(r, make([]byte, 4)) },
+	for name, read := range map[string]func(*netpoll.Call, syscall.RawConn) (int, bool, error){
+		"peek": (*netpoll.Call).Peek,
+		"read": func(c *netpoll.Call, r syscall.RawConn) (int, bool, error) { return c.Read(r, make([]byte, 4)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			here, there := pair(t)
 			_, err := here.Write([]byte("unread"))
 			require.NoError(t, err)
 			require.NoError(t, there.Close())
-			n, ended, err := read(poll.NewCall(), raw(t, here))
+			n, ended, err := read(netpoll.NewCall(), raw(t, here))
 			assert.Zero(t, n)
 			assert.False(t, ended)
 			assert.Equal(t, syscall.ECONNRESET, err)
@@ -71,7 +71,7 @@ func TestReadOfAReset(t *testing.T) {
 func TestWriteOnePiece(t *testing.T) {
 	bounded(t)
 	here, there := pair(t)
-	c := poll.NewCall()
+	c := netpoll.NewCall()
 	c.Add([]byte("one"))
 	n, err := c.Write(raw(t, here))
 	assert.Equal(t, 3, n)
@@ -86,7 +86,7 @@ func TestWriteOnePiece(t *testing.T) {
 func TestWritePieces(t *testing.T) {
 	bounded(t)
 	here, there := pair(t)
-	c := poll.NewCall()
+	c := netpoll.NewCall()
 	next := byte(0)
 	for range 3 {
 		pieces := 0
@@ -113,7 +113,7 @@ func TestWriteUntilFull(t *testing.T) {
 	for name, pieces := range map[string]int{"one": 1, "many": 10} {
 		t.Run(name, func(t *testing.T) {
 			here, there := pair(t)
-			c, r := poll.NewCall(), raw(t, here)
+			c, r := netpoll.NewCall(), raw(t, here)
 			var want []byte
 			piece := make([]byte, 300011)
 			partial := false
@@ -151,7 +151,7 @@ func TestWriteFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			here, there := pair(t)
 			require.NoError(t, there.Close())
-			c := poll.NewCall()
+			c := netpoll.NewCall()
 			for range pieces {
 				c.Add([]byte("x"))
 			}
@@ -170,7 +170,7 @@ func TestWriteFails(t *testing.T) {
 func TestClosedConn(t *testing.T) {
 	p := newPoller(t)
 	here, _ := pair(t)
-	r, c := raw(t, here), poll.NewCall()
+	r, c := raw(t, here), netpoll.NewCall()
 	require.NoError(t, here.Close())
 	other, peer := pair(t) // takes the number
 	_, err := peer.Write([]byte("not yours"))
@@ -192,8 +192,8 @@ func TestClosedConn(t *testing.T) {
 		assert.Zero(t, n)
 		assert.ErrorIs(t, err, net.ErrClosed)
 	}
-	assert.ErrorIs(t, c.Watch(r, p, false, 1, poll.Readable), net.ErrClosed)
-	require.NoError(t, c.Watch(raw(t, other), p, false, 1, poll.Readable))
+	assert.ErrorIs(t, c.Watch(r, p, false, 1, netpoll.Readable), net.ErrClosed)
+	require.NoError(t, c.Watch(raw(t, other), p, false, 1, netpoll.Readable))
 	c.Forget(r, p)
 	assert.Equal(t, 1, p.Poll(), "the other is still watched")
 }

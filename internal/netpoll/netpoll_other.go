@@ -1,7 +1,7 @@
 //go:build !linux
 
-// Package poll waits for many sockets at once. There is none of it on this system: New fails.
-package poll
+// Package netpoll waits for many sockets at once. There is none of it on this system: New fails.
+package netpoll
 
 import (
 	"errors"
