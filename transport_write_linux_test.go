@@ -37,7 +37,7 @@ func sentSegments(t testing.TB, conn *net.TCPConn) uint32 {
 	var info [256]byte
 	size := uint32(len(info))
 	require.NoError(t, raw.Control(func(fd uintptr) {
-		_, _, errno := syscall.Syscall6(sysGetsockopt, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
+		_, _, errno := syscall.Syscall6(netpoll.SysGetsockopt, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
 			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 		assert.Zero(t, errno)
 	}))

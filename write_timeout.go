@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"net"
 	"time"
+
+	"evnet/internal/netpoll"
 )
 
 // WriteTimeout: a socket whose writes make no progress is destroyed.
@@ -107,11 +109,11 @@ func (s *Socket) progress() (p progress, idle bool) {
 		p.passed = b.passed.Load()
 	}
 	if c := kernelConnOf(s.conn); c != nil {
-		p.acked, p.unconsumed = kernelProgress(c)
+		p.acked, p.unconsumed = netpoll.Progress(c)
 		return p, p.unconsumed == 0
 	}
 	if t, ok := s.tr.(*goTransport); ok && t.below != nil { // above it the bytes may wait for something else
-		p.acked, p.unconsumed = kernelProgress(t.below)
+		p.acked, p.unconsumed = netpoll.Progress(t.below)
 	}
 	return p, false
 }

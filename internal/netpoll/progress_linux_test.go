@@ -1,45 +1,59 @@
-package evnet
+package netpoll_test
 
 import (
 	"io"
 	"net"
 	"testing"
 
+	"evnet/internal/netpoll"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// The kernel says what a peer has acknowledged, or read. The handshake of TCP counts as one byte or none.
-func TestKernelProgress(t *testing.T) {
+func tcpPair(t testing.TB) (here, there net.Conn) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	there, err = net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	here, err = ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
+	return here, there
+}
+
+// The kernel counts the SYN as a byte or not.
+func TestProgress(t *testing.T) {
 	const n = 1000
 	here, there := tcpPair(t)
-	before, _ := kernelProgress(here)
+	before, _ := netpoll.Progress(here)
 	_, err := here.Write(make([]byte, n))
 	require.NoError(t, err)
 	_, err = io.ReadFull(there, make([]byte, n))
 	require.NoError(t, err)
-	_, err = there.Write([]byte("x")) // with the acknowledgement, if that has not left yet
+	_, err = there.Write([]byte("x")) // carries the acknowledgement, if that was not sent yet
 	require.NoError(t, err)
 	_, err = here.Read(make([]byte, 1))
 	require.NoError(t, err)
-	acked, waiting := kernelProgress(here)
+	acked, waiting := netpoll.Progress(here)
 	assert.EqualValues(t, n, acked-before)
 	assert.Zero(t, waiting)
 
-	mine, peer := unixPair(t)
+	mine, peer := pair(t)
 	_, err = mine.Write(make([]byte, n))
 	require.NoError(t, err)
-	acked, waiting = kernelProgress(mine)
+	acked, waiting = netpoll.Progress(mine)
 	assert.Zero(t, acked)
 	assert.GreaterOrEqual(t, waiting, int32(n))
 	_, err = io.ReadFull(peer, make([]byte, n))
 	require.NoError(t, err)
-	_, waiting = kernelProgress(mine)
+	_, waiting = netpoll.Progress(mine)
 	assert.Zero(t, waiting)
 
 	_ = mine.Close()
 	for _, conn := range []net.Conn{nil, mine, &net.TCPConn{}} {
-		acked, waiting = kernelProgress(conn)
+		acked, waiting = netpoll.Progress(conn)
 		assert.Zero(t, acked)
 		assert.EqualValues(t, -1, waiting)
 	}
