@@ -224,7 +224,7 @@ func TestBlockingConnReadFrom(t *testing.T) {
 				writing.Wait()
 				assert.NoError(t, b.Close())
 				wait()
-				byKernel := onLinux && netpoll.Wanted && (kind == "tcp" || kind == "unix")
+				byKernel := onLinux && netpoll.Enabled && (kind == "tcp" || kind == "unix")
 				assert.Equal(t, byKernel, evnet.Spliced()-before > megabyte)
 			})
 		}

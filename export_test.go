@@ -63,7 +63,7 @@ func SharedUnchanged() bool {
 }
 
 // Splices is whether kernel sockets are joined without copying here.
-var Splices = netpoll.Wanted && runtime.GOOS == "linux"
+var Splices = netpoll.Enabled && runtime.GOOS == "linux"
 
 // MaxTubes is how many pipes of the kernel a loop has at most.
 const MaxTubes = maxTubes

@@ -57,7 +57,7 @@ type watch struct {
 
 func (h *host) Watch(raw syscall.RawConn, ready func(failed bool)) seam.Watch {
 	l := (*Loop)(h)
-	if !netpoll.Wanted || !l.ready.join(l) {
+	if !netpoll.Enabled || !l.ready.join(l) {
 		return nil
 	}
 	w := &watch{l: l, raw: raw, told: ready}
@@ -90,14 +90,14 @@ func (w *watch) Arm(writable, once bool) {
 		what |= netpoll.Writable
 	}
 	if once {
-		what |= netpoll.Once
+		what |= netpoll.EdgeTriggered
 	}
 	_ = w.arm(true, what) // the descriptor is in the set, or was closed
 }
 
 func (w *watch) Close() {
 	c := strangers.Get().(*netpoll.Call)
-	c.Forget(w.raw, w.l.ready.set)
+	c.Unwatch(w.raw, w.l.ready.set)
 	strangers.Put(c)
 	w.leave()
 }

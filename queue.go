@@ -50,8 +50,8 @@ type outbox struct {
 	queue fifo.Queue[*[]byte] // segments
 	off   int                 // of the first one, sent already
 
-	tube     *netpoll.Tube // before the queue: what Pipe has passed on in the kernel
-	tubeFrom *Loop         // whose it is
+	tube     *netpoll.SplicePipe // before the queue: what Pipe has passed on in the kernel
+	tubeFrom *Loop               // whose it is
 
 	direct []byte // behind the queue: what Write is sending without a copy, while it runs
 	small  []byte // the first segment of a queue, if a small one will do

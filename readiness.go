@@ -11,10 +11,10 @@ const maxStray = 100 // a few are natural: of sockets that were destroyed in the
 // readiness is the part of a loop that serves kernel sockets: one set of descriptors, one buffer.
 type readiness struct {
 	// Guarded by the loop's mu.
-	set   *netpoll.Poller // nil until it is needed, and when it is not any more
-	users int             // sockets that may still touch set
-	tubes []*netpoll.Tube // empty ones
-	lent  int             // the others
+	set   *netpoll.Poller       // nil until it is needed, and when it is not any more
+	users int                   // sockets that may still touch set
+	tubes []*netpoll.SplicePipe // empty ones
+	lent  int                   // the others
 
 	// Of the loop's owner alone.
 	batch []task
@@ -46,7 +46,7 @@ func (r *readiness) look(l *Loop) {
 	}
 	set := r.set
 	l.mu.Unlock()
-	n := set.Look()
+	n := set.PollBusy()
 	l.mu.Lock()
 	r.fill(l, n)
 }
@@ -113,7 +113,7 @@ func (r *readiness) giveWay(l *Loop) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.set != nil {
-		r.set.Park()
+		r.set.SkipSpins()
 	}
 }
 

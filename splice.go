@@ -79,10 +79,10 @@ func (t *pollTransport) splice(l *pipe) bool {
 // some of them stay in the tube. They are copied to the queue where they cannot be sent from the tube,
 // and where too many tubes wait already: a tube takes two descriptors, and a peer that does not read
 // could hold it for as long as it likes.
-func (s *Socket) writeTube(from *Loop, tube *netpoll.Tube) (held bool, err error) {
+func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err error) {
 	s.mu.Lock()
 	o := &s.out
-	n := tube.Held()
+	n := tube.Len()
 	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not count: the bytes were read already
 		s.mu.Unlock()
 		from.ready.discard(from, tube)
@@ -95,7 +95,7 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.Tube) (held bool, err error
 	o.accepted += int64(n)
 	o.own()
 	if !kernel || !s.open() || o.queued > 0 || !t.mayWrite() {
-		p := tube.Pour()
+		p := tube.ReadAll()
 		from.ready.keep(from, tube)
 		o.queued += len(p)
 		o.add(p)
@@ -145,7 +145,7 @@ func (t *pollTransport) writeTube(c *netpoll.Call) (moved bool, err error) {
 		moved = true
 		o.took(t.s, n)
 	}
-	if o.tube.Held() == 0 {
+	if o.tube.Len() == 0 {
 		o.tubeFrom.ready.keep(o.tubeFrom, o.tube)
 		o.tube, o.tubeFrom = nil, nil
 		o.completed(t.s)
@@ -158,7 +158,7 @@ func (o *outbound) pour() {
 	if o.tube == nil {
 		return
 	}
-	p := o.tube.Pour()
+	p := o.tube.ReadAll()
 	o.tubeFrom.ready.keep(o.tubeFrom, o.tube)
 	o.tube, o.tubeFrom = nil, nil
 	rest := o.queue
@@ -178,7 +178,7 @@ func (r *readiness) crowded(l *Loop) bool {
 }
 
 // tube returns an empty tube for the caller to use, nil if there is none. l.mu is not held.
-func (r *readiness) tube(l *Loop) *netpoll.Tube {
+func (r *readiness) tube(l *Loop) *netpoll.SplicePipe {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.lent == maxTubes {
@@ -190,7 +190,7 @@ func (r *readiness) tube(l *Loop) *netpoll.Tube {
 		r.tubes = r.tubes[:n-1]
 		return tube
 	}
-	tube, err := netpoll.NewTube()
+	tube, err := netpoll.NewSplicePipe()
 	if err != nil {
 		r.lent--
 		return nil
@@ -199,7 +199,7 @@ func (r *readiness) tube(l *Loop) *netpoll.Tube {
 }
 
 // discard closes a tube that was in use, and drops its bytes.
-func (r *readiness) discard(l *Loop, tube *netpoll.Tube) {
+func (r *readiness) discard(l *Loop, tube *netpoll.SplicePipe) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.lent--
@@ -207,7 +207,7 @@ func (r *readiness) discard(l *Loop, tube *netpoll.Tube) {
 }
 
 // keep takes an empty tube back, for later use.
-func (r *readiness) keep(l *Loop, tube *netpoll.Tube) {
+func (r *readiness) keep(l *Loop, tube *netpoll.SplicePipe) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.lent--

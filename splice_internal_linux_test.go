@@ -34,7 +34,7 @@ func TestSpliceTakenBack(t *testing.T) {
 	tube := l.ready.tube(l)
 	require.NotNil(t, tube)
 	o := &outbound{outbox: &outbox{tube: tube, tubeFrom: l}}
-	for c := netpoll.NewCall(); tube.Held() < len(first); {
+	for c := netpoll.NewCall(); tube.Len() < len(first); {
 		_, err := c.Fill(raw, tube)
 		require.NoError(t, err)
 	}

@@ -105,9 +105,9 @@ func silent() *net.Dialer {
 func onBoth(t *testing.T, fn func(t *testing.T)) {
 	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
-			before := netpoll.Wanted
-			netpoll.Wanted = wanted
-			t.Cleanup(func() { netpoll.Wanted = before })
+			before := netpoll.Enabled
+			netpoll.Enabled = wanted
+			t.Cleanup(func() { netpoll.Enabled = before })
 			leavesNothing(t)
 			fn(t)
 		})

@@ -63,7 +63,7 @@ func TestChoiceOfTransport(t *testing.T) {
 func TestSwitchInTheEnvironment(t *testing.T) {
 	const child = "EVNET_TEST_SWITCH"
 	if os.Getenv(child) != "" {
-		if netpoll.Wanted {
+		if netpoll.Enabled {
 			os.Exit(10)
 		}
 		os.Exit(11)
@@ -93,7 +93,7 @@ func refuse(t testing.TB, s *Socket) {
 	require.False(t, tr.there)
 	c := tr.caller()
 	defer tr.done(c)
-	require.NoError(t, c.Watch(tr.raw, s.set.Loop.ready.set, false, 0, netpoll.Once))
+	require.NoError(t, c.Watch(tr.raw, s.set.Loop.ready.set, false, 0, netpoll.EdgeTriggered))
 }
 
 // When the system refuses to watch a descriptor, goroutines go on with all that was there.

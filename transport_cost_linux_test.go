@@ -167,7 +167,7 @@ func TestMessage_Allocations(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for name, want := range map[string]uint64{"OnRead": 0, "Data": 1} {
 			t.Run(name, func(t *testing.T) {
-				if !netpoll.Wanted {
+				if !netpoll.Enabled {
 					want += 2
 				}
 				var before, after runtime.MemStats

@@ -18,9 +18,9 @@ import (
 // environment says.
 
 func useTransport(t testing.TB, polled bool) {
-	before := netpoll.Wanted
-	netpoll.Wanted = polled
-	t.Cleanup(func() { netpoll.Wanted = before })
+	before := netpoll.Enabled
+	netpoll.Enabled = polled
+	t.Cleanup(func() { netpoll.Enabled = before })
 }
 
 func onPoll(t testing.TB) { useTransport(t, true) }

@@ -38,7 +38,7 @@ type pollTransport struct {
 
 // newPollTransport returns nil for a conn that is to be served otherwise. s.mu is held.
 func newPollTransport(s *Socket, conn net.Conn) transport {
-	if !netpoll.Wanted {
+	if !netpoll.Enabled {
 		return nil
 	}
 	var raw syscall.RawConn
@@ -125,7 +125,7 @@ func (t *pollTransport) watch(what netpoll.Events) {
 func (t *pollTransport) arm() error {
 	what := t.watched
 	if t.once {
-		what |= netpoll.Once
+		what |= netpoll.EdgeTriggered
 	}
 	c := t.caller()
 	defer t.done(c)
@@ -136,7 +136,7 @@ func (t *pollTransport) arm() error {
 func (t *pollTransport) forget() {
 	if t.there {
 		c := t.caller()
-		c.Forget(t.raw, t.s.set.Loop.ready.set)
+		c.Unwatch(t.raw, t.s.set.Loop.ready.set)
 		t.done(c)
 		t.there, t.watched = false, 0
 	}
@@ -261,7 +261,7 @@ func (t *pollTransport) tryWrite() (moved bool, err error) {
 	}
 	for left := o.sendable(); left > 0; left = o.sendable() {
 		offered := 0
-		for i := 0; offered < left && c.Room(); i++ {
+		for i := 0; offered < left && c.HasRoom(); i++ {
 			p := o.piece(i)
 			p = p[:min(len(p), left-offered)]
 			c.Add(p)

@@ -49,7 +49,7 @@ func sentSegments(t testing.TB, conn *net.TCPConn) uint32 {
 func TestOneCallbackOneSystemCall(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, n := range []int{1, 2, 100, 5000} { // the last in more than one piece of memory
-			if n == 5000 && !netpoll.Wanted {
+			if n == 5000 && !netpoll.Enabled {
 				continue // which writes piece by piece
 			}
 			l := NewLoop()

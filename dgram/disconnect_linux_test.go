@@ -97,7 +97,7 @@ func TestDisconnectWhileBlocked(t *testing.T) {
 
 func TestDisconnectWhileWriting(t *testing.T) {
 	batched(t)
-	netpoll.Wanted = false
+	netpoll.Enabled = false
 	for _, again := range []bool{false, true} {
 		leaving(t, again, func(s *Socket) (held, release func()) {
 			p := s.tr.(*plainTransport)

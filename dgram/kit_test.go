@@ -32,9 +32,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func each(t *testing.T, fn func(t *testing.T)) {
 	for name, wanted := range map[string]bool{"batch": true, "plain": false} {
 		t.Run(name, func(t *testing.T) {
-			was := netpoll.Wanted
-			netpoll.Wanted = wanted
-			defer func() { netpoll.Wanted = was }()
+			was := netpoll.Enabled
+			netpoll.Enabled = wanted
+			defer func() { netpoll.Enabled = was }()
 			fn(t)
 		})
 	}

@@ -118,9 +118,9 @@ func TestEchoAllocatesNothing(t *testing.T) {
 	if !onLinux {
 		t.Skip("only Linux has batches")
 	}
-	was := netpoll.Wanted
-	netpoll.Wanted = true
-	defer func() { netpoll.Wanted = was }()
+	was := netpoll.Enabled
+	netpoll.Enabled = true
+	defer func() { netpoll.Enabled = was }()
 	l := evnet.NewLoop()
 	server, client := bound(t, l, dgram.SocketOptions{}), bound(t, l, dgram.SocketOptions{})
 	require.NoError(t, server.OnRead(func(msg []byte, from netip.AddrPort) { _ = server.SendTo(msg, from, nil) }))
@@ -199,7 +199,7 @@ func TestFairness(t *testing.T) {
 		run(t, l)
 		assert.Equal(t, flood, got, "and loses none")
 		assert.GreaterOrEqual(t, before, 0)
-		if netpoll.Wanted && onLinux { // else it is up to the scheduler of goroutines
+		if netpoll.Enabled && onLinux { // else it is up to the scheduler of goroutines
 			assert.LessOrEqual(t, before, 64)
 		}
 	})

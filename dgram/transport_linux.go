@@ -31,7 +31,7 @@ type batchTransport struct {
 
 func newBatchTransport(s *Socket, conn net.PacketConn) transport {
 	udp, ok := conn.(*net.UDPConn)
-	if !ok || !netpoll.Wanted || !callsKnown || s.network == "" {
+	if !ok || !netpoll.Enabled || !callsKnown || s.network == "" {
 		return nil
 	}
 	raw, err := udp.SyscallConn()

@@ -19,9 +19,9 @@ import (
 // What only the transport of batches has.
 
 func batched(t *testing.T) {
-	was := netpoll.Wanted
-	netpoll.Wanted = true
-	t.Cleanup(func() { netpoll.Wanted = was })
+	was := netpoll.Enabled
+	netpoll.Enabled = true
+	t.Cleanup(func() { netpoll.Enabled = was })
 }
 
 func opened(t *testing.T, l *evnet.Loop) (*Socket, *batchTransport) {
@@ -90,7 +90,7 @@ func TestBlocked(t *testing.T) {
 	}
 	for _, wanted := range []bool{true, false} {
 		batched(t)
-		netpoll.Wanted = wanted
+		netpoll.Enabled = wanted
 		l := evnet.NewLoop()
 		s, err := NewSocket(&SocketOptions{Network: "udp4", Loop: l, WriteBuffer: 4608, ReadBuffer: 1 << 20})
 		require.NoError(t, err)

@@ -75,9 +75,9 @@ func onEach(t *testing.T, fn func(t *testing.T)) {
 
 // use chooses how kernel sockets are served, until the test ends.
 func use(t testing.TB, polled bool) {
-	before := netpoll.Wanted
-	netpoll.Wanted = polled
-	t.Cleanup(func() { netpoll.Wanted = before })
+	before := netpoll.Enabled
+	netpoll.Enabled = polled
+	t.Cleanup(func() { netpoll.Enabled = before })
 }
 
 // descriptors is how many this process has open, 0 where that cannot be counted.

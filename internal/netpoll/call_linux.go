@@ -7,38 +7,38 @@ import (
 	"evnet/internal/race"
 )
 
-// maxPieces is how many pieces of memory one Write takes.
-const maxPieces = 64
+// maxSlices is how many slices one Write can write.
+const maxSlices = 64
 
-// Call makes system calls on descriptors, under the lock that Go's own descriptor holds, so that one
-// that was closed is never touched. None blocks, so none is announced to Go's scheduler. A Call is
-// used by one goroutine at a time.
+// Call makes system calls on descriptors, under the lock of Go's own descriptor, so that it never uses a closed one. The
+// calls do not block and are not announced to Go's scheduler. A Call holds the arguments of one call, so that a call
+// allocates nothing; one goroutine at a time may use it.
 type Call struct {
-	run func(fd uintptr) // bound once
+	run func(fd uintptr) // calls op
 
 	// Arguments and results.
 	op    func(*Call, uintptr)
 	n     int
 	errno syscall.Errno
 	p     []byte
-	iov   [maxPieces]syscall.Iovec
+	iov   [maxSlices]syscall.Iovec
 	iovs  int
 	set   int // the epoll descriptor
 	ctl   int
 	event syscall.EpollEvent
-	tube  *Tube
+	pipe  *SplicePipe
 	file  uintptr
 	limit int
 }
 
-// NewCall makes one.
+// NewCall returns a Call.
 func NewCall() *Call {
 	c := &Call{}
 	c.run = func(fd uintptr) { c.op(c, fd) }
 	return c
 }
 
-// do runs op on the descriptor. EAGAIN is 0 and no error.
+// do runs op on the descriptor. EAGAIN results in 0 and no error.
 func (c *Call) do(raw syscall.RawConn, op func(*Call, uintptr)) (int, error) {
 	c.op, c.n, c.errno = op, 0, 0
 	if err := raw.Control(c.run); err != nil {
@@ -50,8 +50,8 @@ func (c *Call) do(raw syscall.RawConn, op func(*Call, uintptr)) (int, error) {
 	return c.n, nil
 }
 
-// took notes what a system call has returned, and reports whether it has to be made again.
-func (c *Call) took(n uintptr, errno syscall.Errno) (again bool) {
+// result stores the result of a system call and reports whether the call must be repeated.
+func (c *Call) result(n uintptr, errno syscall.Errno) (again bool) {
 	c.n, c.errno = int(n), errno
 	if errno != 0 {
 		c.n = 0
@@ -59,8 +59,8 @@ func (c *Call) took(n uintptr, errno syscall.Errno) (again bool) {
 	return errno == syscall.EINTR
 }
 
-// Read reads what is there into p, which must not be empty. ended tells the end from there being
-// nothing.
+// Read reads available bytes into p, which must not be empty. If there are none, n is 0; ended reports whether that is the
+// end of the stream.
 func (c *Call) Read(raw syscall.RawConn, p []byte) (n int, ended bool, err error) {
 	c.p = p
 	n, err = c.do(raw, read)
@@ -69,17 +69,16 @@ func (c *Call) Read(raw syscall.RawConn, p []byte) (n int, ended bool, err error
 	return n, n == 0 && err == nil && c.errno == 0, err
 }
 
-// The race detector takes bytes for an order of events: what happened before they were written has
-// happened before what follows when they are read. Package syscall tells it so, and only its own Read
-// and Write do: of nothing, they do nothing else.
+// For the race detector, a write happens before the read that receives its bytes. Only Read and Write of package syscall
+// report that. Without a buffer they have no other effect.
 
-func sends() {
+func raceRelease() {
 	if race.Enabled {
 		_, _ = syscall.Write(-1, nil)
 	}
 }
 
-func gets(fd uintptr) {
+func raceAcquire(fd uintptr) {
 	if race.Enabled {
 		_, _ = syscall.Read(int(fd), nil)
 	}
@@ -88,14 +87,14 @@ func gets(fd uintptr) {
 func read(c *Call, fd uintptr) {
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&c.p[0])), uintptr(len(c.p)))
-		if !c.took(n, errno) {
-			gets(fd)
+		if !c.result(n, errno) {
+			raceAcquire(fd)
 			return
 		}
 	}
 }
 
-// Peek is Read that takes nothing away.
+// Peek is a Read of one byte that leaves it in the socket.
 func (c *Call) Peek(raw syscall.RawConn) (n int, ended bool, err error) {
 	n, err = c.do(raw, peek)
 	return n, n == 0 && err == nil && c.errno == 0, err
@@ -106,16 +105,16 @@ func peek(c *Call, fd uintptr) {
 	for {
 		n, _, err := syscall.Recvfrom(int(fd), p[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		errno, _ := err.(syscall.Errno)
-		if !c.took(uintptr(max(n, 0)), errno) {
+		if !c.result(uintptr(max(n, 0)), errno) {
 			return
 		}
 	}
 }
 
-// Room reports whether Add may be called once more before Write.
-func (c *Call) Room() bool { return c.iovs < len(c.iov) }
+// HasRoom reports whether Add may be called once more before Write.
+func (c *Call) HasRoom() bool { return c.iovs < len(c.iov) }
 
-// Add makes p, which must not be empty, the next of the pieces that Write writes.
+// Add appends p, which must not be empty, to the slices for Write.
 func (c *Call) Add(p []byte) {
 	c.iov[c.iovs].Base = unsafe.SliceData(p)
 	c.iov[c.iovs].SetLen(len(p))
@@ -123,13 +122,13 @@ func (c *Call) Add(p []byte) {
 	race.Read(p)
 }
 
-// Write writes what fits of the pieces added since the last.
+// Write writes the slices that were added since the last Write, as far as the socket accepts them.
 func (c *Call) Write(raw syscall.RawConn) (int, error) {
 	op := writev
 	if c.iovs == 1 {
 		op = write
 	}
-	sends()
+	raceRelease()
 	n, err := c.do(raw, op)
 	clear(c.iov[:c.iovs])
 	c.iovs = 0
@@ -139,7 +138,7 @@ func (c *Call) Write(raw syscall.RawConn) (int, error) {
 func write(c *Call, fd uintptr) {
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(c.iov[0].Base)), uintptr(c.iov[0].Len))
-		if !c.took(n, errno) {
+		if !c.result(n, errno) {
 			return
 		}
 	}
@@ -148,17 +147,17 @@ func write(c *Call, fd uintptr) {
 func writev(c *Call, fd uintptr) {
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&c.iov)), uintptr(c.iovs))
-		if !c.took(n, errno) {
+		if !c.result(n, errno) {
 			return
 		}
 	}
 }
 
-// Watch puts the descriptor into the set, or, if it is there already, changes what it is watched for.
-// slot comes back with its events.
-func (c *Call) Watch(raw syscall.RawConn, p *Poller, there bool, slot int, what Events) error {
+// Watch registers the descriptor with p or, if it is registered already, changes what it is watched for. Poller.Event
+// returns slot with its events.
+func (c *Call) Watch(raw syscall.RawConn, p *Poller, registered bool, slot int, what Events) error {
 	c.set, c.ctl = p.fd, syscall.EPOLL_CTL_ADD
-	if there {
+	if registered {
 		c.ctl = syscall.EPOLL_CTL_MOD
 	}
 	c.event = syscall.EpollEvent{Events: uint32(what), Fd: int32(slot)}
@@ -166,8 +165,8 @@ func (c *Call) Watch(raw syscall.RawConn, p *Poller, there bool, slot int, what 
 	return err
 }
 
-// Forget takes the descriptor out of the set, which closing it does only when nobody else holds it.
-func (c *Call) Forget(raw syscall.RawConn, p *Poller) {
+// Unwatch removes the descriptor from p. Closing a descriptor does that only if there is no duplicate of it.
+func (c *Call) Unwatch(raw syscall.RawConn, p *Poller) {
 	c.set, c.ctl = p.fd, syscall.EPOLL_CTL_DEL
 	_, _ = c.do(raw, control)
 }

@@ -90,7 +90,7 @@ func TestWritePieces(t *testing.T) {
 	next := byte(0)
 	for range 3 {
 		pieces := 0
-		for ; c.Room(); pieces++ {
+		for ; c.HasRoom(); pieces++ {
 			c.Add(bytes.Repeat([]byte{next}, 1+int(next)%7))
 			next++
 		}
@@ -159,7 +159,7 @@ func TestWriteFails(t *testing.T) {
 			assert.Zero(t, n)
 			assert.Equal(t, syscall.EPIPE, err)
 			for range 64 {
-				require.True(t, c.Room(), "what failed is gone")
+				require.True(t, c.HasRoom(), "what failed is gone")
 				c.Add([]byte("x"))
 			}
 		})
@@ -194,6 +194,6 @@ func TestClosedConn(t *testing.T) {
 	}
 	assert.ErrorIs(t, c.Watch(r, p, false, 1, netpoll.Readable), net.ErrClosed)
 	require.NoError(t, c.Watch(raw(t, other), p, false, 1, netpoll.Readable))
-	c.Forget(r, p)
+	c.Unwatch(r, p)
 	assert.Equal(t, 1, p.Poll(), "the other is still watched")
 }

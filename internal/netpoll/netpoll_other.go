@@ -1,6 +1,5 @@
 //go:build !linux
 
-// Package netpoll waits for many sockets at once. There is none of it on this system: New fails.
 package netpoll
 
 import (
@@ -8,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Events is what a descriptor is watched for, or what has happened to it.
+// Events are what a descriptor is watched for, or what is reported for it.
 type Events uint32
 
 // The events.
@@ -17,10 +16,10 @@ const (
 	Writable
 	Failed
 	Hungup
-	Once
+	EdgeTriggered
 )
 
-// Poller cannot be had.
+// Poller is not available: New fails.
 type Poller struct{}
 
 // New fails.
@@ -28,38 +27,38 @@ func New() (*Poller, error) { return nil, errors.ErrUnsupported }
 
 func (*Poller) Close()                  {}
 func (*Poller) Poll() int               { return 0 }
-func (*Poller) Look() int               { return 0 }
+func (*Poller) PollBusy() int           { return 0 }
 func (*Poller) Wait() int               { return 0 }
-func (*Poller) Park()                   {}
+func (*Poller) SkipSpins()              {}
 func (*Poller) Wake()                   {}
 func (*Poller) Event(int) (int, Events) { return 0, 0 }
 
-// Call is of no use without a Poller.
+// Call is unusable without a Poller: its methods fail.
 type Call struct{}
 
-// NewCall makes one.
+// NewCall returns a Call.
 func NewCall() *Call { return &Call{} }
 
 func (*Call) Read(syscall.RawConn, []byte) (int, bool, error)         { return 0, false, errors.ErrUnsupported }
 func (*Call) Peek(syscall.RawConn) (int, bool, error)                 { return 0, false, errors.ErrUnsupported }
-func (*Call) Room() bool                                              { return false }
+func (*Call) HasRoom() bool                                           { return false }
 func (*Call) Add([]byte)                                              {}
 func (*Call) Write(syscall.RawConn) (int, error)                      { return 0, errors.ErrUnsupported }
 func (*Call) Watch(syscall.RawConn, *Poller, bool, int, Events) error { return errors.ErrUnsupported }
-func (*Call) Forget(syscall.RawConn, *Poller)                         {}
+func (*Call) Unwatch(syscall.RawConn, *Poller)                        {}
 
-// Tube cannot be had.
-type Tube struct{}
+// SplicePipe is not available: NewSplicePipe fails.
+type SplicePipe struct{}
 
-// NewTube fails.
-func NewTube() (*Tube, error) { return nil, errors.ErrUnsupported }
+// NewSplicePipe fails.
+func NewSplicePipe() (*SplicePipe, error) { return nil, errors.ErrUnsupported }
 
-func (*Tube) Held() int    { return 0 }
-func (*Tube) Close()       {}
-func (*Tube) Pour() []byte { return nil }
+func (*SplicePipe) Len() int        { return 0 }
+func (*SplicePipe) Close()          {}
+func (*SplicePipe) ReadAll() []byte { return nil }
 
-func (*Call) Fill(syscall.RawConn, *Tube) (int, error)  { return 0, errors.ErrUnsupported }
-func (*Call) Drain(syscall.RawConn, *Tube) (int, error) { return 0, errors.ErrUnsupported }
+func (*Call) Fill(syscall.RawConn, *SplicePipe) (int, error)  { return 0, errors.ErrUnsupported }
+func (*Call) Drain(syscall.RawConn, *SplicePipe) (int, error) { return 0, errors.ErrUnsupported }
 func (*Call) SendFile(syscall.RawConn, syscall.RawConn, int) (int, bool, error) {
 	return 0, false, errors.ErrUnsupported
 }

@@ -8,87 +8,87 @@ import (
 
 const (
 	spliceFlags = 1 | 2    // SPLICE_F_MOVE, SPLICE_F_NONBLOCK
-	tubeSize    = 64 << 10 // asked for; a tube of less works too
+	pipeSize    = 64 << 10 // requested; a smaller pipe works too
 	setPipeSize = 1031     // F_SETPIPE_SZ
 )
 
-// Tube is a pipe of the kernel, through which bytes go from one socket to another without being copied
-// into the process. It is used by one goroutine at a time.
-type Tube struct {
+// SplicePipe is a pipe that moves bytes from one socket to another without copying them into the process. One goroutine at
+// a time may use it.
+type SplicePipe struct {
 	r, w int
-	held int
+	n    int
 }
 
-// NewTube makes an empty one.
-func NewTube() (*Tube, error) {
+// NewSplicePipe returns an empty pipe.
+func NewSplicePipe() (*SplicePipe, error) {
 	var fds [2]int
 	if err := syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)
 	}
-	_, _, _ = syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fds[1]), setPipeSize, tubeSize)
-	return &Tube{r: fds[0], w: fds[1]}, nil
+	_, _, _ = syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fds[1]), setPipeSize, pipeSize)
+	return &SplicePipe{r: fds[0], w: fds[1]}, nil
 }
 
-// Held is how many bytes are in it.
-func (t *Tube) Held() int { return t.held }
+// Len returns the number of bytes in the pipe.
+func (p *SplicePipe) Len() int { return p.n }
 
-// Close throws away what is in it.
-func (t *Tube) Close() {
-	_ = syscall.Close(t.r)
-	_ = syscall.Close(t.w)
+// Close closes the pipe and discards its bytes.
+func (p *SplicePipe) Close() {
+	_ = syscall.Close(p.r)
+	_ = syscall.Close(p.w)
 }
 
-// Pour takes out what is in it.
-func (t *Tube) Pour() []byte {
-	p := make([]byte, t.held)
-	for n := 0; n < len(p); {
-		k, err := syscall.Read(t.r, p[n:])
+// ReadAll empties the pipe and returns its bytes.
+func (p *SplicePipe) ReadAll() []byte {
+	buf := make([]byte, p.n)
+	for n := 0; n < len(buf); {
+		k, err := syscall.Read(p.r, buf[n:])
 		if err == syscall.EINTR {
 			continue
 		}
-		if err != nil || k <= 0 { // not while held is right
-			p = p[:n]
+		if err != nil || k <= 0 { // impossible while p.n is right
+			buf = buf[:n]
 			break
 		}
 		n += k
 	}
-	t.held = 0
-	return p
+	p.n = 0
+	return buf
 }
 
-// Fill moves what there is to read into an empty tube: nothing at the end, and before an urgent byte.
-func (c *Call) Fill(raw syscall.RawConn, t *Tube) (n int, err error) {
-	c.tube = t
+// Fill moves readable bytes of the socket into an empty pipe. It moves none at the end of the stream and before urgent data.
+func (c *Call) Fill(raw syscall.RawConn, p *SplicePipe) (n int, err error) {
+	c.pipe = p
 	n, err = c.do(raw, fill)
-	c.tube = nil
-	t.held += n
+	c.pipe = nil
+	p.n += n
 	return n, err
 }
 
-func fill(c *Call, fd uintptr) { c.splice(fd, uintptr(c.tube.w), tubeSize) }
+func fill(c *Call, fd uintptr) { c.splice(fd, uintptr(c.pipe.w), pipeSize) }
 
-// Drain moves what fits out of the tube.
-func (c *Call) Drain(raw syscall.RawConn, t *Tube) (n int, err error) {
-	c.tube = t
+// Drain moves bytes of the pipe to the socket, as far as it accepts them.
+func (c *Call) Drain(raw syscall.RawConn, p *SplicePipe) (n int, err error) {
+	c.pipe = p
 	n, err = c.do(raw, drain)
-	c.tube = nil
-	t.held -= n
+	c.pipe = nil
+	p.n -= n
 	return n, err
 }
 
-func drain(c *Call, fd uintptr) { c.splice(uintptr(c.tube.r), fd, c.tube.held) }
+func drain(c *Call, fd uintptr) { c.splice(uintptr(c.pipe.r), fd, c.pipe.n) }
 
 func (c *Call) splice(from, to uintptr, n int) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_SPLICE, from, 0, to, 0, uintptr(n), spliceFlags)
-		if !c.took(n, errno) {
+		if !c.result(n, errno) {
 			return
 		}
 	}
 }
 
-// SendFile moves up to n bytes of a file, from where it stands, to the socket. It may wait for the
-// disk, and tells Go's scheduler. At the end of the file it moves nothing and ended is true.
+// SendFile moves up to n bytes of a file, from its offset, to the socket. At the end of the file it moves none and ended is
+// true. It may wait for the disk, which it announces to Go's scheduler.
 func (c *Call) SendFile(raw syscall.RawConn, file syscall.RawConn, n int) (sent int, ended bool, err error) {
 	c.limit = n
 	if ferr := file.Control(func(fd uintptr) {
@@ -103,7 +103,7 @@ func (c *Call) SendFile(raw syscall.RawConn, file syscall.RawConn, n int) (sent 
 func sendFile(c *Call, fd uintptr) {
 	for {
 		n, _, errno := syscall.Syscall6(syscall.SYS_SENDFILE, fd, c.file, uintptr(unsafe.Pointer(nil)), uintptr(c.limit), 0, 0)
-		if !c.took(n, errno) {
+		if !c.result(n, errno) {
 			return
 		}
 	}

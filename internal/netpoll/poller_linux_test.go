@@ -194,7 +194,7 @@ func quiet(t testing.TB, p *netpoll.Poller) {
 	require.NoError(t, err)
 	<-in
 	assert.LessOrEqual(t, idle, 3)
-	netpoll.NewCall().Forget(raw(t, here), p)
+	netpoll.NewCall().Unwatch(raw(t, here), p)
 }
 
 // A Wake that comes together with an event may cost one Wait that returns for nothing, and no more: that may come
@@ -246,15 +246,15 @@ func TestWatch(t *testing.T) {
 	require.Equal(t, 1, p.Poll(), "but that is told always")
 	_, what = p.Event(0)
 	assert.NotZero(t, what&netpoll.Hungup)
-	c.Forget(r, p)
+	c.Unwatch(r, p)
 	assert.Zero(t, p.Poll())
 	assert.ErrorIs(t, c.Watch(r, p, true, 2, netpoll.Readable), syscall.ENOENT)
 	require.NoError(t, c.Watch(r, p, false, 4, netpoll.Readable), "it may come back")
 	assert.Equal(t, 1, p.Poll())
 }
 
-// Forget also ends the events of a descriptor that somebody else holds too.
-func TestForgetOfADuplicate(t *testing.T) {
+// Unwatch also ends the events of a descriptor that somebody else holds too.
+func TestUnwatch_Duplicate(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
 	c := netpoll.NewCall()
@@ -265,7 +265,7 @@ func TestForgetOfADuplicate(t *testing.T) {
 	_, err = there.Write([]byte("x"))
 	require.NoError(t, err)
 	assert.Equal(t, 1, p.Poll())
-	c.Forget(raw(t, here), p)
+	c.Unwatch(raw(t, here), p)
 	require.NoError(t, here.Close())
 	assert.Zero(t, p.Poll())
 }

@@ -1,0 +1,15 @@
+// Package netpoll waits for many sockets at once and makes nonblocking system calls on them: a thin layer over epoll.
+// On systems other than Linux, New and NewSplicePipe fail.
+//
+// A Poller reports which descriptors are ready, by the slots under which they were registered. A Call reads, writes and
+// registers; it reaches a descriptor through its syscall.RawConn, whose lock prevents that a closed and reused number is
+// used. Both belong to one goroutine at a time, that of an event loop; only Poller.Wake may be called from any goroutine.
+//
+// The package has no locks of its own. It does not know what a slot stands for, who owns a connection, or when it ends.
+package netpoll
+
+import "os"
+
+// Enabled reports whether kernel sockets are served by epoll, where that is possible. EVNET_TRANSPORT=goroutine in the
+// environment disables it, for comparison. Tests change it while no socket is open.
+var Enabled = os.Getenv("EVNET_TRANSPORT") != "goroutine"
