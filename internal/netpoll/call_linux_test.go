@@ -19,7 +19,7 @@ func TestRead(t *testing.T) {
 	r, c, p := raw(t, here), netpoll.NewCall(), make([]byte, 4)
 	n, ended, err := c.Read(r, p)
 	assert.Zero(t, n)
-	assert.False(t, ended, "nothing is no end")
+	assert.False(t, ended, "no data is not the end")
 	assert.NoError(t, err)
 	_, err = there.Write([]byte("abcdef"))
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadOfAReset(t *testing.T) {
+func TestRead_Reset(t *testing.T) {
 	bounded(t)
 	for name, read := range map[string]func(*netpoll.Call, syscall.RawConn) (int, bool, error){
 		"peek": (*netpoll.Call).Peek,
@@ -68,7 +68,7 @@ func TestReadOfAReset(t *testing.T) {
 	}
 }
 
-func TestWriteOnePiece(t *testing.T) {
+func TestWrite_OneSlice(t *testing.T) {
 	bounded(t)
 	here, there := pair(t)
 	c := netpoll.NewCall()
@@ -82,19 +82,19 @@ func TestWriteOnePiece(t *testing.T) {
 	assert.Equal(t, "one", string(got))
 }
 
-// As many pieces as fit leave together, in order, and the next Write begins anew.
-func TestWritePieces(t *testing.T) {
+// Write writes all added slices in order; the next Write starts without any.
+func TestWrite_ManySlices(t *testing.T) {
 	bounded(t)
 	here, there := pair(t)
 	c := netpoll.NewCall()
 	next := byte(0)
 	for range 3 {
-		pieces := 0
-		for ; c.HasRoom(); pieces++ {
+		slices := 0
+		for ; c.HasRoom(); slices++ {
 			c.Add(bytes.Repeat([]byte{next}, 1+int(next)%7))
 			next++
 		}
-		assert.Equal(t, 64, pieces)
+		assert.Equal(t, 64, slices)
 		_, err := c.Write(raw(t, here))
 		require.NoError(t, err)
 	}
@@ -108,36 +108,36 @@ func TestWritePieces(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-func TestWriteUntilFull(t *testing.T) {
+func TestWrite_UntilFull(t *testing.T) {
 	bounded(t)
-	for name, pieces := range map[string]int{"one": 1, "many": 10} {
+	for name, slices := range map[string]int{"one": 1, "many": 10} {
 		t.Run(name, func(t *testing.T) {
 			here, there := pair(t)
 			c, r := netpoll.NewCall(), raw(t, here)
 			var want []byte
-			piece := make([]byte, 300011)
+			slice := make([]byte, 300011)
 			partial := false
 			for {
-				for i := range pieces {
-					piece := bytes.Clone(piece)
-					piece[0] = byte(i)
-					c.Add(piece)
+				for i := range slices {
+					slice := bytes.Clone(slice)
+					slice[0] = byte(i)
+					c.Add(slice)
 				}
 				n, err := c.Write(r)
 				require.NoError(t, err)
 				if n == 0 {
-					break // EAGAIN is no error
+					break // EAGAIN is not an error
 				}
-				for i := range pieces {
-					k := min(n, len(piece))
+				for i := range slices {
+					k := min(n, len(slice))
 					if n -= k; k > 0 {
 						want = append(want, byte(i))
 						want = append(want, make([]byte, k-1)...)
 					}
-					partial = partial || 0 < k && k < len(piece)
+					partial = partial || 0 < k && k < len(slice)
 				}
 			}
-			assert.True(t, partial, "the last that was taken was a part")
+			assert.True(t, partial, "the last accepted slice was a part")
 			require.NoError(t, here.CloseWrite())
 			got, err := io.ReadAll(there)
 			require.NoError(t, err)
@@ -146,34 +146,34 @@ func TestWriteUntilFull(t *testing.T) {
 	}
 }
 
-func TestWriteFails(t *testing.T) {
-	for name, pieces := range map[string]int{"one": 1, "many": 3} {
+func TestWrite_Error(t *testing.T) {
+	for name, slices := range map[string]int{"one": 1, "many": 3} {
 		t.Run(name, func(t *testing.T) {
 			here, there := pair(t)
 			require.NoError(t, there.Close())
 			c := netpoll.NewCall()
-			for range pieces {
+			for range slices {
 				c.Add([]byte("x"))
 			}
 			n, err := c.Write(raw(t, here))
 			assert.Zero(t, n)
 			assert.Equal(t, syscall.EPIPE, err)
 			for range 64 {
-				require.True(t, c.HasRoom(), "what failed is gone")
+				require.True(t, c.HasRoom(), "the failed slices are removed")
 				c.Add([]byte("x"))
 			}
 		})
 	}
 }
 
-// A conn that is closed is an error, also when its descriptor belongs to somebody else by now.
-func TestClosedConn(t *testing.T) {
+// Calls on a closed conn fail, even if another conn has reused the number of its descriptor.
+func TestCall_ClosedConn(t *testing.T) {
 	p := newPoller(t)
 	here, _ := pair(t)
 	r, c := raw(t, here), netpoll.NewCall()
 	require.NoError(t, here.Close())
-	other, peer := pair(t) // takes the number
-	_, err := peer.Write([]byte("not yours"))
+	other, peer := pair(t) // reuses the number
+	_, err := peer.Write([]byte("of the other"))
 	require.NoError(t, err)
 
 	n, ended, err := c.Read(r, make([]byte, 10))
@@ -184,8 +184,8 @@ func TestClosedConn(t *testing.T) {
 	assert.Zero(t, n)
 	assert.False(t, ended)
 	assert.ErrorIs(t, err, net.ErrClosed)
-	for pieces := range 2 {
-		for range pieces + 1 {
+	for slices := range 2 {
+		for range slices + 1 {
 			c.Add([]byte("x"))
 		}
 		n, err = c.Write(r)
@@ -195,5 +195,5 @@ func TestClosedConn(t *testing.T) {
 	assert.ErrorIs(t, c.Watch(r, p, false, 1, netpoll.Readable), net.ErrClosed)
 	require.NoError(t, c.Watch(raw(t, other), p, false, 1, netpoll.Readable))
 	c.Unwatch(r, p)
-	assert.Equal(t, 1, p.Poll(), "the other is still watched")
+	assert.Equal(t, 1, p.Poll(), "the other conn is still watched")
 }

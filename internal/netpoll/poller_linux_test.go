@@ -15,12 +15,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 )
 
-// patience bounds what should take moments: only a hang takes longer.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is the limit of a wait that takes milliseconds. Only a hang takes longer.
 const patience = 30 * time.Second
 
-// bounded fails with every stack when the test hangs.
+// bounded prints all stacks and ends the program if the test hangs.
 func bounded(t testing.TB) {
 	hung := time.AfterFunc(patience, func() { panic(t.Name() + " hangs") })
 	t.Cleanup(func() { hung.Stop() })
@@ -34,7 +37,7 @@ func newPoller(t testing.TB) *netpoll.Poller {
 	return p
 }
 
-// pair is two connected stream sockets.
+// pair returns two connected Unix stream sockets.
 func pair(t testing.TB) (here, there *net.UnixConn) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -69,10 +72,10 @@ func TestPollAndWait(t *testing.T) {
 	c := netpoll.NewCall()
 	assert.Zero(t, p.Poll())
 	require.NoError(t, c.Watch(raw(t, here), p, false, 7, netpoll.Readable))
-	assert.Zero(t, p.Poll(), "nothing has come")
+	assert.Zero(t, p.Poll(), "no data was written")
 	_, err := there.Write([]byte("x"))
 	require.NoError(t, err)
-	for range 2 { // as long as it is there
+	for range 2 { // level-triggered
 		require.Equal(t, 1, p.Poll())
 		slot, what := p.Event(0)
 		assert.Equal(t, 7, slot)
@@ -82,7 +85,7 @@ func TestPollAndWait(t *testing.T) {
 	n, _, err := c.Read(raw(t, here), make([]byte, 10))
 	require.NoError(t, err)
 	assert.Equal(t, 1, n)
-	assert.Zero(t, p.Poll(), "it was read")
+	assert.Zero(t, p.Poll(), "the data was read")
 
 	go func() { _, _ = there.Write([]byte("y")) }()
 	slot, what := waitFor(p)
@@ -94,16 +97,16 @@ func TestPollAndWait(t *testing.T) {
 	assert.NotZero(t, what&netpoll.Hungup)
 }
 
-func TestWakeBefore(t *testing.T) {
+func TestWait_ReturnsAfterWake(t *testing.T) {
 	p := newPoller(t)
 	for range 100 {
 		p.Wake()
-		assert.Zero(t, p.Wait(), "it returns though nothing is there")
+		assert.Zero(t, p.Wait(), "no event")
 	}
 }
 
-// A Wake during Wait, and one close to its beginning or its end, brings it back each time.
-func TestWakeDuring(t *testing.T) {
+// Wait returns for a Wake that is made during it, or close to its beginning or its end.
+func TestWait_ReturnsOnConcurrentWake(t *testing.T) {
 	p := newPoller(t)
 	const rounds = 5000
 	waiting, returned := make(chan struct{}), make(chan struct{})
@@ -123,32 +126,32 @@ func TestWakeDuring(t *testing.T) {
 		select {
 		case <-returned:
 		case <-time.After(patience):
-			t.Fatal("a wake was lost")
+			t.Fatal("a Wake was lost")
 		}
 	}
 }
 
-// notes are what those who wake have left.
-type notes struct {
-	mu   sync.Mutex
-	left int
+// work counts what the goroutines that call Wake have added.
+type work struct {
+	mu sync.Mutex
+	n  int
 }
 
-// However many goroutines wake at once, none of what they have left is overlooked, and no event.
-func TestWakeBurst(t *testing.T) {
+// However many goroutines call Wake at once, Wait misses neither their work nor an event.
+func TestWake_ManyGoroutines(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
 	c := netpoll.NewCall()
 	require.NoError(t, c.Watch(raw(t, here), p, false, 1, netpoll.Readable))
 	const goroutines, each = 8, 2000
-	var left notes
+	var pending work
 	var busy sync.WaitGroup
 	for range goroutines {
 		busy.Go(func() {
 			for i := range each {
-				left.mu.Lock()
-				left.left++
-				left.mu.Unlock()
+				pending.mu.Lock()
+				pending.n++
+				pending.mu.Unlock()
 				p.Wake()
 				if i%100 == 0 {
 					_, _ = there.Write([]byte("x"))
@@ -164,18 +167,18 @@ func TestWakeBurst(t *testing.T) {
 			require.NoError(t, err)
 			bytes += n
 		}
-		left.mu.Lock()
-		got += left.left
-		left.left = 0
-		left.mu.Unlock()
+		pending.mu.Lock()
+		got += pending.n
+		pending.n = 0
+		pending.mu.Unlock()
 	}
 	busy.Wait()
-	quiet(t, p)
+	settles(t, p)
 }
 
-// quiet fails when Wait goes on returning for nothing: one wake that is left, and a deadline that was
-// set for it, are all there may be.
-func quiet(t testing.TB, p *netpoll.Poller) {
+// settles fails if Wait continues to return spuriously. A pending Wake, and the deadline that it has set, may cost one
+// spurious return each.
+func settles(t testing.TB, p *netpoll.Poller) {
 	t.Helper()
 	in := make(chan struct{})
 	idle := 0
@@ -187,7 +190,7 @@ func quiet(t testing.TB, p *netpoll.Poller) {
 	}()
 	here, there := pair(t)
 	require.NoError(t, netpoll.NewCall().Watch(raw(t, here), p, false, 2, netpoll.Readable))
-	for range 100 { // time for a loop that is busy
+	for range 100 { // time to go wrong
 		runtime.Gosched()
 	}
 	_, err := there.Write([]byte("x"))
@@ -197,9 +200,9 @@ func quiet(t testing.TB, p *netpoll.Poller) {
 	netpoll.NewCall().Unwatch(raw(t, here), p)
 }
 
-// A Wake that comes together with an event may cost one Wait that returns for nothing, and no more: that may come
-// later, when the next Waits have found their events without parking.
-func TestWakeRacesWithEvent(t *testing.T) {
+// A Wake at the same time as an event causes at most one spurious return of Wait, perhaps later, if the next Waits find
+// their events without parking.
+func TestWake_WithEvent(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
 	c := netpoll.NewCall()
@@ -213,14 +216,14 @@ func TestWakeRacesWithEvent(t *testing.T) {
 		for before := idle; p.Wait() == 0; {
 			idle++
 			require.LessOrEqual(t, idle, wakes+1)
-			require.LessOrEqual(t, idle, before+3) // a wake that is left, a deadline, and the new wake
+			require.LessOrEqual(t, idle, before+3) // a pending Wake, a deadline, and the new Wake
 		}
 		n, _, err := c.Read(raw(t, here), buf)
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		both.Wait()
 	}
-	quiet(t, p)
+	settles(t, p)
 }
 
 func TestWatch(t *testing.T) {
@@ -241,19 +244,19 @@ func TestWatch(t *testing.T) {
 	slot, _ := p.Event(0)
 	assert.Equal(t, 2, slot)
 	require.NoError(t, c.Watch(r, p, true, 2, 0))
-	assert.Zero(t, p.Poll(), "watched for nothing")
+	assert.Zero(t, p.Poll(), "watched for no event")
 	require.NoError(t, there.Close())
-	require.Equal(t, 1, p.Poll(), "but that is told always")
+	require.Equal(t, 1, p.Poll(), "always reported")
 	_, what = p.Event(0)
 	assert.NotZero(t, what&netpoll.Hungup)
 	c.Unwatch(r, p)
 	assert.Zero(t, p.Poll())
 	assert.ErrorIs(t, c.Watch(r, p, true, 2, netpoll.Readable), syscall.ENOENT)
-	require.NoError(t, c.Watch(r, p, false, 4, netpoll.Readable), "it may come back")
+	require.NoError(t, c.Watch(r, p, false, 4, netpoll.Readable), "registered again")
 	assert.Equal(t, 1, p.Poll())
 }
 
-// Unwatch also ends the events of a descriptor that somebody else holds too.
+// Unwatch ends the events of a descriptor even if a duplicate of it is open.
 func TestUnwatch_Duplicate(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)
@@ -273,13 +276,13 @@ func TestUnwatch_Duplicate(t *testing.T) {
 func TestManyEvents(t *testing.T) {
 	p := newPoller(t)
 	c := netpoll.NewCall()
-	const many = 300 // more than one call brings
+	const many = 300 // more than one call returns
 	for i := range many {
 		here, _ := pair(t)
 		require.NoError(t, c.Watch(raw(t, here), p, false, i, netpoll.Writable))
 	}
 	seen := map[int]bool{}
-	for range 3 { // each gets its turn
+	for range 3 { // no descriptor starves
 		for i := range p.Poll() {
 			slot, _ := p.Event(i)
 			seen[slot] = true
@@ -288,7 +291,7 @@ func TestManyEvents(t *testing.T) {
 	assert.Len(t, seen, many)
 }
 
-// descriptors is how many epoll descriptors the process holds besides that of Go itself.
+// descriptors returns the number of epoll descriptors of the process.
 func descriptors(t testing.TB) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
@@ -324,7 +327,7 @@ func TestNewFails(t *testing.T) {
 			lowest = n + 1
 		}
 	}
-	var held []int // what is free below
+	var held []int // the free descriptors below it
 	for {
 		fd, err := syscall.Dup(0)
 		require.NoError(t, err)

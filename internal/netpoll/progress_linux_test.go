@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// tcpPair returns two connected TCP sockets.
 func tcpPair(t testing.TB) (here, there net.Conn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -23,7 +24,7 @@ func tcpPair(t testing.TB) (here, there net.Conn) {
 	return here, there
 }
 
-// The kernel counts the SYN as a byte or not.
+// Progress reports acknowledged bytes of TCP, and unread ones of Unix sockets. The kernel may count the SYN as a byte.
 func TestProgress(t *testing.T) {
 	const n = 1000
 	here, there := tcpPair(t)
