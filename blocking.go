@@ -137,7 +137,9 @@ func (c *blockingConn) Write(p []byte) (n int, err error) {
 		if err := c.awaitRoom(); err != nil {
 			return n, c.failed("write", err)
 		}
-		took, err := c.s.writeLocked(p[n:min(len(p), n+maxChunk)], nil, false)
+		took, e, err := c.s.writeLocked(p[n:min(len(p), n+maxChunk)], nil, false)
+		c.s.mu.Unlock()
+		e.run()
 		n += took
 		if err != nil || n == len(p) {
 			return n, c.failed("write", err)
@@ -248,7 +250,9 @@ func (c *blockingConn) Close() error {
 	c.readBy.stop()
 	c.writeBy.stop()
 	c.s.roomChanged()
-	c.s.closeLocked()
+	e := c.s.closeLocked()
+	c.s.mu.Unlock()
+	e.run()
 	return nil
 }
 
@@ -286,7 +290,9 @@ func (c halfBlockingConn) CloseWrite() error {
 		c.s.mu.Unlock()
 		return c.failed("close", err)
 	}
-	c.s.endLocked()
+	e := c.s.endLocked()
+	c.s.mu.Unlock()
+	e.run()
 	return nil
 }
 

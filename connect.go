@@ -45,7 +45,11 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 		return
 	}
 	d := &dialing{s: s, network: network, address: address}
-	fail := func(err error) { s.destroyLocked(d.told(err), false) }
+	fail := func(err error) {
+		e := s.destroyLocked(d.told(err), false)
+		s.mu.Unlock()
+		e.run()
+	}
 	if s.rare().dial != nil || s.tr != nil {
 		fail(ErrAlreadyConnected)
 		return
@@ -366,7 +370,9 @@ func (d *dialing) fail(err error) {
 		d.s.mu.Unlock()
 		return
 	}
-	d.s.destroyLocked(d.told(err), false)
+	e := d.s.destroyLocked(d.told(err), false)
+	d.s.mu.Unlock()
+	e.run()
 }
 
 // cancel stops whatever is still under way. Any goroutine may call it, once the socket's dial is

@@ -64,9 +64,11 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 	if s.out.queued > 0 {
 		// What the running callback has written need not wait for its end.
 		if err := s.flushLocked(); err != nil {
-			told := s.detachError(err)
-			s.leave(err)
-			return nil, nil, told
+			failed := s.detachError(err)
+			e := s.writeFailedLocked(err)
+			s.mu.Unlock()
+			e.run()
+			return nil, nil, failed
 		}
 	}
 	err := s.detachable()
@@ -91,7 +93,9 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 	conn, untold := s.tr.detach()
 	rest = append(rest, untold...)
 	s.in.bytes += int64(len(untold))
-	s.destroyLocked(nil, false)
+	e := s.destroyLocked(nil, false)
+	s.mu.Unlock()
+	e.run()
 	return conn, rest, nil
 }
 

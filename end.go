@@ -7,28 +7,30 @@ import (
 
 // The ways a socket ends.
 
-// End ends this side: the peer sees the end once everything written has reached it. Data may still
-// come; Close follows when the peer has ended too. It undoes every Cork. While connecting, the end
-// is sent after the connection is made. Further calls do nothing. Finish tells when the end was
-// sent, or that there was nothing to send it to because Connect had not been called. Node: socket.end.
+// End ends the writing side of the socket. The peer sees the end after all written data. Data may still
+// arrive; Close follows once the peer has ended too. End undoes every Cork. While the socket is
+// connecting, the end is sent once it is connected. Further calls do nothing. Finish is emitted when
+// the end has been sent, or when there is no connection to send it on because Connect was not called.
+//
+// Node: socket.end.
 func (s *Socket) End() {
 	s.mu.Lock()
-	s.endLocked()
+	e := s.endLocked()
+	s.mu.Unlock()
+	e.run()
 }
 
-// endLocked is End with s.mu held, which it releases.
-func (s *Socket) endLocked() {
+// endLocked is End with s.mu held.
+func (s *Socket) endLocked() *ending {
 	if s.destroyed || s.out.ending {
 		s.out.ending = true
-		s.mu.Unlock()
-		return
+		return nil
 	}
 	s.out.ending = true
 	if s.out.corks > 0 {
 		s.out.corks = 0
 	}
 	s.closingPhase()
-	defer s.wakeReadFrom()
 	if s.tr == nil && s.rare().dial == nil {
 		s.set.Loop.tick(s.finished)
 	}
@@ -36,27 +38,32 @@ func (s *Socket) endLocked() {
 	if s.open() && !s.postpone(0) {
 		err = s.flushLocked()
 	}
-	s.leave(err)
+	e := s.writeFailedLocked(err)
+	s.roomChanged()
+	return e
 }
 
-// Close sends what is queued and this side's end, then closes, without waiting for the peer's end:
-// the Close event tells when. It does not block and always returns nil. SocketOptions.CloseTimeout
-// bounds it. A socket that was never connected is destroyed. It implements io.Closer. Node:
-// socket.destroySoon.
+// Close sends the queued data and the end of this side, then closes the connection without waiting
+// for the end of the peer. It does not block and always returns nil; the Close event reports that the
+// socket is closed. SocketOptions.CloseTimeout bounds the time. A socket that was never connected is
+// destroyed. Close implements io.Closer.
+//
+// Node: socket.destroySoon.
 func (s *Socket) Close() error {
 	s.mu.Lock()
-	s.closeLocked()
+	e := s.closeLocked()
+	s.mu.Unlock()
+	e.run()
 	return nil
 }
 
-// closeLocked is Close with s.mu held, which it releases.
-func (s *Socket) closeLocked() {
+// closeLocked is Close with s.mu held.
+func (s *Socket) closeLocked() *ending {
 	s.out.closeAfter = true
 	if s.out.finished || s.tr == nil && s.rare().dial == nil {
-		s.destroyLocked(nil, false)
-		return
+		return s.destroyLocked(nil, false)
 	}
-	s.endLocked()
+	return s.endLocked()
 }
 
 // flushEnd sends this side's end when it is time to. s.mu is held.
@@ -108,49 +115,74 @@ func (s *Socket) finished() {
 	s.bothEnded()
 }
 
-// Destroy closes the socket at once: what is queued or undelivered is dropped. With an error, Error
-// is emitted with it before Close. Further calls do nothing. Node: socket.destroy.
+// Destroy closes the socket immediately and discards queued and undelivered data. With an error, Error
+// is emitted with it before Close. Further calls do nothing.
+//
+// Node: socket.destroy.
 func (s *Socket) Destroy(err error) {
 	s.mu.Lock()
-	// What was written in the running callback has not left yet; in Node it would have.
+	// Node would have sent already what the running callback has written.
 	if s.out.deferred {
 		if werr := s.flushLocked(); werr != nil && err == nil {
 			err = werr
 		}
 	}
-	s.destroyLocked(err, false)
+	e := s.destroyLocked(err, false)
+	s.mu.Unlock()
+	e.run()
 }
 
 func (s *Socket) halt() { s.Destroy(nil) }
 
-// Reset closes the connection with a reset (RST), which the peer sees as ECONNRESET; here Close is
-// emitted without an error. While connecting it waits for the connection. A socket that was never
-// connected fails with ErrSocketClosed. A conn that knows no reset, such as a Unix socket, is
-// destroyed. Node: socket.resetAndDestroy.
+// Reset closes the connection with a reset (RST). The peer sees ECONNRESET; this side emits Close
+// without an error. While the socket is connecting, the reset follows once it is connected. A socket
+// that was never connected fails with ErrSocketClosed. If the connection does not support RST, as with
+// a Unix socket, Reset destroys it.
+//
+// Node: socket.resetAndDestroy.
 func (s *Socket) Reset() {
 	s.mu.Lock()
+	var e *ending
 	switch {
 	case s.destroyed:
-		s.mu.Unlock()
 	case s.rare().dial != nil:
 		s.makeRare().resetLater = true
-		s.mu.Unlock()
 	case s.tr == nil:
-		s.destroyLocked(ErrSocketClosed, false)
+		e = s.destroyLocked(ErrSocketClosed, false)
 	default:
-		s.destroyLocked(nil, true)
+		e = s.destroyLocked(nil, true)
 	}
+	s.mu.Unlock()
+	e.run()
 }
 
-// destroyLocked ends the socket. s.mu is held, and released: closing the conn waits for whoever is
-// reading or writing it, and they may want the lock.
-func (s *Socket) destroyLocked(err error, reset bool) {
+// ending is what follows the destruction of a socket. The caller of destroyLocked runs it after unlocking: closing
+// a conn waits for its readers and writers, which may need the lock.
+type ending struct {
+	s *Socket
+
+	err            error // not reported yet
+	hadError       bool
+	opened         bool // there is a connection, or an attempt, to close
+	callbacksFirst bool // the callbacks of writes run before Error
+	reset          bool // close with a reset
+	whole          bool // both sides have ended without an error
+
+	tr        transport
+	dial      *dialing
+	handshake *handshaking
+	onConnect Listener
+	relay     *relay
+}
+
+// destroyLocked makes the socket a destroyed one and returns what follows, nil if it was destroyed already. s.mu is
+// held.
+func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	if s.destroyed {
 		if s.rarity != nil {
 			s.rarity.again = nil
 		}
-		s.mu.Unlock()
-		return
+		return nil
 	}
 	s.destroyed = true
 	if err != nil {
@@ -161,77 +193,83 @@ func (s *Socket) destroyLocked(err error, reset bool) {
 	s.out.early = s.tr == nil
 	s.out.drop()
 	s.uncount()
-	tr, dial, opened, callbacksFirst, onConnect := s.tr, s.rare().dial, s.opened, s.out.callbacksFirst, s.rare().onConnect
-	relay, whole := s.rare().relay, err == nil && !reset && s.in.ended && s.out.finished
+	r := s.rare()
+	e := &ending{
+		s: s, err: err, hadError: err != nil, opened: s.opened, callbacksFirst: s.out.callbacksFirst, reset: reset,
+		whole: err == nil && !reset && s.in.ended && s.out.finished,
+		tr:    s.tr, dial: r.dial, handshake: r.handshake, onConnect: r.onConnect, relay: r.relay,
+	}
 	s.tr = nil
-	if dial != nil {
+	if e.dial != nil {
 		s.rarity.dial = nil
 	}
-	shaking := s.rare().handshake
-	if shaking != nil {
+	if e.handshake != nil {
 		s.rarity.handshake, s.rarity.turn = nil, nil
 	}
-	if tr != nil {
-		tr.retire()
+	if e.tr != nil {
+		e.tr.retire()
 	}
 	s.endChunks(s.readersCause())
 	s.endBlocking(s.readersCause())
-	s.mu.Unlock()
-	defer s.set.Loop.tick(func() { s.reportEnd(err, err != nil, opened, callbacksFirst) }) // whatever closing does
-	s.wakeReadFrom()
-	onConnect.Off()
+	s.roomChanged()
+	return e
+}
 
-	if dial != nil {
-		dial.cancel()
+// run closes what the socket has used, and has the end reported. It is called without a lock; e may be nil.
+func (e *ending) run() {
+	if e == nil {
+		return
 	}
-	if tr != nil {
-		tr.close(reset)
+	s := e.s
+	defer s.set.Loop.tick(e.report) // also when closing panics
+	e.onConnect.Off()
+	if e.dial != nil {
+		e.dial.cancel()
 	}
-	if shaking != nil {
-		shaking.stop() // after the close, which may be a reset
+	if e.tr != nil {
+		e.tr.close(e.reset)
+	}
+	if e.handshake != nil {
+		e.handshake.stop() // after the close, which may be a reset
 	}
 	if s.set.server != nil {
 		s.set.server.socketDestroyed(s)
 	}
-	if relay != nil {
-		relay.gone(s, err, err != nil || reset, whole)
+	if e.relay != nil {
+		e.relay.destroyed(e)
 	}
 }
 
-// reportEnd emits Error, runs the callbacks of writes, and then has Close emitted. Where a callback does not return
-// it goes on with the rest in another task, and where there are too many for one turn in the next.
-func (s *Socket) reportEnd(err error, hadError, opened, callbacksFirst bool) {
-	returned := false
-	again := func(schedule func(func())) {
-		unreported := err
-		schedule(func() { s.reportEnd(unreported, hadError, opened, callbacksFirst) })
-	}
+// report emits Error, runs the callbacks of writes, and then has Close emitted. If a callback does not return, the
+// rest follows in another task. If there are too many callbacks for one turn, the rest follows in the next.
+func (e *ending) report() {
+	s, returned := e.s, false
 	defer func() {
 		if !returned {
-			again(s.set.Loop.tick)
+			s.set.Loop.tick(e.report)
 		}
 	}()
 	s.emitDrained()
-	if callbacksFirst && s.runCallbacks(-1) { // as in Node
+	if e.callbacksFirst && s.runCallbacks(-1) { // as in Node
 		returned = true
-		again(s.set.Loop.yield)
+		s.set.Loop.yield(e.report)
 		return
 	}
-	if cause := err; cause != nil {
-		err = nil // it is emitted once
+	if cause := e.err; cause != nil {
+		e.err = nil // it is emitted once
 		s.emitFailure(cause)
 	}
 	if s.runCallbacks(-1) {
 		returned = true
-		again(s.set.Loop.yield)
+		s.set.Loop.yield(e.report)
 		return
 	}
 	returned = true
 	s.leavePipes()
-	if opened {
-		s.set.Loop.close(func() { s.finishClose(hadError) })
+	if e.opened {
+		s.set.Loop.close(func() { s.finishClose(e.hadError) })
 	} else {
-		s.finishClose(hadError)
+		s.finishClose(e.hadError)
 	}
 }
 
@@ -286,11 +324,12 @@ func (s *Socket) release() {
 func (s *Socket) bothEnded() {
 	s.mu.Lock()
 	sending := s.tr != nil && s.tr.endUnderway() // closing the conn now might cut the end off
+	var e *ending
 	if s.out.finished && (s.in.ended || s.out.closeAfter) && !sending {
-		s.destroyLocked(nil, false)
-		return
+		e = s.destroyLocked(nil, false)
 	}
 	s.mu.Unlock()
+	e.run()
 }
 
 // closingPhase starts the time that SocketOptions.CloseTimeout allows, once there is something to
@@ -312,6 +351,7 @@ func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, rea
 	epoch := s.epoch
 	due := func() {
 		s.mu.Lock()
+		var e *ending
 		switch {
 		case s.epoch != epoch || s.destroyed:
 		case s.in.yielded && s.in.bytes == read: // nothing more is read until that is delivered: it is not without end
@@ -319,10 +359,10 @@ func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, rea
 		case looks > 0 && (s.in.yielded || s.unread() || s.in.bytes != read):
 			s.giveUpAfter(timer, op, time.Millisecond, s.in.bytes, looks-1)
 		default:
-			s.destroyLocked(timeoutError(s, op), false)
-			return
+			e = s.destroyLocked(timeoutError(s, op), false)
 		}
 		s.mu.Unlock()
+		e.run()
 	}
 	*timer = time.AfterFunc(d, func() { s.set.Loop.event(due) })
 }

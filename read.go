@@ -103,7 +103,9 @@ func (s *Socket) received(t transport, p []byte, err error) {
 		} else {
 			err = broken
 		}
-		s.destroyLocked(err, false)
+		e := s.destroyLocked(err, false)
+		s.mu.Unlock()
+		e.run()
 		return
 	} else if s.out.failed && broken == nil && err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		s.mu.Unlock() // the writer is about to tell why
@@ -136,7 +138,9 @@ func (s *Socket) received(t transport, p []byte, err error) {
 			s.mu.Unlock()
 			return
 		}
-		s.destroyLocked(s.readFailure(err), false)
+		e := s.destroyLocked(s.readFailure(err), false)
+		s.mu.Unlock()
+		e.run()
 	case !settled || s.set.Loop.isCrowded(2):
 		s.flow()
 	}

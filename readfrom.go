@@ -61,7 +61,9 @@ func (s *Socket) passOn(p []byte, epoch int32) error {
 		s.mu.Unlock()
 		return nil
 	}
-	_, err := s.writeLocked(p, nil, true)
+	_, e, err := s.writeLocked(p, nil, true)
+	s.mu.Unlock()
+	e.run()
 	return err
 }
 

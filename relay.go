@@ -149,13 +149,14 @@ func (r *relay) others(s *Socket) []*Socket {
 	return others
 }
 
-// gone is told that s was destroyed; whole says that both its sides had ended before.
-func (r *relay) gone(s *Socket, err error, reset, whole bool) {
-	if !whole {
-		r.fail(err, reset)
+// destroyed ends the other socket after one was destroyed.
+func (r *relay) destroyed(e *ending) {
+	reset := e.hadError || e.reset
+	if !e.whole {
+		r.fail(e.err, reset)
 	}
-	for _, other := range r.others(s) {
-		if whole {
+	for _, other := range r.others(e.s) {
+		if e.whole {
 			r.passEnd(other)
 		} else {
 			r.tear(other, reset)
@@ -188,16 +189,16 @@ func (r *relay) broken(err error) {
 // tear ends s, unless it belongs to another relay or is ending already.
 func (r *relay) tear(s *Socket, reset bool) {
 	s.mu.Lock()
-	if s.rare().relay != r || s.destroyed {
-		s.mu.Unlock()
-		return
-	}
-	if reset {
-		s.destroyLocked(nil, s.tr != nil)
-		return
+	var e *ending
+	live := s.rare().relay == r && !s.destroyed
+	if live && reset {
+		e = s.destroyLocked(nil, s.tr != nil)
 	}
 	s.mu.Unlock()
-	s.Destroy(nil)
+	e.run()
+	if live && !reset {
+		s.Destroy(nil)
+	}
 }
 
 // closed is told of each Close, after its listeners.

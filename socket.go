@@ -141,7 +141,9 @@ func (s *Socket) contextEnded(epoch int32) {
 	} else {
 		err = &net.OpError{Op: "context", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 	}
-	s.destroyLocked(err, false)
+	e := s.destroyLocked(err, false)
+	s.mu.Unlock()
+	e.run()
 }
 
 // addresses are those of a conn whose own may not outlive it, or may panic.

@@ -110,7 +110,9 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err
 		}
 	}
 	if err != nil {
-		s.leave(err)
+		e := s.writeFailedLocked(err)
+		s.mu.Unlock()
+		e.run()
 		return false, nil // its events report it
 	}
 	held = o.tube != nil

@@ -74,7 +74,9 @@ func (s *Socket) startTLS(method string, config *tls.Config, side tlsSide) error
 	o.pour()
 	o.corks = 0
 	o.turning, o.turnAt = true, o.accepted
-	s.leave(s.flushLocked())
+	e := s.writeFailedLocked(s.flushLocked())
+	s.mu.Unlock()
+	e.run()
 	return nil
 }
 
@@ -143,7 +145,9 @@ func (s *Socket) turnToTLS(u *turn) {
 		err = s.tr.untold()
 	}
 	if err != nil {
-		s.destroyLocked(s.handshakeError(err), false)
+		e := s.destroyLocked(s.handshakeError(err), false)
+		s.mu.Unlock()
+		e.run()
 		return
 	}
 	conn, untold := s.tr.detach()

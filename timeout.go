@@ -111,7 +111,9 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		return
 	}
 	if t == &s.rarity.kill {
-		s.destroyLocked(timeoutError(s, "idle"), false)
+		e := s.destroyLocked(timeoutError(s, "idle"), false)
+		s.mu.Unlock()
+		e.run()
 		return
 	}
 	t.fired = true
@@ -131,6 +133,7 @@ func (s *Socket) awaitFirstByte(d time.Duration) {
 func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	s.mu.Lock()
 	in := &s.in
+	var e *ending
 	switch {
 	case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
 	case !s.handshake && (in.mode == paused || in.blocked > 0):
@@ -138,10 +141,10 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	case s.unread():
 		s.awaitFirstByte(time.Millisecond)
 	default:
-		s.destroyLocked(timeoutError(s, "first byte"), false)
-		return
+		e = s.destroyLocked(timeoutError(s, "first byte"), false)
 	}
 	s.mu.Unlock()
+	e.run()
 }
 
 // unread reports whether something has come that the loop was too busy to read or to deliver. It runs on the loop.

@@ -248,11 +248,12 @@ func (h *handshaking) stop() {
 // breakOff ends the socket if the handshake is not done yet. Any goroutine may call it.
 func (s *Socket) breakOff(h *handshaking, err error) {
 	s.mu.Lock()
-	if s.rare().handshake != h {
-		s.mu.Unlock()
-		return
+	var e *ending
+	if s.rare().handshake == h {
+		e = s.destroyLocked(s.handshakeError(err), false)
 	}
-	s.destroyLocked(s.handshakeError(err), false)
+	s.mu.Unlock()
+	e.run()
 }
 
 // shake does the handshake, off the loop. s.mu is held.
@@ -277,7 +278,9 @@ func (s *Socket) handshaken(tr transport, agreed *tls.ConnectionState, err error
 		return
 	}
 	if err != nil {
-		s.destroyLocked(s.handshakeError(err), false)
+		e := s.destroyLocked(s.handshakeError(err), false)
+		s.mu.Unlock()
+		e.run()
 		return
 	}
 	tr.(*goTransport).shaking = false

@@ -39,7 +39,9 @@ func TestTLSResetWhileTheWriterFails(t *testing.T) {
 		}, time.Minute, time.Millisecond)
 		s.mu.Lock()
 		s.out.failed = true
-		s.writeFailed(os.NewSyscallError("write", syscall.EPIPE))
+		e := s.writeFailedLocked(os.NewSyscallError("write", syscall.EPIPE))
+		s.mu.Unlock()
+		e.run()
 	}
 	s.On.Data(func([]byte) { l.AfterFunc(0, meet) })
 	s.On.Error(func(err error) { told += Code(err) })

@@ -207,7 +207,9 @@ func (t *goTransport) leave() {
 		t.s.mu.Unlock()
 		return
 	}
-	t.s.destroyLocked(t.broken, false) // nobody else would tell
+	e := t.s.destroyLocked(t.broken, false) // nobody else would tell
+	t.s.mu.Unlock()
+	e.run()
 }
 
 // paused reports whether the reader was called back because the socket wants no data.

@@ -84,12 +84,13 @@ func (t *goTransport) writerGone(err error) {
 		return
 	}
 	t.s.mu.Lock()
-	if t.gone {
-		t.s.mu.Unlock()
-		return
+	var e *ending
+	if !t.gone {
+		t.writing, t.ending = false, false
+		e = t.s.writeFailedLocked(err)
 	}
-	t.writing, t.ending = false, false
-	t.s.writeFailed(err)
+	t.s.mu.Unlock()
+	e.run()
 }
 
 // writeBlocking is the writer of any other conn.
@@ -156,7 +157,9 @@ func (t *goTransport) goOn(failed error) bool {
 	}
 	if failed != nil {
 		t.writing, s.out.failed = false, true
-		s.writeFailed(failed)
+		e := s.writeFailedLocked(failed)
+		s.mu.Unlock()
+		e.run()
 		return false
 	}
 	if s.out.sendable() > 0 {
@@ -177,16 +180,16 @@ func (t *goTransport) goOn(failed error) bool {
 		}
 		if err != nil && !t.gone {
 			t.writing = false
-			s.writeFailed(err)
+			e := s.writeFailedLocked(err)
+			s.mu.Unlock()
+			e.run()
 			return false
 		}
 	}
 	t.writing = false
-	if err := s.flushEnd(); err != nil {
-		s.writeFailed(err)
-		return false
-	}
+	e := s.writeFailedLocked(s.flushEnd())
 	s.mu.Unlock()
+	e.run()
 	return false
 }
 

@@ -304,7 +304,9 @@ func (t *pollTransport) drain() {
 		err = s.flushEnd()
 	}
 	if err != nil {
-		s.writeFailed(err)
+		e := s.writeFailedLocked(err)
+		s.mu.Unlock()
+		e.run()
 		return
 	}
 	waited := s.out.room != nil && !t.writing && !s.out.needDrain // for room alone

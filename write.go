@@ -39,17 +39,18 @@ func (s *Socket) WriteThen(p []byte, done func(error)) {
 // write is Write. What was read already goes beyond the limit: it would be lost.
 func (s *Socket) write(p []byte, done func(error), read bool) (int, error) {
 	s.mu.Lock()
-	return s.writeLocked(p, done, read)
+	n, e, err := s.writeLocked(p, done, read)
+	s.mu.Unlock()
+	e.run()
+	return n, err
 }
 
-// writeLocked is write with s.mu held, which it releases.
-func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error) {
+// writeLocked is write with s.mu held. It also returns what follows if writing has failed.
+func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *ending, error) {
 	o := &s.out
+	var e *ending
 	if !read && o.deferred && s.full() {
-		if err := s.flushLocked(); err != nil { // only what the system does not take counts
-			s.leave(err)
-			s.mu.Lock()
-		}
+		e = s.writeFailedLocked(s.flushLocked()) // only what the kernel does not accept counts
 	}
 	if err := s.writeError(!read && (len(p) > 0 || done != nil)); err != nil {
 		switch {
@@ -62,10 +63,11 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error)
 		default:
 			o.own()
 			o.waiting.Push(waiter{end: o.accepted, err: err, done: done})
-			s.reserveDelivery()
+			if e == nil { // else its report runs the callback
+				s.reserveDelivery()
+			}
 		}
-		s.mu.Unlock()
-		return 0, err
+		return 0, e, err
 	}
 	if o.queued == 0 {
 		s.noteSent()
@@ -92,8 +94,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, error)
 			o.needDrain = true
 		}
 	}
-	s.leave(err)
-	return len(p), nil
+	return len(p), s.writeFailedLocked(err), nil
 }
 
 // send takes p, counted already: a small one written on the loop waits for the end of the running
@@ -164,16 +165,9 @@ func (s *Socket) flush() {
 	s.out.deferred = false
 	err := s.flushLocked()
 	s.countQueued()
-	s.leave(err)
-}
-
-// leave releases s.mu, and ends the socket if writing has failed.
-func (s *Socket) leave(err error) {
-	if err != nil {
-		s.writeFailed(err)
-		return
-	}
+	e := s.writeFailedLocked(err)
 	s.mu.Unlock()
+	e.run()
 }
 
 // flushLocked hands the conn what it takes and leaves the rest to the writer. s.mu is held.
@@ -305,10 +299,13 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 // nothing is written, not even nothing. s.mu is held.
 func (s *Socket) due(w *waiter) bool { return w.end <= s.out.sent && (w.err != nil || s.tr != nil) }
 
-// writeFailed ends the socket after a failed write, whose callback hears of it before Error, as in Node:
+// writeFailedLocked ends the socket after a failed write, whose callback hears of it before Error, as in Node:
 // but of a reset that a goroutine has met while writing, which in Node is told by the reader, if there is
-// one. s.mu is held, and released.
-func (s *Socket) writeFailed(err error) {
+// one. Without an error it does nothing. s.mu is held.
+func (s *Socket) writeFailedLocked(err error) *ending {
+	if err == nil {
+		return nil
+	}
 	s.out.callbacksFirst = !s.out.failed || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
 	if _, ok := err.(*net.OpError); !ok {
 		if errno, ok := err.(syscall.Errno); ok {
@@ -317,10 +314,9 @@ func (s *Socket) writeFailed(err error) {
 		err = &net.OpError{Op: "write", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 	}
 	if s.tr != nil && s.tr.blame(err) {
-		s.mu.Unlock()
-		return
+		return nil
 	}
-	s.destroyLocked(err, false)
+	return s.destroyLocked(err, false)
 }
 
 // NeedDrain reports whether a Write left at least SocketOptions.HighWaterMark bytes queued and
@@ -354,14 +350,12 @@ func (s *Socket) Cork() {
 // calls do nothing. Node: socket.uncork.
 func (s *Socket) Uncork() {
 	s.mu.Lock()
-	if s.out.corks == 0 {
-		s.mu.Unlock()
-		return
+	var e *ending
+	if s.out.corks > 0 {
+		if s.out.corks--; s.out.corks == 0 {
+			e = s.writeFailedLocked(s.flushLocked())
+		}
 	}
-	s.out.corks--
-	var err error
-	if s.out.corks == 0 {
-		err = s.flushLocked()
-	}
-	s.leave(err)
+	s.mu.Unlock()
+	e.run()
 }

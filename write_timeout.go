@@ -94,7 +94,9 @@ func (s *Socket) judgeWrites(w *writeWatch) {
 		w.quiet, w.seen = 0, now
 	} else if w.quiet++; w.quiet == stallLooks {
 		// A reset: else the kernel keeps what it holds for the peer long after the socket is closed.
-		s.destroyLocked(timeoutError(s, "write timeout"), true)
+		e := s.destroyLocked(timeoutError(s, "write timeout"), true)
+		s.mu.Unlock()
+		e.run()
 		return
 	}
 	w.timer.Reset(s.lookEvery())
