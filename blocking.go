@@ -98,33 +98,41 @@ func (s *Socket) endBlocking(err error) {
 }
 
 func (c *blockingConn) Read(p []byte) (int, error) {
-	s := c.s
-	if s.set.Loop.here() {
+	if c.s.set.Loop.here() {
 		return 0, c.failed("read", ErrOnLoop)
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for {
-		switch {
-		case c.closed:
-			return 0, c.failed("read", net.ErrClosed)
-		case len(p) == 0:
-			return 0, nil
-		case c.readBy.past:
-			return 0, c.failed("read", os.ErrDeadlineExceeded)
-		case len(c.in.p) > 0:
-			n := copy(p, c.in.p)
-			if c.in.p = c.in.p[n:]; len(c.in.p) == 0 {
-				c.in.p = nil
-			}
-			return n, nil
-		case c.in.err != nil:
-			return 0, c.failed("read", c.in.err)
+		n, ready, err := c.readSome(p)
+		if ready == nil {
+			return n, c.failed("read", err)
 		}
-		s.awaitChunk(c.in)
+		<-ready
 	}
+}
+
+// readSome copies received data to p. If there is none yet, it returns the channel to wait on.
+func (c *blockingConn) readSome(p []byte) (n int, ready <-chan struct{}, err error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	switch {
+	case c.closed:
+		return 0, nil, net.ErrClosed
+	case len(p) == 0:
+		return 0, nil, nil
+	case c.readBy.past:
+		return 0, nil, os.ErrDeadlineExceeded
+	case len(c.in.p) > 0:
+		n = copy(p, c.in.p)
+		if c.in.p = c.in.p[n:]; len(c.in.p) == 0 {
+			c.in.p = nil
+		}
+		return n, nil, nil
+	case c.in.err != nil:
+		return 0, nil, c.in.err
+	}
+	return 0, c.s.requestChunkLocked(c.in), nil
 }
 
 func (c *blockingConn) Write(p []byte) (n int, err error) {
@@ -134,37 +142,34 @@ func (c *blockingConn) Write(p []byte) (n int, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	for {
-		if err := c.awaitRoom(); err != nil {
-			return n, c.failed("write", err)
-		}
-		took, e, err := c.s.writeLocked(p[n:min(len(p), n+maxChunk)], nil, false)
-		c.s.mu.Unlock()
-		e.run()
-		n += took
-		if err != nil || n == len(p) {
+		wrote, room, err := c.writeSome(p[n:min(len(p), n+maxChunk)])
+		if n += wrote; room != nil {
+			<-room
+		} else if err != nil || n == len(p) {
 			return n, c.failed("write", err)
 		}
 	}
 }
 
-// awaitRoom waits until something may be written, and returns with s.mu held unless there is an error.
-func (c *blockingConn) awaitRoom() error {
-	s := c.s
-	s.mu.Lock()
-	for {
-		err := c.writeError()
-		if err != nil {
-			s.mu.Unlock()
-			return err
-		}
-		if !s.out.needDrain {
-			return nil
-		}
-		room := s.roomLocked()
-		s.mu.Unlock()
-		<-room
-		s.mu.Lock()
+// writeSome queues p. If there is no room, it returns the channel to wait on.
+func (c *blockingConn) writeSome(p []byte) (n int, room <-chan struct{}, err error) {
+	c.s.mu.Lock()
+	var e *ending
+	if room, err = c.roomLocked(); room == nil && err == nil {
+		n, e, err = c.s.writeLocked(p, nil, false)
 	}
+	c.s.mu.Unlock()
+	e.run()
+	return n, room, err
+}
+
+// roomLocked returns nil if data may be written now, else the channel to wait on, or why nothing may be written.
+// s.mu is held.
+func (c *blockingConn) roomLocked() (<-chan struct{}, error) {
+	if err := c.writeError(); err != nil || !c.s.out.needDrain {
+		return nil, err
+	}
+	return c.s.roomLocked(), nil
 }
 
 // writeError is why nothing may be written, whatever room there is. s.mu is held.
@@ -222,37 +227,42 @@ func (c *blockingConn) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// sendFile is the socket's, with the patience of Write.
+// sendFile is Socket.sendFile, but first it waits for room, as Write does.
 func (c *blockingConn) sendFile(f *fileSource) (sent int, ok bool, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := c.awaitRoom(); err != nil {
-		return 0, false, err
+	for {
+		c.s.mu.Lock()
+		room, err := c.roomLocked()
+		c.s.mu.Unlock()
+		switch {
+		case err != nil:
+			return 0, false, err
+		case room == nil:
+			sent, ok = c.s.sendFile(f, c.epoch, &c.writeBy)
+			return sent, ok, nil
+		}
+		<-room
 	}
-	c.s.mu.Unlock()
-	sent, ok = c.s.sendFile(f, c.epoch, &c.writeBy)
-	return sent, ok, nil
 }
 
 func (c *blockingConn) Close() error {
 	c.s.mu.Lock()
-	switch {
-	case c.closed:
-		c.s.mu.Unlock()
-		return c.failed("close", net.ErrClosed)
-	case c.cause != nil:
-		c.closed = true
-		c.s.mu.Unlock()
-		return nil
-	}
+	var e *ending
+	closed := c.closed
 	c.closed = true
-	c.stopReading(net.ErrClosed)
-	c.readBy.stop()
-	c.writeBy.stop()
-	c.s.roomChanged()
-	e := c.s.closeLocked()
+	if !closed && c.cause == nil {
+		c.stopReading(net.ErrClosed)
+		c.readBy.stop()
+		c.writeBy.stop()
+		c.s.roomChanged()
+		e = c.s.closeLocked()
+	}
 	c.s.mu.Unlock()
 	e.run()
+	if closed {
+		return c.failed("close", net.ErrClosed)
+	}
 	return nil
 }
 
@@ -282,18 +292,17 @@ func (c *blockingConn) stopReading(err error) {
 
 func (c halfBlockingConn) CloseWrite() error {
 	c.s.mu.Lock()
+	var e *ending
 	err := c.cause
 	if c.closed {
 		err = net.ErrClosed
 	}
-	if err != nil {
-		c.s.mu.Unlock()
-		return c.failed("close", err)
+	if err == nil {
+		e = c.s.endLocked()
 	}
-	e := c.s.endLocked()
 	c.s.mu.Unlock()
 	e.run()
-	return nil
+	return c.failed("close", err)
 }
 
 func (c *blockingConn) LocalAddr() net.Addr  { return c.local }

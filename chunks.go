@@ -79,10 +79,16 @@ func (s *Socket) beginChunks() (*chunks, error) {
 // nextChunk waits for a chunk, or for the reason why there is none.
 func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	var ready <-chan struct{}
 	if c.err == nil {
-		s.awaitChunk(c)
+		ready = s.requestChunkLocked(c)
 	}
+	s.mu.Unlock()
+	if ready != nil {
+		<-ready
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if p := c.p; p != nil {
 		c.p = nil
 		return p, nil
@@ -90,16 +96,14 @@ func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 	return nil, c.err
 }
 
-// awaitChunk waits until the goroutine is woken. s.mu is held, and released meanwhile.
-func (s *Socket) awaitChunk(c *chunks) {
+// requestChunkLocked requests the next chunk and returns the channel to wait on. s.mu is held.
+func (s *Socket) requestChunkLocked(c *chunks) <-chan struct{} {
 	c.asked = true
 	s.updateReading()
 	if s.in.due() || s.in.eof {
 		s.scheduleFlow()
 	}
-	s.mu.Unlock()
-	<-c.ready
-	s.mu.Lock()
+	return c.ready
 }
 
 // handOver gives the goroutine the chunk it waits for: p itself, if it was decoded. It runs on the loop.

@@ -59,24 +59,28 @@ func (s *Socket) Detach() (conn net.Conn, rest []byte, err error) {
 }
 
 // detach is Detach on the loop.
-func (s *Socket) detach() (net.Conn, []byte, error) {
+func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 	s.mu.Lock()
-	if s.out.queued > 0 {
-		// What the running callback has written need not wait for its end.
-		if err := s.flushLocked(); err != nil {
-			failed := s.detachError(err)
-			e := s.writeFailedLocked(err)
-			s.mu.Unlock()
-			e.run()
-			return nil, nil, failed
-		}
-	}
-	err := s.detachable()
+	e, err := s.prepareDetachLocked()
 	if err == nil {
 		tr := s.tr
-		err = s.recall()
+		timer := time.NewTimer(detachWait)
+		defer timer.Stop()
+		var back <-chan struct{}
+		for back, err = tr.recall(); back != nil && err == nil; {
+			s.mu.Unlock()
+			select {
+			case <-back:
+			case <-timer.C:
+				err = errReaderStuck
+			}
+			s.mu.Lock()
+			if err == nil {
+				back, err = tr.recall()
+			}
+		}
 		if err == nil {
-			err = s.detachable() // much may have happened meanwhile
+			err = s.detachable() // the state may have changed meanwhile
 		}
 		if err != nil {
 			tr.keep()
@@ -84,43 +88,34 @@ func (s *Socket) detach() (net.Conn, []byte, error) {
 		}
 	}
 	if err != nil {
-		defer s.mu.Unlock()
-		return nil, nil, s.detachError(err)
+		err = s.detachError(err)
+	} else {
+		conn, rest, e = s.giveConnLocked()
 	}
-
-	s.reclaimChunk()
-	rest := s.takeHeld()
-	conn, untold := s.tr.detach()
-	rest = append(rest, untold...)
-	s.in.bytes += int64(len(untold))
-	e := s.destroyLocked(nil, false)
 	s.mu.Unlock()
 	e.run()
-	return conn, rest, nil
+	return conn, rest, err
 }
 
-// recall waits until nobody is in the conn's Read any more. s.mu is held, and released meanwhile.
-func (s *Socket) recall() error {
-	tr := s.tr
-	timer := time.NewTimer(detachWait)
-	defer timer.Stop()
-	for {
-		back, err := tr.recall()
-		if back == nil {
-			return err
-		}
-		stuck := false
-		s.mu.Unlock()
-		select {
-		case <-back:
-		case <-timer.C:
-			stuck = true
-		}
-		s.mu.Lock()
-		if stuck {
-			return errReaderStuck
+// prepareDetachLocked sends what the running callback has written, which need not wait for its end, and checks that
+// the conn can be given away. s.mu is held.
+func (s *Socket) prepareDetachLocked() (*ending, error) {
+	if s.out.queued > 0 {
+		if err := s.flushLocked(); err != nil {
+			return s.writeFailedLocked(err), err
 		}
 	}
+	return nil, s.detachable()
+}
+
+// giveConnLocked takes the conn and the undelivered data out of the socket, and destroys that. s.mu is held.
+func (s *Socket) giveConnLocked() (net.Conn, []byte, *ending) {
+	s.reclaimChunk()
+	rest := s.takeHeld()
+	conn, unread := s.tr.detach()
+	rest = append(rest, unread...)
+	s.in.bytes += int64(len(unread))
+	return conn, rest, s.destroyLocked(nil, false)
 }
 
 // detachable is why the socket cannot let its conn go, or nil. s.mu is held.
