@@ -125,7 +125,9 @@ func (s *Socket) received(t transport, p []byte, err error) {
 	case len(p) == 0 || !straight:
 		s.mu.Unlock()
 	case in.scan != nil:
-		s.scanLent(p)
+		in.borrow(p)
+		s.mu.Unlock()
+		s.scanBuffered()
 		settled = false
 	default:
 		settled = s.deliver(p, false) && settled
@@ -153,7 +155,9 @@ func (s *Socket) flow() {
 	in := &s.in
 	for s.tr != nil && in.wanted() && (in.due() || s.scanDeferred()) {
 		if in.scan != nil {
-			s.scanHeld()
+			s.mu.Unlock()
+			s.scanBuffered()
+			s.mu.Lock()
 			continue
 		}
 		p, decoded := in.text, true

@@ -12,13 +12,9 @@ import (
 	"time"
 )
 
-const (
-	maxIdleTokens = 100 // in a row without progress, as in bufio
-	firstJoin     = 512 // bytes that are first added to an unfinished token
-)
+const maxIdleTokens = 100 // in a row without progress, as in bufio
 
 var (
-	endLine       = []byte("\r")
 	nothing       = []byte{} // not nil: a slice of it can be a token
 	scanLinesCode = reflect.ValueOf(bufio.ScanLines).Pointer()
 )
@@ -98,96 +94,147 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 	return nil
 }
 
-// lookAgain makes Scan start again with the buffered data, which has changed, even if split is running.
-func (in *inbound) lookAgain() {
-	if in.scan != nil {
-		sc := *in.scan
-		sc.seen, sc.wait, sc.done = 0, 0, false
-		in.scan = &sc
-	}
+// scanCall is a call that Scan makes without the lock, and what came of it.
+type scanCall struct {
+	kind  scanCallKind
+	sc    *scan
+	data  []byte // the arguments of split
+	atEnd bool
+	timed bool // a deferred call of split: its duration counts
+
+	advance int // the results of split
+	token   []byte
+	err     error // of split, or why the socket is destroyed
 }
 
-// scanLent scans a borrowed chunk of the transport and keeps the rest of it. s.mu is held, and
-// released.
-func (s *Socket) scanLent(p []byte) {
-	if s.in.decoder != nil {
-		s.in.decode(p)
-	} else {
-		s.in.lent = p
-	}
-	defer func() { // also when a callback panics
-		s.mu.Lock()
-		s.in.keepLent()
-		s.mu.Unlock()
+type scanCallKind uint8
+
+const (
+	scanNothing scanCallKind = iota // no data, or the next token is not wanted
+	scanSplit                       // call split
+	scanToken                       // call fn
+	scanFailure                     // destroy the socket
+)
+
+// scanBuffered calls fn with the tokens of the buffered data, until one is unfinished or the next is not wanted. It
+// runs on the loop.
+func (s *Socket) scanBuffered() {
+	var c scanCall
+	returned := false
+	defer func() {
+		if !returned { // a callback has panicked
+			s.mu.Lock()
+			s.in.keepBorrowed()
+			s.mu.Unlock()
+		}
 	}()
-	s.scanHeld()
-	s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		s.scanStepLocked(&c)
+		s.mu.Unlock()
+		switch c.kind {
+		case scanSplit:
+			c.split(s)
+		case scanToken:
+			s.set.Loop.current = s
+			c.sc.fn(c.token[:len(c.token):len(c.token)])
+			scribbleOver(c.data[:c.advance])
+		case scanFailure:
+			s.Destroy(c.err) // after it has sent what fn or split has written
+		default:
+			returned = true
+			return
+		}
+	}
 }
 
-// scanHeld calls fn with the tokens of the buffered data, until one is unfinished or the next is not wanted.
-// It runs on the loop; s.mu is held, but not while split and fn run.
-func (s *Socket) scanHeld() {
+// split calls the split function.
+func (c *scanCall) split(s *Socket) {
+	l := s.set.Loop
+	l.current = s
+	var began time.Time
+	if c.timed {
+		began = time.Now()
+	}
+	c.advance, c.token, c.err = c.sc.split(c.data, c.atEnd)
+	if c.timed && c.advance == 0 && c.token == nil {
+		l.deferred.spend(time.Since(began))
+	}
+}
+
+// scanStepLocked applies what came of the last call, and decides on the next one. If there is none, it copies the rest
+// of a borrowed chunk. s.mu is held.
+func (s *Socket) scanStepLocked(c *scanCall) {
 	in := &s.in
+	switch c.kind {
+	case scanSplit:
+		if s.applySplitLocked(c); c.kind != scanNothing {
+			return
+		}
+	case scanToken:
+		s.spendTokenLocked()
+	}
 	for s.tr != nil && in.scan != nil && in.wanted() && (in.due() || s.scanDeferred()) {
-		sc, data, atEnd := in.scan, in.look(), in.atEnd
+		sc, data := in.scan, in.look()
 		if len(data) == 0 {
-			if !atEnd {
+			if !in.atEnd {
 				continue // half a character is not text yet
 			}
 			data = nothing
 		}
-		var advance int
-		var token []byte
-		var err error
-		if atEnd || !sc.lines || bytes.IndexByte(data[sc.seen:], '\n') >= 0 {
-			timed := sc.timed
-			sc.timed = false
+		*c = scanCall{kind: scanSplit, sc: sc, data: data, atEnd: in.atEnd}
+		if in.atEnd || !sc.lines || bytes.IndexByte(data[sc.seen:], '\n') >= 0 {
+			c.timed, sc.timed = sc.timed, false
 			s.leaveDeferred()
-			s.mu.Unlock()
-			s.set.Loop.current = s
-			var began time.Time
-			if timed {
-				began = time.Now()
-			}
-			advance, token, err = sc.split(data, atEnd)
-			if timed && advance == 0 && token == nil {
-				s.set.Loop.deferred.spend(time.Since(began))
-			}
-			s.mu.Lock()
+			return
 		}
-		if s.tr == nil || in.scan != sc {
-			continue // the data or the split function is another now
+		if s.applySplitLocked(c); c.kind != scanNothing { // bufio.ScanLines would find no token
+			return
 		}
-		final := errors.Is(err, bufio.ErrFinalToken)
-		if final && atEnd && token != nil && advance == 0 {
-			advance = len(data)
-		}
-		if err = sc.judge(data, advance, token, err, atEnd); err == nil && in.scanned(advance, token) && !final {
-			err = sc.tooLong()
-		}
-		if err != nil {
-			err = &net.OpError{Op: "scan", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
-			s.mu.Unlock()
-			s.Destroy(err) // after it has sent what fn or split has written
-			s.mu.Lock()
-			continue
-		}
-		if final {
-			s.leaveDeferred()
-			in.scan = nil
-			s.consumerGone()
-		}
-		if token != nil {
-			s.mu.Unlock()
-			s.set.Loop.current = s
-			sc.fn(token[:len(token):len(token)])
-			scribbleOver(data[:advance])
-			s.mu.Lock()
-		}
-		s.crowd()
-		if in.own(); in.budget.spend(s.set.Loop, lightCall) && in.due() && !in.yielded {
-			s.yieldFlow()
-		}
+	}
+	c.kind = scanNothing
+	in.keepBorrowed()
+}
+
+// applySplitLocked applies the results of split, and makes c the call that follows them. s.mu is held.
+func (s *Socket) applySplitLocked(c *scanCall) {
+	in, sc := &s.in, c.sc
+	c.kind = scanNothing
+	if s.tr == nil || in.scan != sc {
+		return // the data or the split function is another now
+	}
+	final := errors.Is(c.err, bufio.ErrFinalToken)
+	if final && c.atEnd && c.token != nil && c.advance == 0 {
+		c.advance = len(c.data)
+	}
+	err := sc.judge(c.data, c.advance, c.token, c.err, c.atEnd)
+	if err == nil && in.scanned(c.advance, c.token) && !final {
+		err = sc.tooLong()
+	}
+	if err != nil {
+		c.kind = scanFailure
+		c.err = &net.OpError{Op: "scan", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
+		return
+	}
+	if final {
+		s.leaveDeferred()
+		in.scan = nil
+		s.consumerGone()
+	}
+	if c.token != nil {
+		c.kind = scanToken
+		return
+	}
+	s.spendTokenLocked()
+}
+
+// spendTokenLocked counts one call of split, and of fn. When the socket's share of the turn is used, the rest of the
+// data is delivered in the next. s.mu is held.
+func (s *Socket) spendTokenLocked() {
+	s.crowd()
+	in := &s.in
+	if in.own(); in.budget.spend(s.set.Loop, lightCall) && in.due() && !in.yielded {
+		s.yieldFlow()
 	}
 }
 
@@ -218,117 +265,4 @@ func (sc *scan) judge(data []byte, advance int, token []byte, err error, atEnd b
 
 func (sc *scan) tooLong() error {
 	return fmt.Errorf("%w: more than %d bytes", bufio.ErrTooLong, sc.max)
-}
-
-// look returns the data for split: the buffered data, and a part of the borrowed chunk if split has requested
-// more.
-func (in *inbound) look() []byte {
-	sc := in.scan
-	rest := in.lent[in.lentAt:]
-	switch {
-	case in.decoder != nil:
-		if len(in.raw) > 0 {
-			raw := in.raw
-			in.raw = nil
-			in.decode(raw)
-		}
-		return in.text
-	case len(rest) == 0:
-	case len(in.raw) == 0:
-		in.raw, in.inLent = rest, true
-		in.lent, in.lentAt = nil, 0
-	case sc.seen > 0:
-		// Only what the unfinished token needs, if that is known: the tokens after it are
-		// found in the chunk itself.
-		n := max(len(in.raw), firstJoin)
-		if sc.lines {
-			if n = bytes.IndexByte(rest, '\n') + 1; n == 0 {
-				n = len(rest)
-			}
-		}
-		n = min(n, len(rest))
-		in.raw = append(in.raw, rest[:n]...)
-		in.lentAt += n
-		in.joined += n
-		sc.reuse(in.raw)
-	}
-	return in.raw
-}
-
-// decode appends the text of p to the buffered text.
-func (in *inbound) decode(p []byte) {
-	dst := in.text
-	if len(dst) == 0 {
-		dst = in.scan.buf[:0]
-	}
-	in.text = in.decoder.Write(dst, p)
-	in.scan.reuse(in.text)
-}
-
-// scanned applies the result of split and reports whether the unfinished token is too long.
-func (in *inbound) scanned(advance int, token []byte) (tooLong bool) {
-	sc, held := in.scan, &in.raw
-	if in.decoder != nil {
-		held = &in.text
-	}
-	if advance == 0 && token == nil {
-		sc.seen, sc.wait, sc.done = len(*held), sc.growth(len(*held)), in.atEnd
-		rest := *held
-		if sc.lines {
-			rest = bytes.TrimSuffix(rest, endLine)
-		}
-		return !in.atEnd && len(rest) > sc.max
-	}
-	sc.seen, sc.wait = 0, 0
-	*held = (*held)[advance:]
-	if left := len(in.raw); in.joined > 0 && left <= in.joined {
-		in.lentAt -= left // the chunk itself has all that follows
-		in.raw, in.joined = nil, 0
-	}
-	if len(*held) == 0 {
-		*held, in.inLent = nil, false
-		if cap(sc.buf) > maxChunk {
-			sc.buf = nil
-		}
-	}
-	return false
-}
-
-// reuse notes the memory of p, which is owned, for unfinished tokens.
-func (sc *scan) reuse(p []byte) {
-	if cap(p) > cap(sc.buf) {
-		sc.buf = p[:0]
-	}
-}
-
-// keepLent copies the rest of the borrowed chunk.
-func (in *inbound) keepLent() {
-	rest := in.lent[in.lentAt:]
-	if !in.inLent && len(rest) == 0 {
-		if in.lent != nil || in.joined > 0 {
-			in.lent, in.lentAt, in.joined = nil, 0, 0
-		}
-		return
-	}
-	dst := in.raw
-	if in.inLent {
-		dst = nil
-		if in.scan != nil {
-			dst = in.scan.buf[:0]
-		}
-		dst = append(dst, in.raw...)
-	}
-	in.forgetRaw()
-	if in.raw = append(dst, rest...); in.scan != nil {
-		in.scan.reuse(in.raw)
-	}
-}
-
-// forgetRaw drops the buffered data that is not decoded.
-func (in *inbound) forgetRaw() {
-	if in.holding == &holdsNothing {
-		return
-	}
-	in.raw, in.inLent = nil, false
-	in.lent, in.lentAt, in.joined = nil, 0, 0
 }
