@@ -182,13 +182,16 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 			}
 			data = nothing
 		}
-		*c = scanCall{kind: scanSplit, sc: sc, data: data, atEnd: in.atEnd}
+		c.sc, c.data, c.atEnd = sc, data, in.atEnd
 		if in.atEnd || !sc.lines || bytes.IndexByte(data[sc.seen:], '\n') >= 0 {
-			c.timed, sc.timed = sc.timed, false
-			s.leaveDeferred()
+			c.kind, c.timed = scanSplit, sc.timed
+			if sc.timed = false; sc.place != nil {
+				s.leaveDeferred()
+			}
 			return
 		}
-		if s.applySplitLocked(c); c.kind != scanNothing { // bufio.ScanLines would find no token
+		c.advance, c.token, c.err = 0, nil, nil // which bufio.ScanLines would return
+		if s.applySplitLocked(c); c.kind != scanNothing {
 			return
 		}
 	}
@@ -203,11 +206,11 @@ func (s *Socket) applySplitLocked(c *scanCall) {
 	if s.tr == nil || in.scan != sc {
 		return // the data or the split function is another now
 	}
-	final := errors.Is(c.err, bufio.ErrFinalToken)
+	final := c.err != nil && errors.Is(c.err, bufio.ErrFinalToken)
 	if final && c.atEnd && c.token != nil && c.advance == 0 {
 		c.advance = len(c.data)
 	}
-	err := sc.judge(c.data, c.advance, c.token, c.err, c.atEnd)
+	err := sc.judge(c, final)
 	if err == nil && in.scanned(c.advance, c.token) && !final {
 		err = sc.tooLong()
 	}
@@ -238,27 +241,26 @@ func (s *Socket) spendTokenLocked() {
 	}
 }
 
-// judge returns why the result of split cannot be accepted, or nil.
-func (sc *scan) judge(data []byte, advance int, token []byte, err error, atEnd bool) error {
-	final := errors.Is(err, bufio.ErrFinalToken)
-	if token == nil || advance > 0 {
+// judge returns why the results of split cannot be accepted, or nil.
+func (sc *scan) judge(c *scanCall, final bool) error {
+	if c.token == nil || c.advance > 0 {
 		sc.idle = 0
 	} else {
 		sc.idle++
 	}
 	switch {
-	case err != nil && !final:
-		return err
-	case advance < 0:
+	case c.err != nil && !final:
+		return c.err
+	case c.advance < 0:
 		return bufio.ErrNegativeAdvance
-	case advance > len(data):
+	case c.advance > len(c.data):
 		return bufio.ErrAdvanceTooFar
 	case sc.idle > maxIdleTokens:
 		return io.ErrNoProgress
-	case len(token) > sc.max:
+	case len(c.token) > sc.max:
 		return sc.tooLong()
-	case atEnd && !final && advance == 0 && token == nil && len(data) > 0:
-		return fmt.Errorf("%w: %d bytes of an unfinished token", io.ErrUnexpectedEOF, len(data))
+	case c.atEnd && !final && c.advance == 0 && c.token == nil && len(c.data) > 0:
+		return fmt.Errorf("%w: %d bytes of an unfinished token", io.ErrUnexpectedEOF, len(c.data))
 	}
 	return nil
 }
