@@ -83,7 +83,7 @@ type blockingConn struct {
 // halfBlockingConn is the view of a socket whose conn may be half open.
 type halfBlockingConn struct{ *blockingConn }
 
-// endBlocking tells the view, if there is one, that the socket is not its any more. s.mu is held.
+// endBlocking detaches the view from the socket, if there is one. s.mu is held.
 func (s *Socket) endBlocking(err error) {
 	c := s.rare().blocking
 	if c == nil {
@@ -172,7 +172,7 @@ func (c *blockingConn) roomLocked() (<-chan struct{}, error) {
 	return c.s.roomLocked(), nil
 }
 
-// writeError is why nothing may be written, whatever room there is. s.mu is held.
+// writeError is why nothing may be written, or nil. s.mu is held.
 func (c *blockingConn) writeError() error {
 	switch {
 	case c.closed:
@@ -278,8 +278,8 @@ func (c *blockingConn) CloseRead() error {
 	return nil
 }
 
-// stopReading has what comes thrown away: a peer that does not get rid of its bytes might never read
-// what is still to be sent. s.mu is held.
+// stopReading makes the socket discard received data: a peer whose sending stalls might never read what is still to
+// be sent. s.mu is held.
 func (c *blockingConn) stopReading(err error) {
 	s := c.s
 	c.in.p = nil
@@ -319,7 +319,7 @@ func (c *blockingConn) setDeadlines(t time.Time, reading, writing bool) error {
 		return c.failed("set", net.ErrClosed)
 	}
 	if c.cause != nil {
-		return nil // nobody waits any more, and no timer is to be left
+		return nil // nothing can block any more, and no timer may remain
 	}
 	if reading {
 		c.readBy.set(c.s, t, func() { c.in.wake(); c.s.updateReading() })
@@ -330,10 +330,10 @@ func (c *blockingConn) setDeadlines(t time.Time, reading, writing bool) error {
 	return nil
 }
 
-// failed is err with what was to be done where. The cause of a socket often says so already.
+// failed adds the operation and the addresses to err, unless it has them already.
 func (c *blockingConn) failed(op string, err error) error {
-	var told *net.OpError
-	if err == nil || err == io.EOF || errors.As(err, &told) {
+	var wrapped *net.OpError
+	if err == nil || err == io.EOF || errors.As(err, &wrapped) {
 		return err
 	}
 	return &net.OpError{Op: op, Net: network(c.remote), Source: c.local, Addr: c.remote, Err: err}
@@ -342,12 +342,11 @@ func (c *blockingConn) failed(op string, err error) error {
 // deadline is the time until which something may block. The socket's mu guards it.
 type deadline struct {
 	timer *time.Timer
-	round int  // a timer of an earlier round counts no more
-	past  bool // it is over
+	round int  // timers of earlier rounds are ignored
+	past  bool // it has passed
 }
 
-// set makes passed be called at t, with s.mu held, at once if that is in the past; never for the zero
-// time.
+// set calls passed at t, with s.mu held: immediately if t is in the past, never for the zero time. s.mu is held.
 func (d *deadline) set(s *Socket, t time.Time, passed func()) {
 	d.stop()
 	d.past = false
@@ -379,5 +378,5 @@ func (d *deadline) stop() {
 	}
 }
 
-// isPast is for those that may have no deadline.
+// isPast reports whether the deadline has passed; d may be nil.
 func (d *deadline) isPast() bool { return d != nil && d.past }

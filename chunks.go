@@ -53,7 +53,7 @@ func (s *Socket) Chunks() iter.Seq2[[]byte, error] {
 	}
 }
 
-// beginChunks makes the caller the consumer, or says why there is nothing to come.
+// beginChunks makes the caller the consumer, or returns why no data will arrive.
 func (s *Socket) beginChunks() (*chunks, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Socket) requestChunkLocked(c *chunks) <-chan struct{} {
 	return c.ready
 }
 
-// handOver gives the goroutine the chunk it waits for: p itself, if it was decoded. It runs on the loop.
+// handOver passes a chunk to the goroutine: p itself if it was decoded, else a copy. It runs on the loop.
 func (s *Socket) handOver(c *chunks, p []byte, decoded bool) {
 	s.trace(TraceEvent{Name: EventData, Chunk: p})
 	if !decoded {
@@ -115,14 +115,14 @@ func (s *Socket) handOver(c *chunks, p []byte, decoded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.err != nil {
-		s.takeBack(p, decoded) // Relay wants it, if the socket was not destroyed
+		s.takeBack(p, decoded) // Relay is the next consumer, if the socket was not destroyed
 		return
 	}
 	c.p, c.text = p, decoded
 	c.wake()
 }
 
-// wake ends the goroutine's waiting. The socket's mu is held.
+// wake wakes the goroutine if it waits. The socket's mu is held.
 func (c *chunks) wake() {
 	if c.asked {
 		c.asked = false
@@ -130,7 +130,7 @@ func (c *chunks) wake() {
 	}
 }
 
-// endChunks tells the goroutine that nothing more will come. s.mu is held.
+// endChunks ends the range or the reading with err. s.mu is held.
 func (s *Socket) endChunks(err error) {
 	if c := s.in.chunks; c != nil {
 		s.in.chunks = nil
@@ -140,7 +140,7 @@ func (s *Socket) endChunks(err error) {
 	}
 }
 
-// reclaimChunk takes back what the goroutine was given and has not taken. s.mu is held.
+// reclaimChunk puts back the chunk that the goroutine has not taken yet. s.mu is held.
 func (s *Socket) reclaimChunk() {
 	if c := s.in.chunks; c != nil && len(c.p) > 0 {
 		s.takeBack(c.p, c.text)
@@ -148,7 +148,7 @@ func (s *Socket) reclaimChunk() {
 	}
 }
 
-// leaveChunks ends the range: others may consume.
+// leaveChunks ends the range. Another consumer may follow.
 func (s *Socket) leaveChunks(c *chunks) {
 	s.set.Loop.remove(awaiting{s, c})
 	s.mu.Lock()
@@ -160,7 +160,7 @@ func (s *Socket) leaveChunks(c *chunks) {
 	}
 }
 
-// cause is what those who wait for a destroyed socket are told. s.mu is held.
+// cause is the error for goroutines that wait for a destroyed socket. s.mu is held.
 func (s *Socket) cause() error {
 	if err := s.rare().err; err != nil {
 		return err
@@ -168,8 +168,8 @@ func (s *Socket) cause() error {
 	return ErrDestroyed
 }
 
-// readersCause is cause for those who would take io.EOF, which the program has destroyed the socket with, for
-// the peer's end. s.mu is held.
+// readersCause is cause for readers. If the program has destroyed the socket with io.EOF, it is another error: readers
+// would take io.EOF for the end of the peer. s.mu is held.
 func (s *Socket) readersCause() error {
 	err := s.cause()
 	if errors.Is(err, io.EOF) {
@@ -178,8 +178,7 @@ func (s *Socket) readersCause() error {
 	return err
 }
 
-// awaiting stands for a range over the chunks of a socket that is not open, so that it does not wait
-// for a loop that has ended.
+// awaiting is the handle of a range over the chunks of a socket that is not open. It ends the range when the loop ends.
 type awaiting struct {
 	s *Socket
 	c *chunks

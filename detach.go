@@ -13,7 +13,7 @@ const detachWait = time.Second
 
 var (
 	errLoopBusy    = errors.New("evnet: the loop is busy")
-	errReaderStuck = errors.New("evnet: the conn's Read does not heed its deadline")
+	errReaderStuck = errors.New("evnet: the conn's Read ignores its deadline")
 )
 
 // Detach gives the conn back to blocking code, with the bytes that were read and not delivered: the
@@ -118,7 +118,7 @@ func (s *Socket) giveConnLocked() (net.Conn, []byte, *ending) {
 	return conn, rest, s.destroyLocked(nil, false)
 }
 
-// detachable is why the socket cannot let its conn go, or nil. s.mu is held.
+// detachable is why the conn cannot be given away, or nil. s.mu is held.
 func (s *Socket) detachable() error {
 	switch {
 	case s.destroyed:
@@ -139,7 +139,7 @@ func (s *Socket) detachable() error {
 	return s.tr.untold()
 }
 
-// detachError says of which socket. s.mu is held.
+// detachError adds the addresses of the socket to err. s.mu is held.
 func (s *Socket) detachError(err error) error {
 	return &net.OpError{Op: "detach", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }

@@ -66,7 +66,7 @@ func (s *Socket) closeLocked() *ending {
 	return s.endLocked()
 }
 
-// flushEnd sends this side's end when it is time to. s.mu is held.
+// flushEnd sends the end of this side once everything before it has been sent. s.mu is held.
 func (s *Socket) flushEnd() error {
 	if s.out.turning {
 		s.turnWhenSent()
@@ -80,7 +80,7 @@ func (s *Socket) flushEnd() error {
 		return nil
 	}
 	s.out.endSent = true
-	s.set.Loop.tick(s.finished) // first, so that Finish never trails the peer's answer
+	s.set.Loop.tick(s.finished) // first, so that Finish never follows the answer of the peer
 	if s.in.ended {
 		return nil // finished closes the conn, which is an end too
 	}
@@ -91,14 +91,14 @@ func (o *outbound) wantsEnd() bool {
 	return o.ending && !o.endSent && o.queued == 0 && !o.turning
 }
 
-// finished runs on the loop once this side's end is on its way.
+// finished emits Finish after the end of this side was sent. It runs on the loop.
 func (s *Socket) finished() {
 	s.mu.Lock()
-	if s.destroyed || s.out.finished || s.rare().dial != nil { // what is connected after End ends once connected
+	if s.destroyed || s.out.finished || s.rare().dial != nil { // the end is sent once the socket is connected
 		s.mu.Unlock()
 		return
 	}
-	if s.out.owesDone() { // Finish comes after the callbacks of what was sent
+	if s.out.owesDone() { // Finish follows the callbacks of the writes that were sent
 		if s.out.yielded {
 			s.set.Loop.event(s.finished)
 		} else {
@@ -273,7 +273,7 @@ func (e *ending) report() {
 	}
 }
 
-// dropError is what queued writes are told when the socket was destroyed. s.mu is held.
+// dropError is the error of queued writes when the socket was destroyed. s.mu is held.
 func (s *Socket) dropError() error {
 	switch {
 	case s.out.early && s.rare().err != nil:
@@ -311,7 +311,7 @@ func (s *Socket) finishClose(hadError bool) {
 	s.emitClose(hadError)
 }
 
-// release takes s out of the loop's table, unless Connect has put it there anew.
+// release removes s from the table of the loop, unless Connect has added it again.
 func (s *Socket) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -320,7 +320,7 @@ func (s *Socket) release() {
 	}
 }
 
-// bothEnded closes the socket once the peer's end was delivered and its own was sent.
+// bothEnded closes the socket once the end of the peer was delivered and its own was sent.
 func (s *Socket) bothEnded() {
 	s.mu.Lock()
 	sending := s.tr != nil && s.tr.endUnderway() // closing the conn now might cut the end off
@@ -332,21 +332,21 @@ func (s *Socket) bothEnded() {
 	e.run()
 }
 
-// closingPhase starts the time that SocketOptions.CloseTimeout allows, once there is something to
-// close. s.mu is held.
+// closingPhase starts the timer of SocketOptions.CloseTimeout if there is a connection, or an attempt, to close.
+// s.mu is held.
 func (s *Socket) closingPhase() {
 	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.rare().dial != nil) {
 		s.giveUpAfter(&s.makeRare().closeTimer, "close", s.set.CloseTimeout, s.in.bytes, maxLate)
 	}
 }
 
-// maxLate is how often what came in time is waited for when a limit is reached, because the loop was late: more
-// chunks than the system holds for a socket by default.
+// maxLate is how often an expired limit is extended because the loop was late to read data that had arrived before it.
+// It exceeds the number of chunks that the kernel buffers for a socket by default.
 const maxLate = 128
 
-// giveUpAfter destroys the socket once d has passed, with an error that names op, behind what has come in time, and
-// the end behind that: as long as there is something to read, or was since the last look, when read bytes had been
-// read. A peer that goes on sending is not waited for. s.mu is held.
+// giveUpAfter destroys the socket after d, with an error that names op. Data and an end that have arrived before are
+// delivered first: the socket lives on while there is data to read, or more was read than the read bytes of the last
+// check. The number of these checks bounds the time that a peer gains by sending on. s.mu is held.
 func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, read int64, looks int) {
 	epoch := s.epoch
 	due := func() {
@@ -354,7 +354,7 @@ func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, rea
 		var e *ending
 		switch {
 		case s.epoch != epoch || s.destroyed:
-		case s.in.yielded && s.in.bytes == read: // nothing more is read until that is delivered: it is not without end
+		case s.in.yielded && s.in.bytes == read: // nothing is read before the rest is delivered, so this ends
 			s.giveUpAfter(timer, op, time.Millisecond, read, looks)
 		case looks > 0 && (s.in.yielded || s.unread() || s.in.bytes != read):
 			s.giveUpAfter(timer, op, time.Millisecond, s.in.bytes, looks-1)

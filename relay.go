@@ -62,19 +62,19 @@ func Relay(a, b *Socket, done func(error)) {
 	r.closed()
 }
 
-// logFailure writes a record of a Relay that has failed at once and has no done. A peer can cause it, by
-// closing its connection before the program calls Relay.
+// logFailure logs that Relay has failed immediately and has no done. A peer can cause this by closing its connection
+// before the program calls Relay.
 func (r *relay) logFailure(cause error) {
 	if record, ok := r.loop.log.Take(slog.Default(), slog.LevelWarn); ok {
 		record.Write("evnet: Relay of sockets that cannot be joined", "err", cause)
 	}
 }
 
-// relay is what two sockets have in common. Its lock is taken last, and nothing is called under it.
+// relay is the state that two sockets share. Its lock is taken last, and nothing is called under it.
 type relay struct {
 	done    func(error)
 	loop    *Loop  // where done runs
-	release func() // lets loop go; nil if it waits for its own sockets alone
+	release func() // lets loop end; nil if both sockets belong to loop
 
 	mu    sync.Mutex
 	ends  []*Socket
@@ -119,7 +119,7 @@ func (r *relay) join(s *Socket) {
 	r.mu.Unlock()
 }
 
-// fail notes the first cause of a failure, or of a mere destruction, which has none.
+// fail records the first cause of a failure. A destruction without an error is ErrDestroyed.
 func (r *relay) fail(cause error, reset bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -178,7 +178,7 @@ func (r *relay) passEnd(s *Socket) {
 	}
 }
 
-// broken is told that what one has received could not be written to the other.
+// broken ends both sockets because data of one could not be written to the other.
 func (r *relay) broken(err error) {
 	r.fail(err, true)
 	for _, s := range r.others(nil) {
@@ -201,7 +201,7 @@ func (r *relay) tear(s *Socket, reset bool) {
 	}
 }
 
-// closed is told of each Close, after its listeners.
+// closed counts the Close of one socket, after its listeners, and runs done after the last.
 func (r *relay) closed() {
 	r.mu.Lock()
 	r.left--
@@ -218,7 +218,7 @@ func (r *relay) closed() {
 	}
 }
 
-// leaveRelay is called when s has emitted Close.
+// leaveRelay reports to the relay that s has emitted Close.
 func (s *Socket) leaveRelay() {
 	s.mu.Lock()
 	s.closing = false
