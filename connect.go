@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"evnet/internal/listen"
 	"evnet/internal/text"
 )
 
@@ -177,7 +178,7 @@ func (d *dialing) parse() (host string, err error) {
 		if d.address == "" {
 			return "", &net.AddrError{Err: "missing path", Addr: d.address}
 		}
-		if err := checkPath(d.address); err != nil {
+		if err := listen.CheckPath(d.address); err != nil {
 			return "", err
 		}
 		d.todo = []Attempt{{Network: d.network, Address: d.address}}

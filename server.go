@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"evnet/internal/fifo"
+	"evnet/internal/listen"
 	"evnet/internal/ratelimit"
 )
 
@@ -133,7 +134,7 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	if err := checkServes(s.opts.TLSConfig); err != nil {
 		return fail(err)
 	}
-	ln, err := s.open(ctx, network, address)
+	ln, err := listen.Listen(ctx, network, address, listen.Config{ReusePort: s.opts.ReusePort, SocketMode: s.opts.SocketMode})
 	if err != nil {
 		return fail(err)
 	}
@@ -153,7 +154,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if ln == nil {
 		return nilArgument("Serve", "listener")
 	}
-	err := checkListens(ln)
+	err := listen.CheckListens(ln)
 	if err == nil {
 		err = checkServes(s.opts.TLSConfig)
 	}

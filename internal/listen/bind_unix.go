@@ -1,6 +1,6 @@
 //go:build unix
 
-package evnet
+package listen
 
 import (
 	"errors"
@@ -136,8 +136,8 @@ func checkAbandoned(path string) error {
 	return nil
 }
 
-// checkListens refuses a socket at which every accept would fail, as long as it is served.
-func checkListens(ln net.Listener) error {
+// CheckListens refuses a socket at which every accept would fail, as long as it is served.
+func CheckListens(ln net.Listener) error {
 	var raw syscall.RawConn
 	var err error
 	switch ln := ln.(type) {

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package evnet
+package listen
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"evnet/internal/nodecode"
 )
 
 // maxPath is how long the path of a socket may be on Windows, less the NUL at its end.
@@ -46,10 +48,10 @@ func checkAbandoned(path string) error {
 		_ = conn.Close()
 		return errors.New("somebody listens there")
 	}
-	if Code(err) != "ECONNREFUSED" {
+	if nodecode.Of(err) != "ECONNREFUSED" {
 		return fmt.Errorf("somebody may listen there: %w", err)
 	}
 	return nil
 }
 
-func checkListens(net.Listener) error { return nil }
+func CheckListens(net.Listener) error { return nil }

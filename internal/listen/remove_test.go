@@ -1,6 +1,6 @@
 //go:build unix
 
-package evnet
+package listen
 
 import (
 	"errors"

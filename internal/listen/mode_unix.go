@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package evnet
+package listen
 
 import (
 	"fmt"

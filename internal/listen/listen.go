@@ -1,4 +1,4 @@
-package evnet
+package listen
 
 import (
 	"context"
@@ -11,28 +11,36 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"evnet/internal/nodecode"
 )
 
 var (
-	errSocketMode   = coded("SocketMode has bits that are not permissions", "ERR_INVALID_ARG_VALUE", nil)
-	errAbstractMode = coded("an abstract name has no file for SocketMode", "ERR_INVALID_ARG_VALUE", nil)
+	errSocketMode   error = &nodecode.Error{Text: "SocketMode has bits that are not permissions", Code: "ERR_INVALID_ARG_VALUE"}
+	errAbstractMode error = &nodecode.Error{Text: "an abstract name has no file for SocketMode", Code: "ERR_INVALID_ARG_VALUE"}
 	// errReplaced is EADDRINUSE: another file has the path.
 	errReplaced error = wrappedError{"the file at the path is not the socket that was bound", syscall.EADDRINUSE}
 )
 
-// open makes the listener that Listen asks for.
-func (s *Server) open(ctx context.Context, network, address string) (net.Listener, error) {
+// Config is what Listen takes of ServerOptions.
+type Config struct {
+	ReusePort  bool
+	SocketMode fs.FileMode
+}
+
+// Listen makes the listener that Server.Listen asks for.
+func Listen(ctx context.Context, network, address string, c Config) (net.Listener, error) {
 	var config net.ListenConfig
 	if network != "unix" {
-		if s.opts.ReusePort {
+		if c.ReusePort {
 			config.Control = reusePort
 		}
 		return config.Listen(ctx, network, address)
 	}
-	if err := checkPath(address); err != nil {
+	if err := CheckPath(address); err != nil {
 		return nil, err
 	}
-	mode := s.opts.SocketMode
+	mode := c.SocketMode
 	switch {
 	case mode&^fs.ModePerm != 0:
 		return nil, fmt.Errorf("%w: %v", errSocketMode, mode)
@@ -47,8 +55,8 @@ func (s *Server) open(ctx context.Context, network, address string) (net.Listene
 // isAbstract reports whether a Unix address is a name of Linux's that has no file.
 func isAbstract(address string) bool { return address[0] == 0 || address[0] == '@' }
 
-// checkPath refuses the Unix addresses that the system would cut short or take for another.
-func checkPath(address string) error {
+// CheckPath refuses the Unix addresses that the system would cut short or take for another.
+func CheckPath(address string) error {
 	room := maxPath
 	switch {
 	case isAbstract(address):
@@ -94,7 +102,7 @@ func listenFile(path string, mode fs.FileMode) (net.Listener, error) {
 	defer lockDirectory(dir)()
 
 	ln, made, err := bindFile(path, mode)
-	if Code(err) == "EADDRINUSE" && !errors.Is(err, errReplaced) {
+	if nodecode.Of(err) == "EADDRINUSE" && !errors.Is(err, errReplaced) {
 		if why := removeStale(path); why != nil {
 			return nil, fmt.Errorf("%w: %v", err, why)
 		}
@@ -105,3 +113,12 @@ func listenFile(path string, mode fs.FileMode) (net.Listener, error) {
 	}
 	return &fileListener{ln, full, made}, nil
 }
+
+// wrappedError is a sentinel with a cause that does not show in its text.
+type wrappedError struct {
+	text  string
+	cause error
+}
+
+func (e wrappedError) Error() string { return e.text }
+func (e wrappedError) Unwrap() error { return e.cause }

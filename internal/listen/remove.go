@@ -1,4 +1,4 @@
-package evnet
+package listen
 
 import (
 	"errors"
