@@ -1,23 +1,61 @@
 package evnet
 
 import (
-	"errors"
 	"log/slog"
 	"net"
-	"time"
+
+	"evnet/internal/listen"
 )
 
 const (
-	firstRetry = 5 * time.Millisecond // after a failed accept, doubled while it fails
-	lastRetry  = time.Second
-	maxDrops   = 16 << 10 // pending for the server's loop: a few megabytes
+	maxUnserved = 128      // accepted conns that wait for one busy loop
+	maxDrops    = 16 << 10 // Drop events that wait for the server's loop: a few megabytes
 )
 
-var errNoConn = errors.New("the listener's Accept has answered with neither a conn nor an error")
+// listening is one period of listening, from Listen or Serve to the next Close. It owns the acceptor, whose owner it
+// is in turn.
+type listening struct {
+	server    *Server
+	acceptor  *listen.Acceptor
+	handoff   *listen.Handoff[net.Conn] // to the loops, by their index in Server.settings
+	serveNext []func()                  // for each loop: serves one conn of the handoff
+	unwatch   func() bool               // of the context; guarded by Server.mu, nil until the context is watched
+}
 
-// spawnAccept starts accepting. Run of each loop does not return before it has ended: the loop still has to
-// take its last conn.
-func (s *Server) spawnAccept(lis *listening) {
+func newListening(s *Server, ln net.Listener) *listening {
+	lis := &listening{server: s, handoff: listen.NewHandoff[net.Conn](len(s.settings), maxUnserved)}
+	lis.acceptor = listen.NewAcceptor(ln, lis)
+	for i, set := range s.settings {
+		lis.serveNext = append(lis.serveNext, func() {
+			if conn, ok := lis.handoff.Take(i); ok {
+				set.Loop.ready.giveWay(set.Loop)
+				s.connection(lis, set, conn)
+			}
+		})
+	}
+	return lis
+}
+
+// Accepted hands a conn over to a loop. It runs on the acceptor's goroutine, and blocks while all loops are busy.
+func (lis *listening) Accepted(conn net.Conn) {
+	s := lis.server
+	loop, ok := lis.handoff.Put(conn)
+	if !ok {
+		s.settings[0].closeConn(conn)
+		return
+	}
+	s.settings[loop].Loop.event(lis.serveNext[loop])
+}
+
+// AcceptFailed schedules Error. It runs on the acceptor's goroutine.
+func (lis *listening) AcceptFailed(err error) {
+	s := lis.server
+	s.loop.event(func() { s.emitAcceptError(lis, err) })
+}
+
+// spawnAcceptor starts accepting. Run of each loop returns only after the acceptor has ended, because the loop still
+// has to process the last conn.
+func (s *Server) spawnAcceptor(lis *listening) {
 	done := make(chan struct{})
 	for _, set := range s.settings {
 		if set.Loop != s.loop {
@@ -26,54 +64,18 @@ func (s *Server) spawnAccept(lis *listening) {
 	}
 	s.loop.spawn(func() {
 		defer close(done)
-		contain(nil, func() error { return s.accept(lis) }, func(err error) {
-			if err != nil {
-				s.loop.event(func() { s.acceptFailed(lis, err) })
+		contain(nil, lis.acceptor.Run, func(err error) {
+			if err != nil { // permanent, or a panic
+				lis.AcceptFailed(err)
 				s.loop.event(func() { _ = s.stop(lis, nil) })
 			}
 		})
 	})
 }
 
-// accept accepts connections until the listener is closed. It retries after a temporary error, and returns
-// a permanent one.
-func (s *Server) accept(lis *listening) error {
-	retry := firstRetry
-	for {
-		conn, err := lis.ln.Accept()
-		if err == nil && conn == nil {
-			err = errNoConn
-		}
-		if err == nil {
-			retry = firstRetry
-			s.assign(lis, conn)
-			continue
-		}
-		select {
-		case <-lis.closed:
-			return nil
-		default:
-		}
-		if errors.Is(err, net.ErrClosed) { // closed by the program, not by the server
-			return err
-		}
-		s.loop.event(func() { s.acceptFailed(lis, err) })
-		timer := time.NewTimer(retry)
-		select {
-		case <-timer.C:
-		case <-lis.closed:
-			timer.Stop()
-			return nil
-		}
-		retry = min(2*retry, lastRetry)
-	}
-}
-
-func (s *Server) acceptFailed(lis *listening, err error) {
-	s.mu.Lock()
-	current := s.lis == lis
-	list := s.events
-	s.mu.Unlock()
+// emitAcceptError emits Error, unless lis has ended. It logs the error if no listener handles it.
+func (s *Server) emitAcceptError(lis *listening, err error) {
+	list, current := s.emittingOf(lis)
 	if !current {
 		return
 	}
@@ -87,17 +89,17 @@ func (s *Server) acceptFailed(lis *listening, err error) {
 	}
 	if !handled {
 		if r, ok := s.acceptLog.Take(s.settings[0].logger(), slog.LevelWarn); ok {
-			r.Write("evnet: accepting failed", "err", err, "local", lis.ln.Addr())
+			r.Write("evnet: accepting failed", "err", err, "local", lis.acceptor.Addr())
 		}
 	}
 }
 
-// connection makes a socket of an accepted conn and emits Connection, or refuses the conn. It runs on the
-// loop of the new socket.
+// connection makes a socket from an accepted conn and emits Connection, or refuses the conn. It runs on the loop of
+// the new socket.
 func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
-	taken := false
-	defer func() { // also when a method of the conn panics
-		if !taken {
+	owned := false // by the socket, or closed
+	defer func() { // also if a method of the conn panics
+		if !owned {
 			set.closeConn(conn)
 		}
 	}()
@@ -114,13 +116,13 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	if reason, exceeds := s.exceedsLocked(peer); exceeds {
 		s.mu.Unlock()
 		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr(), Reason: reason}
-		taken = true
+		owned = true
 		set.closeConn(conn)
 		s.drop(set, d)
 		return
 	}
 	c := newSocket(set)
-	c.mu.Lock() // until it has its conn: Sockets returns it from here on
+	c.mu.Lock() // until c has its conn: from here on Sockets returns c
 	c.place = s.live.put(c)
 	s.countLocked(c, peer)
 	s.mu.Unlock()
@@ -137,7 +139,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	if open && s.opts.FirstByteTimeout > 0 {
 		c.awaitFirstByte(s.opts.FirstByteTimeout)
 	}
-	taken = true
+	owned = true
 	c.mu.Unlock()
 	c.setOptions()
 	if !open {
@@ -146,17 +148,15 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	if c.Destroyed() {
 		return
 	}
-	if !secure { // else after the handshake
+	if !secure { // with TLS, Connection follows the handshake
 		s.emitConnection(c)
 	}
 	c.begin()
 }
 
-// emitConnection emits Connection on the loop of the socket.
+// emitConnection emits Connection. It runs on the loop of the socket.
 func (s *Server) emitConnection(c *Socket) {
-	s.mu.Lock()
-	list := s.events
-	s.mu.Unlock()
+	list := s.emitting()
 	c.set.Loop.current = c
 	c.set.Loop.trace(s, TraceEvent{Name: EventConnection, Socket: c})
 	for _, e := range list {
@@ -166,11 +166,10 @@ func (s *Server) emitConnection(c *Socket) {
 	}
 }
 
-// emitTLSClientError emits TLSClientError on the loop of the socket.
+// emitTLSClientError emits TLSClientError. It runs on the loop of the socket. It logs the error if no listener
+// handles it.
 func (s *Server) emitTLSClientError(err error, c *Socket) {
-	s.mu.Lock()
-	list := s.events
-	s.mu.Unlock()
+	list := s.emitting()
 	c.set.Loop.current = c
 	c.set.Loop.trace(s, TraceEvent{Name: EventTLSClientError, Err: err, Socket: c})
 	handled := false
@@ -181,29 +180,27 @@ func (s *Server) emitTLSClientError(err error, c *Socket) {
 		}
 	}
 	if !handled {
-		c.logUnhandled("evnet: a TLS connection has failed, the server goes on", err, errCutOff)
+		c.logUnhandled("evnet: TLS handshake of an accepted connection failed", err, errCutOff)
 	}
 }
 
-// drop emits Drop on the server's loop, unless too many are pending there.
+// drop emits Drop on the server's loop, unless too many Drop events wait there.
 func (s *Server) drop(set *settings, d Drop) {
 	switch {
 	case set.Loop == s.loop:
 		s.emitDrop(d)
-	case s.drops.Add(1) > maxDrops:
-		s.drops.Add(-1)
+	case s.pendingDrops.Add(1) > maxDrops:
+		s.pendingDrops.Add(-1)
 	default:
 		s.loop.event(func() {
-			s.drops.Add(-1)
+			s.pendingDrops.Add(-1)
 			s.emitDrop(d)
 		})
 	}
 }
 
 func (s *Server) emitDrop(d Drop) {
-	s.mu.Lock()
-	list := s.events
-	s.mu.Unlock()
+	list := s.emitting()
 	s.loop.trace(s, TraceEvent{Name: EventDrop, Drop: d})
 	for _, e := range list {
 		if fn, ok := callback[func(Drop)](e, s, kindDrop); ok {

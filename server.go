@@ -8,61 +8,56 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"evnet/internal/fifo"
 	"evnet/internal/listen"
 	"evnet/internal/ratelimit"
 )
 
-// Server accepts connections and emits a Socket for each. CreateServer and NewServer make one; the
-// zero value is not usable.
+// Server accepts connections and emits a Socket for each. CreateServer and NewServer make one; the zero value is
+// not usable.
 //
-// Every method may be called from any goroutine and from inside any callback; none blocks (but for
-// Shutdown, which says so), and none runs a callback before it returns. An error of an accepted
-// socket stays on that socket. A server ends by Close, Shutdown or the end of its context; its last
-// event is Close. Until then it keeps Loop.Run going, unless Unref was called. It may listen again
-// afterwards. Node: net.Server.
+// Any goroutine and any callback may call the methods. Only Shutdown may block. No method runs a callback before
+// it returns.
+//
+// An error of an accepted socket stays on that socket. A server ends by Close, by Shutdown or by the end of its
+// context; its last event is Close. Until then it keeps Loop.Run from returning, unless Unref was called. A server
+// may listen again afterwards.
+//
+// Node: net.Server.
 type Server struct {
-	// On registers callbacks for every time, Once for the next time only, and Prepend before
-	// those registered already.
+	// On registers callbacks for each time, Once for the next time only, and Prepend before
+	// those already registered.
 	On, Once, Prepend ServerEvents
 
-	opts     ServerOptions
-	loop     *Loop // of the server's own events
-	settings []*settings
-	drops    atomic.Int32 // that wait to be told
+	opts         ServerOptions
+	loop         *Loop // of the server's own events
+	settings     []*settings
+	pendingDrops atomic.Int32 // Drop events queued on loop
 
-	// The limits of the records about accepted sockets, and of those about accepting, which no flood of
-	// the former suppresses.
+	// The rate limits of the log: of records about accepted sockets, and of those about accepting. They are
+	// separate, so that a flood of the former does not suppress the latter.
 	log, acceptLog ratelimit.Log
 
-	mu      sync.Mutex // guards everything below; taken before a socket's lock or a loop's, never after one
-	events  listeners
-	lis     *listening // nil unless listening
-	addr    net.Addr
-	max     int
-	live    slots // accepted, until their Close
-	count   int   // of those that are not destroyed
-	closing bool  // Close is to be emitted when all is closed
-	due     int   // Close events that the loop is to emit
-	ending  int   // listeners that are being closed
-	unref   bool
+	mu               sync.Mutex // guards the fields below; taken before the lock of a socket or a loop
+	events           listeners
+	lis              *listening // nil unless the server listens
+	addr             net.Addr
+	max              int
+	live             slots // the accepted sockets, until their Close event
+	count            int   // those of them that are not destroyed
+	closePending     bool  // Close is emitted once nothing is open
+	queuedCloses     int   // Close events queued on loop
+	closingAcceptors int   // acceptors whose Close has not returned
+	unreferenced     bool
 
-	addresses map[netip.Addr]*addressCount // of MaxConnectionsPerAddress: count by the peer, never 0
+	addresses map[netip.Addr]*addressCount // of MaxConnectionsPerAddress, by peer; no count is 0
 	rate      ratelimit.Bucket             // of MaxConnectionRate
 
-	afterClose []func() // of Shutdown
+	afterClose []func() // of Shutdown; called once Close was emitted
 }
 
-// listening is one period of listening.
-type listening struct {
-	ln      net.Listener
-	closed  chan struct{}
-	unwatch func() bool
-	waiting waiting
-	arrive  []func() // for each of the loops
-}
-
-// NewServer makes a server that does not listen yet. nil means all defaults. Node: new net.Server.
+// NewServer returns a server that does not listen yet. Nil options mean all defaults.
+//
+// Node: new net.Server.
 func NewServer(opts *ServerOptions) *Server {
 	s := &Server{}
 	if opts != nil {
@@ -84,24 +79,28 @@ func NewServer(opts *ServerOptions) *Server {
 	return s
 }
 
-// Listen binds and listens before it returns. network is "tcp", "tcp4", "tcp6" or "unix"; address
-// is host:port (no host: all addresses; port 0: one that is free) or the path. Then Listening is
-// emitted, and onListening called once, if it is not nil. "tcp6" takes no IPv4 connections.
+// Listen binds and listens synchronously, and returns any error. network is "tcp", "tcp4", "tcp6" or "unix".
+// address is host:port or a path; without a host it means all addresses, and with port 0 the kernel chooses one.
+// "tcp6" accepts no IPv4 connections. If it succeeds, Listening is emitted, and onListening is called once unless
+// it is nil.
 //
-// A path makes a file. A socket file that is there already is replaced if nobody is bound to it, as
-// one that a crash has left; anything else stays, and is EADDRINUSE. Closing removes the file at
-// once, if it still is the one that this server has made. On Linux a path that begins with "@" or a
-// NUL byte is an abstract name, which has no file; elsewhere it is errors.ErrUnsupported. A path that
-// is too long is EINVAL.
+// A path creates a socket file. A socket file that exists already, as a crash leaves it, is replaced if no socket
+// is bound to it. Any other file stays, and the error is EADDRINUSE. Close removes the file immediately, if it is
+// still the one that this server created. A path that is too long is EINVAL. On Linux a path that begins with "@"
+// or a NUL byte is an abstract name, which has no file; elsewhere it is errors.ErrUnsupported.
 //
-// If it fails nothing is open and no event follows: the error names the address and is a
-// *net.OpError, or ErrServerAlreadyListening. Node: server.listen.
+// If Listen fails, nothing is open and no event follows. The error is a *net.OpError with the address. Its cause
+// is ErrServerAlreadyListening if the server listens.
+//
+// Node: server.listen.
 func (s *Server) Listen(network, address string, onListening func()) error {
 	return s.ListenContext(context.Background(), network, address, onListening)
 }
 
-// ListenContext is Listen with a context: when ctx ends the server is closed, as by Close. If it
-// has ended already, nothing is opened and the error is ctx.Err(). Node: the signal option.
+// ListenContext is Listen with a context: when ctx ends, the server is closed as by Close. If ctx has ended
+// already, nothing is opened and the cause of the error is ctx.Err().
+//
+// Node: the signal option of server.listen.
 func (s *Server) ListenContext(ctx context.Context, network, address string, onListening func()) error {
 	fail := func(err error) error {
 		op := &net.OpError{Op: "listen", Net: network, Addr: textAddr{network, address}, Err: err}
@@ -126,7 +125,7 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 		return fail(net.UnknownNetworkError(network))
 	}
 	if network == "unix" && address == "" {
-		return fail(&net.AddrError{Err: "missing path", Addr: address}) // the system would choose one
+		return fail(&net.AddrError{Err: "missing path", Addr: address}) // the kernel would choose one
 	}
 	if err := ctx.Err(); err != nil {
 		return fail(err)
@@ -134,7 +133,10 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	if err := checkServes(s.opts.TLSConfig); err != nil {
 		return fail(err)
 	}
-	ln, err := listen.Listen(ctx, network, address, listen.Config{ReusePort: s.opts.ReusePort, SocketMode: s.opts.SocketMode})
+	ln, err := listen.Listen(ctx, network, address, listen.Config{
+		ReusePort:  s.opts.ReusePort,
+		SocketMode: s.opts.SocketMode,
+	})
 	if err != nil {
 		return fail(err)
 	}
@@ -145,11 +147,16 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	return nil
 }
 
-// Serve makes the server accept from ln, a listener of any kind, which belongs to it from then on.
-// It returns at once; accepting goes on. Listening is emitted. If the server listens already, it
-// returns ErrServerAlreadyListening, and if ln is a socket that does not listen an error that is
-// syscall.EINVAL; then ln is left alone. To serve a descriptor, give it to net.FileListener, whose
-// listener does not remove a Unix socket's file. Node: server.listen with a handle or an fd.
+// Serve accepts from ln, a listener of any kind, which belongs to the server from then on. It returns immediately
+// and emits Listening.
+//
+// It fails with ErrServerAlreadyListening if the server listens, and with syscall.EINVAL if ln is a socket that
+// does not listen. Then ln still belongs to the caller.
+//
+// To serve a descriptor, pass it to net.FileListener. The listener that it returns does not remove the file of a
+// Unix socket.
+//
+// Node: server.listen with a handle or an fd.
 func (s *Server) Serve(ln net.Listener) error {
 	if ln == nil {
 		return nilArgument("Serve", "listener")
@@ -168,36 +175,48 @@ func (s *Server) Serve(ln net.Listener) error {
 }
 
 func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func()) error {
-	addr := ln.Addr() // without the lock, for it may panic
+	addr := ln.Addr() // without the lock, because it may panic
+	lis := newListening(s, ln)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	err := s.startLocked(lis, addr, onListening)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	unwatch := context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
+	s.mu.Lock()
+	current := s.lis == lis
+	if current {
+		lis.unwatch = unwatch
+	}
+	s.mu.Unlock()
+	if !current {
+		unwatch()
+	}
+	return nil
+}
+
+// startLocked joins the loops and starts accepting. s.mu is held, so that a loop that ends cannot close the server
+// before all of it is started.
+func (s *Server) startLocked(lis *listening, addr net.Addr, onListening func()) error {
 	if s.lis != nil {
 		return ErrServerAlreadyListening
 	}
 	for _, set := range s.settings {
-		if !set.Loop.add(s, !s.unref) {
-			s.leaveLoops()
+		if !set.Loop.add(s, !s.unreferenced) {
+			s.leaveLoopsLocked()
 			return ErrLoopStopped
 		}
 	}
-	lis := &listening{ln: ln, closed: make(chan struct{})}
-	lis.waiting.queues, lis.waiting.room = make([]fifo.Queue[net.Conn], len(s.settings)), make(chan struct{}, 1)
-	for i := range s.settings {
-		lis.arrive = append(lis.arrive, s.arrival(lis, i))
-	}
-	lis.unwatch = context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
-	s.lis, s.addr, s.closing = lis, addr, false
+	s.lis, s.addr, s.closePending = lis, addr, false
 	s.loop.tick(func() { s.emitListening(lis, onListening) })
-	s.spawnAccept(lis)
+	s.spawnAcceptor(lis)
 	return nil
 }
 
-// emitListening leaves out what Close has overtaken.
+// emitListening emits Listening, unless Close was called meanwhile.
 func (s *Server) emitListening(lis *listening, onListening func()) {
-	s.mu.Lock()
-	current := s.lis == lis
-	list := s.events
-	s.mu.Unlock()
+	list, current := s.emittingOf(lis)
 	if !current {
 		return
 	}
@@ -212,8 +231,22 @@ func (s *Server) emitListening(lis *listening, onListening func()) {
 	}
 }
 
-// Sockets are the accepted sockets that are open, in no order, with those whose TLS handshake is not done
-// yet: what is written to them leaves after it.
+// emitting returns the listeners of the server's events.
+func (s *Server) emitting() listeners {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events
+}
+
+// emittingOf is emitting, and reports whether lis is still the current period of listening.
+func (s *Server) emittingOf(lis *listening) (list listeners, current bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events, s.lis == lis
+}
+
+// Sockets returns the accepted sockets that are open, in no order. It includes those whose TLS handshake is not
+// done: data written to them is sent after it.
 func (s *Server) Sockets() []*Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,46 +259,56 @@ func (s *Server) Sockets() []*Socket {
 	return sockets
 }
 
-// Address is where the server listens, nil when it does not; a Unix server keeps its path after
-// Close. Node: server.address.
+// Address returns the address at which the server listens, or nil. A Unix server keeps its path after Close.
+//
+// Node: server.address.
 func (s *Server) Address() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.addr
 }
 
-// Connections is how many accepted sockets are open. Node: server.getConnections.
+// Connections returns the number of accepted sockets that are open.
+//
+// Node: server.getConnections.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
 }
 
-// Listening reports whether the server listens. Node: server.listening.
+// Listening reports whether the server listens.
+//
+// Node: server.listening.
 func (s *Server) Listening() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lis != nil
 }
 
-// SetMaxConnections changes ServerOptions.MaxConnections; open sockets stay. Node:
-// server.maxConnections.
+// SetMaxConnections changes ServerOptions.MaxConnections. Open sockets stay open.
+//
+// Node: server.maxConnections.
 func (s *Server) SetMaxConnections(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.max = n
 }
 
-// Ref makes the server keep Loop.Run going, which it does from the start. Node: server.ref.
+// Ref makes the server keep Loop.Run from returning, as it does from the start.
+//
+// Node: server.ref.
 func (s *Server) Ref() { s.setRef(true) }
 
-// Unref lets Loop.Run return although the server listens. Node: server.unref.
+// Unref lets Loop.Run return although the server listens.
+//
+// Node: server.unref.
 func (s *Server) Unref() { s.setRef(false) }
 
 func (s *Server) setRef(referenced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unref = !referenced
+	s.unreferenced = !referenced
 	for _, set := range s.settings {
 		set.Loop.setRef(s, referenced)
 	}

@@ -7,16 +7,14 @@ import (
 	"slices"
 )
 
-// How a server ends.
-
-// socketDestroyed ends the count of an accepted socket as open.
+// socketDestroyed notes that an accepted socket was destroyed: it no longer counts as open.
 func (s *Server) socketDestroyed(c *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.uncountLocked(c)
 }
 
-// socketClosed is told after the Close of an accepted socket.
+// socketClosed notes that an accepted socket has emitted Close.
 func (s *Server) socketClosed(c *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,32 +22,21 @@ func (s *Server) socketClosed(c *Socket) {
 		s.live.take(c.place)
 		c.place = 0
 	}
-	s.closeIfDone()
+	s.closeIfDoneLocked()
 }
 
-// closeIfDone makes Close be emitted when nothing is left open. s.mu is held.
-func (s *Server) closeIfDone() {
-	if s.closing && s.ending == 0 && s.lis == nil && s.live.len() == 0 {
-		s.closing = false
-		s.due++
+// closeIfDoneLocked schedules Close if it is pending and nothing is open.
+func (s *Server) closeIfDoneLocked() {
+	if s.closePending && s.closingAcceptors == 0 && s.lis == nil && s.live.len() == 0 {
+		s.closePending = false
+		s.queuedCloses++
 		s.loop.tick(s.emitClose)
 	}
 }
 
 func (s *Server) emitClose() {
-	s.mu.Lock()
-	list := s.events
-	s.mu.Unlock()
-	defer func() { // even if a listener panics
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, fn := range s.afterClose {
-			fn()
-		}
-		s.afterClose = nil
-		s.due--
-		s.leaveLoops()
-	}()
+	list := s.emitting()
+	defer s.closeEmitted() // even if a listener panics
 	s.loop.trace(s, TraceEvent{Name: EventClose})
 	for _, e := range list {
 		if fn, ok := callback[func()](e, s, kindClose); ok {
@@ -58,11 +45,27 @@ func (s *Server) emitClose() {
 	}
 }
 
-// Close stops accepting, at once; open connections live on, but those that still wait for a busy loop
-// are closed. Close is emitted, and onClose called once, if it is not nil, after the listener and the
-// last of them have closed: the address is free then. A server that listens again while it waits for
-// them has one Close for both times, after the next call. When the server does not listen Close
-// returns ErrServerNotRunning and no event follows. Node: server.close.
+// closeEmitted leaves the loops and ends the calls of Shutdown.
+func (s *Server) closeEmitted() {
+	s.mu.Lock()
+	after := s.afterClose
+	s.afterClose = nil
+	s.queuedCloses--
+	s.leaveLoopsLocked()
+	s.mu.Unlock()
+	for _, fn := range after {
+		fn()
+	}
+}
+
+// Close stops accepting immediately. Open connections stay open; accepted ones that a busy loop has not processed
+// yet are closed. Close is emitted, and onClose is called once unless it is nil, after the listener and the last of
+// the connections have closed. The address is free then.
+//
+// If the server listens again before that, there is one Close event for both periods of listening, after the next
+// call. If the server does not listen, Close returns ErrServerNotRunning and no event follows.
+//
+// Node: server.close.
 func (s *Server) Close(onClose func()) error {
 	s.mu.Lock()
 	lis := s.lis
@@ -70,15 +73,16 @@ func (s *Server) Close(onClose func()) error {
 	return s.stop(lis, onClose)
 }
 
+// stop ends a period of listening, if it is the current one.
 func (s *Server) stop(lis *listening, onClose func()) error {
 	s.mu.Lock()
 	if lis == nil || s.lis != lis {
 		s.mu.Unlock()
 		return ErrServerNotRunning
 	}
-	s.lis, s.closing = nil, true
-	s.ending++
-	addr := s.addr
+	s.lis, s.closePending = nil, true
+	s.closingAcceptors++
+	addr, unwatch := s.addr, lis.unwatch
 	if network(addr) != "unix" {
 		s.addr = nil // a Unix server keeps its path, as in Node
 	}
@@ -86,60 +90,66 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 		s.events.add(modeOnce, kindClose, onClose)
 	}
 	s.mu.Unlock()
-	lis.unwatch()
-	close(lis.closed)
-	for _, conn := range lis.waiting.end() {
+	if unwatch != nil {
+		unwatch()
+	}
+	for _, conn := range lis.handoff.Close() {
 		s.settings[0].closeConn(conn)
 	}
-	contain(nil, lis.ln.Close, func(err error) {
+	contain(nil, lis.acceptor.Close, func(err error) {
 		s.mu.Lock()
-		s.ending--
-		s.closeIfDone()
+		s.closingAcceptors--
+		s.closeIfDoneLocked()
 		s.mu.Unlock()
-		if err != nil && !errors.Is(err, net.ErrClosed) { // last, for the Logger may panic
+		if err != nil && !errors.Is(err, net.ErrClosed) { // last, because the Logger may panic
 			s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", addr)
 		}
 	})
 	return nil
 }
 
-// leaveLoops lets the loops go, all at once, unless there is more to come: none may have ended when
-// a Close listener listens again. s.mu is held.
-func (s *Server) leaveLoops() {
-	if s.lis == nil && !s.closing && s.due == 0 {
+// leaveLoopsLocked removes the server from all of its loops together, unless more events are to come: a Close
+// listener that listens again must find every loop running.
+func (s *Server) leaveLoopsLocked() {
+	if s.lis == nil && !s.closePending && s.queuedCloses == 0 {
 		for _, set := range s.settings {
 			set.Loop.remove(s)
 		}
 	}
 }
 
+// halt ends the server because one of its loops ends.
 func (s *Server) halt() {
 	s.CloseAllConnections()
 	_ = s.Close(nil)
 	for _, set := range s.settings {
-		if set.Loop != s.loop { // where Close is still to be emitted
+		if set.Loop != s.loop { // s.loop has Close to emit
 			set.Loop.removeIfEnding(s)
 		}
 	}
 }
 
-// CloseAllConnections destroys every open accepted socket. The server goes on listening. Node has
-// it on http.Server only.
+// CloseAllConnections destroys every open accepted socket. The server goes on listening.
+//
+// Node: closeAllConnections of http.Server.
 func (s *Server) CloseAllConnections() {
 	for _, c := range s.Sockets() {
 		c.Destroy(nil)
 	}
 }
 
-// Shutdown closes the server, ends its side of every open accepted socket, destroys those that Connection has
-// not told yet for their TLS handshake is not done, and waits until Close
-// was emitted. When ctx ends first it destroys the sockets that are left and returns ctx.Err()
-// without waiting longer. It does not end sockets that other servers or Connect have made. If somebody
-// makes the server listen again while it waits for them, the Close it waits for is that of both times. When the server
-// neither listens nor has open sockets it returns ErrServerNotRunning.
+// Shutdown closes the server and ends this side of every open accepted socket, then waits until Close was emitted.
+// It destroys the sockets whose TLS handshake is not done. It does not affect sockets that other servers or Connect
+// have made.
 //
-// It blocks, and needs the loop to run meanwhile. In a callback, where waiting would stop the loop,
-// it does the same without waiting and returns nil. Node has none.
+// If ctx ends first, Shutdown destroys the remaining sockets and returns ctx.Err() without waiting longer. If the
+// server listens again meanwhile, Shutdown waits for the one Close of both periods of listening. If the server
+// neither listens nor has open sockets, it returns ErrServerNotRunning.
+//
+// Shutdown blocks and needs a running loop. In a callback, where blocking would stop the loop, it does the same
+// without waiting and returns nil.
+//
+// Node has no counterpart.
 func (s *Server) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilArgument("Shutdown", "context")
@@ -147,7 +157,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	onLoop := slices.ContainsFunc(s.settings, func(set *settings) bool { return set.Loop.here() })
 	done := make(chan struct{})
 	s.mu.Lock()
-	if s.lis == nil && !s.closing {
+	if s.lis == nil && !s.closePending {
 		s.mu.Unlock()
 		return ErrServerNotRunning
 	}
@@ -158,7 +168,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.afterClose = append(s.afterClose, func() { close(done) })
 	}
 	s.mu.Unlock()
-	_ = s.Close(nil) // it may be closed already, and wait for its sockets
+	_ = s.Close(nil) // an error means that it is closed already and has open sockets
 	for _, c := range s.Sockets() {
 		c.shutDown()
 	}
@@ -174,8 +184,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// shutDown is End, but for a socket that Connection has not told yet: nobody has anything to end there, and
-// its peer may be in no hurry.
+// shutDown ends this side of an accepted socket. It destroys a socket whose Connection event is still to come: the
+// program has nothing to end there, and the peer could delay the handshake.
 func (s *Socket) shutDown() {
 	s.mu.Lock()
 	accepting := s.rare().accepting
