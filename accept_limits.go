@@ -12,7 +12,7 @@ import (
 
 // The limits of a server on accepted connections.
 
-// DropReason is the limit of ServerOptions that a dropped connection exceeds.
+// DropReason names the limit of ServerOptions that a dropped connection exceeds.
 type DropReason uint8
 
 // The limits. A server checks DropPerAddress first, then DropMaxConnections, then DropRate.
@@ -31,13 +31,13 @@ func (r DropReason) String() string {
 	return names[r]
 }
 
-// addressCount is how many open accepted sockets a peer address has.
+// addressCount is the number of open accepted sockets of a peer address.
 type addressCount struct {
 	address netip.Addr
 	open    int
 }
 
-// newRate returns the bucket of MaxConnectionRate: a burst may have as many connections as a second. A
+// newRate returns the token bucket of MaxConnectionRate. It allows a burst of as many connections as in one second. A
 // negative rate gets the zero Bucket, which allows none.
 func newRate(rate int) ratelimit.Bucket {
 	if rate <= 0 {
@@ -46,9 +46,8 @@ func newRate(rate int) ratelimit.Bucket {
 	return ratelimit.NewBucket(rate, rate)
 }
 
-// peerAddress returns the IP address of the peer of an accepted conn, as MaxConnectionsPerAddress counts it.
-// It is the zero Addr if there is none, or if the option is off. RemoteAddr may be the user's code: no lock
-// is held.
+// peerAddress returns the IP address of the peer of an accepted conn, as MaxConnectionsPerAddress counts it. It is the
+// zero Addr if there is none, or if the option is off. No lock is held, because RemoteAddr may be the user's code.
 func (s *Server) peerAddress(conn net.Conn, at addresses) netip.Addr {
 	if s.opts.MaxConnectionsPerAddress == 0 {
 		return netip.Addr{}
@@ -60,8 +59,8 @@ func (s *Server) peerAddress(conn net.Conn, at addresses) netip.Addr {
 	return countedAs(ipOf(remote))
 }
 
-// countedAs returns the address that stands for all those that one peer can easily have: an IPv4 address
-// for itself, an IPv6 address for its /64, which is what a single host gets.
+// countedAs returns the address that MaxConnectionsPerAddress counts for ip: an IPv4 address itself, and the /64 network
+// of an IPv6 address, because a single host usually gets a whole /64.
 func countedAs(ip netip.Addr) netip.Addr {
 	if ip = ip.Unmap(); ip.Is6() {
 		network, _ := ip.Prefix(64) // without the zone
@@ -86,16 +85,15 @@ func ipOf(addr net.Addr) netip.Addr {
 	}
 }
 
-// exceedsLocked reports whether one more connection of the peer exceeds a limit, and which. The rate comes
-// last, so that it counts only connections that are served: peers that exceed another limit do not use it
-// up. s.mu is held.
+// exceedsLocked reports whether one more connection of the peer exceeds a limit, and which. It checks the rate last, so
+// that the rate counts only connections that are served: peers that exceed another limit do not use it up.
 func (s *Server) exceedsLocked(peer netip.Addr) (DropReason, bool) {
-	if most := s.opts.MaxConnectionsPerAddress; peer.IsValid() && most != 0 {
+	if limit := s.opts.MaxConnectionsPerAddress; peer.IsValid() && limit != 0 {
 		open := 0
 		if from := s.addresses[peer]; from != nil {
 			open = from.open
 		}
-		if open >= most {
+		if open >= limit {
 			return DropPerAddress, true
 		}
 	}
@@ -108,7 +106,7 @@ func (s *Server) exceedsLocked(peer netip.Addr) (DropReason, bool) {
 	return 0, false
 }
 
-// countLocked counts an accepted socket as open. s.mu is held.
+// countLocked counts an accepted socket as open.
 func (s *Server) countLocked(c *Socket, peer netip.Addr) {
 	c.active = true
 	s.count++
@@ -127,7 +125,7 @@ func (s *Server) countLocked(c *Socket, peer netip.Addr) {
 	c.from = from
 }
 
-// uncountLocked undoes countLocked. s.mu is held.
+// uncountLocked undoes countLocked. It may be called again.
 func (s *Server) uncountLocked(c *Socket) {
 	if !c.active {
 		return
@@ -144,6 +142,6 @@ func (s *Server) uncountLocked(c *Socket) {
 	}
 	delete(s.addresses, from.address)
 	if len(s.addresses) == 0 {
-		s.addresses = nil // a map keeps the memory of its largest size
+		s.addresses = nil // because a map never releases memory
 	}
 }

@@ -161,7 +161,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if ln == nil {
 		return nilArgument("Serve", "listener")
 	}
-	err := listen.CheckListens(ln)
+	err := listen.CheckListening(ln)
 	if err == nil {
 		err = checkServes(s.opts.TLSConfig)
 	}

@@ -10,18 +10,20 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"evnet/internal/nodecode"
 )
 
 const (
-	// maxPath is how long the path of a socket may be, less the NUL at its end.
+	// maxPath is the maximum length of a socket's path, without the NUL at its end.
 	maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
-	// backlog is more than systems grant: they cut it down to their own maximum.
+	// backlog is more than kernels grant: each reduces it to its own maximum.
 	backlog = 1<<16 - 1
 )
 
-var errNotListening = wrappedError{"the socket does not listen", syscall.EINVAL}
+var errNotListening error = &nodecode.Error{Text: "the socket does not listen", Cause: syscall.EINVAL}
 
-// openDirectory opens a directory, so that a path that leads elsewhere later does not matter.
+// openDirectory opens a directory, so that the path may lead elsewhere later.
 func openDirectory(path string) directory {
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -30,7 +32,8 @@ func openDirectory(path string) directory {
 	return root
 }
 
-// absolute does not clean the path: with a symbolic link before "..", that would be another one.
+// absolute returns path as an absolute path. It does not clean it: that changes the meaning of ".." after a symbolic
+// link.
 func absolute(path string) (string, error) {
 	if filepath.IsAbs(path) {
 		return path, nil
@@ -39,22 +42,22 @@ func absolute(path string) (string, error) {
 	return dir + "/" + path, err
 }
 
-// bindFile listens at a path that must be free. It sets the mode before the socket listens, because
-// nobody can connect until then; net.Listen leaves no time for that.
+// bindFile listens at a path that must be free, and returns the socket's file. It sets the mode after bind and before
+// listen, because nobody can connect until then; net.Listen does both in one call.
 func bindFile(path string, mode fs.FileMode) (*net.UnixListener, fs.FileInfo, error) {
 	fd, err := unixSocket(syscall.SOCK_STREAM)
 	if err != nil {
 		return nil, nil, err
 	}
 	f := os.NewFile(uintptr(fd), path)
-	defer f.Close() // the listener has a copy
+	defer f.Close() // the listener has a duplicate
 	if err := restrict(fd, mode); err != nil {
 		return nil, nil, err
 	}
 	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
 		return nil, nil, os.NewSyscallError("bind", err)
 	}
-	made, err := settleFile(fd, path, mode)
+	file, err := settleFile(fd, path, mode)
 	if err == nil {
 		err = os.NewSyscallError("listen", syscall.Listen(fd, backlog))
 	}
@@ -65,38 +68,40 @@ func bindFile(path string, mode fs.FileMode) (*net.UnixListener, fs.FileInfo, er
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) {
-			err = op.Err // Listen says the rest
+			err = op.Err // the caller adds the operation and the address
 		}
-		if made != nil {
-			err = errors.Join(err, removeOwn(path, made))
+		if file != nil {
+			err = errors.Join(err, removeOwn(path, file))
 		}
 		return nil, nil, err
 	}
-	return ln.(*net.UnixListener), made, nil
+	return ln.(*net.UnixListener), file, nil
 }
 
-// checkMade returns an error unless made looks like the file that bind has just created for this
-// process. A restricted socket's file has no permissions: another file that looks so belongs to a
-// server of the same user that is inside Listen at the same moment. Without that mark, any socket
-// file of the same user looks so; nothing but its removal at Close depends on it.
-func checkMade(made fs.FileInfo, restricted bool) error {
-	st, ok := made.Sys().(*syscall.Stat_t)
-	reason := ""
+// checkCreated returns an error unless file looks like the one that bind has just created for this process.
+//
+// The file of a restricted socket has no permissions. Another socket file without permissions belongs to a server of
+// the same user that is inside Listen at the same moment. If the socket is not restricted, any socket file of the same
+// user passes; only the removal at Close depends on it.
+func checkCreated(file fs.FileInfo, restricted bool) error {
+	st, ok := file.Sys().(*syscall.Stat_t)
+	why := ""
 	switch {
-	case made.Mode().Type() != fs.ModeSocket:
-		reason = "it is not a socket"
+	case file.Mode().Type() != fs.ModeSocket:
+		why = "it is not a socket"
 	case ok && int64(st.Uid) != int64(os.Geteuid()):
-		reason = "another user owns it"
+		why = "another user owns it"
 	case ok && st.Nlink != 1:
-		reason = "it has several names"
-	case restricted && made.Mode().Perm() != 0:
-		reason = fmt.Sprintf("its permissions are %v", made.Mode().Perm())
+		why = "it has more than one link"
+	case restricted && file.Mode().Perm() != 0:
+		why = fmt.Sprintf("its permissions are %v", file.Mode().Perm())
 	default:
 		return nil
 	}
-	return fmt.Errorf("%w: %s", errReplaced, reason)
+	return fmt.Errorf("%w: %s", errReplaced, why)
 }
 
+// unixSocket returns a nonblocking socket of a type such as SOCK_STREAM.
 func unixSocket(kind int) (int, error) {
 	syscall.ForkLock.RLock()
 	fd, err := syscall.Socket(syscall.AF_UNIX, kind, 0)
@@ -114,10 +119,11 @@ func unixSocket(kind int) (int, error) {
 	return fd, nil
 }
 
-// checkAbandoned has no error if no socket is bound to the file at path. A datagram socket is asked
-// first: a stream server shows as one of another type, even before it listens or with a full
-// backlog, which some systems tell as a refusal, and does not notice.
-func checkAbandoned(path string) error {
+// checkStale returns nil if no socket is bound to the file at path.
+//
+// It connects a datagram socket first. A stream server refuses it by its type, even before it listens or while its
+// backlog is full, and does not notice. Some systems report a full backlog as ECONNREFUSED to a stream socket.
+func checkStale(path string) error {
 	for _, kind := range []int{syscall.SOCK_DGRAM, syscall.SOCK_STREAM} {
 		fd, err := unixSocket(kind)
 		if err != nil {
@@ -128,16 +134,16 @@ func checkAbandoned(path string) error {
 		switch err {
 		case syscall.ECONNREFUSED:
 		case nil, syscall.EPROTOTYPE, syscall.EAGAIN, syscall.EINPROGRESS:
-			return errors.New("somebody listens there")
+			return errors.New("a socket is bound to it")
 		default:
-			return fmt.Errorf("somebody may listen there: %w", err)
+			return fmt.Errorf("a socket may be bound to it: %w", err)
 		}
 	}
 	return nil
 }
 
-// CheckListens refuses a socket at which every accept would fail, as long as it is served.
-func CheckListens(ln net.Listener) error {
+// CheckListening returns an error that is EINVAL if ln is a socket that does not listen: each accept would fail.
+func CheckListening(ln net.Listener) error {
 	var raw syscall.RawConn
 	var err error
 	switch ln := ln.(type) {

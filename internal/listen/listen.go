@@ -1,3 +1,12 @@
+// Package listen binds listeners, accepts connections and hands them over.
+//
+// Listen returns a listener for TCP or for a Unix path. It replaces stale socket files, sets their permissions
+// before anybody can connect, and removes them at Close. An Acceptor accepts from any listener, on a goroutine that
+// its owner provides, and gives each connection to the owner. A Handoff queues accepted connections for those that
+// serve them.
+//
+// Functions without a receiver may be called from any goroutine; those that bind may block for a short time. The
+// package knows no server, no loop and no event. It reads and writes no data.
 package listen
 
 import (
@@ -16,19 +25,24 @@ import (
 )
 
 var (
-	errSocketMode   error = &nodecode.Error{Text: "SocketMode has bits that are not permissions", Code: "ERR_INVALID_ARG_VALUE"}
-	errAbstractMode error = &nodecode.Error{Text: "an abstract name has no file for SocketMode", Code: "ERR_INVALID_ARG_VALUE"}
-	// errReplaced is EADDRINUSE: another file has the path.
-	errReplaced error = wrappedError{"the file at the path is not the socket that was bound", syscall.EADDRINUSE}
+	errSocketMode error = &nodecode.Error{
+		Text: "SocketMode has bits that are not permissions", Code: "ERR_INVALID_ARG_VALUE"}
+	errAbstractMode error = &nodecode.Error{
+		Text: "SocketMode is set for an abstract name, which has no file", Code: "ERR_INVALID_ARG_VALUE"}
+	// errReplaced says that another file has the path.
+	errReplaced error = &nodecode.Error{
+		Text: "the file at the path is not the socket that was bound", Cause: syscall.EADDRINUSE}
 )
 
-// Config is what Listen takes of ServerOptions.
+// Config has the options of Listen. The zero value means none.
 type Config struct {
-	ReusePort  bool
-	SocketMode fs.FileMode
+	ReusePort  bool        // of TCP: share the port with other listeners that do
+	SocketMode fs.FileMode // the permissions of a socket file; 0 leaves them to the umask
 }
 
-// Listen makes the listener that Server.Listen asks for.
+// Listen binds and listens. network is "tcp", "tcp4", "tcp6" or "unix". At a Unix path it replaces a socket file
+// that no socket is bound to; any other file is EADDRINUSE. Closing the listener removes the file that Listen has
+// created, and no other.
 func Listen(ctx context.Context, network, address string, c Config) (net.Listener, error) {
 	var config net.ListenConfig
 	if network != "unix" {
@@ -52,45 +66,47 @@ func Listen(ctx context.Context, network, address string, c Config) (net.Listene
 	return config.Listen(ctx, network, address)
 }
 
-// isAbstract reports whether a Unix address is a name of Linux's that has no file.
-func isAbstract(address string) bool { return address[0] == 0 || address[0] == '@' }
-
-// CheckPath refuses the Unix addresses that the system would cut short or take for another.
+// CheckPath returns an error for a Unix address that the kernel would truncate or take for another one.
 func CheckPath(address string) error {
-	room := maxPath
+	limit := maxPath
 	switch {
+	case address == "":
+		return &net.AddrError{Err: "missing path", Addr: address} // the kernel would choose one
 	case isAbstract(address):
 		if runtime.GOOS != "linux" && runtime.GOOS != "android" {
 			return fmt.Errorf("abstract names: %w", errors.ErrUnsupported)
 		}
-		room++ // no NUL at the end
+		limit++ // no NUL at the end
 	case strings.IndexByte(address, 0) >= 0:
-		return wrappedError{"the path has a NUL byte in it", syscall.EINVAL}
+		return &nodecode.Error{Text: "the path contains a NUL byte", Cause: syscall.EINVAL}
 	}
-	if len(address) > room {
-		return wrappedError{fmt.Sprintf("the path has %d bytes, %d fit", len(address), room), syscall.EINVAL}
+	if len(address) > limit {
+		text := fmt.Sprintf("the path has %d bytes, %d fit", len(address), limit)
+		return &nodecode.Error{Text: text, Cause: syscall.EINVAL}
 	}
 	return nil
 }
 
-// fileListener removes the file that it has made, and no other. The listener inside removes none.
+// isAbstract reports whether a Unix address is one of Linux's names that have no file. It is not empty.
+func isAbstract(address string) bool { return address[0] == 0 || address[0] == '@' }
+
+// fileListener removes the file that it has created, and no other. The embedded listener removes none.
 type fileListener struct {
 	*net.UnixListener
-	path string // absolute: the working directory may be another at Close
-	made fs.FileInfo
+	path string // absolute, because the working directory may change before Close
+	file fs.FileInfo
 }
 
 func (l *fileListener) Close() error {
 	// The open socket holds its inode, so that no other file can have that number yet.
-	err := removeOwn(l.path, l.made)
+	err := removeOwn(l.path, l.file)
 	return errors.Join(err, l.UnixListener.Close())
 }
 
-// binding keeps apart the servers of this process that start at once, where the directory's lock
-// cannot.
+// binding serializes the binds of this process, also where lockDirectory has no effect.
 var binding sync.Mutex
 
-// listenFile listens at a path, in the place of a socket file that nobody answers at.
+// listenFile listens at a path. It replaces a stale socket file.
 func listenFile(path string, mode fs.FileMode) (net.Listener, error) {
 	full, err := absolute(path)
 	if err != nil {
@@ -101,24 +117,15 @@ func listenFile(path string, mode fs.FileMode) (net.Listener, error) {
 	dir, _ := filepath.Split(full)
 	defer lockDirectory(dir)()
 
-	ln, made, err := bindFile(path, mode)
+	ln, file, err := bindFile(path, mode)
 	if nodecode.Of(err) == "EADDRINUSE" && !errors.Is(err, errReplaced) {
-		if why := removeStale(path); why != nil {
-			return nil, fmt.Errorf("%w: %v", err, why)
+		if kept := removeStale(path); kept != nil {
+			return nil, fmt.Errorf("%w: %v", err, kept)
 		}
-		ln, made, err = bindFile(path, mode)
+		ln, file, err = bindFile(path, mode)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &fileListener{ln, full, made}, nil
+	return &fileListener{ln, full, file}, nil
 }
-
-// wrappedError is a sentinel with a cause that does not show in its text.
-type wrappedError struct {
-	text  string
-	cause error
-}
-
-func (e wrappedError) Error() string { return e.text }
-func (e wrappedError) Unwrap() error { return e.cause }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bindAt returns a socket that is bound at path, after prepare.
+// bindAt returns a socket that is bound to path. It calls prepare before.
 func bindAt(t *testing.T, path string, prepare func(fd int) error) int {
 	fd, err := unixSocket(syscall.SOCK_STREAM)
 	require.NoError(t, err)
@@ -35,29 +35,29 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// Until SocketMode is set nobody has a permission, whatever the umask. Then all of it is set.
-func TestSettleFileStartsWithoutPermissions(t *testing.T) {
+// Until SocketMode is set, nobody has a permission, whatever the umask. Then all of its bits are set.
+func TestSettleFile_StartsWithoutPermissions(t *testing.T) {
 	umask := syscall.Umask(0)
 	defer syscall.Umask(umask)
 	t.Chdir(t.TempDir())
 	fd := bindAt(t, "s", restricted)
 	assert.Zero(t, permissions(t, "s"))
 	before := descriptors(t)
-	for _, fd := range []int{fd, -1} { // -1: the kernel does not tell the file
+	for _, fd := range []int{fd, -1} { // -1: the kernel does not report the file
 		require.NoError(t, os.Chmod("s", 0))
 		syscall.Umask(0o077)
-		made, err := settleFile(fd, "s", 0o646)
+		file, err := settleFile(fd, "s", 0o646)
 		require.NoError(t, err)
 		assert.Equal(t, fs.FileMode(0o646), permissions(t, "s"))
 		now, err := os.Lstat("s")
 		require.NoError(t, err)
-		assert.True(t, os.SameFile(made, now))
+		assert.True(t, os.SameFile(file, now))
 	}
 	assert.Equal(t, before, descriptors(t))
 }
 
-// Whatever replaces the socket between bind and SocketMode is refused, and remains as it was.
-func TestSettleFileRefusesAnotherFile(t *testing.T) {
+// A file that replaces the socket between bind and SocketMode is refused, and stays as it was.
+func TestSettleFile_RefusesAnotherFile(t *testing.T) {
 	write := func(path string) error { return os.WriteFile(path, nil, 0o600) }
 	for name, replace := range map[string]func(t *testing.T, path, victim string) error{
 		"link to a file": func(_ *testing.T, path, victim string) error {
@@ -94,19 +94,19 @@ func TestSettleFileRefusesAnotherFile(t *testing.T) {
 			return nil
 		},
 	} {
-		for _, told := range []bool{true, false} {
+		for _, reported := range []bool{true, false} {
 			t.Run(name, func(t *testing.T) {
 				t.Chdir(t.TempDir())
 				fd := bindAt(t, "s", restricted)
-				if !told {
+				if !reported {
 					fd = -1
 				}
 				require.NoError(t, os.Rename("s", "s.old"))
 				require.NoError(t, replace(t, "s", "victim"))
 				was, before := permissions(t, "victim"), permissions(t, "s")
 				open := descriptors(t)
-				made, err := settleFile(fd, "s", 0o666)
-				assert.Nil(t, made)
+				file, err := settleFile(fd, "s", 0o666)
+				assert.Nil(t, file)
 				assert.ErrorIs(t, err, errReplaced)
 				assert.ErrorIs(t, err, syscall.EADDRINUSE)
 				assert.Equal(t, was, permissions(t, "victim"))
@@ -117,13 +117,13 @@ func TestSettleFileRefusesAnotherFile(t *testing.T) {
 	}
 }
 
-// Another restricted socket of the same user differs only for the kernel, which tells it to a
-// process with CAP_NET_ADMIN.
-func TestSettleFileAsksTheKernel(t *testing.T) {
+// Only the kernel can tell another restricted socket of the same user apart. It does so for a process with
+// CAP_NET_ADMIN.
+func TestSettleFile_RefusesAnotherRestrictedSocket(t *testing.T) {
 	t.Chdir(t.TempDir())
 	fd := bindAt(t, "s", restricted)
 	if boundFile(fd) == nil {
-		t.Skip("the process lacks CAP_NET_ADMIN, or the kernel SIOCUNIXFILE")
+		t.Skip("the process lacks CAP_NET_ADMIN, or the kernel lacks SIOCUNIXFILE")
 	}
 	require.NoError(t, os.Rename("s", "s.old"))
 	bindAt(t, "s", restricted)
@@ -133,20 +133,20 @@ func TestSettleFileAsksTheKernel(t *testing.T) {
 	assert.Zero(t, permissions(t, "s.old"))
 }
 
-func TestSettleFileWithoutAFile(t *testing.T) {
+func TestSettleFile_WithoutAFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	fd := bindAt(t, "s", restricted)
 	require.NoError(t, os.Remove("s"))
-	made, err := settleFile(fd, "s", 0o666)
-	assert.Nil(t, made)
+	file, err := settleFile(fd, "s", 0o666)
+	assert.Nil(t, file)
 	assert.ErrorIs(t, err, syscall.ENOENT)
 }
 
-// Without /proc a kernel that has fchmodat2 sets the permissions all the same.
-func TestChmodOpenedWithoutProc(t *testing.T) {
+// Without /proc, a kernel that has fchmodat2 sets the permissions nevertheless.
+func TestChmodOpened_WithoutProc(t *testing.T) {
 	t.Chdir(t.TempDir())
 	fd := bindAt(t, "s", restricted)
-	f, _, err := openMade(fd, "s", 0o666)
+	f, _, err := openCreated(fd, "s", 0o666)
 	require.NoError(t, err)
 	defer f.Close()
 	require.NoError(t, os.Rename("s", "moved"))

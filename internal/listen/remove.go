@@ -19,8 +19,8 @@ type directory interface {
 	Close() error
 }
 
-// splitPath returns the directory and the name of a file. The directory stays the same one if the
-// path leads to another later, as far as the platform allows.
+// splitPath returns the directory and the name of a file. The directory stays the same if the path leads to another one
+// later, as far as the platform allows.
 func splitPath(path string) (directory, string) {
 	dir, name := filepath.Split(path)
 	if dir == "" {
@@ -29,8 +29,8 @@ func splitPath(path string) (directory, string) {
 	return openDirectory(dir), name
 }
 
-// pathDirectory is a directory by its path, which ends with a separator. It serves where a directory
-// cannot be opened: the process may lack the right to read it, or descriptors.
+// pathDirectory is a directory by its path, which ends with a separator. It is used if the directory cannot be opened:
+// the process may lack the permission to read it, or descriptors.
 type pathDirectory string
 
 func (d pathDirectory) Lstat(name string) (fs.FileInfo, error) { return os.Lstat(string(d) + name) }
@@ -39,7 +39,7 @@ func (d pathDirectory) Link(from, to string) error             { return os.Link(
 func (d pathDirectory) Remove(name string) error               { return os.Remove(string(d) + name) }
 func (d pathDirectory) Close() error                           { return nil }
 
-// removeStale removes a socket file that no socket is bound to. The error is the reason to keep it.
+// removeStale removes a socket file that no socket is bound to. The error says why it keeps the file.
 func removeStale(path string) error {
 	dir, name := splitPath(path)
 	defer dir.Close()
@@ -52,14 +52,14 @@ func removeStale(path string) error {
 	case found.Mode().Type() != fs.ModeSocket:
 		return errors.New("it is not a socket")
 	}
-	// checkAbandoned goes by path, and may reach another file. It sends nothing, and its answer
-	// removes only the file that was found.
-	if err := checkAbandoned(path); err != nil {
+	// checkStale uses the path, and may reach another file. It sends nothing, and its result matters only for the
+	// file that was found.
+	if err := checkStale(path); err != nil {
 		return err
 	}
-	return takeAway(dir, name, func(aside string, info fs.FileInfo) error {
-		// A new file may have the inode number of a removed one: compare the time too. Then check
-		// again, because a server that was starting has bound its socket by now.
+	return removeIf(dir, name, func(aside string, info fs.FileInfo) error {
+		// A new file may have the inode number of a removed one: compare the time too. Then check again, because a
+		// server that was starting may have bound its socket meanwhile.
 		if !os.SameFile(info, found) || !info.ModTime().Equal(found.ModTime()) {
 			return errors.New("it was replaced")
 		}
@@ -67,16 +67,16 @@ func removeStale(path string) error {
 		if len(aside) > maxPath {
 			return nil
 		}
-		return checkAbandoned(aside)
+		return checkStale(aside)
 	})
 }
 
-// removeOwn removes the file at path if it is still the one that was made.
-func removeOwn(path string, made fs.FileInfo) error {
+// removeOwn removes the file at path if it still is the file created.
+func removeOwn(path string, created fs.FileInfo) error {
 	dir, name := splitPath(path)
 	defer dir.Close()
 	check := func(_ string, info fs.FileInfo) error {
-		if !os.SameFile(info, made) {
+		if !os.SameFile(info, created) {
 			return errors.New("it was replaced")
 		}
 		return nil
@@ -85,13 +85,13 @@ func removeOwn(path string, made fs.FileInfo) error {
 	if err != nil || check("", now) != nil {
 		return nil
 	}
-	return takeAway(dir, name, check)
+	return removeIf(dir, name, check)
 }
 
-// takeAway removes a file if check returns nil for it. Another file may replace it between a check
-// and a removal, so takeAway first renames it and then checks the new name. If the check fails,
-// takeAway restores the name, unless another file has it.
-func takeAway(dir directory, name string, check func(aside string, info fs.FileInfo) error) error {
+// removeIf removes a file if check returns nil for it. Another file may replace it between a check and a removal, so
+// removeIf first renames the file, then passes the new name to check. If the check fails, removeIf restores the name,
+// unless another file has it by now.
+func removeIf(dir directory, name string, check func(aside string, info fs.FileInfo) error) error {
 	aside := unusedName(dir)
 	if err := dir.Rename(name, aside); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -105,13 +105,13 @@ func takeAway(dir directory, name string, check func(aside string, info fs.FileI
 	}
 	if err != nil {
 		if failed := dir.Link(aside, name); failed != nil { // unlike Rename, Link never overwrites
-			return fmt.Errorf("%w, and it remains in the directory as %s: %w", err, aside, failed)
+			return fmt.Errorf("%w, and the file remains in the directory as %s: %w", err, aside, failed)
 		}
 	}
 	return errors.Join(err, dir.Remove(aside))
 }
 
-// unusedName returns a short name, so that a socket can connect to it.
+// unusedName returns a name that no file in dir has. It is short, so that its path can be a socket's address.
 func unusedName(dir directory) string {
 	for {
 		name := fmt.Sprintf(".ev%08x", rand.Uint32())

@@ -13,16 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What turns out to be another file once it was moved aside goes back where it was, but never over
-// what has come there meanwhile.
-func TestTakeAwayPutsBack(t *testing.T) {
-	t.Run("opened", func(t *testing.T) { takeAwayPutsBack(t, openDirectory) })
+// A file that fails the check gets its name back, but never replaces a file that has the name by then.
+func TestRemoveIf_RestoresTheName(t *testing.T) {
+	t.Run("opened", func(t *testing.T) { restoresTheName(t, openDirectory) })
 	t.Run("by path", func(t *testing.T) {
-		takeAwayPutsBack(t, func(path string) directory { return pathDirectory(path) })
+		restoresTheName(t, func(path string) directory { return pathDirectory(path) })
 	})
 }
 
-func takeAwayPutsBack(t *testing.T, open func(path string) directory) {
+func restoresTheName(t *testing.T, open func(path string) directory) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
@@ -32,14 +31,14 @@ func takeAwayPutsBack(t *testing.T, open func(path string) directory) {
 		return string(text)
 	}
 	another := errors.New("another")
-	takeAway := func(check func(aside string, info fs.FileInfo) error) error {
+	remove := func(check func(aside string, info fs.FileInfo) error) error {
 		in := open(dir + "/")
 		defer in.Close()
-		return takeAway(in, "s", check)
+		return removeIf(in, "s", check)
 	}
 
 	write("one")
-	err := takeAway(func(aside string, _ fs.FileInfo) error {
+	err := remove(func(aside string, _ fs.FileInfo) error {
 		assert.NoFileExists(t, path)
 		assert.Equal(t, "one", read(filepath.Join(dir, aside)))
 		return another
@@ -48,7 +47,7 @@ func takeAwayPutsBack(t *testing.T, open func(path string) directory) {
 	assert.Equal(t, "one", read(path))
 
 	var moved string
-	err = takeAway(func(aside string, _ fs.FileInfo) error {
+	err = remove(func(aside string, _ fs.FileInfo) error {
 		moved = filepath.Join(dir, aside)
 		write("two")
 		return another
@@ -57,39 +56,39 @@ func takeAwayPutsBack(t *testing.T, open func(path string) directory) {
 	assert.ErrorIs(t, err, fs.ErrExist)
 	assert.ErrorContains(t, err, filepath.Base(moved))
 	assert.Equal(t, "two", read(path))
-	assert.Equal(t, "one", read(moved), "kept: it is not ours to delete")
+	assert.Equal(t, "one", read(moved), "the file stays: it belongs to another program")
 	require.NoError(t, os.Remove(moved))
 
-	require.NoError(t, takeAway(func(string, fs.FileInfo) error { return nil }))
-	assert.NoError(t, takeAway(nil), "nothing there")
-	left, err := os.ReadDir(dir)
+	require.NoError(t, remove(func(string, fs.FileInfo) error { return nil }))
+	assert.NoError(t, remove(nil), "no file")
+	remaining, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	assert.Empty(t, left)
+	assert.Empty(t, remaining)
 }
 
-// A server that another has replaced must not remove that one's file, whenever it came.
-func TestRemoveOwnFindsAnother(t *testing.T) {
+// A server must not remove the file of another one that has replaced it.
+func TestRemoveOwn_KeepsAnotherFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	made, err := os.Lstat(path)
+	created, err := os.Lstat(path)
 	require.NoError(t, err)
 	require.NoError(t, os.Rename(path, path+"old"))
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	require.NoError(t, removeOwn(path, made))
+	require.NoError(t, removeOwn(path, created))
 	assert.FileExists(t, path)
 }
 
-// A path that leads to another directory meanwhile does no harm to the files there.
-func TestTakeAwayStaysInItsDirectory(t *testing.T) {
+// If the path leads to another directory meanwhile, the files there stay.
+func TestRemoveIf_StaysInItsDirectory(t *testing.T) {
 	another := errors.New("another")
-	for result, left := range map[error][]string{nil: {}, another: {"s"}} {
+	for result, want := range map[error][]string{nil: {}, another: {"s"}} {
 		t.Chdir(t.TempDir())
 		require.NoError(t, os.Mkdir("dir", 0o700))
 		require.NoError(t, os.Mkdir("other", 0o700))
 		require.NoError(t, os.WriteFile("dir/s", nil, 0o600))
 		dir, name := splitPath("dir/s")
 		var renamed string
-		err := takeAway(dir, name, func(aside string, _ fs.FileInfo) error {
+		err := removeIf(dir, name, func(aside string, _ fs.FileInfo) error {
 			renamed = aside
 			require.NoError(t, os.Rename("dir", "moved"))
 			require.NoError(t, os.Symlink("other", "dir"))
@@ -98,7 +97,7 @@ func TestTakeAwayStaysInItsDirectory(t *testing.T) {
 		})
 		require.NoError(t, dir.Close())
 		assert.ErrorIs(t, err, result)
-		assert.Equal(t, left, namesIn(t, "moved"))
+		assert.Equal(t, want, namesIn(t, "moved"))
 		assert.Equal(t, []string{renamed}, namesIn(t, "other"))
 	}
 }

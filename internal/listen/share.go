@@ -10,22 +10,23 @@ import (
 	"time"
 )
 
-// What servers that start at one address at once need.
+// Several listeners at one address: the lock on a directory for those that start at the same moment, SO_REUSEPORT for
+// those that share a port.
 
-// lockPatience bounds how long a stranger who has locked the directory can hold Listen up. A server
-// holds the lock for a fraction of a millisecond.
-const lockPatience = 100 * time.Millisecond
+// lockTimeout limits how long another program that has locked the directory can hold Listen up. Listen holds the lock
+// for a fraction of a millisecond.
+const lockTimeout = 100 * time.Millisecond
 
-// lockDirectory keeps other processes from binding in dir, or removing what is bound there, as far as
-// they ask for this lock too. It leaves no file behind, and ends with its process. Where it cannot
-// be had, a server is careful alone.
+// lockDirectory keeps other processes that use the same lock from binding in dir and from removing socket files
+// there. The lock creates no file and ends with its process. If it is not available, Listen goes on without it: its
+// other checks remain.
 func lockDirectory(dir string) (unlock func()) {
 	f, err := os.OpenFile(dir, syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return func() {}
 	}
 	fd := int(f.Fd())
-	deadline := time.Now().Add(lockPatience)
+	deadline := time.Now().Add(lockTimeout)
 	for err = syscall.EINTR; err == syscall.EINTR || err == syscall.EWOULDBLOCK && time.Now().Before(deadline); {
 		if err == syscall.EWOULDBLOCK {
 			time.Sleep(time.Millisecond)
@@ -34,13 +35,13 @@ func lockDirectory(dir string) (unlock func()) {
 	}
 	return func() {
 		if err == nil {
-			_ = syscall.Flock(fd, syscall.LOCK_UN) // a process that is just being forked has the lock too
+			_ = syscall.Flock(fd, syscall.LOCK_UN) // a process that is being forked holds the lock too
 		}
 		_ = f.Close()
 	}
 }
 
-// reusePort is the Control of a listener that shares its port.
+// reusePort is the Control function of a listener that shares its port.
 func reusePort(_, _ string, raw syscall.RawConn) error {
 	var err error
 	failed := raw.Control(func(fd uintptr) {
@@ -52,11 +53,11 @@ func reusePort(_, _ string, raw syscall.RawConn) error {
 	return err
 }
 
-// reusePortOption is SO_REUSEPORT, which package syscall lacks on some ports of Linux.
+// reusePortOption returns SO_REUSEPORT, which package syscall lacks on some architectures of Linux.
 func reusePortOption() int {
 	switch {
 	case runtime.GOOS == "freebsd":
-		return 0x10000 // SO_REUSEPORT_LB: the plain one spreads nothing
+		return 0x10000 // SO_REUSEPORT_LB: SO_REUSEPORT does not spread connections
 	case runtime.GOOS == "linux" && !strings.HasPrefix(runtime.GOARCH, "mips") && !strings.HasPrefix(runtime.GOARCH, "sparc"):
 		return 0xf
 	}

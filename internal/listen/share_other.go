@@ -8,9 +8,10 @@ import (
 	"syscall"
 )
 
-// Without a lock on directories, servers of other processes are watched for as strangers are.
+// lockDirectory has no effect here. The other checks of Listen remain.
 func lockDirectory(string) (unlock func()) { return func() {} }
 
+// reusePort fails: the option is missing, or does not spread connections.
 func reusePort(string, string, syscall.RawConn) error {
 	return fmt.Errorf("ReusePort: %w", errors.ErrUnsupported)
 }
