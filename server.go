@@ -174,6 +174,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	return nil
 }
 
+// serve makes the server accept from ln until Close or the end of ctx.
 func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func()) error {
 	addr := ln.Addr() // without the lock, because it may panic
 	lis := newListening(s, ln)
@@ -183,6 +184,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	if err != nil {
 		return err
 	}
+	// Without the lock, because ctx may be the user's code. Close may be called before lis.unwatch is set.
 	unwatch := context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
 	s.mu.Lock()
 	current := s.lis == lis
@@ -196,8 +198,8 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	return nil
 }
 
-// startLocked joins the loops and starts accepting. s.mu is held, so that a loop that ends cannot close the server
-// before all of it is started.
+// startLocked adds the server to its loops and starts accepting. It does both under the lock, so that a loop that ends
+// cannot close the server in between.
 func (s *Server) startLocked(lis *listening, addr net.Addr, onListening func()) error {
 	if s.lis != nil {
 		return ErrServerAlreadyListening
