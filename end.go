@@ -169,7 +169,7 @@ type ending struct {
 	whole          bool // both sides have ended without an error
 
 	tr        transport
-	dial      *dialing
+	dial      *connecting
 	handshake *handshaking
 	onConnect Listener
 	relay     *relay

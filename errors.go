@@ -125,6 +125,12 @@ func (e *ConnectError) Error() string {
 // Unwrap returns the errors of the attempts.
 func (e *ConnectError) Unwrap() []error { return e.Errs }
 
+// textAddr is an address that was not resolved.
+type textAddr struct{ network, address string }
+
+func (a textAddr) Network() string { return a.network }
+func (a textAddr) String() string  { return a.address }
+
 // errConnectTimeout is the cause when IdleTimeout or MaxLifetime ends a socket that is still connecting.
 var errConnectTimeout error = deadlineError{coded("the connection was not made in time", "ERR_SOCKET_CONNECTION_TIMEOUT",
 	os.ErrDeadlineExceeded)}

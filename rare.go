@@ -21,11 +21,11 @@ type rarity struct {
 	agreed    *tls.ConnectionState // by it
 	accepting bool                 // by a server that tells Connection after it
 
-	err           error      // what it was destroyed with
-	dial          *dialing   // while connecting
-	local, remote net.Addr   // of a conn whose addresses may not outlive it
-	noDelay       *bool      // asked for, to be set once there is a conn
-	keepAlive     *keepAlive // likewise
+	err           error       // what it was destroyed with
+	dial          *connecting // while connecting
+	local, remote net.Addr    // of a conn whose addresses may not outlive it
+	noDelay       *bool       // asked for, to be set once there is a conn
+	keepAlive     *keepAlive  // likewise
 
 	sources []*pipe // that have this socket as their destination
 	relay   *relay  // from Relay to Close
