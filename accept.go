@@ -28,7 +28,7 @@ func newListening(s *Server, ln net.Listener) *listening {
 	for i, set := range s.settings {
 		lis.serveNext = append(lis.serveNext, func() {
 			if conn, ok := lis.handoff.Take(i); ok {
-				set.Loop.ready.giveWay(set.Loop)
+				set.Loop.core().ParkSoon()
 				s.connection(lis, set, conn)
 			}
 		})
@@ -157,7 +157,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 // emitConnection emits Connection. It runs on the loop of the socket.
 func (s *Server) emitConnection(c *Socket) {
 	list := s.emitting()
-	c.set.Loop.current = c
+	c.set.Loop.setOwner(c)
 	c.set.Loop.trace(s, TraceEvent{Name: EventConnection, Socket: c})
 	for _, e := range list {
 		if fn, ok := callback[func(*Socket)](e, s, kindConnection); ok {
@@ -170,7 +170,7 @@ func (s *Server) emitConnection(c *Socket) {
 // handles it.
 func (s *Server) emitTLSClientError(err error, c *Socket) {
 	list := s.emitting()
-	c.set.Loop.current = c
+	c.set.Loop.setOwner(c)
 	c.set.Loop.trace(s, TraceEvent{Name: EventTLSClientError, Err: err, Socket: c})
 	handled := false
 	for _, e := range list {

@@ -30,8 +30,8 @@ type budget struct {
 
 // spend counts one callback, with its weight, and reports whether the socket has used its share of the turn.
 func (b *budget) spend(l *Loop, weight int32) bool {
-	if b.turn != l.turns {
-		*b = budget{turn: l.turns, next: freeCalls}
+	if b.turn != l.core().Turn() {
+		*b = budget{turn: l.core().Turn(), next: freeCalls}
 	}
 	if b.calls += weight; b.calls < b.next {
 		return false
@@ -41,20 +41,11 @@ func (b *budget) spend(l *Loop, weight int32) bool {
 		b.began = now
 	}
 	b.next = b.calls + min(b.calls+1, mostCalls)
-	return now-b.began > max(min(roundTime/time.Duration(1+l.yielded), longestShare), shortestShare)
+	return now-b.began > max(min(roundTime/time.Duration(1+l.core().Yielded()), longestShare), shortestShare)
 }
 
 // processStart makes reading the monotonic clock one call.
 var processStart = time.Now()
-
-// yield runs fn behind the events that are pending already: in the next turn of the loop.
-func (l *Loop) yield(fn func()) {
-	l.yielded++
-	l.event(func() {
-		l.yielded--
-		fn()
-	})
-}
 
 // yieldFlow leaves what is still held for the next turn. s.mu is held.
 func (s *Socket) yieldFlow() {

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"io"
 	"iter"
+
+	"evnet/internal/eventloop"
 )
 
 // chunks is one range over Socket.Chunks, or what a BlockingConn reads. The socket's mu guards it.
 type chunks struct {
-	asked bool          // the goroutine waits for a chunk
-	p     []byte        // the chunk it has been given
-	text  bool          // p was decoded
-	err   error         // why there will be no more: io.EOF at the peer's end
-	ready chan struct{} // p or err is there
+	member eventloop.Member // of awaiting
+	asked  bool             // the goroutine waits for a chunk
+	p      []byte           // the chunk it has been given
+	text   bool             // p was decoded
+	err    error            // why there will be no more: io.EOF at the peer's end
+	ready  chan struct{}    // p or err is there
 }
 
 // Chunks gives what the socket receives to code on a goroutine of its own: each step of the range

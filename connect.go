@@ -264,7 +264,7 @@ func (c *connecting) Connected(conn net.Conn) {
 			s.set.closeConn(conn)
 		}
 	}()
-	s.set.Loop.current = s
+	s.set.Loop.setOwner(s)
 	at := addressesOf(conn)
 	s.mu.Lock()
 	if s.rare().dial != c {

@@ -154,9 +154,6 @@ type PanicError struct {
 	Socket *Socket // the socket that the callback belongs to, or nil
 }
 
-// errUnwound is the Value of a PanicError whose panic unwinds out of Run.
-var errUnwound = errors.New("it has unwound out of Run")
-
 // Error returns a text with the value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("evnet: panic in a callback: %v", e.Value) }
 

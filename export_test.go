@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"time"
 
+	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
 	"evnet/internal/race"
 )
@@ -66,7 +67,7 @@ func SharedUnchanged() bool {
 var Splices = netpoll.Enabled && runtime.GOOS == "linux"
 
 // MaxTubes is how many pipes of the kernel a loop has at most.
-const MaxTubes = maxTubes
+const MaxTubes = eventloop.MaxPipes
 
 // Spliced is how many bytes were not copied so far.
 func Spliced() int64 { return spliced.Load() }
@@ -81,9 +82,10 @@ func WaitsForChunk(s *Socket) bool {
 // ScansDeferred is how many sockets of the loop wait for a call of their split function, and whether a timer runs for
 // them.
 func ScansDeferred(l *Loop) (waiting int, armed bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.deferred.waiting.Len(), l.deferred.armed
+	d := &l.host().deferred
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.waiting.Len(), d.armed
 }
 
 // DeferScans has calls of split functions deferred from so many bytes on, with another burst, until restore is called.

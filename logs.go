@@ -19,5 +19,5 @@ func (s *settings) recordTo(logger *slog.Logger, level slog.Level) (ratelimit.Re
 	if s.server != nil {
 		return s.server.log.Take(logger, level)
 	}
-	return s.Loop.log.Take(logger, level)
+	return s.Loop.rateLimit().Take(logger, level)
 }

@@ -3,323 +3,210 @@ package evnet
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"evnet/internal/fifo"
-	"evnet/internal/goid"
-	"evnet/internal/ratelimit"
-	"evnet/internal/seam"
+	"evnet/internal/eventloop"
 )
 
-// DefaultLoop is the loop of every socket and server that was not given another, and the one that
+// DefaultLoop is the loop of every socket and server whose options name no other, and the loop that
 // the function Run runs.
 var DefaultLoop = NewLoop()
 
-// Loop runs the callbacks of its sockets, servers and timers, one at a time, each happening before
-// the next, so that they need no locks among themselves.
+// Loop runs the callbacks of its sockets, servers and timers, one at a time. Each callback happens
+// before the next, so that they need no locks among themselves. NewLoop makes a Loop; the zero value
+// is not usable.
 //
 // Every method may be called from any goroutine and from inside any callback. A loop needs no
 // closing: when Run or Serve has returned, it holds no goroutine, timer or descriptor, and it may
-// be run again. Node: the event loop of the process.
-type Loop struct {
-	mu sync.Mutex // guards the fields below it
-
-	// Work, in order of precedence. A turn is what was in events and closing when it began.
-	ticks   fifo.Queue[func()] // posted tasks and follow-ups: before the next event
-	events  fifo.Queue[func()] // I/O and timers
-	closing fifo.Queue[func()] // Close events: at the end of the turn
-	turn    int                // events left in this turn
-	closes  int                // closing left in this turn; -1: it is not their time yet
-	ran     int                // ticks in a row; the owner's alone
-	ticking atomic.Bool        // there are ticks
-
-	ready   readiness // of kernel sockets, where there is epoll
-	watches []*watch  // of guests
-
-	timers   timerHeap
-	timerSeq uint64
-	deferred deferredCalls // of Scan
-
-	// What keeps Run going.
-	open    map[handle]bool // what else than sockets is open, and whether it is referenced
-	sockets slots           // those that are open
-	refs    int             // referenced ones of both
-	held    int             // calls of Ref
-	workers int             // goroutines that will still post
-
-	// Who runs the loop.
-	running  bool          // Run or Serve
-	borrowed bool          // Do, on the caller's goroutine, while nobody runs the loop
-	stopping bool          // Serve's context has ended: nothing new is taken
-	leaving  bool          // nothing referenced is left: nothing new is taken that is not
-	grace    int           // tasks that may still run when nothing is open any more; 0: not so far yet
-	free     *sync.Cond    // signalled when running or borrowed becomes false
-	left     chan struct{} // closed when running becomes false
-	asleep   sleep
-	wake     chan struct{}
-
-	// Held back because the loop buffers too much, and since when.
-	crowded    map[*Socket]time.Time
-	crowdTimer *time.Timer // nil unless some are
-
-	log ratelimit.Log // of records about sockets that no server has accepted, and those of package dgram
-
-	// Not guarded by mu.
-	buffered    atomic.Int64 // bytes, by all sockets
-	maxBuffered atomic.Int64
-	openSockets atomic.Int32
-	anyCrowded  atomic.Bool // crowded is not empty
-
-	owner   atomic.Uintptr // the goroutine, while running or borrowed; 0: nobody
-	onPanic atomic.Pointer[func(*PanicError)]
-	tracer  atomic.Pointer[Tracer]
-
-	// Of the owner alone.
-	inTask  bool        // a task is running
-	dirty   []*Socket   // written to in the running task, to be flushed after it
-	spare   []*Socket   // the other array of dirty
-	turns   uint32      // that have begun
-	yielded int         // sockets with more work than their share of a turn, which go on in the next
-	current *Socket     // whose callback is running, for PanicError
-	guest   seam.Handle // the same of another package
-}
-
-// sleep is how a loop waits.
-type sleep uint8
-
-const (
-	notAsleep sleep = iota
-	onChannel
-	onReadiness
-)
+// be run again.
+//
+// Node: the event loop of the process.
+type Loop eventloop.Loop
 
 // NewLoop makes a loop. It does nothing until Run or Serve is called.
 func NewLoop() *Loop {
-	l := &Loop{open: make(map[handle]bool), closes: -1, wake: make(chan struct{}, 1), left: make(chan struct{})}
-	l.free = sync.NewCond(&l.mu)
-	l.maxBuffered.Store(defaultMaxBuffered)
+	h := &loopHost{}
+	l := (*Loop)(eventloop.New(h))
+	h.loop = l
+	l.core().SetMaxBuffered(defaultMaxBuffered)
 	return l
 }
 
 // Run executes callbacks on the calling goroutine until nothing referenced is open and nothing is
-// posted. What is open but not referenced is then destroyed, as it is when a Node process ends,
-// with its Close events, before Run returns.
+// posted. Then it destroys what is open but not referenced, as happens when a Node process ends, and
+// returns after the Close events of that.
 //
-// Any goroutine may call it, but only one at a time: if the loop is running already, Run panics
-// with ErrLoopRunning, for it has no result to return it in (Serve returns it). A panic in a
-// callback unwinds out of Run unless OnPanic is set; Run may be called again afterwards, and what is
-// still open closes then, also what a server of several loops waits for.
+// Any goroutine may call Run, but only one at a time. If the loop is running already, Run panics
+// with ErrLoopRunning, since it has no result to return it in; Serve returns it.
+//
+// A panic in a callback unwinds out of Run unless OnPanic is set. Run may be called again afterwards:
+// what is still open then closes, including what a server of several loops waits for.
 func (l *Loop) Run() {
-	if err := l.run(context.Background(), false); err != nil {
-		panic(err)
+	if !l.core().Run() {
+		panic(ErrLoopRunning)
 	}
 }
 
 // Serve is Run for a program that ends by a context: it goes on while nothing is open, until ctx
-// ends; then it destroys every socket, closes every server, stops every timer, lets their Close
-// events happen and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning.
+// ends. Then it destroys every socket, closes every server, stops every timer, runs their Close
+// events and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning.
 func (l *Loop) Serve(ctx context.Context) error {
 	if ctx == nil {
 		return nilArgument("Serve", "context")
 	}
-	if err := l.run(ctx, true); err != nil {
-		return err
+	if !l.core().Serve(ctx) {
+		return ErrLoopRunning
 	}
 	return ctx.Err()
 }
 
-// Post runs fn on the loop, soon: after the callback that is running, before the next I/O event.
-// Functions run in the order of posting. A pending one keeps Run from returning, unless they go on
-// for ever while Run or Serve is ending. A nil fn is
-// logged and otherwise ignored. Node: process.nextTick.
+// Post runs fn on the loop, asynchronously: after the running callback, before the next I/O event.
+// Functions run in the order of posting. A pending function keeps Run from returning, unless functions
+// that post others without end do so while Run or Serve is ending. A nil fn is logged and otherwise
+// ignored.
+//
+// Node: process.nextTick.
 func (l *Loop) Post(fn func()) {
 	if fn == nil {
 		slog.Warn(nilArgument("Loop.Post", "function").Error())
 		return
 	}
-	l.tick(fn)
+	l.core().Post(fn)
 }
 
-// Do runs fn on the loop and waits until it has returned. Use it to set sockets up from another
+// Do runs fn on the loop and returns when fn has returned. Use it to set up sockets from another
 // goroutine without missing an event. On the loop itself, and while nobody runs the loop, fn runs
-// at once on the caller's goroutine. In a callback of another loop it stops that one meanwhile, and two
-// loops that call Do of each other at once wait for ever: use Post there. A nil fn is logged and otherwise
-// ignored.
+// immediately on the caller's goroutine.
+//
+// In a callback of another loop, Do blocks that loop meanwhile. Two loops that call Do of each other
+// at the same time deadlock: use Post there. A nil fn is logged and otherwise ignored.
 func (l *Loop) Do(fn func()) {
 	if fn == nil {
 		slog.Warn(nilArgument("Loop.Do", "function").Error())
 		return
 	}
-	me := goid.Self()
-	var claimed atomic.Bool // by the loop, or by us when it has stopped first
-	done := make(chan struct{})
-	task := func() {
-		if claimed.CompareAndSwap(false, true) {
-			defer close(done)
-			fn()
-		}
-	}
-	posted := false
-	l.mu.Lock()
-	for {
-		switch {
-		case l.owner.Load() == me:
-			l.mu.Unlock()
-			fn()
-			return
-		case l.borrowed:
-			l.free.Wait()
-		case l.running:
-			left := l.left
-			if !posted {
-				posted = true
-				l.pushTick(task)
-			}
-			l.mu.Unlock()
-			select {
-			case <-done:
-				return
-			case <-left:
-			}
-			l.mu.Lock()
-		case claimed.Load(): // by a loop that a panic has stopped
-			l.mu.Unlock()
-			<-done
-			return
-		default:
-			l.borrowed = true
-			l.owner.Store(me)
-			l.mu.Unlock()
-			l.inTask = true
-			defer l.giveBack()
-			task()
-			return
-		}
-	}
-}
-
-// giveBack ends a task that Do ran on its caller's goroutine.
-func (l *Loop) giveBack() {
-	l.flush()
-	l.mu.Lock()
-	l.borrowed = false
-	l.owner.Store(0)
-	l.free.Broadcast()
-	l.mu.Unlock()
+	l.core().Do(fn)
 }
 
 // OnPanic makes the loop contain panics of callbacks: the socket whose callback it was is
 // destroyed with the PanicError, then fn is called, on the loop, and everything else goes on. A
 // panic in fn unwinds out of Run. nil, the default, lets panics unwind out of Run.
 func (l *Loop) OnPanic(fn func(*PanicError)) {
+	h := l.host()
 	if fn == nil {
-		l.onPanic.Store(nil)
-	} else {
-		l.onPanic.Store(&fn)
+		h.onPanic.Store(nil)
+		return
 	}
+	contain := func(err error) { fn(err.(*PanicError)) }
+	h.onPanic.Store(&contain)
 }
 
-func (l *Loop) run(ctx context.Context, serve bool) error {
-	if err := l.enter(); err != nil {
-		return err
+// Ref keeps Run going for work outside evnet, until Unref has been called as often as Ref.
+func (l *Loop) Ref() { l.core().Ref() }
+
+// Unref undoes one Ref. Without a Ref to undo it does nothing.
+func (l *Loop) Unref() { l.core().Unref() }
+
+// AfterFunc runs fn on the loop after d, and keeps Run going until then. Timers run in the
+// order in which they are due, those due together in the order in which they were started. A
+// negative d counts as 0. A nil fn is logged and never runs.
+//
+// Node: setTimeout.
+func (l *Loop) AfterFunc(d time.Duration, fn func()) *Timer {
+	if fn == nil {
+		slog.Warn(nilArgument("Loop.AfterFunc", "function").Error())
 	}
-	defer l.leave()
-	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, func() {
-			l.mu.Lock()
-			l.rouse()
-			l.mu.Unlock()
-		})()
-	}
-	for {
-		t := l.next(ctx, serve)
-		if t.none() {
-			return nil
-		}
-		l.call(t)
-		l.flush()
-	}
+	return (*Timer)(l.core().AfterFunc(d, fn))
 }
 
-// enter makes the caller the one that runs the loop.
-func (l *Loop) enter() error {
-	me := goid.Self()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.borrowed && l.owner.Load() != me {
-		l.free.Wait()
+// Timer runs a function on a loop after a time. Loop.AfterFunc makes one. Every method may be
+// called from any goroutine. A timer ends by running, by Stop, or when the loop ends.
+//
+// Node: Timeout.
+type Timer eventloop.Timer
+
+// Stop keeps the function from running and reports whether the timer was running.
+//
+// Node: clearTimeout.
+func (t *Timer) Stop() bool { return (*eventloop.Timer)(t).Stop() }
+
+// Reset starts the timer again, whether it has run or not, and reports whether it was running. On
+// a loop that is stopping it stays stopped.
+//
+// Node: timeout.refresh.
+func (t *Timer) Reset(d time.Duration) bool { return (*eventloop.Timer)(t).Reset(d) }
+
+// Ref makes the timer keep Run going, which it does from the start.
+//
+// Node: timeout.ref.
+func (t *Timer) Ref() { (*eventloop.Timer)(t).SetRef(true) }
+
+// Unref lets Run return although the timer is still running.
+//
+// Node: timeout.unref.
+func (t *Timer) Unref() { (*eventloop.Timer)(t).SetRef(false) }
+
+// core is the loop without what is evnet's.
+func (l *Loop) core() *eventloop.Loop { return (*eventloop.Loop)(l) }
+
+// host is the state of the loop that is evnet's.
+func (l *Loop) host() *loopHost { return l.core().Host().(*loopHost) }
+
+// loopHost is the eventloop.Host of a Loop: what package evnet keeps for each loop.
+type loopHost struct {
+	loop     *Loop
+	onPanic  atomic.Pointer[func(error)]
+	tracer   atomic.Pointer[Tracer]
+	crowd    crowd
+	deferred deferredCalls // of Scan
+}
+
+func (h *loopHost) OnPanic() func(error) {
+	if fn := h.onPanic.Load(); fn != nil {
+		return *fn
 	}
-	if l.running || l.borrowed {
-		return ErrLoopRunning
-	}
-	l.running, l.stopping, l.leaving, l.grace = true, false, false, 0
-	l.owner.Store(me)
-	l.left = make(chan struct{})
 	return nil
 }
 
-// leave runs also when a callback's panic unwinds: the loop must be fit to run again.
-func (l *Loop) leave() {
-	l.flush()
-	l.mu.Lock()
-	l.running, l.stopping, l.leaving = false, false, false
-	l.owner.Store(0)
-	l.ready.rest()
-	close(l.left)
-	l.free.Broadcast()
-	l.mu.Unlock()
+func (h *loopHost) PanicError(value any, stack []byte) error {
+	return &PanicError{Value: value, Stack: stack}
 }
 
-// flush ends a task: what it wrote to sockets leaves now, several writes together.
-func (l *Loop) flush() {
-	for len(l.dirty) > 0 {
-		dirty := l.dirty
-		l.dirty = l.spare[:0]
-		for _, s := range dirty {
-			s.flush()
-		}
-		clear(dirty)
-		l.spare = dirty
-	}
-	l.inTask = false
+func (h *loopHost) RoomAvailable() { h.loop.resumeCrowded() }
+
+func (h *loopHost) Tracing() bool { return h.tracer.Load() != nil }
+
+func (h *loopHost) Trace(source any, e eventloop.TraceEvent) {
+	h.loop.trace(source, TraceEvent{Name: Event(e.Name), Chunk: e.Chunk, From: e.From, Err: e.Err})
 }
 
-// tick runs fn after the running task, before the next event.
-func (l *Loop) tick(fn func()) {
-	l.mu.Lock()
-	l.pushTick(fn)
-	l.mu.Unlock()
+// handle is a Socket as its loop sees it, without adding exported methods to Socket.
+type handle Socket
+
+func (h *handle) Halt()                     { (*Socket)(h).halt() }
+func (h *handle) Ready(ev eventloop.Events) { (*Socket)(h).ready(ev) }
+func (h *handle) Flush()                    { (*Socket)(h).flush() }
+
+func (h *handle) PanicError(value any, stack []byte) error {
+	return &PanicError{Value: value, Stack: stack, Socket: (*Socket)(h)}
 }
 
-func (l *Loop) pushTick(fn func()) {
-	l.ticks.Push(fn)
-	l.ticking.Store(true)
-	l.rouse()
+func (h *handle) Fail(err error) {
+	s := (*Socket)(h)
+	s.Destroy(err)
+	s.owesCallbacks()
 }
 
-// event runs fn in its turn among I/O and timers.
-func (l *Loop) event(fn func()) {
-	l.mu.Lock()
-	l.events.Push(fn)
-	l.rouse()
-	l.mu.Unlock()
-}
+// serverHandle is a Server as its loops see it.
+type serverHandle Server
 
-// close runs fn when the events of this turn and their ticks have run.
-func (l *Loop) close(fn func()) {
-	l.mu.Lock()
-	l.closing.Push(fn)
-	l.rouse()
-	l.mu.Unlock()
-}
+func (h *serverHandle) Halt() { (*Server)(h).halt() }
 
-// flushLater makes s be flushed after the running task. The caller is in it.
-func (l *Loop) flushLater(s *Socket) { l.dirty = append(l.dirty, s) }
+// timerHandle is a Socket that is not open and has a timer, which must not outlive Run.
+type timerHandle Socket
 
-// inCallback reports whether the caller is in a task of the loop.
-func (l *Loop) inCallback() bool { return l.here() && l.inTask }
+func (h *timerHandle) Halt() { unconnected{(*Socket)(h)}.halt() }
 
-// here reports whether the caller is on the loop.
-func (l *Loop) here() bool { return l.owner.Load() == goid.Self() }
+// Halt is called for a range over the chunks of a socket that is not open.
+func (a awaiting) Halt() { a.halt() }

@@ -3,6 +3,7 @@ package evnet
 import (
 	"maps"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -45,58 +46,83 @@ func (l *Loop) SetMaxBuffered(n int64) {
 	if n == 0 {
 		n = defaultMaxBuffered
 	}
-	l.maxBuffered.Store(n)
-	l.event(l.resumeCrowded)
+	l.core().SetMaxBuffered(n)
+	l.core().Event(l.resumeCrowded)
 }
 
 // MaxBuffered returns the limit that SetMaxBuffered has set: 256 MiB by default, negative for none.
-func (l *Loop) MaxBuffered() int64 { return l.maxBuffered.Load() }
+func (l *Loop) MaxBuffered() int64 { return l.core().MaxBuffered() }
 
 // Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. What the running
 // callback has written counts once it has returned. Any goroutine may call it. Node: the writableLength and
 // readableLength of all sockets together.
-func (l *Loop) Buffered() int64 { return l.buffered.Load() }
-
-// isCrowded reports whether the loop buffers at least so many quarters of its limit.
-func (l *Loop) isCrowded(quarters int64) bool {
-	max := l.maxBuffered.Load()
-	return max >= 0 && l.buffered.Load() >= max/4*quarters
-}
-
-// share is what a socket may buffer while the loop is crowded.
-func (l *Loop) share() int {
-	return int(l.maxBuffered.Load() / 4 / max(1, int64(l.openSockets.Load())))
-}
-
-// count adds what a socket buffers more than before to the total, and lets others go on if there is room again.
-func (l *Loop) count(more int) {
-	if l.buffered.Add(int64(more)) < l.maxBuffered.Load()/8*3 && more < 0 && l.anyCrowded.Load() && l.anyCrowded.Swap(false) {
-		l.event(l.resumeCrowded)
-	}
-}
+func (l *Loop) Buffered() int64 { return l.core().Buffered() }
 
 // readSize is how much one read may take.
 func (l *Loop) readSize() int {
-	if l.isCrowded(2) {
-		return min(max(l.share(), leastRead), maxChunk)
+	if core := l.core(); core.IsCrowded(2) {
+		return min(max(core.Share(), leastRead), maxChunk)
 	}
 	return maxChunk
 }
 
+// crowd has the sockets of a loop that are held back because the loop buffers too much. Any goroutine may use it.
+type crowd struct {
+	mu      sync.Mutex            // guards the fields below; taken after that of a socket
+	sockets map[*Socket]time.Time // since when
+	timer   *time.Timer           // calls evictCrowded; nil unless there are sockets
+}
+
+// add enters s. evict is queued on the loop when the first socket may have been held back for too long.
+func (c *crowd) add(s *Socket, evict func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sockets == nil {
+		c.sockets = map[*Socket]time.Time{}
+	}
+	c.sockets[s] = time.Now()
+	c.startTimerLocked(evict)
+}
+
+// remove forgets a socket that is not held back any more.
+func (c *crowd) remove(s *Socket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.sockets, s)
+	if len(c.sockets) == 0 && c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+}
+
+// all returns a copy of the sockets and times.
+func (c *crowd) all() map[*Socket]time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.sockets)
+}
+
+// restartTimer starts the next period after the timer has expired.
+func (c *crowd) restartTimer(evict func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer = nil
+	c.startTimerLocked(evict)
+}
+
+func (c *crowd) startTimerLocked(evict func()) {
+	if c.timer == nil && len(c.sockets) > 0 {
+		c.timer = time.AfterFunc(crowdedTime, evict)
+	}
+}
+
 // resumeCrowded lets the sockets go on that were held back. It runs on the loop.
 func (l *Loop) resumeCrowded() {
-	for s := range l.allCrowded() {
+	for s := range l.host().crowd.all() {
 		s.mu.Lock()
 		s.relieve()
 		s.mu.Unlock()
 	}
-}
-
-// allCrowded returns the sockets that are held back, with the times since when.
-func (l *Loop) allCrowded() map[*Socket]time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return maps.Clone(l.crowded)
 }
 
 // evictCrowded destroys the sockets that were held back for too long, if the loop is still crowded. It runs on the
@@ -105,7 +131,8 @@ func (l *Loop) evictCrowded() {
 	if !l.isCrowded(2) {
 		l.resumeCrowded()
 	}
-	for s, since := range l.allCrowded() {
+	crowd := &l.host().crowd
+	for s, since := range crowd.all() {
 		if time.Since(since) < crowdedTime {
 			continue
 		}
@@ -117,29 +144,11 @@ func (l *Loop) evictCrowded() {
 			s.Destroy(err)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.crowdTimer = nil
-	l.watchCrowded()
+	crowd.restartTimer(l.crowdExpired)
 }
 
-// watchCrowded starts the time of those that are held back. l.mu is held.
-func (l *Loop) watchCrowded() {
-	if l.crowdTimer == nil && len(l.crowded) > 0 {
-		l.crowdTimer = time.AfterFunc(crowdedTime, func() { l.event(l.evictCrowded) })
-	}
-}
-
-// leaveCrowd forgets a socket that is not held back any more.
-func (l *Loop) leaveCrowd(s *Socket) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.crowded, s)
-	if len(l.crowded) == 0 && l.crowdTimer != nil {
-		l.crowdTimer.Stop()
-		l.crowdTimer = nil
-	}
-}
+// crowdExpired is called by the timer of the crowd.
+func (l *Loop) crowdExpired() { l.core().Event(l.evictCrowded) }
 
 // buffers is how many bytes s buffers, as they were counted last. s.mu is held.
 func (s *Socket) buffers() int { return s.in.counted + s.out.counted }
@@ -192,15 +201,9 @@ func (s *Socket) crowd() {
 	}
 	s.in.own()
 	s.in.crowded = true
-	l.mu.Lock()
-	if l.crowded == nil {
-		l.crowded = map[*Socket]time.Time{}
-	}
-	l.crowded[s] = time.Now()
-	l.watchCrowded()
-	l.mu.Unlock()
-	l.anyCrowded.Store(true)
-	if !l.isCrowded(2) { // room was made meanwhile, before anybody knew of s
+	l.host().crowd.add(s, l.crowdExpired)
+	l.core().AwaitRoom()
+	if !l.isCrowded(2) { // room was made meanwhile, before the loop awaited it
 		l.event(l.resumeCrowded)
 	}
 }
@@ -211,7 +214,7 @@ func (s *Socket) relieve() {
 		return
 	}
 	s.in.crowded = false
-	s.set.Loop.leaveCrowd(s)
+	s.set.Loop.host().crowd.remove(s)
 	s.scheduleFlow()
 }
 

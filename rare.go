@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"net"
 	"time"
+
+	"evnet/internal/eventloop"
 )
 
 // rarity is what only some sockets need: without it a socket is small. The socket's mu guards it.
@@ -32,6 +34,8 @@ type rarity struct {
 	parting *relay  // the same while Close is emitted, in which the socket may be connected anew
 
 	blocking *blockingConn // from BlockingConn to the next Connect, or to Relay
+
+	timerMember eventloop.Member // of timerHandle
 
 	active     time.Time   // of the last activity, if a timer is on
 	notify     idleTimer   // SetTimeout

@@ -218,7 +218,7 @@ func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
 	s.mu.Unlock()
 	switch {
 	case onRead != nil:
-		s.set.Loop.current = s
+		s.set.Loop.setOwner(s)
 		more := onRead(p)
 		scribbleOver(p)
 		if !more {
@@ -259,7 +259,7 @@ func (s *Socket) takeBack(p []byte, decoded bool) {
 // emitData hands the listeners a chunk of their own, and reports whether they have all gone meanwhile.
 // p is copied, unless it is owned.
 func (s *Socket) emitData(list listeners, p []byte, owned bool) (gone bool) {
-	s.set.Loop.current = s
+	s.set.Loop.setOwner(s)
 	heard := false
 	for _, e := range list {
 		if e.kind != kindData {

@@ -65,7 +65,7 @@ func Relay(a, b *Socket, done func(error)) {
 // logFailure logs that Relay has failed immediately and has no done. A peer can cause this by closing its connection
 // before the program calls Relay.
 func (r *relay) logFailure(cause error) {
-	if record, ok := r.loop.log.Take(slog.Default(), slog.LevelWarn); ok {
+	if record, ok := r.loop.rateLimit().Take(slog.Default(), slog.LevelWarn); ok {
 		record.Write("evnet: Relay of sockets that cannot be joined", "err", cause)
 	}
 }

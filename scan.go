@@ -136,7 +136,7 @@ func (s *Socket) scanBuffered() {
 		case scanSplit:
 			c.split(s)
 		case scanToken:
-			s.set.Loop.current = s
+			s.set.Loop.setOwner(s)
 			c.sc.fn(c.token[:len(c.token):len(c.token)])
 			scribbleOver(c.data[:c.advance])
 		case scanFailure:
@@ -151,14 +151,14 @@ func (s *Socket) scanBuffered() {
 // split calls the split function.
 func (c *scanCall) split(s *Socket) {
 	l := s.set.Loop
-	l.current = s
+	l.setOwner(s)
 	var began time.Time
 	if c.timed {
 		began = time.Now()
 	}
 	c.advance, c.token, c.err = c.sc.split(c.data, c.atEnd)
 	if c.timed && c.advance == 0 && c.token == nil {
-		l.deferred.spend(time.Since(began))
+		l.host().deferred.spend(time.Since(began))
 	}
 }
 

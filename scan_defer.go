@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"container/list"
+	"sync"
 	"time"
 )
 
@@ -28,7 +29,7 @@ var ( // changed by tests
 type deferredCalls struct {
 	next time.Time // when the next call may begin; the loop's owner alone uses it
 
-	// Guarded by the loop's mu.
+	mu      sync.Mutex  // guards the fields below; taken after that of a socket
 	waiting list.List   // of *Socket
 	timer   *time.Timer // nil until a socket waits for the first time
 	armed   bool        // the timer is running, or its event is pending
@@ -55,9 +56,9 @@ func (s *Socket) scanDeferred() bool {
 		return false
 	}
 	l, sc := s.set.Loop, s.in.scan
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d := &l.deferred
+	d := &l.host().deferred
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.waiting.Len() == 0 && time.Until(d.next) <= callBurst {
 		sc.callNow()
 		return true
@@ -80,9 +81,9 @@ func (d *deferredCalls) spend(took time.Duration) {
 	d.next = d.next.Add(max(min(pauseFactor*took, longestPause), took))
 }
 
-// armDeferred starts the timer if a socket is waiting. It runs on the loop; l.mu is held.
+// armDeferred starts the timer if a socket is waiting. It runs on the loop; its mu is held.
 func (l *Loop) armDeferred() {
-	d := &l.deferred
+	d := &l.host().deferred
 	if d.armed || d.waiting.Len() == 0 {
 		return
 	}
@@ -96,20 +97,20 @@ func (l *Loop) armDeferred() {
 
 // runDeferred calls the split function of the socket that has waited longest. It is an event of the loop.
 func (l *Loop) runDeferred() {
-	l.mu.Lock()
-	d := &l.deferred
+	d := &l.host().deferred
+	d.mu.Lock()
 	d.armed = false
 	first := d.waiting.Front()
 	if first == nil || time.Until(d.next) > 0 {
 		l.armDeferred()
-		l.mu.Unlock()
+		d.mu.Unlock()
 		return
 	}
-	l.mu.Unlock()
+	d.mu.Unlock()
 	defer func() { // also when a callback panics
-		l.mu.Lock()
+		d.mu.Lock()
 		l.armDeferred()
-		l.mu.Unlock()
+		d.mu.Unlock()
 	}()
 	s := first.Value.(*Socket)
 	s.mu.Lock()
@@ -129,10 +130,9 @@ func (s *Socket) leaveDeferred() {
 	if sc == nil || sc.place == nil {
 		return
 	}
-	l := s.set.Loop
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d := &l.deferred
+	d := &s.set.Loop.host().deferred
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.waiting.Remove(sc.place)
 	sc.place = nil
 	if d.waiting.Len() == 0 && d.armed && d.timer.Stop() {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"evnet/internal/eventloop"
 	"evnet/internal/listen"
 	"evnet/internal/ratelimit"
 )
@@ -31,7 +32,8 @@ type Server struct {
 	opts         ServerOptions
 	loop         *Loop // of the server's own events
 	settings     []*settings
-	pendingDrops atomic.Int32 // Drop events queued on loop
+	members      []eventloop.Member // in the loops of settings
+	pendingDrops atomic.Int32       // Drop events queued on loop
 
 	// The rate limits of the log: of records about accepted sockets, and of those about accepting. They are
 	// separate, so that a flood of the former does not suppress the latter.
@@ -71,7 +73,7 @@ func NewServer(opts *ServerOptions) *Server {
 	if len(s.settings) == 0 {
 		s.settings = []*settings{s.socketSettings(DefaultLoop)}
 	}
-	s.loop = s.settings[0].Loop
+	s.loop, s.members = s.settings[0].Loop, make([]eventloop.Member, len(s.settings))
 	s.max, s.rate = s.opts.MaxConnections, newRate(s.opts.MaxConnectionRate)
 	s.On = ServerEvents{s, modeOn}
 	s.Once = ServerEvents{s, modeOnce}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"evnet/internal/eventloop"
 )
 
 // ReadyState is where a socket stands in its life. It is computed, as in Node, from what may still
@@ -61,9 +63,10 @@ type Socket struct {
 	out    outbound
 	rarity *rarity // use rare and makeRare
 
-	epoch     int32 // connections before this one
-	opened    bool  // a conn was had, or is being made: there is something to close
-	held      bool  // in the loop's table: keeps Run going
+	member    eventloop.Member // in the loop's table: see held
+	epoch     int32            // connections before this one
+	opened    bool             // a conn was had, or is being made: there is something to close
+	held      bool             // in the loop's table: keeps Run going
 	unref     bool
 	handshake bool // a TLS handshake is under way: nothing is read or written yet
 	halfOpen  bool
@@ -72,10 +75,6 @@ type Socket struct {
 	closing   bool // Close is being emitted
 
 	modes [3]mode // what On, Once and Prepend point to; never changed
-
-	// Guarded by the loop's mu.
-	slot    int32 // in its table, 0 if it is not there
-	counted bool  // as one that keeps Run going
 
 	// Guarded by the server's mu.
 	active bool          // it counts as a connection: it is not destroyed

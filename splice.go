@@ -12,10 +12,8 @@ import (
 // the kernel. Small pieces are copied, which is as cheap for them.
 
 const (
-	bulk     = 16 << 10 // a chunk of this size starts the use of tubes
-	trickle  = 4 << 10  // a tube with less than this ends it
-	maxStuck = 16       // tubes of a loop that may wait for their destinations
-	maxTubes = maxStuck + 1
+	bulk    = 16 << 10 // a chunk of this size starts the use of tubes
+	trickle = 4 << 10  // a tube with less than this ends it
 )
 
 // spliced is how many bytes left without being copied, for tests.
@@ -36,18 +34,18 @@ func (t *pollTransport) throughTube() *pipe {
 // effect, if that is impossible. s.mu is held, and released if it reports true.
 func (t *pollTransport) splice(l *pipe) bool {
 	s := t.s
-	r := &s.set.Loop.ready
+	loop := s.set.Loop.core()
 	if !l.tubes.Load() {
 		return false
 	}
-	tube := r.tube(s.set.Loop)
+	tube := loop.TakePipe()
 	if tube == nil {
 		t.bulk = false
 		return false
 	}
-	n, err := r.call.Fill(t.raw, tube)
+	n, err := t.caller().Fill(t.raw, tube)
 	if n == 0 {
-		r.keep(s.set.Loop, tube)
+		loop.PutPipe(tube)
 		switch {
 		case err == syscall.EINVAL:
 			t.bulk = false // this kind of socket does not support it
@@ -85,7 +83,7 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err
 	n := tube.Len()
 	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not count: the bytes were read already
 		s.mu.Unlock()
-		from.ready.discard(from, tube)
+		from.core().DropPipe(tube)
 		return false, err
 	}
 	if o.queued == 0 {
@@ -96,7 +94,7 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err
 	o.own()
 	if !kernel || !s.open() || o.queued > 0 || !t.mayWrite() {
 		p := tube.ReadAll()
-		from.ready.keep(from, tube)
+		from.core().PutPipe(tube)
 		o.queued += len(p)
 		o.add(p)
 		if s.open() {
@@ -105,7 +103,7 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err
 	} else {
 		o.queued, o.tube, o.tubeFrom, o.deferAt = n, tube, from, o.accepted
 		err = s.afterWriting(s.tr.tryWrite())
-		if o.tube != nil && from.ready.crowded(from) {
+		if o.tube != nil && from.core().IsShortOfPipes() {
 			o.pour()
 		}
 	}
@@ -148,7 +146,7 @@ func (t *pollTransport) writeTube(c *netpoll.Call) (moved bool, err error) {
 		o.took(t.s, n)
 	}
 	if o.tube.Len() == 0 {
-		o.tubeFrom.ready.keep(o.tubeFrom, o.tube)
+		o.tubeFrom.core().PutPipe(o.tube)
 		o.tube, o.tubeFrom = nil, nil
 		o.completed(t.s)
 	}
@@ -161,7 +159,7 @@ func (o *outbound) pour() {
 		return
 	}
 	p := o.tube.ReadAll()
-	o.tubeFrom.ready.keep(o.tubeFrom, o.tube)
+	o.tubeFrom.core().PutPipe(o.tube)
 	o.tube, o.tubeFrom = nil, nil
 	rest := o.queue
 	o.queue = fifo.Queue[*[]byte]{}
@@ -169,53 +167,4 @@ func (o *outbound) pour() {
 	for rest.Len() > 0 {
 		o.queue.Push(rest.Pop())
 	}
-}
-
-// crowded reports whether more tubes than maxStuck are in use. One of maxTubes is thus always free for
-// streams whose destinations have room. l.mu is not held.
-func (r *readiness) crowded(l *Loop) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return r.lent > maxStuck
-}
-
-// tube returns an empty tube for the caller to use, nil if there is none. l.mu is not held.
-func (r *readiness) tube(l *Loop) *netpoll.SplicePipe {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if r.lent == maxTubes {
-		return nil
-	}
-	r.lent++
-	if n := len(r.tubes); n > 0 {
-		tube := r.tubes[n-1]
-		r.tubes = r.tubes[:n-1]
-		return tube
-	}
-	tube, err := netpoll.NewSplicePipe()
-	if err != nil {
-		r.lent--
-		return nil
-	}
-	return tube
-}
-
-// discard closes a tube that was in use, and drops its bytes.
-func (r *readiness) discard(l *Loop, tube *netpoll.SplicePipe) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.lent--
-	tube.Close()
-}
-
-// keep takes an empty tube back, for later use.
-func (r *readiness) keep(l *Loop, tube *netpoll.SplicePipe) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.lent--
-	if !l.running {
-		tube.Close()
-		return
-	}
-	r.tubes = append(r.tubes, tube)
 }

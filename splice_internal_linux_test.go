@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
 )
 
@@ -31,7 +32,7 @@ func TestSpliceTakenBack(t *testing.T) {
 	require.NoError(t, err)
 
 	l := NewLoop()
-	tube := l.ready.tube(l)
+	tube := l.core().TakePipe()
 	require.NotNil(t, tube)
 	o := &outbound{outbox: &outbox{tube: tube, tubeFrom: l}}
 	for c := netpoll.NewCall(); tube.Len() < len(first); {
@@ -43,7 +44,11 @@ func TestSpliceTakenBack(t *testing.T) {
 	o.pour()
 	o.pour() // once is enough
 	assert.Nil(t, o.tube)
-	assert.Zero(t, l.ready.lent)
+	for range eventloop.MaxPipes {
+		tube := l.core().TakePipe()
+		require.NotNil(t, tube, "a tube was not returned")
+		defer l.core().DropPipe(tube)
+	}
 	got := ""
 	for o.queue.Len() > 0 {
 		got += string(*o.queue.Pop())

@@ -21,7 +21,12 @@ func TestTimeoutOfUnconnectedIsForgotten(t *testing.T) {
 		require.NoError(t, off.SetTimeout(time.Hour))
 		require.NoError(t, off.SetTimeout(0))
 		require.NoError(t, told.SetTimeout(time.Second))
-		told.On.Timeout(func() { l.Post(func() { assert.Empty(t, l.open) }) })
+		told.On.Timeout(func() {
+			l.Post(func() {
+				assert.Zero(t, off.rarity.timerMember.Slot())
+				assert.Zero(t, told.rarity.timerMember.Slot())
+			})
+		})
 		l.Ref()
 		time.AfterFunc(2*time.Second, l.Unref)
 		l.Run()

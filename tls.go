@@ -290,7 +290,7 @@ func (s *Socket) handshaken(tr transport, agreed *tls.ConnectionState, err error
 	s.touch()
 	s.mu.Unlock()
 	if accepted {
-		s.set.Loop.current = s // its address may panic
+		s.set.Loop.setOwner(s) // its address may panic
 		// The peer may have been blocked meanwhile.
 		if s.set.server.opts.BlockList.blocksPeer(s) {
 			s.Destroy(nil)

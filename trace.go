@@ -45,24 +45,24 @@ type Tracer func(TraceEvent)
 // Node's nearest are its diagnostics_channel and NODE_DEBUG=net.
 func (l *Loop) SetTracer(t Tracer) {
 	if t == nil {
-		l.tracer.Store(nil)
+		l.host().tracer.Store(nil)
 	} else {
-		l.tracer.Store(&t)
+		l.host().tracer.Store(&t)
 	}
 }
 
 // tracing reports whether somebody wants to see the events.
-func (l *Loop) tracing() bool { return l.tracer.Load() != nil }
+func (l *Loop) tracing() bool { return l.host().Tracing() }
 
 // trace shows an event that is about to be emitted. ev has its name and what it carries. It runs on the loop.
 func (l *Loop) trace(source any, ev TraceEvent) {
-	t := l.tracer.Load()
+	t := l.host().tracer.Load()
 	if t == nil {
 		return
 	}
 	ev.Time, ev.Source = time.Now(), source
 	if s := ev.Socket; s != nil {
-		l.current = s
+		l.setOwner(s)
 		s.mu.Lock()
 		ev.BytesRead, ev.BytesWritten, ev.BufferedAmount = s.in.bytes, s.out.accepted, s.out.queued
 		s.mu.Unlock()

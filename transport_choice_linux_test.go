@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
@@ -91,9 +92,7 @@ func refuse(t testing.TB, s *Socket) {
 	defer s.mu.Unlock()
 	tr := s.tr.(*pollTransport)
 	require.False(t, tr.there)
-	c := tr.caller()
-	defer tr.done(c)
-	require.NoError(t, c.Watch(tr.raw, s.set.Loop.ready.set, false, 0, netpoll.EdgeTriggered))
+	require.NoError(t, s.set.Loop.core().Watch(tr.raw, new(eventloop.Member), false, netpoll.EdgeTriggered))
 }
 
 // When the system refuses to watch a descriptor, goroutines go on with all that was there.

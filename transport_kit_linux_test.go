@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"context"
 	"io"
 	"net"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/require"
@@ -56,19 +56,7 @@ func countServed(t testing.TB, l *Loop, served map[*Socket]int) {
 	t.Helper()
 	hung := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": the loop does not end") })
 	defer hung.Stop()
-	require.NoError(t, l.enter())
-	defer l.leave()
-	for {
-		next := l.next(context.Background(), false)
-		if next.none() {
-			return
-		}
-		if next.sock != nil {
-			served[next.sock]++
-		}
-		l.call(next)
-		l.flush()
-	}
+	require.True(t, l.core().RunObserved(func(s eventloop.Source) { served[(*Socket)(s.(*handle))]++ }))
 }
 
 func tcpPair(t testing.TB) (here, there *net.TCPConn) {
@@ -113,7 +101,7 @@ func isPolled(s *Socket) bool {
 
 // rounds does n round trips on a socket of its own, each of which takes a turn of the loop, and then
 // calls done on the loop.
-func rounds(t testing.TB, l *Loop, n int, done func()) {
+func rounds(t testing.TB, l *Loop, n int, done func()) *Socket {
 	here, there := unixPair(t)
 	go func() { _, _ = io.Copy(there, there); _ = there.Close() }()
 	s := onLoop(l, here)
@@ -126,6 +114,7 @@ func rounds(t testing.TB, l *Loop, n int, done func()) {
 		_, _ = s.Write(p)
 	})
 	_, _ = s.WriteString("x")
+	return s
 }
 
 // few is how often a socket that has nothing to do may be served while others do many rounds.

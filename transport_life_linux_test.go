@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"evnet/internal/race"
@@ -31,16 +33,13 @@ func TestNewSocketGetsNoOldEvents(t *testing.T) {
 		l.Post(func() { // old is watched by now
 			_ = oldPeer.SetLinger(0)
 			_ = oldPeer.Close()
-			n := l.ready.set.Wait() // as the loop does, while others do what follows
-			require.Equal(t, 1, n)
-			old.Destroy(nil)
+			old.Destroy(nil) // as another goroutine does while the loop looks
 			s = onLoop(l, conn)
 			s.On.Error(func(error) {})
 			s.Pause()
 			s.begin()
-			l.mu.Lock()
-			l.ready.fill(l, n)
-			l.mu.Unlock()
+			assert.NotZero(t, old.member.Slot(), "until Close")
+			assert.NotEqual(t, old.member.Slot(), s.member.Slot())
 			rounds(t, l, few, func() {
 				_ = peer.SetLinger(0)
 				_ = peer.Close()
@@ -57,14 +56,15 @@ func TestPlacesAreUsedAgain(t *testing.T) {
 	l := NewLoop()
 	stay, _ := unixPair(t)
 	kept := onLoop(l, stay)
-	left := 100
+	left, most := 100, 0
 	var next func()
 	next = func() {
 		if left--; left > 0 {
-			rounds(t, l, 1, next)
+			s := rounds(t, l, 1, next)
+			most = max(most, s.member.Slot())
 			return
 		}
-		assert.LessOrEqual(t, len(l.sockets.list), few)
+		assert.LessOrEqual(t, most, few)
 		kept.Destroy(nil)
 	}
 	next()
@@ -78,6 +78,7 @@ func TestDestroyFromElsewhere(t *testing.T) {
 		if race.Enabled { // takes ten times as long
 			each = 100
 		}
+		before := pollers(t)
 		l := NewLoop()
 		var busy sync.WaitGroup
 		for range goroutines {
@@ -107,34 +108,32 @@ func TestDestroyFromElsewhere(t *testing.T) {
 		}
 		runs(t, l)
 		busy.Wait()
-		assert.Nil(t, l.ready.set)
+		assert.Equal(t, before, pollers(t))
 	})
 }
 
 // A loop that sleeps without a kernel socket takes one up that another goroutine makes.
 func TestSocketForASleepingLoop(t *testing.T) {
 	onEach(t, func(t *testing.T) {
-		for range 50 {
-			l := NewLoop()
-			l.Ref()
-			go func() {
-				defer l.Unref()
-				for asleep := false; !asleep; {
-					l.mu.Lock()
-					asleep = l.asleep == onChannel
-					l.mu.Unlock()
-				}
-				here, there := unixPair(t)
-				s := onLoop(l, here)
-				s.Pipe(s)
-				_, err := there.Write([]byte("echo"))
-				assert.NoError(t, err)
-				_, err = io.ReadFull(there, make([]byte, 4))
-				assert.NoError(t, err)
-				_ = there.Close()
-			}()
-			runs(t, l)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			for range 50 {
+				l := NewLoop()
+				l.Ref()
+				go func() {
+					defer l.Unref()
+					synctest.Wait() // until the loop sleeps
+					here, there := unixPair(t)
+					s := onLoop(l, here)
+					s.Pipe(s)
+					_, err := there.Write([]byte("echo"))
+					assert.NoError(t, err)
+					_, err = io.ReadFull(there, make([]byte, 4))
+					assert.NoError(t, err)
+					_ = there.Close()
+				}()
+				runs(t, l)
+			}
+		})
 	})
 }
 
@@ -334,10 +333,11 @@ func TestDuplicateOutlivesSocket(t *testing.T) {
 	defer dup.Close()
 	l.Post(func() {
 		l.Post(func() { // both are watched by now
+			watched := watchers(t, dup)
 			s.Destroy(nil)
 			_, err := there.Write([]byte("x"))
 			assert.NoError(t, err)
-			assert.Zero(t, l.ready.set.Poll())
+			assert.Equal(t, watched-2, watchers(t, dup), "neither the loop nor Go's own set has the descriptor")
 			kept.Destroy(nil)
 		})
 	})
@@ -389,6 +389,22 @@ func TestDeadlineOnAPolledConn(t *testing.T) {
 	got, err := io.ReadAll(there)
 	require.NoError(t, err)
 	assert.Equal(t, "x", string(got))
+}
+
+// watchers counts the epoll sets of the process that have a descriptor of the same file as f.
+func watchers(t testing.TB, f *os.File) (n int) {
+	info, err := f.Stat()
+	require.NoError(t, err)
+	inode := fmt.Sprintf(" ino:%x ", info.Sys().(*syscall.Stat_t).Ino)
+	entries, err := os.ReadDir("/proc/self/fdinfo")
+	require.NoError(t, err)
+	for _, e := range entries {
+		text, err := os.ReadFile("/proc/self/fdinfo/" + e.Name())
+		if err == nil {
+			n += strings.Count(string(text), inode)
+		}
+	}
+	return n
 }
 
 // pollers is how many epoll descriptors the process holds, that of Go itself included.

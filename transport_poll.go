@@ -3,7 +3,6 @@ package evnet
 import (
 	"io"
 	"net"
-	"sync"
 	"syscall"
 
 	"evnet/internal/netpoll"
@@ -52,32 +51,17 @@ func newPollTransport(s *Socket, conn net.Conn) transport {
 		}
 		raw, err = c.SyscallConn()
 	}
-	if raw == nil || err != nil || !s.set.Loop.ready.join(s.set.Loop) {
+	if raw == nil || err != nil || !s.set.Loop.core().JoinPoll() {
 		return nil
 	}
 	s.polled = pollTransport{s: s, raw: raw}
 	return &s.polled
 }
 
-var strangers = sync.Pool{New: func() any { return netpoll.NewCall() }}
-
 // caller is what makes system calls, to be given back by done: the loop's own where that may be used.
-func (t *pollTransport) caller() *netpoll.Call {
-	r := &t.s.set.Loop.ready
-	switch {
-	case !t.s.set.Loop.here():
-		return strangers.Get().(*netpoll.Call)
-	case r.call == nil:
-		r.call = netpoll.NewCall()
-	}
-	return r.call
-}
+func (t *pollTransport) caller() *netpoll.Call { return t.s.set.Loop.core().AcquireCall() }
 
-func (t *pollTransport) done(c *netpoll.Call) {
-	if !t.s.set.Loop.here() {
-		strangers.Put(c)
-	}
-}
+func (t *pollTransport) done(c *netpoll.Call) { t.s.set.Loop.core().ReleaseCall(c) }
 
 // setReading lets what came unasked for be noticed once before the kernel is told not to: mostly it is
 // asked for again before.
@@ -110,8 +94,7 @@ func (t *pollTransport) watch(what netpoll.Events) {
 		return
 	}
 	want, writing := t.want, t.writing
-	l := t.s.set.Loop
-	l.ready.part(l)
+	t.s.set.Loop.core().LeavePoll()
 	t.s.out.pour()
 	other := newGoTransport(t.s, t.s.conn)
 	t.s.tr = other
@@ -127,17 +110,13 @@ func (t *pollTransport) arm() error {
 	if t.once {
 		what |= netpoll.EdgeTriggered
 	}
-	c := t.caller()
-	defer t.done(c)
-	return c.Watch(t.raw, t.s.set.Loop.ready.set, t.there, int(t.s.slot), what)
+	return t.s.set.Loop.core().Watch(t.raw, &t.s.member, t.there, what)
 }
 
 // forget stops watching, also for what cannot be left out.
 func (t *pollTransport) forget() {
 	if t.there {
-		c := t.caller()
-		c.Unwatch(t.raw, t.s.set.Loop.ready.set)
-		t.done(c)
+		t.s.set.Loop.core().Unwatch(t.raw)
 		t.there, t.watched = false, 0
 	}
 }
@@ -183,19 +162,17 @@ func (t *pollTransport) room() {
 // read reads one chunk and hands it over. s.mu is held, and released.
 func (t *pollTransport) read() {
 	s := t.s
-	r := &s.set.Loop.ready
+	loop := s.set.Loop.core()
 	c := t.caller()
 	if l := t.throughTube(); l != nil && t.splice(l) {
 		return
 	}
-	if r.buf == nil {
-		r.buf = make([]byte, maxChunk)
-	}
+	buf := loop.ReadBuffer()
 	size := s.set.Loop.readSize()
-	if s.in.decoder != nil && len(r.batch) > fewReady {
+	if s.in.decoder != nil && loop.Ready() > fewReady {
 		size = min(size, decodedChunk)
 	}
-	n, ended, err := c.Read(t.raw, r.buf[:size])
+	n, ended, err := c.Read(t.raw, buf[:size])
 	t.bulk = n >= bulk
 	switch {
 	case ended:
@@ -209,7 +186,7 @@ func (t *pollTransport) read() {
 	if t.once && n > 0 && t.there {
 		_ = t.arm() // there may be more
 	}
-	s.received(t, r.buf[:n], err)
+	s.received(t, buf[:n], err)
 }
 
 func (t *pollTransport) unread() bool {
@@ -332,7 +309,7 @@ func (t *pollTransport) retire() {
 }
 
 func (t *pollTransport) close(reset bool) {
-	t.s.set.Loop.ready.part(t.s.set.Loop)
+	t.s.set.Loop.core().LeavePoll()
 	if t.kept {
 		return
 	}

@@ -57,7 +57,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 		case done == nil:
 		case err == ErrWriteBufferFull: // behind those that wait there would be ever more of them
 			s.set.Loop.tick(func() {
-				s.set.Loop.current = s
+				s.set.Loop.setOwner(s)
 				done(err)
 			})
 		default:
@@ -270,7 +270,7 @@ func (s *Socket) emitDrained() {
 // turn did not suffice.
 func (s *Socket) runCallbacks(limit int) (more bool) {
 	o := &s.out
-	s.set.Loop.current = s
+	s.set.Loop.setOwner(s)
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
 		if o.waiting.Len() == 0 || !o.dropped && !s.due(o.waiting.Front()) {

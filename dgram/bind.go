@@ -5,10 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"syscall"
 
 	"evnet"
+	"evnet/internal/eventloop"
 )
 
 // Bind binds before it returns, and begins to receive. address is host:port (no host: all addresses;
@@ -145,7 +145,7 @@ func (s *Socket) serve(conn net.PacketConn, onListening func()) error {
 	if s.closed.Load() {
 		return ErrNotRunning
 	}
-	if !s.host.Add((*handle)(s), !s.unref) {
+	if !s.core.AddBuffering((*handle)(s), &s.member, !s.unref) {
 		return evnet.ErrLoopStopped
 	}
 	s.conn = conn
@@ -161,22 +161,22 @@ func (s *Socket) begin(onListening func()) {
 		return
 	}
 	s.startTransport()
-	s.host.Begin((*handle)(s))
+	s.beginCallbacks()
 	s.emit(EventListening)
 	if onListening != nil && !s.closed.Load() {
 		onListening()
 	}
-	s.host.End()
+	s.endCallbacks()
 }
 
 // startTransport begins to receive; where the system has no room for the quick way, by goroutines.
 func (s *Socket) startTransport() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed.Load() && !s.tr.start() {
+	if !s.closed.Load() && !s.tr.startLocked() {
 		s.tr = newPlainTransport(s, s.conn)
-		s.tr.start()
-		s.tr.flush()
+		s.tr.startLocked()
+		s.tr.flushLocked()
 	}
 }
 
@@ -210,22 +210,16 @@ func Wrap(conn net.PacketConn, opts *SocketOptions) (*Socket, error) {
 	return s, nil
 }
 
-// guarded runs a method of somebody else's, off the loop. A panic is the end of the socket.
-func (s *Socket) guarded(fn func()) { contain(fn, s.fail) }
+// guarded runs fn, which calls foreign code, off the loop. A panic closes the socket.
+func (s *Socket) guarded(fn func()) {
+	s.contain(fn, s.fail)
+}
 
-// contain runs a method of somebody else's, off the loop, and tells failed of a panic or a runtime.Goexit.
-func contain(fn func(), failed func(error)) {
-	returned := false
-	defer func() {
-		if returned {
-			return
+// contain runs fn, which calls foreign code, off the loop. It calls failed after a panic or a runtime.Goexit.
+func (s *Socket) contain(fn func(), failed func(error)) {
+	eventloop.Contain((*handle)(s), func() error { fn(); return nil }, func(err error) {
+		if err != nil {
+			failed(err)
 		}
-		err := &evnet.PanicError{Value: recover(), Stack: debug.Stack()}
-		if err.Value == nil {
-			err.Value = "runtime.Goexit"
-		}
-		failed(err)
-	}()
-	fn()
-	returned = true
+	})
 }

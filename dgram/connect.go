@@ -62,7 +62,7 @@ func (s *Socket) Connect(address string, done func(error)) error {
 		s.loop.Post(func() { s.associate(c, netip.AddrPortFrom(ip, port), nil) })
 		return nil
 	}
-	s.host.Spawn(func() {
+	s.core.Go(func() {
 		s.guarded(func() {
 			ip, err := s.lookup(ctx, host)
 			s.loop.Post(func() { s.associate(c, netip.AddrPortFrom(ip, port), err) })
@@ -88,7 +88,7 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	c.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.connecting != c { // Close was quicker
+	if s.connecting != c { // Close was first
 		return
 	}
 	s.connecting = nil
@@ -100,12 +100,12 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	}
 	if err == nil {
 		if s.out.len() > 0 {
-			s.tr.flush() // they have addresses
+			s.tr.flushLocked() // they have addresses
 		}
 		err = connectConn(s.conn, to)
 	}
 	if err != nil {
-		s.tell(c.done, s.refused("connect", c.address, err), true)
+		s.addOutcomeLocked(c.done, s.refused("connect", c.address, err))
 		return
 	}
 	if peer := named(s.conn, syscall.Getpeername); peer.IsValid() {
@@ -115,7 +115,7 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	local := localAddress(s.conn)
 	s.local.Store(&local)
 	s.outcomes.list = append(s.outcomes.list, outcome{done: c.done, connected: true})
-	s.postOutcomes()
+	s.postOutcomesLocked()
 }
 
 // Disconnect undoes Connect: the socket receives from everybody again, and Send needs an address. What was
@@ -134,7 +134,7 @@ func (s *Socket) Disconnect() error {
 		return ErrNotConnected
 	}
 	if s.out.len() > 0 {
-		s.tr.flush()
+		s.tr.flushLocked()
 	}
 	before := *s.local.Load()
 	if err := disconnectConn(s.conn, netip.AddrPortFrom(s.wildcard(), before.Port())); err != nil {

@@ -88,7 +88,7 @@ func TestDisconnectWhileBlocked(t *testing.T) {
 			release = func() {
 				s.mu.Lock()
 				defer s.mu.Unlock()
-				b.arm() // and there is room
+				b.armLocked() // and there is room
 			}
 			return held, release
 		})

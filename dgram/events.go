@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 
 	"evnet"
-	"evnet/internal/seam"
+	"evnet/internal/eventloop"
 )
 
 // Event names an event, for ListenerCount and RemoveAllListeners. The names are Node's.
@@ -172,15 +172,15 @@ func callback[F any](s *Socket, e *entry, name Event) (fn F, ok bool) {
 }
 
 // trace shows an event that is about to be emitted to a Tracer of the loop.
-func (s *Socket) trace(e seam.Event) {
-	if s.host.Tracing() {
-		s.host.Trace(s, e)
+func (s *Socket) trace(e eventloop.TraceEvent) {
+	if host := s.core.Host(); host.Tracing() {
+		host.Trace(s, e)
 	}
 }
 
 // emit emits one of the events that carry nothing. Begin was called.
 func (s *Socket) emit(name Event) {
-	s.trace(seam.Event{Name: string(name)})
+	s.trace(eventloop.TraceEvent{Name: string(name)})
 	for _, e := range s.listeners() {
 		if fn, ok := callback[func()](s, e, name); ok {
 			fn()
@@ -195,7 +195,7 @@ func (s *Socket) emitMessage(p []byte, from netip.AddrPort) {
 		scribble(p)
 		return
 	}
-	s.trace(seam.Event{Name: string(EventMessage), Chunk: p, From: from})
+	s.trace(eventloop.TraceEvent{Name: string(EventMessage), Chunk: p, From: from})
 	var own []byte
 	for _, e := range s.listeners() {
 		if fn, ok := callback[func([]byte, netip.AddrPort)](s, e, EventMessage); ok {
@@ -211,7 +211,7 @@ func (s *Socket) emitMessage(p []byte, from netip.AddrPort) {
 // emitError tells the error, to the log when nobody listens: it must not pass unseen, and a peer must
 // not be able to end the process with it, or to fill the log.
 func (s *Socket) emitError(err error) {
-	s.trace(seam.Event{Name: string(EventError), Err: err})
+	s.trace(eventloop.TraceEvent{Name: string(EventError), Err: err})
 	heard := false
 	for _, e := range s.listeners() {
 		if fn, ok := callback[func(error)](s, e, EventError); ok {

@@ -106,5 +106,5 @@ func (o *SocketOptions) logger() *slog.Logger {
 
 // record reports whether a warning is to be written. Its rate is limited: a peer can cause it.
 func (s *Socket) record() (ratelimit.Record, bool) {
-	return s.host.Log().Take(s.opts.logger(), slog.LevelWarn)
+	return s.core.Log().Take(s.opts.logger(), slog.LevelWarn)
 }

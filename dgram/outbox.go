@@ -5,16 +5,16 @@ import (
 	"net/netip"
 )
 
-// outbox has the messages that wait to be sent. The socket's mu guards it.
+// outbox is the queue of messages to be sent. The socket's mu guards it.
 type outbox struct {
 	arena  []byte // the messages, one behind the other
 	list   []datagram
-	head   int // messages before it are gone
-	bytes  int // that wait: here, for a look-up, or in a writer
-	count  int // messages that do
-	posted bool
+	head   int  // messages before it have been removed
+	bytes  int  // pending: here, in a look-up, or in a writer
+	count  int  // messages that are
+	posted bool // Socket.flush is
 
-	counted int // of what buffered gives, in what the loop buffers
+	counted int // bytes that the loop counts as buffered by the socket
 }
 
 // buffered is what counts towards MaxSendQueue and the loop's limit.
@@ -26,14 +26,14 @@ type datagram struct {
 	done  func(error)
 }
 
-// maxIdleArena is how much memory is kept for messages to come.
+// maxIdleArena is how much memory an empty outbox keeps.
 const maxIdleArena = 1 << 20
 
 func (o *outbox) len() int { return len(o.list) - o.head }
 
-// wait and left count a message.
-func (o *outbox) wait(n int) { o.bytes, o.count = o.bytes+n, o.count+1 }
-func (o *outbox) left(n int) { o.bytes, o.count = o.bytes-n, o.count-1 }
+// enter and leave count a pending message.
+func (o *outbox) enter(n int) { o.bytes, o.count = o.bytes+n, o.count+1 }
+func (o *outbox) leave(n int) { o.bytes, o.count = o.bytes-n, o.count-1 }
 
 func (o *outbox) put(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
 	at := len(o.arena)
@@ -42,13 +42,13 @@ func (o *outbox) put(msg []byte, parts net.Buffers, to netip.AddrPort, done func
 		o.arena = append(o.arena, p...)
 	}
 	o.list = append(o.list, datagram{at: at, n: len(o.arena) - at, to: to, done: done})
-	o.wait(len(o.arena) - at)
+	o.enter(len(o.arena) - at)
 }
 
-// message is the bytes of one.
+// message returns the bytes of d.
 func (o *outbox) message(d datagram) []byte { return o.arena[d.at : d.at+d.n : d.at+d.n] }
 
-// address gives those without an address this one: the socket's peer is going to be another, or none.
+// address sets the address of the messages that have none, before the socket's peer changes.
 func (o *outbox) address(to netip.AddrPort) {
 	for i := range o.list[o.head:] {
 		if d := &o.list[o.head+i]; !d.to.IsValid() {
@@ -57,7 +57,7 @@ func (o *outbox) address(to netip.AddrPort) {
 	}
 }
 
-// take removes the first. Its bytes stay until the next put.
+// take removes the first message. Its bytes are valid until the next put.
 func (o *outbox) take() datagram {
 	d := o.list[o.head]
 	o.list[o.head] = datagram{}
@@ -71,7 +71,7 @@ func (o *outbox) take() datagram {
 	return d
 }
 
-// compact gives back the room of what is gone, if that is more than half.
+// compact reuses the room of removed messages, if that is more than half.
 func (o *outbox) compact() {
 	if o.head == 0 || o.head < len(o.list)/2 {
 		return
@@ -86,63 +86,65 @@ func (o *outbox) compact() {
 	}
 }
 
-// outcomes are of messages and connects that are over, to be told in order. The socket's mu guards them.
+// outcomes are the results of messages and connects, to be reported in order. The socket's mu guards them.
 type outcomes struct {
 	list   []outcome
 	posted bool
 }
 
-// outcome is for done, or an error that On.Error is told, since there is none.
+// outcome is reported to done or, if that is nil, emitted as Error.
 type outcome struct {
-	done func(error)
-	err  error
-	// connected is that of Connect, which is an event too.
-	connected bool
+	done      func(error)
+	err       error
+	connected bool // by Connect: it is an event too
 }
 
-// add keeps an outcome that somebody is to be told.
-func (o *outcomes) add(done func(error), err error, anybody bool) {
-	if anybody {
-		o.list = append(o.list, outcome{done: done, err: err})
+// add queues an outcome, to be reported to done or emitted as Error.
+func (o *outcomes) add(done func(error), err error) {
+	o.list = append(o.list, outcome{done: done, err: err})
+}
+
+// addIfDone is add for an outcome that is no Error without done.
+func (o *outcomes) addIfDone(done func(error), err error) {
+	if done != nil {
+		o.add(done, err)
 	}
 }
 
-// tell is add, and makes them be told soon. s.mu is held.
-func (s *Socket) tell(done func(error), err error, anybody bool) {
-	s.outcomes.add(done, err, anybody)
-	s.postOutcomes()
+// addOutcomeLocked queues an outcome and posts reportOutcomes.
+func (s *Socket) addOutcomeLocked(done func(error), err error) {
+	s.outcomes.add(done, err)
+	s.postOutcomesLocked()
 }
 
-// sent notes what has become of a message: nobody is told that it has left unless he has asked for it. s.mu
-// is held.
-func (s *Socket) sent(d datagram, err error) {
-	s.out.left(d.n)
+// sentLocked ends a message that has been sent, or has failed. Success is reported only to a callback.
+func (s *Socket) sentLocked(d datagram, err error) {
+	s.out.leave(d.n)
 	if s.out.counted > 0 {
-		s.count()
+		s.countLocked()
 	}
 	if err != nil || d.done != nil {
-		s.tell(d.done, err, true)
+		s.addOutcomeLocked(d.done, err)
 	}
 }
 
-// count tells the loop what is buffered. s.mu is held.
-func (s *Socket) count() {
+// countLocked updates what the loop counts as buffered.
+func (s *Socket) countLocked() {
 	if more := s.out.buffered() - s.out.counted; more != 0 {
 		s.out.counted += more
-		s.host.Count(more)
+		s.core.Count(more)
 	}
 }
 
-// postOutcomes makes what there is be told. s.mu is held.
-func (s *Socket) postOutcomes() {
+func (s *Socket) postOutcomesLocked() {
 	if len(s.outcomes.list) > 0 && !s.outcomes.posted {
 		s.outcomes.posted = true
-		s.loop.Post(s.tellOutcomes)
+		s.loop.Post(s.reportOutcomes)
 	}
 }
 
-// tellOutcomes runs on the loop. Should a callback not return, another task tells the rest.
-func (s *Socket) tellOutcomes() {
+// reportOutcomes runs on the loop. If a callback does not return, another task reports the rest.
+func (s *Socket) reportOutcomes() {
 	s.mu.Lock()
 	list := s.outcomes.list
 	s.outcomes = outcomes{}
@@ -155,11 +157,11 @@ func (s *Socket) tellOutcomes() {
 		if next < len(list) {
 			s.mu.Lock()
 			s.outcomes.list = append(list[next:], s.outcomes.list...)
-			s.postOutcomes()
+			s.postOutcomesLocked()
 			s.mu.Unlock()
 		}
 	}()
-	s.host.Begin((*handle)(s))
+	s.beginCallbacks()
 	for next < len(list) {
 		o := list[next]
 		next++
@@ -179,5 +181,5 @@ func (s *Socket) tellOutcomes() {
 			s.emitError(o.err)
 		}
 	}
-	s.host.End()
+	s.endCallbacks()
 }

@@ -52,7 +52,7 @@ func (s *Socket) sendText(msg []byte, parts net.Buffers, address string, done fu
 		return s.sendMessage(msg, parts, netip.AddrPortFrom(ip, port), done)
 	}
 	s.mu.Lock()
-	err = s.maySend(true)
+	err = s.maySendLocked(true)
 	s.mu.Unlock()
 	if err == nil {
 		err = s.ensureBound()
@@ -63,8 +63,8 @@ func (s *Socket) sendText(msg []byte, parts net.Buffers, address string, done fu
 	return s.sendByName(msg, parts, address, host, port, done)
 }
 
-// maySend is why nothing can be sent now. s.mu is held.
-func (s *Socket) maySend(addressed bool) error {
+// maySendLocked returns why nothing can be sent now, or nil.
+func (s *Socket) maySendLocked(addressed bool) error {
 	switch connected := s.remote.Load() != nil; {
 	case s.closed.Load():
 		return ErrNotRunning
@@ -72,7 +72,7 @@ func (s *Socket) maySend(addressed bool) error {
 		return ErrIsConnected
 	case !connected && !addressed:
 		return fmt.Errorf("%w: there is no address, and the socket is not connected", ErrBadPort)
-	case s.opts.MaxSendQueue > 0 && s.out.buffered() >= s.opts.MaxSendQueue, s.out.counted > 0 && s.host.Full(s.out.buffered()):
+	case s.opts.MaxSendQueue > 0 && s.out.buffered() >= s.opts.MaxSendQueue, s.out.counted > 0 && s.core.IsFull(s.out.buffered()):
 		return evnet.ErrWriteBufferFull
 	}
 	return nil
@@ -84,7 +84,7 @@ func (s *Socket) sendMessage(msg []byte, parts net.Buffers, to netip.AddrPort, d
 		return s.refused("send", to.String(), ErrBadPort)
 	}
 	s.mu.Lock()
-	for s.tr == nil && s.maySend(addressed) == nil {
+	for s.tr == nil && s.maySendLocked(addressed) == nil {
 		s.mu.Unlock()
 		if err := s.ensureBound(); err != nil {
 			return s.opError("send", to, err)
@@ -92,64 +92,64 @@ func (s *Socket) sendMessage(msg []byte, parts net.Buffers, to netip.AddrPort, d
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
-	if err := s.maySend(addressed); err != nil {
+	if err := s.maySendLocked(addressed); err != nil {
 		return s.opError("send", to, err)
 	}
-	s.enqueue(msg, parts, to, done)
+	s.enqueueLocked(msg, parts, to, done)
 	return nil
 }
 
-// enqueue queues a message that may be sent, or makes its error be told. s.mu is held.
-func (s *Socket) enqueue(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
+// enqueueLocked queues a message that may be sent, or reports its error.
+func (s *Socket) enqueueLocked(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
 	if to != (netip.AddrPort{}) {
 		err := s.fits(to.Addr())
 		if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
 			err = evnet.ErrBlocked
 		}
 		if err != nil {
-			s.tell(done, s.opError("send", to, err), true)
+			s.addOutcomeLocked(done, s.opError("send", to, err))
 			return
 		}
 	}
 	s.out.put(msg, parts, to, done)
-	here := s.host.Here()
+	onLoop := s.core.OnLoop()
 	switch {
-	case here && s.out.len() >= batchSize:
-		s.tr.flush()
-	case here && s.delivering, s.out.posted:
+	case onLoop && s.out.len() >= batchSize:
+		s.tr.flushLocked()
+	case onLoop && s.delivering, s.out.posted:
 	default:
 		s.out.posted = true
 		s.loop.Post(s.flush)
 	}
-	if s.out.len() > batchSize { // they do not leave at the end of this callback
-		s.count()
+	if s.out.len() > batchSize { // they are not sent at the end of this callback
+		s.countLocked()
 	}
 }
 
-// flush hands over what is queued. It runs on the loop.
+// flush sends what is queued. It runs on the loop.
 func (s *Socket) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.posted = false
 	if s.tr != nil && !s.closed.Load() && s.out.len() > 0 {
-		s.tr.flush()
-		s.count()
+		s.tr.flushLocked()
+		s.countLocked()
 	}
 }
 
-// maxLookups is how many goroutines of a socket look names up at once: a resolver may take for ever.
+// maxLookups limits the goroutines of a socket that look names up: a resolver may block forever.
 const maxLookups = 128
 
 // lookups are the messages that wait for their addresses. The socket's mu guards them.
 type lookups struct {
 	open    map[*lookup]struct{} // all of them
-	waiting []*lookup            // those whose turn is yet to come
-	workers int
-	ctx     context.Context // of all, from the first one on
+	waiting []*lookup            // those that no worker has taken
+	workers int                  // goroutines
+	ctx     context.Context      // of all, from the first one on
 	cancel  context.CancelFunc
 }
 
-// lookup is one of them.
+// lookup is one message.
 type lookup struct {
 	address, host string
 	port          uint16
@@ -157,7 +157,7 @@ type lookup struct {
 	done          func(error)
 }
 
-// add keeps a look-up, and reports whether it takes one more worker.
+// add queues a look-up, and reports whether another worker is to begin.
 func (ls *lookups) add(l *lookup) bool {
 	if ls.open == nil {
 		ls.open = map[*lookup]struct{}{}
@@ -172,7 +172,7 @@ func (ls *lookups) add(l *lookup) bool {
 	return true
 }
 
-// next is the one whose turn it is. With none the worker is at its end.
+// next takes the first look-up. If there is none it returns nil, and the worker ends.
 func (ls *lookups) next() *lookup {
 	if len(ls.waiting) == 0 {
 		ls.workers--
@@ -186,7 +186,7 @@ func (ls *lookups) next() *lookup {
 
 func (s *Socket) sendByName(msg []byte, parts net.Buffers, address, host string, port uint16, done func(error)) error {
 	s.mu.Lock()
-	if err := s.maySend(true); err != nil {
+	if err := s.maySendLocked(true); err != nil {
 		s.mu.Unlock()
 		return s.refused("send", address, err)
 	}
@@ -194,19 +194,19 @@ func (s *Socket) sendByName(msg []byte, parts net.Buffers, address, host string,
 	for _, p := range parts {
 		whole = append(whole, p...)
 	}
-	s.out.wait(len(whole))
-	s.count()
+	s.out.enter(len(whole))
+	s.countLocked()
 	more := s.lookups.add(&lookup{address: address, host: host, port: port, msg: whole, done: done})
 	ctx := s.lookups.ctx
 	s.mu.Unlock()
 	if more {
-		s.host.Spawn(func() { s.guarded(func() { s.lookUp(ctx) }) })
+		s.core.Go(func() { s.guarded(func() { s.lookUp(ctx) }) })
 	}
 	return nil
 }
 
-// lookUp is a worker: it looks one name up after the other, while there are any. If a resolver panics the
-// socket is closed, and nothing waits any more.
+// lookUp is a worker: it looks up one name after the other, while there are any. If a resolver panics the
+// socket is closed, and no look-up is pending any more.
 func (s *Socket) lookUp(ctx context.Context) {
 	for {
 		s.mu.Lock()
@@ -220,22 +220,22 @@ func (s *Socket) lookUp(ctx context.Context) {
 	}
 }
 
-// found goes on with a message whose host was looked up. It runs on the loop.
+// found sends a message whose host was looked up. It runs on the loop.
 func (s *Socket) found(l *lookup, to netip.AddrPort, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.lookups.open[l]; !ok { // Close was quicker
+	if _, ok := s.lookups.open[l]; !ok { // Close was first
 		return
 	}
 	delete(s.lookups.open, l)
-	s.out.left(len(l.msg))
-	s.count()
+	s.out.leave(len(l.msg))
+	s.countLocked()
 	if err == nil && s.remote.Load() != nil {
 		err = ErrIsConnected // since
 	}
 	if err != nil {
-		s.tell(l.done, s.refused("send", l.address, err), true)
+		s.addOutcomeLocked(l.done, s.refused("send", l.address, err))
 		return
 	}
-	s.enqueue(l.msg, nil, to, l.done)
+	s.enqueueLocked(l.msg, nil, to, l.done)
 }

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 
 	"evnet"
+	"evnet/internal/eventloop"
 	"evnet/internal/race"
-	"evnet/internal/seam"
 )
 
 // Socket is a socket of datagrams: it sends and receives messages, each whole or not at all. CreateSocket,
@@ -27,8 +27,8 @@ type Socket struct {
 
 	opts    SocketOptions
 	loop    *evnet.Loop
-	host    seam.Loop // the same, for what users do not see
-	network string    // "udp4", "udp6", or "" for a conn that is neither
+	core    *eventloop.Loop // the same, for methods that users do not see
+	network string          // "udp4", "udp6", or "" for a conn that is neither
 
 	events atomic.Pointer[[]*entry] // stored with mu held
 	onRead atomic.Pointer[func([]byte, netip.AddrPort)]
@@ -46,15 +46,16 @@ type Socket struct {
 	out        outbox
 	lookups    lookups
 	outcomes   outcomes
-	failure    error       // to be told before Close
-	pending    int         // of what Close waits for: a writer
+	failure    error // to be told before Close
+	pending    int   // of what Close waits for: a writer
+	member     eventloop.Member
 	onClose    []func()    // after the listeners of Close
 	unwatch    func() bool // lets the context go
 
 	// Of the loop's owner alone.
-	delivering bool // messages are: what is sent meanwhile leaves after them
-	closeTold  bool
-	logged     map[string]bool // codes of errors that nobody hears
+	delivering   bool // messages are: what is sent meanwhile leaves after them
+	closeEmitted bool
+	logged       map[string]bool // codes of errors that nobody hears
 }
 
 // NewSocket makes a socket that is not bound yet. A Network that is neither "udp4" nor "udp6" is
@@ -68,7 +69,7 @@ func NewSocket(opts *SocketOptions) (*Socket, error) {
 }
 
 func newSocket(o SocketOptions) *Socket {
-	s := &Socket{opts: o, loop: o.Loop, host: seam.Of(o.Loop), network: o.Network}
+	s := &Socket{opts: o, loop: o.Loop, core: (*eventloop.Loop)(o.Loop), network: o.Network}
 	s.On = SocketEvents{s, modeOn}
 	s.Once = SocketEvents{s, modeOnce}
 	s.Prepend = SocketEvents{s, modePrepend}
@@ -134,7 +135,7 @@ func (s *Socket) close(cause error, onClose func()) error {
 		return ErrNotRunning
 	}
 	if s.tr != nil {
-		s.tr.flush()
+		s.tr.flushLocked()
 	}
 	s.closed.Store(true)
 	s.failure = cause
@@ -144,20 +145,20 @@ func (s *Socket) close(cause error, onClose func()) error {
 	if c := s.connecting; c != nil {
 		s.connecting = nil
 		c.cancel()
-		s.outcomes.add(c.done, s.refused("connect", c.address, ErrNotRunning), c.done != nil)
+		s.outcomes.addIfDone(c.done, s.refused("connect", c.address, ErrNotRunning))
 	}
 	if s.lookups.cancel != nil {
 		s.lookups.cancel()
 	}
 	for l := range s.lookups.open {
-		s.outcomes.add(l.done, s.refused("send", l.address, ErrNotRunning), l.done != nil)
-		s.out.left(len(l.msg))
+		s.outcomes.addIfDone(l.done, s.refused("send", l.address, ErrNotRunning))
+		s.out.leave(len(l.msg))
 	}
 	s.lookups.open, s.lookups.waiting = nil, nil
 	tr, unwatch := s.tr, s.unwatch
 	s.unwatch = nil
-	if tr == nil || !tr.closing() {
-		s.dropQueue()
+	if tr == nil || !tr.closingLocked() {
+		s.dropQueueLocked()
 	}
 	s.mu.Unlock()
 	if unwatch != nil {
@@ -171,13 +172,13 @@ func (s *Socket) close(cause error, onClose func()) error {
 }
 
 // dropQueue tells those whose datagrams do not leave any more. s.mu is held.
-func (s *Socket) dropQueue() {
+func (s *Socket) dropQueueLocked() {
 	for s.out.len() > 0 {
 		d := s.out.take()
-		s.outcomes.add(d.done, s.opError("send", d.to, ErrNotRunning), d.done != nil)
-		s.out.left(d.n)
+		s.outcomes.addIfDone(d.done, s.opError("send", d.to, ErrNotRunning))
+		s.out.leave(d.n)
 	}
-	s.count()
+	s.countLocked()
 }
 
 // settle makes the end be told, once nothing is left that it has to wait for.
@@ -199,8 +200,8 @@ func (s *Socket) finish() {
 			s.loop.Post(s.finish)
 		}
 	}()
-	s.tellOutcomes()
-	s.host.Begin((*handle)(s))
+	s.reportOutcomes()
+	s.beginCallbacks()
 	s.mu.Lock()
 	err := s.failure
 	s.failure = nil
@@ -208,8 +209,8 @@ func (s *Socket) finish() {
 	if err != nil {
 		s.emitError(err)
 	}
-	if !s.closeTold {
-		s.closeTold = true
+	if !s.closeEmitted {
+		s.closeEmitted = true
 		s.emit(EventClose)
 	}
 	s.mu.Lock()
@@ -219,16 +220,35 @@ func (s *Socket) finish() {
 	for _, fn := range after {
 		fn()
 	}
-	s.host.End()
-	s.host.Remove((*handle)(s))
+	s.endCallbacks()
+	s.core.Remove(&s.member)
 	returned = true
 }
+
+// beginCallbacks precedes callbacks of the socket in a task: a panic in one closes the socket.
+func (s *Socket) beginCallbacks() { s.core.SetOwner((*handle)(s)) }
+
+// endCallbacks follows them.
+func (s *Socket) endCallbacks() { s.core.SetOwner(nil) }
 
 // handle is the socket as its loop sees it.
 type handle Socket
 
-func (h *handle) Halt()              { (*Socket)(h).halt() }
-func (h *handle) Panicked(err error) { (*Socket)(h).fail(err) }
+func (h *handle) Halt()          { (*Socket)(h).halt() }
+func (h *handle) Fail(err error) { (*Socket)(h).fail(err) }
+
+func (h *handle) PanicError(value any, stack []byte) error {
+	return &evnet.PanicError{Value: value, Stack: stack}
+}
+
+func (h *handle) Ready(ev eventloop.Events) {
+	h.mu.Lock()
+	tr := h.tr
+	h.mu.Unlock()
+	if tr != nil {
+		tr.ready(ev)
+	}
+}
 
 // Ref makes the socket keep Loop.Run going, which it does from the start. Node: socket.ref.
 func (s *Socket) Ref() { s.setRef(true) }
@@ -240,7 +260,7 @@ func (s *Socket) setRef(referenced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unref = !referenced
-	s.host.SetRef((*handle)(s), referenced)
+	s.core.SetRef(&s.member, referenced)
 }
 
 // Loop is the loop that runs the socket's callbacks.
@@ -302,7 +322,7 @@ func (s *Socket) receiveFailed(err error) {
 		s.fail(err)
 		return
 	}
-	s.host.Begin((*handle)(s))
+	s.beginCallbacks()
 	s.emitError(err)
-	s.host.End()
+	s.endCallbacks()
 }

@@ -1,24 +1,32 @@
 package dgram
 
-import "net"
+import (
+	"net"
 
-// batchSize is how many messages go through one system call, and how many one socket is given in a turn
+	"evnet/internal/eventloop"
+)
+
+// batchSize is the number of messages in one system call, and of those that one socket receives in a turn
 // of the loop.
 const batchSize = 32
 
-// maxMessage is more than the longest datagram there is.
+// maxMessage is more than the size of the longest datagram.
 const maxMessage = 64 << 10
 
-// transport moves messages without blocking the loop.
+// transport moves messages without blocking the loop. The methods in …Locked are called with the socket's
+// mu held.
 type transport interface {
-	// start begins to receive. It reports false where the system has no room for it. s.mu is held.
-	start() bool
-	// flush sends what is queued, as far as that does not block. s.mu is held.
-	flush()
-	// closing is told that the socket is closed. It reports whether what is queued still leaves; then
-	// Close waits for that. s.mu is held.
-	closing() bool
-	// close ends it, and closes the conn.
+	// startLocked begins to receive. It reports false where the kernel has no room for it.
+	startLocked() bool
+	// ready follows an event of the descriptor that the loop watches for the socket. It runs on the loop, and
+	// may be spurious.
+	ready(eventloop.Events)
+	// flushLocked sends queued messages, as far as that does not block.
+	flushLocked()
+	// closingLocked is called once the socket is closed. It reports whether queued messages are still sent;
+	// Close waits for that then.
+	closingLocked() bool
+	// close ends the transport, and closes the conn.
 	close()
 }
 

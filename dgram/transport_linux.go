@@ -5,27 +5,27 @@ import (
 	"os"
 	"syscall"
 
+	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
-	"evnet/internal/seam"
 )
 
 // batchTransport serves a *net.UDPConn where there is epoll: the loop itself receives and sends, many
 // messages at a time. An idle socket has no goroutine and no buffer.
 //
-// The conn stays what it is: its descriptor is only used through its SyscallConn, so that Go's own lock
-// keeps a closed one from being touched. A type that embeds a *net.UDPConn may have methods of its own,
-// and is served otherwise.
+// The descriptor is only used through the conn's SyscallConn, so that Go's own lock keeps a closed one
+// from being used. A type that embeds a *net.UDPConn may have methods of its own, and is served by
+// plainTransport.
 type batchTransport struct {
 	s   *Socket
 	raw syscall.RawConn
 
 	// Guarded by s.mu.
-	watch   seam.Watch // nil until started
-	blocked bool       // there was no room: the queue waits for it
-	once    bool       // there is an error that does not go away
+	watching bool // the loop watches the descriptor
+	blocked  bool // the kernel had no room: the queue waits for it
+	once     bool // there is an error that stays: each event is reported once
 
-	// Of the loop's owner alone.
-	in     *batch // received, and not delivered yet
+	// Of the loop alone.
+	in     *batch // received, not yet delivered
 	queued bool   // goOn is among the loop's events
 }
 
@@ -41,42 +41,61 @@ func newBatchTransport(s *Socket, conn net.PacketConn) transport {
 	return &batchTransport{s: s, raw: raw}
 }
 
-func (t *batchTransport) start() bool {
-	t.watch = t.s.host.Watch(t.raw, t.ready)
-	if t.watch == nil {
-		t.blocked = false
-		return false
+func (t *batchTransport) startLocked() bool {
+	core := t.s.core
+	if core.JoinPoll() {
+		if core.Watch(t.raw, &t.s.member, false, netpoll.Readable) == nil {
+			t.watching = true
+			t.armLocked()
+			return true
+		}
+		core.LeavePoll()
 	}
-	t.arm()
-	return true
+	t.blocked = false
+	return false
 }
 
-// arm tells the kernel what to watch for besides what there is to read. s.mu is held.
-func (t *batchTransport) arm() {
-	if t.watch != nil && (t.blocked || t.once) {
-		t.watch.Arm(t.blocked, t.once)
+// armLocked makes the loop watch for room to write too, if the queue waits for it.
+func (t *batchTransport) armLocked() {
+	if t.watching && (t.blocked || t.once) {
+		t.rewatchLocked()
 	}
 }
 
-// ready is a task of the loop: the descriptor is. As in Node, reading comes before writing.
-func (t *batchTransport) ready(failed bool) {
-	if t.s.closed.Load() {
-		return
+func (t *batchTransport) rewatchLocked() {
+	events := netpoll.Readable
+	if t.blocked {
+		events |= netpoll.Writable
 	}
-	t.receive(failed)
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	if t.blocked && !t.s.closed.Load() {
+	if t.once {
+		events |= netpoll.EdgeTriggered
+	}
+	_ = t.s.core.Watch(t.raw, &t.s.member, true, events) // the descriptor is watched, or was closed
+}
+
+// ready reads before it writes, as Node does.
+func (t *batchTransport) ready(ev eventloop.Events) {
+	s := t.s
+	s.mu.Lock()
+	watching := t.watching
+	s.mu.Unlock()
+	if !watching || s.closed.Load() {
+		return // spurious
+	}
+	t.receive(ev&netpoll.Failed != 0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.blocked && !s.closed.Load() {
 		t.blocked = false
-		t.flush()
+		t.flushLocked()
 		if !t.blocked {
-			t.watch.Arm(false, t.once)
+			t.rewatchLocked()
 		}
 	}
 }
 
 func (t *batchTransport) receive(failed bool) {
-	if t.in != nil { // first what came before
+	if t.in != nil { // first the messages that were received before
 		t.deliver()
 		return
 	}
@@ -89,7 +108,7 @@ func (t *batchTransport) receive(failed bool) {
 	} else {
 		receivers.Put(b)
 	}
-	if failed || t.once {
+	if failed || t.once { // only this goroutine changes once
 		t.rearm(nothing && err == syscall.EAGAIN)
 	}
 	if err != nil && err != syscall.EAGAIN {
@@ -100,8 +119,8 @@ func (t *batchTransport) receive(failed bool) {
 	}
 }
 
-// rearm copes with an error that receiving does not take away, such as a time stamp in the error queue,
-// which is there until the user fetches it: from the first one on, each event is told once.
+// rearm handles an error that receiving does not clear, such as a time stamp in the error queue, which
+// stays until the user fetches it: from the first one on, each event is reported once.
 func (t *batchTransport) rearm(nothing bool) {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
@@ -110,17 +129,18 @@ func (t *batchTransport) rearm(nothing bool) {
 	}
 	if !t.once && nothing {
 		t.once = true
-		t.arm()
+		t.armLocked()
 	} else if t.once && !nothing {
-		t.arm() // there may be more
+		t.armLocked() // there may be more
 	}
 }
 
-// deliver gives out what was received. What a callback posts goes before the next message, as in Node.
+// deliver emits the received messages. A function that a callback posts runs before the next message, as
+// in Node.
 func (t *batchTransport) deliver() {
 	s, b := t.s, t.in
 	s.delivering = true
-	s.host.Begin((*handle)(s))
+	s.beginCallbacks()
 	for b.at < b.n && !s.closed.Load() {
 		i := b.at
 		b.at++
@@ -129,15 +149,15 @@ func (t *batchTransport) deliver() {
 			continue
 		}
 		s.emitMessage(b.message(i), from)
-		if b.at < b.n && s.host.Ticking() {
+		if b.at < b.n && s.core.HasPosted() {
 			if !t.queued {
 				t.queued = true
-				s.host.Event(t.goOn)
+				s.core.Event(t.goOn)
 			}
 			break
 		}
 	}
-	s.host.End()
+	s.endCallbacks()
 	s.delivering = false
 	if b.at == b.n || s.closed.Load() {
 		t.in = nil
@@ -146,7 +166,7 @@ func (t *batchTransport) deliver() {
 	s.flush()
 }
 
-// goOn delivers what is left.
+// goOn delivers the rest.
 func (t *batchTransport) goOn() {
 	t.queued = false
 	if t.in != nil && !t.s.closed.Load() {
@@ -154,7 +174,7 @@ func (t *batchTransport) goOn() {
 	}
 }
 
-func (t *batchTransport) flush() {
+func (t *batchTransport) flushLocked() {
 	o := &t.s.out
 	if t.blocked || o.len() == 0 {
 		return
@@ -167,32 +187,34 @@ func (t *batchTransport) flush() {
 		}
 		err := b.do(t.raw)
 		for range b.n {
-			t.s.sent(o.take(), nil)
+			t.s.sentLocked(o.take(), nil)
 		}
 		switch errno, _ := err.(syscall.Errno); {
 		case errno == syscall.EAGAIN:
 			t.blocked = true
 			o.compact()
-			t.arm()
-		case err != nil: // about the first
+			t.armLocked()
+		case err != nil: // of the first message
 			if errno != 0 {
 				err = os.NewSyscallError("sendmsg", errno)
 			}
 			d := o.take()
-			t.s.sent(d, t.s.opError("send", d.to, err))
+			t.s.sentLocked(d, t.s.opError("send", d.to, err))
 		}
 	}
 	b.release()
 }
 
-func (t *batchTransport) closing() bool { return false }
+func (t *batchTransport) closingLocked() bool { return false }
 
 func (t *batchTransport) close() {
 	t.s.mu.Lock()
-	watch := t.watch
+	watching := t.watching
+	t.watching = false
 	t.s.mu.Unlock()
-	if watch != nil {
-		watch.Close()
+	if watching {
+		t.s.core.Unwatch(t.raw)
+		t.s.core.LeavePoll()
 	}
 	_ = t.s.conn.Close()
 }

@@ -9,32 +9,34 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"evnet/internal/eventloop"
 )
 
 const (
-	maxLinger   = time.Second           // how long Close lets messages leave
-	fewFailures = 10                    // of receives in a row, before they are slowed down
-	maxFailures = 100                   // of those that are not the system's, before they are the end
-	maxBackOff  = 20 * time.Millisecond // between two
+	maxLinger   = time.Second           // how long messages are sent after Close
+	fewFailures = 10                    // receives in a row that may fail before they are slowed down
+	maxFailures = 100                   // receives in a row that may fail, not with a system error, before the socket closes
+	maxBackOff  = 20 * time.Millisecond // between two receives
 )
 
-// plainTransport serves a conn of any kind, by its methods: a goroutine reads one message at a time, and
-// waits until the loop has delivered it; another writes while messages are queued.
+// plainTransport serves a conn of any kind by its methods. One goroutine reads one message at a time, and
+// waits until the loop has delivered it. Another writes while messages are queued.
 type plainTransport struct {
 	s       *Socket
 	conn    net.PacketConn
-	udp     *net.UDPConn // the same, if it is exactly that
-	raw     syscall.RawConn
-	gone    chan struct{}   // closed by close
+	udp     *net.UDPConn    // the same, if it is exactly that
+	raw     syscall.RawConn // of udp
+	closed  chan struct{}   // closed by close
 	writing bool            // there is a writer; guarded by s.mu
-	batch   outbox          // what it has taken over; the writer's alone
-	peer    *netip.AddrPort // whom what has no address in it is for; the writer's alone
+	batch   outbox          // messages that the writer has taken; the writer's alone
+	peer    *netip.AddrPort // the receiver of those without an address; the writer's alone
 	once    sync.Once       // closes the conn
-	limit   *time.Timer     // of how long it goes on after Close; guarded by s.mu
+	limit   *time.Timer     // of the time that it may write after Close; guarded by s.mu
 }
 
 func newPlainTransport(s *Socket, conn net.PacketConn) *plainTransport {
-	t := &plainTransport{s: s, conn: conn, gone: make(chan struct{})}
+	t := &plainTransport{s: s, conn: conn, closed: make(chan struct{})}
 	if udp, ok := conn.(*net.UDPConn); ok {
 		t.udp = udp
 		t.raw, _ = udp.SyscallConn()
@@ -42,8 +44,11 @@ func newPlainTransport(s *Socket, conn net.PacketConn) *plainTransport {
 	return t
 }
 
-func (t *plainTransport) start() bool {
-	t.s.host.Spawn(func() { t.s.guarded(t.read) })
+// ready is not called: the loop watches no descriptor for it.
+func (t *plainTransport) ready(eventloop.Events) {}
+
+func (t *plainTransport) startLocked() bool {
+	t.s.core.Go(func() { t.s.guarded(t.read) })
 	return true
 }
 
@@ -56,41 +61,41 @@ func (t *plainTransport) read() {
 		if failures++; err == nil {
 			failures = 0
 		}
-		t.s.host.Event(func() {
+		t.s.core.Event(func() {
 			defer func() { delivered <- struct{}{} }()
 			if err != nil {
-				t.s.receiveFailed(lasting(err, failures))
+				t.s.receiveFailed(permanent(err, failures))
 			} else {
 				t.deliver(buf[:n], from)
 			}
 		})
 		select {
 		case <-delivered:
-		case <-t.gone:
+		case <-t.closed:
 			return
 		}
 		if failures > fewFailures {
 			select {
 			case <-time.After(min(time.Duration(failures)*time.Millisecond, maxBackOff)):
-			case <-t.gone:
+			case <-t.closed:
 			}
 		}
 	}
 }
 
-// lasting makes an error that means the end of the conn look so. One of the system is about a message.
-func lasting(err error, failures int) error {
+// permanent wraps an error that ends the conn in a permanentError. A system error is one of a message.
+func permanent(err error, failures int) error {
 	var errno syscall.Errno
 	if err == io.EOF || failures >= maxFailures && !errors.As(err, &errno) {
-		return &lastingError{err}
+		return &permanentError{err}
 	}
 	return err
 }
 
-// lastingError also is net.ErrClosed.
-type lastingError struct{ error }
+// permanentError is net.ErrClosed too.
+type permanentError struct{ error }
 
-func (e *lastingError) Unwrap() []error { return []error{e.error, net.ErrClosed} }
+func (e *permanentError) Unwrap() []error { return []error{e.error, net.ErrClosed} }
 
 func (t *plainTransport) readFrom(buf []byte) (n int, from netip.AddrPort, err error) {
 	if t.udp != nil {
@@ -101,7 +106,7 @@ func (t *plainTransport) readFrom(buf []byte) (n int, from netip.AddrPort, err e
 	return max(0, min(n, len(buf))), addrPort(addr), inner(err)
 }
 
-// inner leaves out what package net has added: the socket adds the same.
+// inner removes the *net.OpError of package net: the socket adds its own.
 func inner(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -116,30 +121,30 @@ func (t *plainTransport) deliver(msg []byte, from netip.AddrPort) {
 		return
 	}
 	s.delivering = true
-	s.host.Begin((*handle)(s))
+	s.beginCallbacks()
 	s.emitMessage(msg, from)
-	s.host.End()
+	s.endCallbacks()
 	s.delivering = false
 	s.flush()
 }
 
-func (t *plainTransport) flush() {
+func (t *plainTransport) flushLocked() {
 	if !t.writing && t.s.out.len() > 0 {
 		t.writing = true
 		t.s.pending++
-		t.s.host.Spawn(t.write)
+		t.s.core.Go(t.write)
 	}
 }
 
-func (t *plainTransport) closing() bool {
-	t.flush()
+func (t *plainTransport) closingLocked() bool {
+	t.flushLocked()
 	return t.writing
 }
 
 func (t *plainTransport) close() {
-	close(t.gone)
+	close(t.closed)
 	t.s.mu.Lock()
-	writing := t.writing // nor does one begin any more
+	writing := t.writing // no other writer begins
 	if writing {
 		t.limit = time.AfterFunc(maxLinger, t.closeConn)
 	}
@@ -149,9 +154,8 @@ func (t *plainTransport) close() {
 	}
 }
 
-// closeConn closes the conn, once: both the writer's end and the limit come here. One that is not the
-// system's may take its time, and is closed aside; the socket has ended by then, so that a panic is only
-// logged.
+// closeConn closes the conn, once: the end of the writer and the limit both call it. The Close of a foreign conn
+// may block, and runs on a goroutine. The socket has ended by then, so a panic is only logged.
 func (t *plainTransport) closeConn() { t.once.Do(t.closeNow) }
 
 func (t *plainTransport) closeNow() {
@@ -159,9 +163,9 @@ func (t *plainTransport) closeNow() {
 		_ = t.udp.Close()
 		return
 	}
-	t.s.host.Spawn(func() {
-		contain(func() { _ = t.conn.Close() }, func(err error) {
-			t.s.host.Event(func() { // whose panic the loop deals with
+	t.s.core.Go(func() {
+		t.s.contain(func() { _ = t.conn.Close() }, func(err error) {
+			t.s.core.Event(func() { // so that the loop contains a panic of the Logger
 				if r, ok := t.s.record(); ok {
 					r.Write("dgram: closing a conn has panicked", "err", err)
 				}
@@ -170,60 +174,87 @@ func (t *plainTransport) closeNow() {
 	})
 }
 
-// write sends what is queued until there is nothing left, and after Close closes the conn.
+// write sends queued messages until there are none. It is the writer.
 func (t *plainTransport) write() {
-	s := t.s
 	stopped := false
-	stop := func() { // s.mu is held, and released
-		stopped = true
-		t.writing = false
-		s.pending--
-		closed := s.closed.Load()
-		if t.limit != nil {
-			t.limit.Stop()
-		}
-		s.mu.Unlock()
-		if closed {
-			t.closeConn()
-			s.settle()
-		}
-	}
 	defer func() {
 		if !stopped { // a method of the conn has panicked, and the socket is closed
-			s.mu.Lock()
-			for t.batch.len() > 0 {
-				s.sent(t.batch.take(), ErrNotRunning)
-			}
-			s.dropQueue()
-			stop()
+			t.abort()
 		}
 	}()
-	s.guarded(func() {
+	t.s.guarded(func() {
 		for {
-			s.mu.Lock()
-			if s.out.len() == 0 {
-				stop()
+			more, closed := t.takeBatch()
+			if !more {
+				stopped = true
+				t.writerStopped(closed)
 				return
 			}
-			t.takeOver(&s.out)
-			s.mu.Unlock()
-			for t.batch.len() > 0 {
-				d := t.batch.list[t.batch.head]
-				err := t.writeTo(t.batch.message(d), d.to)
-				if err != nil {
-					err = s.opError("send", d.to, inner(err))
-				}
-				t.batch.take()
-				s.mu.Lock()
-				s.sent(d, err)
-				s.mu.Unlock()
-			}
+			t.writeBatch()
 		}
 	})
 }
 
-// takeOver exchanges an empty batch for what is queued. s.mu is held.
-func (t *plainTransport) takeOver(o *outbox) {
+// takeBatch takes what is queued. If that is nothing, the writer stops; closed is for writerStopped.
+func (t *plainTransport) takeBatch() (more, closed bool) {
+	s := t.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.len() == 0 {
+		return false, t.stopLocked()
+	}
+	t.takeOverLocked(&s.out)
+	return true, false
+}
+
+func (t *plainTransport) writeBatch() {
+	s := t.s
+	for t.batch.len() > 0 {
+		d := t.batch.list[t.batch.head]
+		err := t.writeTo(t.batch.message(d), d.to)
+		if err != nil {
+			err = s.opError("send", d.to, inner(err))
+		}
+		t.batch.take()
+		s.mu.Lock()
+		s.sentLocked(d, err)
+		s.mu.Unlock()
+	}
+}
+
+// abort drops the queue and stops the writer.
+func (t *plainTransport) abort() {
+	s := t.s
+	s.mu.Lock()
+	for t.batch.len() > 0 {
+		s.sentLocked(t.batch.take(), ErrNotRunning)
+	}
+	s.dropQueueLocked()
+	closed := t.stopLocked()
+	s.mu.Unlock()
+	t.writerStopped(closed)
+}
+
+// stopLocked lets another writer begin, unless the socket is closed. writerStopped follows, with the result.
+func (t *plainTransport) stopLocked() (closed bool) {
+	t.writing = false
+	t.s.pending--
+	if t.limit != nil {
+		t.limit.Stop()
+	}
+	return t.s.closed.Load()
+}
+
+// writerStopped ends a closed socket, which has waited for the writer.
+func (t *plainTransport) writerStopped(closed bool) {
+	if closed {
+		t.closeConn()
+		t.s.settle()
+	}
+}
+
+// takeOverLocked exchanges the empty batch for what is queued.
+func (t *plainTransport) takeOverLocked(o *outbox) {
 	t.peer = t.s.remote.Load()
 	t.batch.arena, o.arena = o.arena, t.batch.arena[:0]
 	t.batch.list, o.list = o.list, t.batch.list[:0]
@@ -237,18 +268,18 @@ func (t *plainTransport) writeTo(p []byte, to netip.AddrPort) error {
 	}
 	if to.IsValid() {
 		_, err := t.udp.WriteToUDPAddrPort(p, to)
-		if !errors.Is(err, net.ErrWriteToConnected) { // of a conn that was dialed, though the system may not mind
+		if !errors.Is(err, net.ErrWriteToConnected) { // of a conn that was dialed: the kernel may accept it
 			return err
 		}
 	}
 	return t.writeRaw(p, to)
 }
 
-// writeRaw sends a message by the descriptor. Each try holds s.mu, so that Disconnect and Connect come before
-// or after it: what is for a peer that the socket is not connected to any more needs its address.
+// writeRaw sends a message by the descriptor. Each attempt holds s.mu, so that Disconnect and Connect come before
+// or after it: a message to a former peer of the socket needs that peer's address.
 func (t *plainTransport) writeRaw(p []byte, to netip.AddrPort) error {
 	var err error
-	try := func(fd uintptr) bool {
+	attempt := func(fd uintptr) bool {
 		t.s.mu.Lock()
 		defer t.s.mu.Unlock()
 		if !to.IsValid() && t.peer != t.s.remote.Load() {
@@ -263,7 +294,7 @@ func (t *plainTransport) writeRaw(p []byte, to netip.AddrPort) error {
 		}
 		return err != syscall.EAGAIN
 	}
-	if failed := t.raw.Write(try); failed != nil {
+	if failed := t.raw.Write(attempt); failed != nil {
 		return failed
 	}
 	return os.NewSyscallError("sendto", err)

@@ -1,0 +1,161 @@
+package eventloop
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"evnet/internal/fifo"
+	"evnet/internal/goid"
+	"evnet/internal/ratelimit"
+)
+
+// Loop runs tasks one at a time. New makes one.
+type Loop struct {
+	mu sync.Mutex // guards the fields below it
+
+	// Tasks, in order of precedence. A turn is what was in events and closing when it began.
+	posted    fifo.Queue[func()] // before the next event
+	events    fifo.Queue[func()] // I/O and timers
+	closing   fifo.Queue[func()] // ends of handles: at the end of the turn
+	turn      int                // events left in this turn
+	closes    int                // closing left in this turn; -1: its events have not run yet
+	ran       int                // posted functions run in a row; the runner's alone
+	hasPosted atomic.Bool        // posted is not empty
+
+	poll  pollState
+	pipes pipePool
+
+	timers   timerHeap
+	timerSeq uint64
+
+	// What keeps Run going.
+	handles      table
+	refs         int // open handles that are referenced
+	externalRefs int // calls of Ref
+	workers      int // goroutines that are going to post
+
+	// Who runs the loop.
+	running  bool          // Run or Serve
+	borrowed bool          // Do, on the caller's goroutine, while nobody runs the loop
+	canceled bool          // the context of Serve has ended
+	stopping bool          // the same, noticed: no handle is added
+	leaving  bool          // no referenced handle is left: no other one is added
+	grace    int           // tasks that may still run when nothing is open; 0: this has not begun
+	free     *sync.Cond    // signaled when running or borrowed becomes false
+	left     chan struct{} // closed when running becomes false
+	asleep   sleepState
+	wakeup   chan struct{}
+
+	host Host
+	log  ratelimit.Log
+
+	memory
+	runner atomic.Uintptr // the goroutine, while running or borrowed; 0: none
+
+	// Of the runner alone.
+	owner   Owner     // whose callback runs
+	inTask  bool      // a task is running
+	toFlush []Flusher // after the running task
+	spare   []Flusher // the other array of toFlush
+	turns   uint32    // that have begun
+	yielded int       // functions passed to Yield that have not run
+}
+
+// sleepState is how a loop waits.
+type sleepState uint8
+
+const (
+	notAsleep sleepState = iota
+	onChannel
+	onPoll
+)
+
+// New makes a loop that belongs to host.
+func New(host Host) *Loop {
+	l := &Loop{host: host, closes: -1, wakeup: make(chan struct{}, 1), left: make(chan struct{})}
+	l.free = sync.NewCond(&l.mu)
+	return l
+}
+
+// Host returns what New was given.
+func (l *Loop) Host() Host { return l.host }
+
+// Log limits the rate of the records that peers can cause, for all handles of the loop together.
+func (l *Loop) Log() *ratelimit.Log { return &l.log }
+
+// Post queues fn to run after the running task and what was posted before, and before the next event.
+func (l *Loop) Post(fn func()) {
+	l.mu.Lock()
+	l.postLocked(fn)
+	l.mu.Unlock()
+}
+
+func (l *Loop) postLocked(fn func()) {
+	l.posted.Push(fn)
+	l.hasPosted.Store(true)
+	l.wakeLocked()
+}
+
+// HasPosted reports whether posted functions are queued.
+func (l *Loop) HasPosted() bool { return l.hasPosted.Load() }
+
+// Event queues fn to run in order with I/O and timers.
+func (l *Loop) Event(fn func()) {
+	l.mu.Lock()
+	l.events.Push(fn)
+	l.wakeLocked()
+	l.mu.Unlock()
+}
+
+// AtTurnEnd queues fn to run when the events of this turn, and what they post, have run.
+func (l *Loop) AtTurnEnd(fn func()) {
+	l.mu.Lock()
+	l.closing.Push(fn)
+	l.wakeLocked()
+	l.mu.Unlock()
+}
+
+// Yield queues fn behind the pending events: it runs in the next turn. It belongs to the loop.
+func (l *Loop) Yield(fn func()) {
+	l.yielded++
+	l.Event(func() {
+		l.yielded--
+		fn()
+	})
+}
+
+// Yielded returns the number of functions that Yield has queued and that have not run. It belongs to the loop.
+func (l *Loop) Yielded() int { return l.yielded }
+
+// Turn returns the number of turns that have begun. It belongs to the loop.
+func (l *Loop) Turn() uint32 { return l.turns }
+
+// SetOwner notes whose callbacks the running task runs from here on, nil for nobody's. It belongs to the loop.
+func (l *Loop) SetOwner(o Owner) { l.owner = o }
+
+// FlushLater makes f be flushed after the running task. It belongs to the loop.
+func (l *Loop) FlushLater(f Flusher) { l.toFlush = append(l.toFlush, f) }
+
+// InTask reports whether the caller is in a task of the loop.
+func (l *Loop) InTask() bool { return l.OnLoop() && l.inTask }
+
+// OnLoop reports whether the caller is the goroutine that runs the loop.
+func (l *Loop) OnLoop() bool { return l.runner.Load() == goid.Self() }
+
+// wakeLocked makes a waiting loop go on.
+func (l *Loop) wakeLocked() {
+	switch l.asleep {
+	case onChannel:
+		select {
+		case l.wakeup <- struct{}{}:
+		default:
+		}
+	case onPoll:
+		l.poll.set.Wake()
+	}
+	l.asleep = notAsleep
+}
+
+// backOffTime is how long a loop pauses that has seen too many events without a source.
+const backOffTime = time.Millisecond

@@ -1,0 +1,186 @@
+package eventloop
+
+import (
+	"context"
+	"sync/atomic"
+
+	"evnet/internal/goid"
+)
+
+// Run runs tasks on the calling goroutine until nothing referenced is open and nothing is queued. Then it halts what
+// is open but not referenced, and runs what follows from that. It reports false, and does nothing, if the loop runs
+// already.
+//
+// A panic of a task that Host.OnPanic does not contain unwinds out of Run, which may be called again.
+func (l *Loop) Run() bool { return l.run(context.Background(), false) }
+
+// Serve is Run that goes on, while nothing is open too, until ctx ends. Then it halts everything.
+func (l *Loop) Serve(ctx context.Context) bool { return l.run(ctx, true) }
+
+func (l *Loop) run(ctx context.Context, serve bool) bool {
+	left := l.enter()
+	if left == nil {
+		return false
+	}
+	defer l.leave()
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() { l.cancel(left) })()
+	}
+	for {
+		t := l.next(ctx, serve)
+		if t.none() {
+			return true
+		}
+		l.call(t)
+		l.flush()
+	}
+}
+
+// RunObserved is Run that calls observe before each call of Source.Ready. It is for tests that count these calls.
+func (l *Loop) RunObserved(observe func(Source)) bool {
+	if l.enter() == nil {
+		return false
+	}
+	defer l.leave()
+	for {
+		t := l.next(context.Background(), false)
+		if t.none() {
+			return true
+		}
+		if t.source != nil {
+			observe(t.source)
+		}
+		l.call(t)
+		l.flush()
+	}
+}
+
+// enter makes the caller the runner of the loop. It returns the channel that leave closes, nil if the loop has a
+// runner.
+func (l *Loop) enter() chan struct{} {
+	me := goid.Self()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.borrowed && l.runner.Load() != me {
+		l.free.Wait()
+	}
+	if l.running || l.borrowed {
+		return nil
+	}
+	l.running, l.canceled, l.stopping, l.leaving, l.grace = true, false, false, false, 0
+	l.runner.Store(me)
+	l.left = make(chan struct{})
+	return l.left
+}
+
+// cancel wakes the loop because the context of the run that closes left has ended.
+func (l *Loop) cancel(left chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left == left {
+		l.canceled = true
+		l.wakeLocked()
+	}
+}
+
+// leave also runs when a panic of a task unwinds: the loop must be fit to run again.
+func (l *Loop) leave() {
+	l.flush()
+	l.mu.Lock()
+	l.running, l.stopping, l.leaving = false, false, false
+	l.runner.Store(0)
+	l.pipes.closeIdle()
+	l.poll.releaseLocked()
+	close(l.left)
+	l.free.Broadcast()
+	l.mu.Unlock()
+}
+
+// Do runs fn on the loop and returns when fn has returned. On the loop itself, and while nobody runs the loop, fn
+// runs on the caller's goroutine.
+func (l *Loop) Do(fn func()) {
+	c := doCall{me: goid.Self(), fn: fn, done: make(chan struct{})}
+	for {
+		l.mu.Lock()
+		how := l.tryDoLocked(&c)
+		left := l.left
+		l.mu.Unlock()
+		switch how {
+		case doHere:
+			fn()
+			return
+		case doBorrowed:
+			l.inTask = true
+			defer l.giveBack()
+			c.run()
+			return
+		case doWait:
+			<-c.done
+			return
+		case doPosted:
+			select {
+			case <-c.done:
+				return
+			case <-left: // before the loop has come to it: try again
+			}
+		}
+	}
+}
+
+// doCall is one call of Do.
+type doCall struct {
+	me      uintptr
+	fn      func()
+	claimed atomic.Bool // by the loop, or by the caller when the loop has stopped first
+	posted  bool
+	done    chan struct{}
+}
+
+func (c *doCall) run() {
+	if c.claimed.CompareAndSwap(false, true) {
+		defer close(c.done)
+		c.fn()
+	}
+}
+
+// doStep is what Do does next, without the lock.
+type doStep uint8
+
+const (
+	doHere     doStep = iota // the caller is on the loop
+	doPosted                 // wait for the loop, or for its end
+	doWait                   // the loop has begun the call: wait for it
+	doBorrowed               // the caller is the runner now
+)
+
+// tryDoLocked waits while another goroutine has borrowed the loop.
+func (l *Loop) tryDoLocked(c *doCall) doStep {
+	for l.borrowed && l.runner.Load() != c.me {
+		l.free.Wait()
+	}
+	switch {
+	case l.runner.Load() == c.me:
+		return doHere
+	case l.running:
+		if !c.posted {
+			c.posted = true
+			l.postLocked(c.run)
+		}
+		return doPosted
+	case c.claimed.Load(): // by a loop that a panic has stopped
+		return doWait
+	}
+	l.borrowed = true
+	l.runner.Store(c.me)
+	return doBorrowed
+}
+
+// giveBack ends a task that Do has run on its caller's goroutine.
+func (l *Loop) giveBack() {
+	l.flush()
+	l.mu.Lock()
+	l.borrowed = false
+	l.runner.Store(0)
+	l.free.Broadcast()
+	l.mu.Unlock()
+}
