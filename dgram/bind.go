@@ -11,13 +11,15 @@ import (
 	"evnet/internal/eventloop"
 )
 
-// Bind binds before it returns, and begins to receive. address is host:port (no host: all addresses;
-// port 0: one that is free), or "" for all addresses and a free port. Then Listening is emitted, and
+// Bind binds the socket synchronously, and begins to receive. address is host:port (no host: all addresses;
+// port 0: a free one), or "" for all addresses and a free port. Then Listening is emitted, and
 // onListening called once, if it is not nil. A host name is looked up first, which blocks the caller.
 // As with package net, a multicast group as host binds all addresses and shares the port.
 //
-// If it fails the socket stays as it was and may be bound again: the error names the address and is a
-// *net.OpError with the system's error, or with ErrAlreadyBound or ErrNotRunning. Node: socket.bind.
+// If Bind fails the socket stays as it was and may be bound again: the error names the address and is a
+// *net.OpError with the system error, or with ErrAlreadyBound or ErrNotRunning.
+//
+// Node: socket.bind.
 func (s *Socket) Bind(address string, onListening func()) error {
 	if err := s.bind(address, onListening); err != nil {
 		var op *net.OpError
@@ -61,7 +63,7 @@ func (s *Socket) bind(address string, onListening func()) error {
 	return s.listen(netip.AddrPortFrom(ip, port), onListening)
 }
 
-// ensureBound binds a socket that is not yet, to all addresses and a free port.
+// ensureBound binds an unbound socket to all addresses and a free port.
 func (s *Socket) ensureBound() error {
 	s.binding.Lock()
 	defer s.binding.Unlock()
@@ -86,7 +88,7 @@ func (s *Socket) unboundYet() error {
 	return nil
 }
 
-// listen makes the conn. s.binding is held.
+// listen makes the conn. It is called with s.binding held.
 func (s *Socket) listen(at netip.AddrPort, onListening func()) error {
 	network := s.network
 	if network == "udp6" && !s.opts.IPv6Only {
@@ -108,8 +110,8 @@ func (s *Socket) listen(at netip.AddrPort, onListening func()) error {
 	return nil
 }
 
-// prepare is called for a new descriptor before it is bound. Go lets every socket broadcast; here it
-// has to be asked for, as in Node.
+// prepare is called for a new descriptor before it is bound. Go allows broadcasts on every socket; here the
+// option has to be set, as in Node.
 func (s *Socket) prepare(_, _ string, raw syscall.RawConn) error {
 	return control(raw, func(fd descriptor) error {
 		if err := setInt(fd, syscall.SOL_SOCKET, syscall.SO_BROADCAST, 0); err != nil {
@@ -137,7 +139,7 @@ func (s *Socket) prepare(_, _ string, raw syscall.RawConn) error {
 	})
 }
 
-// serve takes the conn up. Nothing is read before Listening.
+// serve attaches the conn. Nothing is read before Listening.
 func (s *Socket) serve(conn net.PacketConn, onListening func()) error {
 	local := localAddress(conn)
 	s.mu.Lock()
@@ -155,7 +157,7 @@ func (s *Socket) serve(conn net.PacketConn, onListening func()) error {
 	return nil
 }
 
-// begin emits Listening and lets messages come.
+// begin emits Listening and begins to receive.
 func (s *Socket) begin(onListening func()) {
 	if s.closed.Load() {
 		return
@@ -169,7 +171,7 @@ func (s *Socket) begin(onListening func()) {
 	s.endCallbacks()
 }
 
-// startTransport begins to receive; where the system has no room for the quick way, by goroutines.
+// startTransport begins to receive. Where the kernel has no room for another watched descriptor, goroutines do.
 func (s *Socket) startTransport() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,15 +182,18 @@ func (s *Socket) startTransport() {
 	}
 }
 
-// Wrap makes a socket of a conn that is bound, which belongs to the socket from then on. Listening
-// follows, and messages after it. Of opts, Network and what Bind would do are not used. A conn of UDP that
-// is connected makes a connected socket.
+// Wrap makes a socket of a bound conn, which the socket owns from then on. Listening follows, then
+// messages. opts.Network, and the options of Bind, are ignored. A connected UDP conn makes a connected
+// socket.
 //
-// Any kind of conn will do. Its goroutine reads one message at a time, and another one writes while
-// messages are queued; on Linux the loop itself serves what is exactly a *net.UDPConn. Senders whose
-// addresses are no IP address and port come as the zero AddrPort. What is no UDP cannot be connected,
-// and options that a conn does not have are errors.ErrUnsupported. A nil conn gives
-// evnet.ErrNilArgument, and a loop that is ending evnet.ErrLoopStopped; the conn is left alone then.
+// conn may be of any type. A goroutine reads one message at a time, and another one writes while
+// messages are queued; on Linux the loop itself serves a conn that is exactly a *net.UDPConn. A sender whose
+// address is no IP address and port is the zero AddrPort. Only UDP can be connected, and options that a
+// conn does not have are errors.ErrUnsupported.
+//
+// Wrap returns evnet.ErrNilArgument for a nil conn, and evnet.ErrLoopStopped for a loop that is ending; the
+// conn stays open then.
+//
 // Node: socket.bind with an fd.
 func Wrap(conn net.PacketConn, opts *SocketOptions) (*Socket, error) {
 	o := withDefaults(opts)

@@ -21,34 +21,36 @@ const (
 	EventMessage   Event = "message"
 )
 
-// Listener is one registration of a callback. The zero value is one that is off. It is small: copy
-// it freely. Node has no such value; off(name, fn) removes by function.
+// Listener is one registration of a callback. The zero value is one that was removed. It is small: copy
+// it freely.
+//
+// Node has no such value; off(name, fn) removes by function.
 type Listener struct {
 	entry *entry
 	of    *Socket
 	err   error
 }
 
-// Off removes the callback, at once, also during an emit that has not reached it yet. It may be
-// called from any goroutine, and again.
+// Off removes the callback immediately, also during an emit that has not reached it yet. Any goroutine may
+// call it, and again.
 func (l Listener) Off() {
-	if l.entry != nil && l.entry.gone.CompareAndSwap(false, true) {
+	if l.entry != nil && l.entry.removed.CompareAndSwap(false, true) {
 		l.of.forget(func(e *entry) bool { return e == l.entry })
 	}
 }
 
-// Err says why nothing was registered: evnet.ErrNilArgument when the callback was nil,
-// evnet.ErrConsumed for a Message beside OnRead; else it is nil.
+// Err returns why nothing was registered: evnet.ErrNilArgument when the callback was nil,
+// evnet.ErrConsumed for a Message beside OnRead. Otherwise it returns nil.
 func (l Listener) Err() error { return l.err }
 
 type entry struct {
-	name Event
-	fn   any // whose type the event gives
-	once bool
-	gone atomic.Bool
+	name    Event
+	fn      any // of the type that the event has
+	once    bool
+	removed atomic.Bool
 }
 
-// mode is which of the fields On, Once and Prepend a view is.
+// mode tells the fields On, Once and Prepend apart.
 type mode uint8
 
 const (
@@ -58,40 +60,52 @@ const (
 )
 
 // SocketEvents registers callbacks for the events of a Socket. A socket has three: On registers for
-// every time, Once for the next time only, Prepend before those already registered.
+// every emit, Once for the next emit only, Prepend before those already registered.
 //
 // Any goroutine may call the methods; the callbacks run on the socket's loop, in order of registration,
 // one at a time. A callback added during an emit is not called for that emit. A nil callback is not
-// registered: see Listener.Err. To miss nothing, register before Bind, inside a callback, before Run, or
-// in Loop.Do. Node: socket.on, once and prependListener.
+// registered: see Listener.Err. To miss no event, register before Bind, inside a callback, before Run, or
+// in Loop.Do.
+//
+// Node: socket.on, once and prependListener.
 type SocketEvents struct {
 	s    *Socket
 	mode mode
 }
 
-// Message is emitted for each datagram that arrives. msg belongs to the receiver, who may keep and
+// Message is emitted for each received datagram. msg belongs to the receiver, which may keep and
 // change it; several listeners of one socket share it. It may be empty. from is the sender; on a udp6
-// socket IPv4 senders are ::ffff:1.2.3.4. With no listener, what comes is dropped. While OnRead has a
-// function, nothing is registered and Listener.Err is evnet.ErrConsumed. Node: message.
+// socket IPv4 senders are ::ffff:1.2.3.4. Without a listener, datagrams are dropped. While OnRead has a
+// function, nothing is registered and Listener.Err is evnet.ErrConsumed.
+//
+// Node: message.
 func (v SocketEvents) Message(fn func(msg []byte, from netip.AddrPort)) Listener {
 	return v.register(EventMessage, fn == nil, fn)
 }
 
 // Listening is emitted once, when the socket was bound, by Bind, Wrap, or the first Send, Connect or
-// AddMembership; no Message comes before it. Node: listening.
+// AddMembership. It precedes every Message.
+//
+// Node: listening.
 func (v SocketEvents) Listening(fn func()) Listener {
 	return v.register(EventListening, fn == nil, fn)
 }
 
-// Connect is emitted when Connect has associated the socket with its peer. Node: connect.
+// Connect is emitted when Connect has associated the socket with its peer.
+//
+// Node: connect.
 func (v SocketEvents) Connect(fn func()) Listener { return v.register(EventConnect, fn == nil, fn) }
 
-// Close is emitted once, last, when the socket was closed. Node: close.
+// Close is emitted once, last, when the socket was closed.
+//
+// Node: close.
 func (v SocketEvents) Close(fn func()) Listener { return v.register(EventClose, fn == nil, fn) }
 
-// Error is emitted when receiving has failed, and when a Send or Connect that has no callback has. The
-// socket stays open, but for a panic in a callback and a conn that fails for good: then Close follows.
-// With no listener, the error is logged and nothing crashes. Node: error.
+// Error is emitted when receiving has failed, or a Send or Connect without a callback. The socket stays
+// open, unless a callback has panicked or the conn has failed permanently: then Close follows. Without a
+// listener the error is logged.
+//
+// Node: error.
 func (v SocketEvents) Error(fn func(err error)) Listener {
 	return v.register(EventError, fn == nil, fn)
 }
@@ -117,7 +131,7 @@ func (v SocketEvents) register(name Event, isNil bool, fn any) Listener {
 	return Listener{entry: e, of: s}
 }
 
-// listeners are never changed in place: an emit goes on with those it began with.
+// listeners returns a list that is never changed in place: an emit continues with the one it began with.
 func (s *Socket) listeners() []*entry {
 	if list := s.events.Load(); list != nil {
 		return *list
@@ -130,7 +144,7 @@ func (s *Socket) forget(matches func(*entry) bool) {
 	defer s.mu.Unlock()
 	list := slices.DeleteFunc(slices.Clone(s.listeners()), func(e *entry) bool {
 		if matches(e) {
-			e.gone.Store(true)
+			e.removed.Store(true)
 			return true
 		}
 		return false
@@ -138,8 +152,10 @@ func (s *Socket) forget(matches func(*entry) bool) {
 	s.events.Store(&list)
 }
 
-// ListenerCount is how many callbacks of the event are registered. Any goroutine may call it. It is 0
-// for a name that is no event. Node: listenerCount.
+// ListenerCount returns the number of callbacks of the event, 0 for a name that is no event. Any goroutine
+// may call it.
+//
+// Node: listenerCount.
 func (s *Socket) ListenerCount(name Event) int {
 	n := 0
 	for _, e := range s.listeners() {
@@ -151,19 +167,21 @@ func (s *Socket) ListenerCount(name Event) int {
 }
 
 // RemoveAllListeners removes every callback of the events, or of all events when none is named, also
-// during an emit. Any goroutine may call it. Node: removeAllListeners.
+// during an emit. Any goroutine may call it.
+//
+// Node: removeAllListeners.
 func (s *Socket) RemoveAllListeners(names ...Event) {
 	s.forget(func(e *entry) bool { return len(names) == 0 || slices.Contains(names, e.name) })
 }
 
-// callback returns what an emit of the event is to call of e, if that is still registered. A one-time
-// listener goes now.
+// callback returns the function of e that an emit of the event calls, if e is still registered. It removes
+// a one-time listener.
 func callback[F any](s *Socket, e *entry, name Event) (fn F, ok bool) {
-	if e.name != name || e.gone.Load() {
+	if e.name != name || e.removed.Load() {
 		return fn, false
 	}
 	if e.once {
-		if !e.gone.CompareAndSwap(false, true) {
+		if !e.removed.CompareAndSwap(false, true) {
 			return fn, false
 		}
 		s.forget(func(x *entry) bool { return x == e })
@@ -171,14 +189,14 @@ func callback[F any](s *Socket, e *entry, name Event) (fn F, ok bool) {
 	return e.fn.(F), true
 }
 
-// trace shows an event that is about to be emitted to a Tracer of the loop.
+// trace shows an event that is about to be emitted to the Tracer of the loop.
 func (s *Socket) trace(e eventloop.TraceEvent) {
 	if host := s.core.Host(); host.Tracing() {
 		host.Trace(s, e)
 	}
 }
 
-// emit emits one of the events that carry nothing. Begin was called.
+// emit emits an event without arguments, after beginCallbacks.
 func (s *Socket) emit(name Event) {
 	s.trace(eventloop.TraceEvent{Name: string(name)})
 	for _, e := range s.listeners() {
@@ -188,11 +206,11 @@ func (s *Socket) emit(name Event) {
 	}
 }
 
-// emitMessage gives a datagram, which is borrowed, to who wants it.
+// emitMessage passes a datagram, which is borrowed, to OnRead's function or the listeners.
 func (s *Socket) emitMessage(p []byte, from netip.AddrPort) {
 	if fn := s.onRead.Load(); fn != nil {
 		(*fn)(p, from)
-		scribble(p)
+		poison(p)
 		return
 	}
 	s.trace(eventloop.TraceEvent{Name: string(EventMessage), Chunk: p, From: from})
@@ -208,25 +226,25 @@ func (s *Socket) emitMessage(p []byte, from netip.AddrPort) {
 	}
 }
 
-// emitError tells the error, to the log when nobody listens: it must not pass unseen, and a peer must
-// not be able to end the process with it, or to fill the log.
+// emitError emits Error, or logs the error if there is no listener. A peer can cause such errors, and must
+// not be able to fill the log with them.
 func (s *Socket) emitError(err error) {
 	s.trace(eventloop.TraceEvent{Name: string(EventError), Err: err})
-	heard := false
+	handled := false
 	for _, e := range s.listeners() {
 		if fn, ok := callback[func(error)](s, e, EventError); ok {
-			heard = true
+			handled = true
 			fn(err)
 		}
 	}
 	code := evnet.Code(err)
-	if heard || s.logged[code] {
+	if handled || s.logged[code] {
 		return
 	}
 	if s.logged == nil {
 		s.logged = map[string]bool{}
 	}
-	if r, ok := s.record(); ok { // else the next error with this code has another chance
+	if r, ok := s.record(); ok { // otherwise the next error with this code is logged
 		s.logged[code] = true
 		r.Write("dgram: socket error without a listener", "err", err, "local", s.Address())
 	}

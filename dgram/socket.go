@@ -13,28 +13,31 @@ import (
 	"evnet/internal/race"
 )
 
-// Socket is a socket of datagrams: it sends and receives messages, each whole or not at all. CreateSocket,
+// Socket is a datagram socket: it sends and receives messages, each whole or not at all. CreateSocket,
 // NewSocket and Wrap make one; the zero value is not usable.
 //
-// Every method may be called from any goroutine and from inside any callback; none runs a callback
-// before it returns, and none waits for the network, but for a Bind of a host name. A socket ends by
-// Close or the end of its context; its last event is Close. From Bind until then it keeps Loop.Run going,
-// unless Unref was called. It cannot be bound again after Close. Node: dgram.Socket.
+// Every method may be called from any goroutine and from inside any callback. No method runs a callback
+// before it returns, and none waits for the network, except Bind with a host name.
+//
+// A socket ends by Close or with its context; its last event is Close. From Bind until then it keeps
+// Loop.Run going, unless Unref was called. It cannot be bound again after Close.
+//
+// Node: dgram.Socket.
 type Socket struct {
-	// On registers callbacks for every time, Once for the next time only, and Prepend before
+	// On registers callbacks for every emit, Once for the next emit only, and Prepend before
 	// those registered already.
 	On, Once, Prepend SocketEvents
 
 	opts    SocketOptions
 	loop    *evnet.Loop
-	core    *eventloop.Loop // the same, for methods that users do not see
+	core    *eventloop.Loop // the same
 	network string          // "udp4", "udp6", or "" for a conn that is neither
 
 	events atomic.Pointer[[]*entry] // stored with mu held
 	onRead atomic.Pointer[func([]byte, netip.AddrPort)]
 	closed atomic.Bool                    // stored with mu held
-	local  atomic.Pointer[netip.AddrPort] // as the system tells it, from Bind on
-	remote atomic.Pointer[netip.AddrPort] // nil unless connected; stays after Close, for what still leaves
+	local  atomic.Pointer[netip.AddrPort] // as the kernel reports it, from Bind on
+	remote atomic.Pointer[netip.AddrPort] // nil unless connected; stays after Close, for messages that are still sent
 
 	binding sync.Mutex // one Bind at a time; taken before mu
 
@@ -46,20 +49,22 @@ type Socket struct {
 	out        outbox
 	lookups    lookups
 	outcomes   outcomes
-	failure    error // to be told before Close
-	pending    int   // of what Close waits for: a writer
+	failure    error // to be emitted before Close
+	pending    int   // writers that Close waits for
 	member     eventloop.Member
 	onClose    []func()    // after the listeners of Close
-	unwatch    func() bool // lets the context go
+	unwatch    func() bool // releases the context
 
-	// Of the loop's owner alone.
-	delivering   bool // messages are: what is sent meanwhile leaves after them
+	// Of the loop alone.
+	delivering   bool // messages are: messages sent meanwhile follow at the end
 	closeEmitted bool
-	logged       map[string]bool // codes of errors that nobody hears
+	logged       map[string]bool // codes of errors without a listener
 }
 
-// NewSocket makes a socket that is not bound yet. A Network that is neither "udp4" nor "udp6" is
-// ErrBadType, and the size of a buffer that is none ErrBadBufferSize. Node: dgram.createSocket(options).
+// NewSocket makes a socket that is not bound. It returns ErrBadType for a Network that is neither "udp4"
+// nor "udp6", and ErrBadBufferSize for an invalid size of a buffer.
+//
+// Node: dgram.createSocket(options).
 func NewSocket(opts *SocketOptions) (*Socket, error) {
 	o := withDefaults(opts)
 	if err := o.check(); err != nil {
@@ -86,10 +91,12 @@ func newSocket(o SocketOptions) *Socket {
 	return s
 }
 
-// OnRead makes fn the one consumer of what arrives, without a copy: msg is borrowed, valid until fn
+// OnRead makes fn the only consumer of received messages, without a copy: msg is borrowed, valid until fn
 // returns; under the race detector it is overwritten then. fn runs on the loop. No Message is emitted.
-// A further call replaces fn, nil undoes it. With a Message listener it returns evnet.ErrConsumed and
-// changes nothing. Node has none.
+// Another call replaces fn, nil removes it. With a Message listener it returns evnet.ErrConsumed and
+// changes nothing.
+//
+// Node has none.
 func (s *Socket) OnRead(fn func(msg []byte, from netip.AddrPort)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,8 +111,8 @@ func (s *Socket) OnRead(fn func(msg []byte, from netip.AddrPort)) error {
 	return nil
 }
 
-// scribble overwrites what a callback has borrowed, so that misuse shows.
-func scribble(p []byte) {
+// poison overwrites bytes that a callback has borrowed, so that misuse shows.
+func poison(p []byte) {
 	if race.Enabled {
 		for i := range p {
 			p[i] = 0xdb
@@ -113,19 +120,22 @@ func scribble(p []byte) {
 	}
 }
 
-// Close closes the socket, at once. What was sent to addresses before, and the system takes without
-// waiting, still leaves; the callbacks of the rest get ErrNotRunning. Close is emitted, and onClose
-// called once, if it is not nil, after them. A conn of Wrap's that is no *net.UDPConn is closed meanwhile, on a
-// goroutine: only Run's return waits for its Close, whose panic goes to the Logger. On a socket that is closed it returns ErrNotRunning and no
-// event follows. Node: socket.close.
+// Close closes the socket immediately. Messages that were sent to addresses before are still sent, as far as
+// the kernel accepts them without blocking; the callbacks of the others get ErrNotRunning. After them Close is
+// emitted, and onClose called once, if it is not nil. On a closed socket Close returns ErrNotRunning and no
+// event follows.
+//
+// A conn passed to Wrap that is no *net.UDPConn is closed on a goroutine: only the return of Run waits for its
+// Close, and a panic of that is logged.
+//
+// Node: socket.close.
 func (s *Socket) Close(onClose func()) error {
 	return s.close(nil, onClose)
 }
 
-// halt is Close for the loop.
 func (s *Socket) halt() { _ = s.close(nil, nil) }
 
-// fail closes the socket because of err, which Error tells.
+// fail closes the socket because of err, which is emitted as Error.
 func (s *Socket) fail(err error) { _ = s.close(err, nil) }
 
 func (s *Socket) close(cause error, onClose func()) error {
@@ -171,7 +181,7 @@ func (s *Socket) close(cause error, onClose func()) error {
 	return nil
 }
 
-// dropQueue tells those whose datagrams do not leave any more. s.mu is held.
+// dropQueueLocked discards the queue, and reports that to the callbacks.
 func (s *Socket) dropQueueLocked() {
 	for s.out.len() > 0 {
 		d := s.out.take()
@@ -181,7 +191,7 @@ func (s *Socket) dropQueueLocked() {
 	s.countLocked()
 }
 
-// settle makes the end be told, once nothing is left that it has to wait for.
+// settle posts finish, once there is no writer left to wait for.
 func (s *Socket) settle() {
 	s.mu.Lock()
 	due := s.closed.Load() && s.pending == 0
@@ -191,8 +201,8 @@ func (s *Socket) settle() {
 	}
 }
 
-// finish tells what is left, then Error and Close. Should a callback not return, another task goes on
-// after it.
+// finish reports the pending outcomes, then emits Error and Close. If a callback does not return, another task
+// continues after it.
 func (s *Socket) finish() {
 	returned := false
 	defer func() {
@@ -250,10 +260,14 @@ func (h *handle) Ready(ev eventloop.Events) {
 	}
 }
 
-// Ref makes the socket keep Loop.Run going, which it does from the start. Node: socket.ref.
+// Ref makes the socket keep Loop.Run going, which it does from the start.
+//
+// Node: socket.ref.
 func (s *Socket) Ref() { s.setRef(true) }
 
-// Unref lets Loop.Run return although the socket is bound; it is closed then. Node: socket.unref.
+// Unref lets Loop.Run return although the socket is bound. Run closes it then.
+//
+// Node: socket.unref.
 func (s *Socket) Unref() { s.setRef(false) }
 
 func (s *Socket) setRef(referenced bool) {
@@ -263,19 +277,23 @@ func (s *Socket) setRef(referenced bool) {
 	s.core.SetRef(&s.member, referenced)
 }
 
-// Loop is the loop that runs the socket's callbacks.
+// Loop returns the loop that runs the socket's callbacks.
 func (s *Socket) Loop() *evnet.Loop { return s.loop }
 
-// Conn is what the socket is bound by, nil before: for options that Socket does not have. To read from
-// it or to close it is the socket's business. Node has none.
+// Conn returns the conn of a bound socket, otherwise nil: for options that Socket does not have. Only the socket
+// may read from it or close it.
+//
+// Node has none.
 func (s *Socket) Conn() net.PacketConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conn
 }
 
-// Address is where the socket receives, the zero AddrPort before it is bound; it stays readable after
-// Close. Node, where it throws EBADF or ERR_SOCKET_DGRAM_NOT_RUNNING instead: socket.address.
+// Address returns the local address, the zero AddrPort before the socket is bound. It stays readable after
+// Close.
+//
+// Node: socket.address, which throws EBADF or ERR_SOCKET_DGRAM_NOT_RUNNING instead.
 func (s *Socket) Address() netip.AddrPort {
 	if local := s.local.Load(); local != nil {
 		return *local
@@ -283,8 +301,10 @@ func (s *Socket) Address() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// RemoteAddress is the peer of a connected socket. Otherwise it returns ErrNotConnected, and after Close
-// ErrNotRunning. Node: socket.remoteAddress.
+// RemoteAddress returns the peer of a connected socket. Otherwise it returns ErrNotConnected, and after Close
+// ErrNotRunning.
+//
+// Node: socket.remoteAddress.
 func (s *Socket) RemoteAddress() (netip.AddrPort, error) {
 	remote := s.remote.Load()
 	switch {
@@ -296,23 +316,27 @@ func (s *Socket) RemoteAddress() (netip.AddrPort, error) {
 	return *remote, nil
 }
 
-// SendQueueSize is how many bytes of messages wait to be sent, for the system to take them or for a host
-// name to be found. Node: socket.getSendQueueSize.
+// SendQueueSize returns the bytes of the pending messages: those that the kernel has not accepted, and those
+// whose host name is being looked up.
+//
+// Node: socket.getSendQueueSize.
 func (s *Socket) SendQueueSize() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.bytes
 }
 
-// SendQueueCount is how many messages wait. Node: socket.getSendQueueCount.
+// SendQueueCount returns the number of pending messages.
+//
+// Node: socket.getSendQueueCount.
 func (s *Socket) SendQueueCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.count
 }
 
-// receiveFailed tells of a receive that has failed. It runs on the loop. A conn that is gone, though nobody has
-// closed the socket, is its end.
+// receiveFailed reports a receive that has failed. It runs on the loop. A conn that was closed, although the
+// socket was not, ends the socket.
 func (s *Socket) receiveFailed(err error) {
 	if s.closed.Load() {
 		return

@@ -1,0 +1,293 @@
+package eventloop
+
+import (
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"evnet/internal/netpoll"
+	"evnet/internal/race"
+)
+
+// fakeSource is the read end of a pipe. It is removed, and closed, by done.
+type fakeSource struct {
+	l        *Loop
+	member   Member
+	r, w     *os.File
+	raw      syscall.RawConn
+	watched  Events
+	received int
+	onReady  func(s *fakeSource, ev Events)
+}
+
+func newSource(t testing.TB, l *Loop, onReady func(s *fakeSource, ev Events)) *fakeSource {
+	t.Helper()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	raw, err := r.SyscallConn()
+	require.NoError(t, err)
+	s := &fakeSource{l: l, r: r, w: w, raw: raw, onReady: onReady}
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	require.True(t, l.Add(s, &s.member, true))
+	require.True(t, l.JoinPoll())
+	require.NoError(t, l.Watch(raw, &s.member, false, netpoll.Readable))
+	return s
+}
+
+func (s *fakeSource) Halt() { s.done() }
+
+func (s *fakeSource) Ready(ev Events) {
+	s.received++
+	if s.onReady != nil {
+		s.onReady(s, ev)
+	}
+}
+
+// read takes what is in the pipe.
+func (s *fakeSource) read() {
+	c := s.l.AcquireCall()
+	defer s.l.ReleaseCall(c)
+	_, _, _ = c.Read(s.raw, s.l.ReadBuffer())
+}
+
+func (s *fakeSource) write(t testing.TB) {
+	_, err := s.w.Write([]byte("x"))
+	require.NoError(t, err)
+}
+
+func (s *fakeSource) done() {
+	s.l.Unwatch(s.raw)
+	s.l.LeavePoll()
+	s.l.Remove(&s.member)
+	_ = s.r.Close()
+}
+
+func TestTurn_ReadySourcesBeforeEvents(t *testing.T) {
+	l, got := newLoop(), journal{}
+	ready := func(name string) func(*fakeSource, Events) {
+		return func(s *fakeSource, _ Events) {
+			got.note(name)()
+			l.Post(got.note(name + "-posted"))
+			s.done()
+		}
+	}
+	a, b := newSource(t, l, ready("a")), newSource(t, l, ready("b"))
+	a.write(t)
+	b.write(t)
+	l.Event(got.note("event"))
+	l.Run()
+	assert.Equal(t, "a a-posted b b-posted event", got.String())
+}
+
+func TestTurn_ReadySourceWaitsForMaxPostedAtMost(t *testing.T) {
+	l, ran := newLoop(), 0
+	s := newSource(t, l, nil)
+	s.write(t)
+	var again func()
+	again = func() {
+		if ran++; s.received == 0 {
+			l.Post(again)
+		}
+	}
+	s.onReady = func(s *fakeSource, _ Events) { s.done() }
+	l.Post(again)
+	l.Run()
+	assert.Equal(t, 1, s.received)
+	assert.Equal(t, maxPosted+1, ran)
+}
+
+// A source that is removed in a turn gets no event that was found in it, nor does the handle that takes its slot.
+func TestSource_SlotOfAnotherHandle(t *testing.T) {
+	l := newLoop()
+	h := &fakeHandle{l: l}
+	first := newSource(t, l, nil)
+	second := newSource(t, l, nil)
+	first.write(t)
+	slot := first.member.Slot()
+	// As the loop does while another goroutine does what follows.
+	n := l.poll.set.Wait()
+	require.Equal(t, 1, n)
+	first.done()
+	require.True(t, h.add(true))
+	require.Equal(t, slot, h.member.Slot())
+	l.mu.Lock()
+	l.fillLocked(n)
+	l.mu.Unlock()
+	assert.False(t, l.poll.any())
+	l.Remove(&h.member)
+	second.done()
+	l.Run()
+}
+
+func TestSource_WakesALoopThatWaits(t *testing.T) {
+	l := newLoop()
+	s := newSource(t, l, func(s *fakeSource, ev Events) {
+		assert.Equal(t, netpoll.Readable, ev)
+		s.done()
+	})
+	l.Event(func() { go s.write(t) })
+	l.Run()
+	assert.Equal(t, 1, s.received)
+	assert.Nil(t, l.poll.set, "nobody needs the set any more")
+	assert.Nil(t, l.poll.buf)
+}
+
+// A loop that waits on its channel goes over to the set when a source joins.
+func TestSource_JoinsALoopThatWaits(t *testing.T) {
+	l := newLoop()
+	l.Ref()
+	go func() {
+		for asleep := false; !asleep; {
+			l.mu.Lock()
+			asleep = l.asleep == onChannel
+			l.mu.Unlock()
+		}
+		s := newSource(t, l, func(s *fakeSource, _ Events) { s.done() })
+		s.write(t)
+		l.Unref()
+	}()
+	l.Run()
+}
+
+func TestSource_PostWakesALoopThatWaits(t *testing.T) {
+	l := newLoop()
+	s := newSource(t, l, nil)
+	go func() {
+		for asleep := false; !asleep; {
+			l.mu.Lock()
+			asleep = l.asleep == onPoll
+			l.mu.Unlock()
+		}
+		l.Post(s.done)
+	}()
+	l.Run()
+	assert.Zero(t, s.received)
+}
+
+// A descriptor that was closed behind its owner's back, while a copy of it lives on, stays in the set.
+func TestSource_EventsWithoutASourcePauseTheLoop(t *testing.T) {
+	l := newLoop()
+	kept, lost := newSource(t, l, nil), newSource(t, l, nil)
+	copied, err := syscall.Dup(int(lost.r.Fd()))
+	require.NoError(t, err)
+	lost.write(t)
+	require.NoError(t, lost.r.Close())
+	l.LeavePoll()
+	l.Remove(&lost.member)
+	began, turns := time.Now(), uint32(0)
+	var timer *Timer
+	timer = l.AfterFunc(0, func() {
+		if l.poll.stray < maxStray+50 {
+			timer.Reset(backOffTime)
+			return
+		}
+		turns = l.Turn()
+		kept.done()
+	})
+	l.Run()
+	require.NoError(t, syscall.Close(copied))
+	assert.Zero(t, lost.received)
+	most := time.Since(began) / backOffTime // pauses, and expiries of the timer
+	assert.LessOrEqual(t, time.Duration(turns), 2*maxStray+4*most)
+}
+
+func TestRun_AfterAPanicServesTheRestOfTheSources(t *testing.T) {
+	l := newLoop()
+	boom := func(s *fakeSource, _ Events) { s.read(); panic("boom") }
+	a, b := newSource(t, l, boom), newSource(t, l, boom)
+	a.write(t)
+	b.write(t)
+	for range 2 {
+		assert.PanicsWithValue(t, "boom", func() { l.Run() })
+	}
+	assert.Equal(t, []int{1, 1}, []int{a.received, b.received})
+	a.done()
+	b.done()
+	l.Run()
+}
+
+func TestRunObserved_SeesEverySource(t *testing.T) {
+	l := newLoop()
+	s := newSource(t, l, func(s *fakeSource, _ Events) { s.done() })
+	s.write(t)
+	var seen []Source
+	assert.True(t, l.RunObserved(func(s Source) { seen = append(seen, s) }))
+	assert.Equal(t, []Source{s}, seen)
+}
+
+func TestPipes_AreKeptWhileTheLoopRuns(t *testing.T) {
+	l := newLoop()
+	l.Event(func() {
+		var taken []*netpoll.SplicePipe
+		for range MaxPipes {
+			assert.False(t, l.IsShortOfPipes())
+			pipe := l.TakePipe()
+			require.NotNil(t, pipe)
+			taken = append(taken, pipe)
+		}
+		assert.True(t, l.IsShortOfPipes())
+		assert.Nil(t, l.TakePipe())
+		l.PutPipe(taken[0])
+		assert.Same(t, taken[0], l.TakePipe())
+		l.DropPipe(taken[0])
+		for _, pipe := range taken[1:] {
+			l.PutPipe(pipe)
+		}
+		assert.Len(t, l.pipes.idle, MaxPipes-1)
+	})
+	l.Run()
+	assert.Empty(t, l.pipes.idle)
+	assert.Zero(t, l.pipes.used)
+	pipe := l.TakePipe()
+	l.PutPipe(pipe)
+	assert.Empty(t, l.pipes.idle, "nobody runs the loop")
+}
+
+func TestCall_OfTheLoopIsUsedOnTheLoop(t *testing.T) {
+	l := newLoop()
+	l.Event(func() {
+		c := l.AcquireCall()
+		l.ReleaseCall(c)
+		assert.Same(t, c, l.AcquireCall())
+	})
+	l.Run()
+	assert.Nil(t, l.poll.call)
+}
+
+// Serving a ready source does not allocate.
+func TestSource_DoesNotAllocate(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector allocates")
+	}
+	l, left := newLoop(), 1100
+	var before, after runtime.MemStats
+	s := newSource(t, l, func(s *fakeSource, _ Events) {
+		s.read()
+		l.SetOwner(nobody)
+		l.FlushLater(flusher{})
+		switch left--; left {
+		case 1000:
+			runtime.ReadMemStats(&before)
+		case 0:
+			runtime.ReadMemStats(&after)
+			s.done()
+			return
+		}
+		s.write(t)
+	})
+	s.write(t)
+	l.Run()
+	assert.Less(t, after.Mallocs-before.Mallocs, uint64(100), "in 1000 rounds")
+}
+
+// nobody is converted to an interface once.
+var nobody Owner = fakeOwner{}
+
+type flusher struct{}
+
+func (flusher) Flush() {}
