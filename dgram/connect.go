@@ -10,7 +10,7 @@ import (
 	"evnet"
 )
 
-// connecting is a Connect under way.
+// connecting is a Connect in progress.
 type connecting struct {
 	address string
 	done    func(error)
@@ -18,17 +18,20 @@ type connecting struct {
 }
 
 // Connect associates the socket with a peer, host:port (no host: this machine). From then on Send sends to
-// the peer, and only the peer's messages are delivered: others that were received before, and are not
-// delivered yet, are dropped. Connect returns immediately; it binds a socket that is not bound yet, to
-// all addresses and a free port. Nothing is sent: that the peer does not exist shows, if at all, as an
-// Error that is syscall.ECONNREFUSED after the first message.
+// the peer, and only the peer's messages are delivered: messages of others that were received before, and
+// not delivered, are dropped. Connect returns immediately. It binds an unbound socket to all addresses and
+// a free port. Nothing is sent: a peer that does not exist shows, if at all, as an Error that is
+// syscall.ECONNREFUSED after the first message.
 //
-// What is wrong with the call is returned, and done is not called: ErrNotRunning after Close, ErrBadPort,
-// ErrIsConnected on a socket that is connected or about to be, or the error of Bind. Otherwise Connect is
-// emitted, and then done called with nil; or it has failed, and done gets the error, or On.Error with no
-// done: that of the look-up, evnet.ErrBlocked, or the system's. Then Connect may be called again. Close
-// before that gives done ErrNotRunning. A conn that is no UDP fails with errors.ErrUnsupported. Node:
-// socket.connect, after which messages of other senders that the kernel has queued are still emitted.
+// Connect returns, without calling done: ErrNotRunning after Close, ErrBadPort, ErrIsConnected on a socket
+// that is connecting or connected, or the error of Bind.
+//
+// Otherwise Connect is emitted, and then done called with nil. If it fails, done is called with the error,
+// or the error is emitted if done is nil: the error of the look-up, evnet.ErrBlocked, a system error, or
+// errors.ErrUnsupported for a conn that is not UDP. Connect may be called again then. If Close comes first,
+// done is called with ErrNotRunning.
+//
+// Node: socket.connect, after which messages of other senders that the kernel has queued are still emitted.
 func (s *Socket) Connect(address string, done func(error)) error {
 	host, port, err := splitAddress(address)
 	if err == nil && port == 0 {
@@ -50,8 +53,8 @@ func (s *Socket) Connect(address string, done func(error)) error {
 	}
 	s.mu.Unlock()
 	if err == nil {
-		if err = s.ensureBound(); err != nil && !s.give(c) {
-			err = nil // Close has told done
+		if err = s.ensureBound(); err != nil && !s.cancelConnect(c) {
+			err = nil // Close has called done
 		}
 	}
 	if err != nil {
@@ -71,8 +74,8 @@ func (s *Socket) Connect(address string, done func(error)) error {
 	return nil
 }
 
-// give ends c, and reports whether it was under way still.
-func (s *Socket) give(c *connecting) bool {
+// cancelConnect ends c, and reports whether it was still in progress.
+func (s *Socket) cancelConnect(c *connecting) bool {
 	c.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,11 +121,12 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	s.postOutcomesLocked()
 }
 
-// Disconnect undoes Connect: the socket receives from everybody again, and Send needs an address. What was
-// sent before still goes to the peer, and to no other that the socket is connected to meanwhile: then it
-// fails with syscall.EISCONN where, as on BSD, the system sends to nobody else. Disconnect returns
-// ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close. Node:
-// socket.disconnect.
+// Disconnect undoes Connect: the socket receives from all senders again, and Send needs an address. Messages
+// that are queued still go to the former peer. If the socket is connected to another one meanwhile they
+// fail with syscall.EISCONN where, as on BSD, the kernel sends to no other address than the peer's.
+// Disconnect returns ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close.
+//
+// Node: socket.disconnect.
 func (s *Socket) Disconnect() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,29 +10,34 @@ import (
 )
 
 // Send sends a message to address, host:port (no host: this machine), or, with the address "", to the
-// peer of a connected socket. It never blocks and copies msg, which may be empty. A socket that is not
-// bound yet is bound first, to all addresses and a free port; Listening follows. A host name is looked
-// up off the loop each time, 128 at once for one socket, and others after them; ErrNotRunning, and so on,
-// come before that.
+// peer of a connected socket. It never blocks and copies msg, which may be empty. An unbound socket is
+// bound first, to all addresses and a free port; Listening follows. A host name is looked up off the loop
+// each time, at most 128 names of one socket at the same time.
 //
-// What is wrong with the call is returned, and done is not called: ErrNotRunning after Close,
-// ErrIsConnected for an address on a connected socket, ErrBadPort, the error of Bind, or
-// evnet.ErrWriteBufferFull at MaxSendQueue. Otherwise done, if it is not nil, runs on the loop, exactly
-// once and before Close, when the system has taken the message, or with the error: of the look-up,
-// evnet.ErrBlocked, syscall.EMSGSIZE, or syscall.ECONNREFUSED, which tells of an earlier message on a
-// connected socket. With no done the error goes to On.Error. That a message was sent does not mean that
-// it arrives. Node: socket.send.
+// Send returns, without calling done: ErrNotRunning after Close, ErrIsConnected for an address on a
+// connected socket, ErrBadPort, the error of Bind, or evnet.ErrWriteBufferFull at MaxSendQueue.
+//
+// Otherwise done, if it is not nil, runs on the loop exactly once and before Close: with nil when the
+// kernel has accepted the message, or with an error. That is the error of the look-up, evnet.ErrBlocked,
+// syscall.EMSGSIZE, or syscall.ECONNREFUSED, which is caused by an earlier message on a connected socket.
+// Without done an error is emitted as Error. A message that was sent may still be lost.
+//
+// Node: socket.send.
 func (s *Socket) Send(msg []byte, address string, done func(error)) error {
 	return s.sendText(msg, nil, address, done)
 }
 
-// SendBuffers is Send of one message in several parts, put together. Node: socket.send with an array.
+// SendBuffers is Send of one message that is the concatenation of parts.
+//
+// Node: socket.send with an array.
 func (s *Socket) SendBuffers(parts net.Buffers, address string, done func(error)) error {
 	return s.sendText(nil, parts, address, done)
 }
 
-// SendTo is Send to an address that is known, as Message gives it: it looks nothing up, and costs no
-// allocation. The zero AddrPort is the peer of a connected socket. Node: socket.send.
+// SendTo is Send to an IP address and port, such as the sender that Message has. It does not allocate. The zero
+// AddrPort is the peer of a connected socket.
+//
+// Node: socket.send.
 func (s *Socket) SendTo(msg []byte, to netip.AddrPort, done func(error)) error {
 	return s.sendMessage(msg, nil, to, done)
 }
