@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"time"
 
-	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
 	"evnet/internal/race"
 )
@@ -67,7 +66,7 @@ func SharedUnchanged() bool {
 var Splices = netpoll.Enabled && runtime.GOOS == "linux"
 
 // MaxTubes is how many pipes of the kernel a loop has at most.
-const MaxTubes = eventloop.MaxPipes
+const MaxTubes = maxTubes
 
 // Spliced is how many bytes were not copied so far.
 func Spliced() int64 { return spliced.Load() }

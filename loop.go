@@ -160,6 +160,7 @@ type loopHost struct {
 	tracer   atomic.Pointer[Tracer]
 	crowd    crowd
 	deferred deferredCalls // of Scan
+	pipes    splicePipes   // of Pipe
 }
 
 func (h *loopHost) OnPanic() func(error) {
@@ -172,6 +173,8 @@ func (h *loopHost) OnPanic() func(error) {
 func (h *loopHost) PanicError(value any, stack []byte) error {
 	return &PanicError{Value: value, Stack: stack}
 }
+
+func (h *loopHost) SetRunning(running bool) { h.pipes.setRunning(running) }
 
 func (h *loopHost) RoomAvailable() { h.loop.resumeCrowded() }
 

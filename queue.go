@@ -220,7 +220,7 @@ func (o *outbound) drop() {
 		// Its segments are not released: the writer may still hold a part of one.
 		o.queue, o.off, o.direct, o.corks = fifo.Queue[*[]byte]{}, 0, nil, 0
 		if o.tube != nil {
-			o.tubeFrom.core().DropPipe(o.tube)
+			o.tubeFrom.host().pipes.discard(o.tube)
 			o.tube, o.tubeFrom = nil, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -12,8 +13,10 @@ import (
 // the kernel. Small pieces are copied, which is as cheap for them.
 
 const (
-	bulk    = 16 << 10 // a chunk of this size starts the use of tubes
-	trickle = 4 << 10  // a tube with less than this ends it
+	bulk     = 16 << 10 // a chunk of this size starts the use of tubes
+	trickle  = 4 << 10  // a tube with less than this ends it
+	maxStuck = 16       // tubes of a loop that may wait for their destinations
+	maxTubes = maxStuck + 1
 )
 
 // spliced is how many bytes left without being copied, for tests.
@@ -34,18 +37,18 @@ func (t *pollTransport) throughTube() *pipe {
 // effect, if that is impossible. s.mu is held, and released if it reports true.
 func (t *pollTransport) splice(l *pipe) bool {
 	s := t.s
-	loop := s.set.Loop.core()
+	pipes := &s.set.Loop.host().pipes
 	if !l.tubes.Load() {
 		return false
 	}
-	tube := loop.TakePipe()
+	tube := pipes.take()
 	if tube == nil {
 		t.bulk = false
 		return false
 	}
 	n, err := t.caller().Fill(t.raw, tube)
 	if n == 0 {
-		loop.PutPipe(tube)
+		pipes.keep(tube)
 		switch {
 		case err == syscall.EINVAL:
 			t.bulk = false // this kind of socket does not support it
@@ -83,7 +86,7 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err
 	n := tube.Len()
 	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not count: the bytes were read already
 		s.mu.Unlock()
-		from.core().DropPipe(tube)
+		from.host().pipes.discard(tube)
 		return false, err
 	}
 	if o.queued == 0 {
@@ -94,7 +97,7 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err
 	o.own()
 	if !kernel || !s.open() || o.queued > 0 || !t.mayWrite() {
 		p := tube.ReadAll()
-		from.core().PutPipe(tube)
+		from.host().pipes.keep(tube)
 		o.queued += len(p)
 		o.add(p)
 		if s.open() {
@@ -103,7 +106,7 @@ func (s *Socket) writeTube(from *Loop, tube *netpoll.SplicePipe) (held bool, err
 	} else {
 		o.queued, o.tube, o.tubeFrom, o.deferAt = n, tube, from, o.accepted
 		err = s.afterWriting(s.tr.tryWrite())
-		if o.tube != nil && from.core().IsShortOfPipes() {
+		if o.tube != nil && from.host().pipes.areShort() {
 			o.pour()
 		}
 	}
@@ -146,7 +149,7 @@ func (t *pollTransport) writeTube(c *netpoll.Call) (moved bool, err error) {
 		o.took(t.s, n)
 	}
 	if o.tube.Len() == 0 {
-		o.tubeFrom.core().PutPipe(o.tube)
+		o.tubeFrom.host().pipes.keep(o.tube)
 		o.tube, o.tubeFrom = nil, nil
 		o.completed(t.s)
 	}
@@ -159,7 +162,7 @@ func (o *outbound) pour() {
 		return
 	}
 	p := o.tube.ReadAll()
-	o.tubeFrom.core().PutPipe(o.tube)
+	o.tubeFrom.host().pipes.keep(o.tube)
 	o.tube, o.tubeFrom = nil, nil
 	rest := o.queue
 	o.queue = fifo.Queue[*[]byte]{}
@@ -167,4 +170,74 @@ func (o *outbound) pour() {
 	for rest.Len() > 0 {
 		o.queue.Push(rest.Pop())
 	}
+}
+
+// splicePipes are the tubes of a loop. Any goroutine may call the methods.
+type splicePipes struct {
+	mu      sync.Mutex
+	running bool                  // empty tubes are kept
+	idle    []*netpoll.SplicePipe // empty ones
+	used    int                   // the others
+}
+
+// setRunning follows the begin and the end of Run: a loop that nobody runs keeps no tubes.
+func (p *splicePipes) setRunning(running bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = running
+	if !running {
+		for _, tube := range p.idle {
+			tube.Close()
+		}
+		p.idle = nil
+	}
+}
+
+// areShort reports whether more tubes than maxStuck are in use. One of maxTubes is thus always free for
+// streams whose destinations have room.
+func (p *splicePipes) areShort() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used > maxStuck
+}
+
+// take returns an empty tube, nil if there is none. keep or discard follows.
+func (p *splicePipes) take() *netpoll.SplicePipe {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.used == maxTubes {
+		return nil
+	}
+	if n := len(p.idle); n > 0 {
+		tube := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.used++
+		return tube
+	}
+	tube, err := netpoll.NewSplicePipe()
+	if err != nil {
+		return nil
+	}
+	p.used++
+	return tube
+}
+
+// discard closes a tube that was in use, and its bytes are lost.
+func (p *splicePipes) discard(tube *netpoll.SplicePipe) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used--
+	tube.Close()
+}
+
+// keep takes an empty tube back for later use.
+func (p *splicePipes) keep(tube *netpoll.SplicePipe) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used--
+	if !p.running {
+		tube.Close()
+		return
+	}
+	p.idle = append(p.idle, tube)
 }

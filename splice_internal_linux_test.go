@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
 )
 
@@ -32,7 +31,7 @@ func TestSpliceTakenBack(t *testing.T) {
 	require.NoError(t, err)
 
 	l := NewLoop()
-	tube := l.core().TakePipe()
+	tube := l.host().pipes.take()
 	require.NotNil(t, tube)
 	o := &outbound{outbox: &outbox{tube: tube, tubeFrom: l}}
 	for c := netpoll.NewCall(); tube.Len() < len(first); {
@@ -44,11 +43,7 @@ func TestSpliceTakenBack(t *testing.T) {
 	o.pour()
 	o.pour() // once is enough
 	assert.Nil(t, o.tube)
-	for range eventloop.MaxPipes {
-		tube := l.core().TakePipe()
-		require.NotNil(t, tube, "a tube was not returned")
-		defer l.core().DropPipe(tube)
-	}
+	assert.Zero(t, l.host().pipes.used)
 	got := ""
 	for o.queue.Len() > 0 {
 		got += string(*o.queue.Pop())

@@ -59,6 +59,8 @@ type Host interface {
 	// OnPanic returns the function that contains panics of tasks, nil if they unwind out of Run. Any goroutine may
 	// call it.
 	OnPanic() func(error)
+	// SetRunning follows the begin of Run or Serve, and precedes its end, on the goroutine that runs the loop.
+	SetRunning(bool)
 	// RoomAvailable follows AwaitRoom: much less is buffered than before. It runs on the loop.
 	RoomAvailable()
 	// Tracing reports whether emitted events are shown to somebody. Trace shows one, on the loop.

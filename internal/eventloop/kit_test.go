@@ -13,11 +13,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeHost struct {
 	onPanic func(error)
 	roomy   int // calls of RoomAvailable
+	running bool
 }
 
 func newLoop() *Loop { return New(&fakeHost{}) }
 
 func (h *fakeHost) OnPanic() func(error)                     { return h.onPanic }
+func (h *fakeHost) SetRunning(running bool)                  { h.running = running }
 func (h *fakeHost) RoomAvailable()                           { h.roomy++ }
 func (h *fakeHost) Tracing() bool                            { return false }
 func (h *fakeHost) Trace(any, TraceEvent)                    {}

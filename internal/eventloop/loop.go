@@ -15,16 +15,15 @@ type Loop struct {
 	mu sync.Mutex // guards the fields below it
 
 	// Tasks, in order of precedence. A turn is what was in events and closing when it began.
-	posted    fifo.Queue[func()] // before the next event
-	events    fifo.Queue[func()] // I/O and timers
+	posted    fifo.Queue[task]   // before the next event
+	events    fifo.Queue[task]   // I/O and timers
 	closing   fifo.Queue[func()] // ends of handles: at the end of the turn
 	turn      int                // events left in this turn
 	closes    int                // closing left in this turn; -1: its events have not run yet
 	ran       int                // posted functions run in a row; the runner's alone
 	hasPosted atomic.Bool        // posted is not empty
 
-	poll  pollState
-	pipes pipePool
+	poll pollState
 
 	timers   timerHeap
 	timerSeq uint64
@@ -85,14 +84,19 @@ func (l *Loop) Host() Host { return l.host }
 func (l *Loop) Log() *ratelimit.Log { return &l.log }
 
 // Post queues fn to run after the running task and what was posted before, and before the next event.
-func (l *Loop) Post(fn func()) {
+func (l *Loop) Post(fn func()) { l.post(task{fn: fn}) }
+
+// PostReady is Post of s.Ready(ev). It does not allocate.
+func (l *Loop) PostReady(s Source, ev Events) { l.post(task{source: s, events: ev}) }
+
+func (l *Loop) post(t task) {
 	l.mu.Lock()
-	l.postLocked(fn)
+	l.postLocked(t)
 	l.mu.Unlock()
 }
 
-func (l *Loop) postLocked(fn func()) {
-	l.posted.Push(fn)
+func (l *Loop) postLocked(t task) {
+	l.posted.Push(t)
 	l.hasPosted.Store(true)
 	l.wakeLocked()
 }
@@ -101,9 +105,14 @@ func (l *Loop) postLocked(fn func()) {
 func (l *Loop) HasPosted() bool { return l.hasPosted.Load() }
 
 // Event queues fn to run in order with I/O and timers.
-func (l *Loop) Event(fn func()) {
+func (l *Loop) Event(fn func()) { l.event(task{fn: fn}) }
+
+// Notify is Event of s.Ready(ev). It does not allocate.
+func (l *Loop) Notify(s Source, ev Events) { l.event(task{source: s, events: ev}) }
+
+func (l *Loop) event(t task) {
 	l.mu.Lock()
-	l.events.Push(fn)
+	l.events.Push(t)
 	l.wakeLocked()
 	l.mu.Unlock()
 }

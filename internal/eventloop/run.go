@@ -58,9 +58,18 @@ func (l *Loop) RunObserved(observe func(Source)) bool {
 // enter makes the caller the runner of the loop. It returns the channel that leave closes, nil if the loop has a
 // runner.
 func (l *Loop) enter() chan struct{} {
-	me := goid.Self()
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	left := l.enterLocked()
+	l.mu.Unlock()
+	if left != nil {
+		l.host.SetRunning(true)
+	}
+	return left
+}
+
+// enterLocked waits while another goroutine has borrowed the loop.
+func (l *Loop) enterLocked() chan struct{} {
+	me := goid.Self()
 	for l.borrowed && l.runner.Load() != me {
 		l.free.Wait()
 	}
@@ -86,10 +95,10 @@ func (l *Loop) cancel(left chan struct{}) {
 // leave also runs when a panic of a task unwinds: the loop must be fit to run again.
 func (l *Loop) leave() {
 	l.flush()
+	l.host.SetRunning(false)
 	l.mu.Lock()
 	l.running, l.stopping, l.leaving = false, false, false
 	l.runner.Store(0)
-	l.pipes.closeIdle()
 	l.poll.releaseLocked()
 	close(l.left)
 	l.free.Broadcast()
@@ -164,7 +173,7 @@ func (l *Loop) tryDoLocked(c *doCall) doStep {
 	case l.running:
 		if !c.posted {
 			c.posted = true
-			l.postLocked(c.run)
+			l.postLocked(task{fn: c.run})
 		}
 		return doPosted
 	case c.claimed.Load(): // by a loop that a panic has stopped

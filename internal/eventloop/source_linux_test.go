@@ -220,32 +220,17 @@ func TestRunObserved_SeesEverySource(t *testing.T) {
 	assert.Equal(t, []Source{s}, seen)
 }
 
-func TestPipes_AreKeptWhileTheLoopRuns(t *testing.T) {
+func TestNotify_DoesNotNeedADescriptor(t *testing.T) {
 	l := newLoop()
+	var got []Events
+	s := newSource(t, l, func(s *fakeSource, ev Events) { got = append(got, ev) })
 	l.Event(func() {
-		var taken []*netpoll.SplicePipe
-		for range MaxPipes {
-			assert.False(t, l.IsShortOfPipes())
-			pipe := l.TakePipe()
-			require.NotNil(t, pipe)
-			taken = append(taken, pipe)
-		}
-		assert.True(t, l.IsShortOfPipes())
-		assert.Nil(t, l.TakePipe())
-		l.PutPipe(taken[0])
-		assert.Same(t, taken[0], l.TakePipe())
-		l.DropPipe(taken[0])
-		for _, pipe := range taken[1:] {
-			l.PutPipe(pipe)
-		}
-		assert.Len(t, l.pipes.idle, MaxPipes-1)
+		l.Notify(s, 1)
+		l.Event(s.done)
+		l.PostReady(s, 2)
 	})
 	l.Run()
-	assert.Empty(t, l.pipes.idle)
-	assert.Zero(t, l.pipes.used)
-	pipe := l.TakePipe()
-	l.PutPipe(pipe)
-	assert.Empty(t, l.pipes.idle, "nobody runs the loop")
+	assert.Equal(t, []Events{2, 1}, got)
 }
 
 func TestCall_OfTheLoopIsUsedOnTheLoop(t *testing.T) {

@@ -194,9 +194,9 @@ func (l *Loop) takeLocked(turnBegan bool) task {
 			l.ran = 0 // nothing else is waiting
 		}
 		l.ran++
-		fn := l.posted.Pop()
+		t := l.posted.Pop()
 		l.hasPosted.Store(l.posted.Len() > 0)
-		return task{fn: fn}
+		return t
 	}
 	if t := l.poll.pop(); !t.none() {
 		l.ran = 0
@@ -205,7 +205,7 @@ func (l *Loop) takeLocked(turnBegan bool) task {
 	if l.turn > 0 {
 		l.ran = 0
 		l.turn--
-		return task{fn: l.events.Pop()}
+		return l.events.Pop()
 	}
 	if l.closes < 0 {
 		l.closes = l.closing.Len() // with those that this turn's events have queued

@@ -252,7 +252,9 @@ func (p *panicking) Halt() { p.l.Remove(&p.member); panic("halt") }
 func TestDo_OnALoopThatNobodyRuns(t *testing.T) {
 	l, got := newLoop(), journal{}
 	l.Post(got.note("tick"))
+	host := l.Host().(*fakeHost)
 	l.Do(func() {
+		assert.False(t, host.running)
 		assert.True(t, l.OnLoop())
 		assert.True(t, l.InTask())
 		assert.False(t, l.Serve(t.Context()))
