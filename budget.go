@@ -2,29 +2,29 @@ package evnet
 
 import "time"
 
-// A turn of the loop is bounded in bytes, and here in work: one chunk of 64 KiB may hold 65,536 tokens.
+// A turn of the loop is limited in bytes, and here in work: one chunk of 64 KiB may have 65,536 tokens.
 
 const (
-	// roundTime is about what all sockets with more work than their share take together in one turn.
+	// roundTime is the approximate time of one turn for all sockets with more work than their share.
 	roundTime = 20 * time.Millisecond
-	// longestShare is for a socket that is alone, shortestShare for one among many: in less, a socket does little but
-	// pass the turn on.
+	// longestShare is for a single socket, shortestShare for one of many: in less time a socket does little but
+	// yield.
 	longestShare  = time.Millisecond
 	shortestShare = 50 * time.Microsecond
 
-	freeCalls = 8  // so few callbacks are not worth a look at the clock
-	mostCalls = 64 // without one
+	freeCalls = 8  // callbacks before the clock is read for the first time
+	mostCalls = 64 // callbacks between two readings
 
-	// Weights of a callback: one that gets a token or the outcome of a write, and one that gets a whole chunk.
+	// Weights of a callback: for a token or the result of a write, and for a whole chunk.
 	lightCall = 1
 	heavyCall = 8
 )
 
-// budget counts and times the callbacks that a socket runs in one turn of its loop. Only the loop's owner uses it.
+// budget counts and times the callbacks that a socket runs in one turn of its loop. It belongs to the loop.
 type budget struct {
-	turn  uint32 // of the loop, for which the rest counts
+	turn  uint32 // of the loop, which the other fields are about
 	calls int32
-	next  int32 // the call at which the clock is looked at
+	next  int32 // the call at which the clock is read
 	began time.Duration
 }
 
@@ -47,7 +47,7 @@ func (b *budget) spend(l *Loop, weight int32) bool {
 // processStart makes reading the monotonic clock one call.
 var processStart = time.Now()
 
-// yieldFlow leaves what is still held for the next turn. s.mu is held.
+// yieldFlow defers the delivery of buffered data to the next turn. s.mu is held.
 func (s *Socket) yieldFlow() {
 	epoch := s.epoch
 	s.in.yielded = true

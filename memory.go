@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// The memory that peers can make a loop hold: what is queued for those that do not read, and what was received and
-// not delivered. MaxWriteBuffer bounds one socket; here is the bound of all sockets of a loop.
+// The limit of the memory that peers can make a loop use: bytes queued for peers that do not read, and received bytes
+// that are not delivered. MaxWriteBuffer limits one socket; here is the limit of all sockets of a loop.
 
 const (
 	defaultMaxBuffered = 256 << 20
 
-	// callbackSize is about what a callback costs that waits for its write. It counts like queued bytes, since an
-	// empty write waits too.
+	// callbackSize is the approximate cost of a pending write callback. It counts like queued bytes, since an empty
+	// write may be pending too.
 	callbackSize = 64
 
-	// crowdedTime is how long a socket above its share of a crowded loop is held back before it is destroyed.
+	// crowdedTime is the time that a socket above its share of a crowded loop is held back before it is destroyed.
 	crowdedTime = 30 * time.Second
 
-	// leastRead is what is read at least where the share of a socket is less.
+	// leastRead is the size of a read where the share of a socket is less.
 	leastRead = 4 << 10
 )
 
-// SetMaxBuffered sets how many bytes all sockets of the loop together may buffer: what is queued to be sent, what
-// was received and not delivered, and 64 bytes for each callback that waits for its write. 0 means the default of
-// 256 MiB, a negative n no limit. Datagram sockets of the loop count too. Any goroutine may call it at any time.
+// SetMaxBuffered sets the limit of the bytes that all sockets of the loop together may buffer: queued bytes, received
+// bytes that are not delivered, and 64 bytes for each pending write callback. 0 means the default of 256 MiB, a
+// negative n no limit. Datagram sockets of the loop count too. Any goroutine may call it at any time.
 //
 // A socket's fair share is a quarter of the limit, divided by the number of open sockets of the loop. Sockets that
-// hold less are not affected by any of this. The others are held back in steps:
+// buffer less are not affected. The others are held back in steps:
 //
-//   - From half of the limit on, a socket above its share is neither read from nor given what it holds, and its
+//   - From half of the limit on, a socket above its share is neither read from nor given its buffered data, and its
 //     high-water mark is its share: NeedDrain, Pipe, Relay and ReadFrom hold its sources back.
 //
 //   - From three quarters on, a Write to a socket above its share fails with ErrWriteBufferFull.
@@ -39,8 +39,9 @@ const (
 //   - A socket that stays above its share for 30 seconds while the loop buffers so much is destroyed, with an error
 //     that is ErrMaxBuffered.
 //
-// So the total stays below the limit and one more Write or read for each socket, and peers that never take what is
-// queued for them cannot hold the others back for ever. A socket goes on by itself once it, or the loop, holds less.
+// The total thus stays below the limit and one more Write or read for each socket, and peers that never read cannot
+// hold the others back forever. A socket continues by itself once it, or the loop, buffers less.
+//
 // Node has no such limit.
 func (l *Loop) SetMaxBuffered(n int64) {
 	if n == 0 {
@@ -53,12 +54,13 @@ func (l *Loop) SetMaxBuffered(n int64) {
 // MaxBuffered returns the limit that SetMaxBuffered has set: 256 MiB by default, negative for none.
 func (l *Loop) MaxBuffered() int64 { return l.core().MaxBuffered() }
 
-// Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. What the running
-// callback has written counts once it has returned. Any goroutine may call it. Node: the writableLength and
-// readableLength of all sockets together.
+// Buffered returns the bytes that the sockets of the loop buffer now, as SetMaxBuffered counts them. Writes of the
+// running callback count once it has returned. Any goroutine may call it.
+//
+// Node: the sum of writableLength and readableLength of all sockets.
 func (l *Loop) Buffered() int64 { return l.core().Buffered() }
 
-// readSize is how much one read may take.
+// readSize returns the size of one read.
 func (l *Loop) readSize() int {
 	if core := l.core(); core.IsCrowded(2) {
 		return min(max(core.Share(), leastRead), maxChunk)
@@ -116,7 +118,7 @@ func (c *crowd) startTimerLocked(evict func()) {
 	}
 }
 
-// resumeCrowded lets the sockets go on that were held back. It runs on the loop.
+// resumeCrowded lets the sockets that are held back continue. It runs on the loop.
 func (l *Loop) resumeCrowded() {
 	for s := range l.host().crowd.all() {
 		s.mu.Lock()
@@ -150,10 +152,10 @@ func (l *Loop) evictCrowded() {
 // crowdExpired is called by the timer of the crowd.
 func (l *Loop) crowdExpired() { l.core().Event(l.evictCrowded) }
 
-// buffers is how many bytes s buffers, as they were counted last. s.mu is held.
+// buffers returns the bytes that s buffers, as counted last. s.mu is held.
 func (s *Socket) buffers() int { return s.in.counted + s.out.counted }
 
-// countQueued counts what is queued. s.mu is held.
+// countQueued updates the count of queued bytes. s.mu is held.
 func (s *Socket) countQueued() {
 	o := &s.out
 	if o.outbox == &emptyOutbox {
@@ -167,7 +169,7 @@ func (s *Socket) countQueued() {
 	}
 }
 
-// countHeld counts what was received and not delivered. s.mu is held.
+// countHeld updates the count of received bytes that are not delivered. s.mu is held.
 func (s *Socket) countHeld() {
 	in := &s.in
 	if in.holding == &holdsNothing || s.destroyed {
@@ -181,14 +183,14 @@ func (s *Socket) countHeld() {
 	}
 }
 
-// eased lets s go on if it holds little enough by now. s.mu is held.
+// eased lets s continue if it buffers little enough now. s.mu is held.
 func (s *Socket) eased(more int) {
 	if more < 0 && s.in.crowded && s.buffers() <= s.set.Loop.share()/2 {
 		s.relieve()
 	}
 }
 
-// crowd holds s back if the loop is crowded, and s holds more than its share. s.mu is held.
+// crowd holds s back if the loop is crowded, and s buffers more than its share. s.mu is held.
 func (s *Socket) crowd() {
 	l := s.set.Loop
 	if s.in.crowded || s.destroyed || !l.isCrowded(2) {
@@ -208,7 +210,7 @@ func (s *Socket) crowd() {
 	}
 }
 
-// relieve undoes crowd. What holds s back still does so again. s.mu is held.
+// relieve undoes crowd. A cause that persists holds s back again. s.mu is held.
 func (s *Socket) relieve() {
 	if !s.in.crowded {
 		return
@@ -218,7 +220,7 @@ func (s *Socket) relieve() {
 	s.scheduleFlow()
 }
 
-// highWaterMark is that of the options, or s's share of a crowded loop. s.mu is held.
+// highWaterMark returns that of the options, or s's share of a crowded loop. s.mu is held.
 func (s *Socket) highWaterMark() int {
 	if l := s.set.Loop; l.isCrowded(2) {
 		return min(s.set.HighWaterMark, l.share())
@@ -226,7 +228,7 @@ func (s *Socket) highWaterMark() int {
 	return s.set.HighWaterMark
 }
 
-// full reports whether no more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
+// full reports whether nothing more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
 func (s *Socket) full() bool {
 	o := &s.out
 	queued := o.queued + o.waiting.Len()*callbackSize
@@ -237,7 +239,7 @@ func (s *Socket) full() bool {
 	return queued > 0 && l.isCrowded(3) && queued+s.in.counted > l.share()
 }
 
-// uncount takes what s buffers out of the total, except the callbacks that are still to run. s is destroyed. s.mu is
+// uncount subtracts what s buffers from the total, except the callbacks that are still to run. s is destroyed. s.mu is
 // held.
 func (s *Socket) uncount() {
 	s.countQueued()
