@@ -4,7 +4,9 @@ import (
 	"log/slog"
 	"net"
 
+	"evnet/internal/eventloop"
 	"evnet/internal/listen"
+	"evnet/internal/transport"
 )
 
 const (
@@ -44,13 +46,13 @@ func (lis *listening) Accepted(conn net.Conn) {
 		s.settings[0].closeConn(conn)
 		return
 	}
-	s.settings[loop].Loop.event(lis.serveNext[loop])
+	s.settings[loop].Loop.core().Event(lis.serveNext[loop])
 }
 
 // AcceptFailed schedules Error. It runs on the acceptor's goroutine.
 func (lis *listening) AcceptFailed(err error) {
 	s := lis.server
-	s.loop.event(func() { s.emitAcceptError(lis, err) })
+	s.loop.core().Event(func() { s.emitAcceptError(lis, err) })
 }
 
 // spawnAcceptor starts accepting. Run of each loop returns only after the acceptor has ended, because the loop still
@@ -59,15 +61,15 @@ func (s *Server) spawnAcceptor(lis *listening) {
 	done := make(chan struct{})
 	for _, set := range s.settings {
 		if set.Loop != s.loop {
-			set.Loop.spawn(func() { <-done })
+			set.Loop.core().Go(func() { <-done })
 		}
 	}
-	s.loop.spawn(func() {
+	s.loop.core().Go(func() {
 		defer close(done)
-		contain(nil, lis.acceptor.Run, func(err error) {
+		eventloop.Contain((*handle)(nil), lis.acceptor.Run, func(err error) {
 			if err != nil { // permanent, or a panic
 				lis.AcceptFailed(err)
-				s.loop.event(func() { _ = s.stop(lis, nil) })
+				s.loop.core().Event(func() { _ = s.stop(lis, nil) })
 			}
 		})
 	})
@@ -128,7 +130,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	s.mu.Unlock()
 
 	open := c.hold()
-	c.adopt(conn, at, tlsServer)
+	c.adopt(conn, at, transport.Server)
 	secure := set.TLSConfig != nil
 	if secure {
 		c.makeRare().accepting = true
@@ -157,7 +159,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 // emitConnection emits Connection. It runs on the loop of the socket.
 func (s *Server) emitConnection(c *Socket) {
 	list := s.emitting()
-	c.set.Loop.setOwner(c)
+	c.loop().SetOwner((*handle)(c))
 	c.set.Loop.trace(s, TraceEvent{Name: EventConnection, Socket: c})
 	for _, e := range list {
 		if fn, ok := callback[func(*Socket)](e, s, kindConnection); ok {
@@ -170,7 +172,7 @@ func (s *Server) emitConnection(c *Socket) {
 // handles it.
 func (s *Server) emitTLSClientError(err error, c *Socket) {
 	list := s.emitting()
-	c.set.Loop.setOwner(c)
+	c.loop().SetOwner((*handle)(c))
 	c.set.Loop.trace(s, TraceEvent{Name: EventTLSClientError, Err: err, Socket: c})
 	handled := false
 	for _, e := range list {
@@ -180,7 +182,7 @@ func (s *Server) emitTLSClientError(err error, c *Socket) {
 		}
 	}
 	if !handled {
-		c.logUnhandled("evnet: TLS handshake of an accepted connection failed", err, errCutOff)
+		c.logUnhandled("evnet: TLS handshake of an accepted connection failed", err, transport.ErrTruncated)
 	}
 }
 
@@ -192,7 +194,7 @@ func (s *Server) drop(set *settings, d Drop) {
 	case s.pendingDrops.Add(1) > maxDrops:
 		s.pendingDrops.Add(-1)
 	default:
-		s.loop.event(func() {
+		s.loop.core().Event(func() {
 			s.pendingDrops.Add(-1)
 			s.emitDrop(d)
 		})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"evnet/internal/ratelimit"
+	"evnet/internal/transport"
 )
 
 // The limits of a server on accepted connections.
@@ -53,7 +54,7 @@ func (s *Server) peerAddress(conn net.Conn, at addresses) netip.Addr {
 		return netip.Addr{}
 	}
 	remote := at.remote
-	if isKernelConn(conn) {
+	if transport.IsKernelConn(conn) {
 		remote = conn.RemoteAddr()
 	}
 	return countedAs(ipOf(remote))

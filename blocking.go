@@ -44,7 +44,7 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 	switch {
 	case s.destroyed:
 		return nil, c.failed("blocking", s.readersCause())
-	case s.tr == nil:
+	case !s.stream.IsOpen():
 		return nil, c.failed("blocking", ErrSocketClosed)
 	}
 	if err := s.consumed("BlockingConn"); err != nil {
@@ -59,7 +59,7 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 		s.in.chunks = c.in
 		s.consumerAdded()
 	}
-	if s.tr.halfCloses() {
+	if s.stream.HalfCloses() {
 		return halfBlockingConn{c}, nil
 	}
 	return c, nil
@@ -98,7 +98,7 @@ func (s *Socket) endBlocking(err error) {
 }
 
 func (c *blockingConn) Read(p []byte) (int, error) {
-	if c.s.set.Loop.here() {
+	if c.s.loop().OnLoop() {
 		return 0, c.failed("read", ErrOnLoop)
 	}
 	c.reading.Lock()
@@ -136,7 +136,7 @@ func (c *blockingConn) readSome(p []byte) (n int, ready <-chan struct{}, err err
 }
 
 func (c *blockingConn) Write(p []byte) (n int, err error) {
-	if c.s.set.Loop.here() {
+	if c.s.loop().OnLoop() {
 		return 0, c.failed("write", ErrOnLoop)
 	}
 	c.writing.Lock()
@@ -192,7 +192,7 @@ func (c *blockingConn) ReadFrom(r io.Reader) (n int64, err error) {
 	if r == nil {
 		return 0, nilArgument("ReadFrom", "reader")
 	}
-	if c.s.set.Loop.here() {
+	if c.s.loop().OnLoop() {
 		return 0, c.failed("readfrom", ErrOnLoop)
 	}
 	file := asFile(r)

@@ -36,7 +36,7 @@ type chunks struct {
 // destroys the socket: its async iteration.
 func (s *Socket) Chunks() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		if s.set.Loop.here() {
+		if s.loop().OnLoop() {
 			yield(nil, ErrOnLoop)
 			return
 		}
@@ -70,7 +70,7 @@ func (s *Socket) beginChunks() (*chunks, error) {
 		return nil, err
 	}
 	c := &chunks{ready: make(chan struct{}, 1)}
-	if !s.held && !s.set.Loop.add(awaiting{s, c}, false) {
+	if !s.held && !s.loop().Add(awaiting{s, c}, &c.member, false) {
 		return nil, ErrLoopStopped
 	}
 	s.in.own()
@@ -153,7 +153,7 @@ func (s *Socket) reclaimChunk() {
 
 // leaveChunks ends the range. Another consumer may follow.
 func (s *Socket) leaveChunks(c *chunks) {
-	s.set.Loop.remove(awaiting{s, c})
+	s.loop().Remove(&c.member)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.in.chunks == c {
@@ -187,11 +187,11 @@ type awaiting struct {
 	c *chunks
 }
 
-func (a awaiting) halt() {
+func (a awaiting) Halt() {
 	a.s.mu.Lock()
 	defer a.s.mu.Unlock()
 	if !a.s.held && a.s.in.chunks == a.c {
 		a.s.endChunks(ErrLoopStopped)
 	}
-	a.s.set.Loop.remove(a)
+	a.s.loop().Remove(&a.c.member)
 }

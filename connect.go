@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"evnet/internal/dial"
+	"evnet/internal/eventloop"
 	"evnet/internal/listen"
 	"evnet/internal/text"
+	"evnet/internal/transport"
 )
 
 // Connect starts a connection. network is "tcp", "tcp4", "tcp6" or "unix". address is host:port, where no host is
@@ -60,7 +62,7 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 // connectLocked makes c the connection that the socket is establishing. If it returns an error, the socket must be
 // destroyed with it.
 func (s *Socket) connectLocked(c *connecting) error {
-	if s.rare().dial != nil || s.tr != nil {
+	if s.rare().dial != nil || s.stream.IsOpen() {
 		return ErrAlreadyConnected
 	}
 	if s.destroyed {
@@ -88,7 +90,7 @@ func (s *Socket) connectLocked(c *connecting) error {
 	r := s.makeRare()
 	r.dial, r.attempted = c, nil
 	c.unwatch = context.AfterFunc(c.ctx, func() { c.fail(c.ctx.Err()) })
-	s.touch()
+	s.markActive()
 	if s.out.ending { // End was called before Connect
 		s.closingPhase()
 	}
@@ -123,13 +125,15 @@ func (s *Socket) dialConfig(c *connecting) dial.Config {
 
 // resetLocked returns a closed socket to the state of a new one. The documentation of Connect lists what stays.
 func (s *Socket) resetLocked() {
-	s.set.Loop.count(-s.out.counted)
-	waiting := s.out.waiting // refused writes whose callbacks have not run yet
+	s.loop().Count(-s.out.counted)
+	waiting := s.out.callbacks // refused writes whose callbacks have not run yet
 	for i := range waiting.Len() {
 		waiting.At(i).end = 0
 	}
 	s.epoch++
-	s.destroyed, s.closed, s.opened, s.conn = false, false, false, nil
+	s.destroyed, s.closed, s.opened = false, false, false
+	s.stream = transport.Stream{}
+	s.stream.Init((*handle)(s), s.set.Loop.core())
 	if r := s.rarity; r != nil {
 		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
 		r.agreed, r.accepting, r.blocking = nil, false, nil
@@ -144,10 +148,10 @@ func (s *Socket) resetLocked() {
 	if in.encoding != "" {
 		in.decoder = text.New(string(in.encoding))
 	}
-	s.in, s.out = in, outbound{outbox: &emptyOutbox}
+	s.in, s.out = in, outbound{writeState: &emptyWriteState}
 	if waiting.Len() > 0 {
 		s.out.own()
-		s.out.waiting = waiting
+		s.out.callbacks = waiting
 		s.countQueued()
 	}
 }
@@ -205,7 +209,7 @@ func (c *connecting) Resolved() bool {
 	if c.s.rare().dial != c {
 		return false
 	}
-	c.s.touch()
+	c.s.markActive()
 	return true
 }
 
@@ -264,7 +268,7 @@ func (c *connecting) Connected(conn net.Conn) {
 			s.set.closeConn(conn)
 		}
 	}()
-	s.set.Loop.setOwner(s)
+	s.loop().SetOwner((*handle)(s))
 	at := addressesOf(conn)
 	s.mu.Lock()
 	if s.rare().dial != c {
@@ -273,13 +277,13 @@ func (c *connecting) Connected(conn net.Conn) {
 	}
 	s.rarity.dial = nil
 	s.rarity.host = serverName(c.network, c.address)
-	s.adopt(conn, at, tlsClient)
+	s.adopt(conn, at, transport.Client)
 	attached = true
 	if h := s.rarity.handshake; h != nil {
 		h.unwatch = context.AfterFunc(c.ctx, func() { s.breakOff(h, c.ctx.Err()) })
 	}
 	reset := s.rare().resetLater
-	queued := s.out.queued > 0 || s.out.waiting.Len() > 0
+	queued := s.stream.Queued() > 0 || s.out.callbacks.Len() > 0
 	s.mu.Unlock()
 	c.cancel()
 
@@ -291,9 +295,9 @@ func (c *connecting) Connected(conn net.Conn) {
 		// As in Node, what was written while connecting is sent between Connect and Ready, and the first callback runs
 		// there. The other callbacks run after Ready.
 		s.flush()
-		s.deliverWrites(1)
+		s.runWriteCallbacks(1)
 		s.mu.Lock()
-		s.reserveDelivery()
+		s.scheduleCallbacks()
 		s.mu.Unlock()
 	}
 	if s.Destroyed() {
@@ -310,13 +314,17 @@ func (c *connecting) Connected(conn net.Conn) {
 // dialLoop is a socket's loop as the Race of the socket uses it. A panic off the loop is attributed to the socket.
 type dialLoop Socket
 
-func (l *dialLoop) Post(fn func()) { l.set.Loop.tick(fn) }
+func (l *dialLoop) Post(fn func()) { l.set.Loop.core().Post(fn) }
 
-func (l *dialLoop) Offload(fn func() error, done func(error)) { (*Socket)(l).supply(fn, done) }
+func (l *dialLoop) Offload(fn func() error, done func(error)) {
+	(*Socket)(l).loop().Offload((*handle)(l), fn, done)
+}
 
-func (l *dialLoop) Contain(fn func() error, done func(error)) { contain((*Socket)(l), fn, done) }
+func (l *dialLoop) Contain(fn func() error, done func(error)) {
+	eventloop.Contain((*handle)(l), fn, done)
+}
 
 func (l *dialLoop) AfterFunc(d time.Duration, fn func()) (stop func()) {
-	timer := time.AfterFunc(d, func() { l.set.Loop.event(fn) })
+	timer := time.AfterFunc(d, func() { l.set.Loop.core().Event(fn) })
 	return func() { timer.Stop() }
 }

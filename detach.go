@@ -32,7 +32,7 @@ var (
 // system takes it), ErrRelayed; a failure that was read and is about to be told; or that the loop or
 // a conn without deadlines did not answer in time. Node has none.
 func (s *Socket) Detach() (conn net.Conn, rest []byte, err error) {
-	if s.set.Loop.here() {
+	if s.loop().OnLoop() {
 		return s.detach()
 	}
 	var claimed atomic.Bool // by the loop, or by us when it does not come to it
@@ -63,11 +63,10 @@ func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 	s.mu.Lock()
 	e, err := s.prepareDetachLocked()
 	if err == nil {
-		tr := s.tr
 		timer := time.NewTimer(detachWait)
 		defer timer.Stop()
 		var back <-chan struct{}
-		for back, err = tr.recall(); back != nil && err == nil; {
+		for back, err = s.stream.Recall(); back != nil && err == nil; {
 			s.mu.Unlock()
 			select {
 			case <-back:
@@ -76,14 +75,14 @@ func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 			}
 			s.mu.Lock()
 			if err == nil {
-				back, err = tr.recall()
+				back, err = s.stream.Recall()
 			}
 		}
 		if err == nil {
 			err = s.detachable() // the state may have changed meanwhile
 		}
 		if err != nil {
-			tr.keep()
+			s.stream.Unrecall()
 			s.updateReading()
 		}
 	}
@@ -100,9 +99,9 @@ func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 // prepareDetachLocked sends what the running callback has written, which need not wait for its end, and checks that
 // the conn can be given away. s.mu is held.
 func (s *Socket) prepareDetachLocked() (*ending, error) {
-	if s.out.queued > 0 {
+	if s.stream.Queued() > 0 {
 		if err := s.flushLocked(); err != nil {
-			return s.writeFailedLocked(err), err
+			return s.writeFailedLocked(err, false), err
 		}
 	}
 	return nil, s.detachable()
@@ -112,7 +111,7 @@ func (s *Socket) prepareDetachLocked() (*ending, error) {
 func (s *Socket) giveConnLocked() (net.Conn, []byte, *ending) {
 	s.reclaimChunk()
 	rest := s.takeHeld()
-	conn, unread := s.tr.detach()
+	conn, unread := s.stream.Detach()
 	rest = append(rest, unread...)
 	s.in.bytes += int64(len(unread))
 	return conn, rest, s.destroyLocked(nil, false)
@@ -123,20 +122,20 @@ func (s *Socket) detachable() error {
 	switch {
 	case s.destroyed:
 		return ErrDestroyed
-	case s.tr == nil:
+	case !s.stream.IsOpen():
 		return ErrSocketClosed
-	case s.handshake || s.out.turning:
+	case s.handshake || s.out.upgradePending:
 		return fmt.Errorf("%w: its handshake is not done", ErrSocketClosed)
 	case s.rare().relay != nil:
 		return ErrRelayed
-	case s.tr.failure() != nil:
-		return s.tr.failure()
+	case s.stream.DeferredFailure() != nil:
+		return s.stream.DeferredFailure()
 	case s.out.ending:
 		return ErrWriteAfterEnd
-	case s.out.queued > 0:
+	case s.stream.Queued() > 0:
 		return ErrWritesQueued
 	}
-	return s.tr.untold()
+	return s.stream.Unreported()
 }
 
 // detachError adds the addresses of the socket to err. s.mu is held.

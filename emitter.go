@@ -209,7 +209,7 @@ func (s *Server) RemoveAllListeners(names ...Event) {
 
 // emitting begins the emit of a socket's event: some of these are its callbacks.
 func (s *Socket) emitting() listeners {
-	s.set.Loop.setOwner(s)
+	s.loop().SetOwner((*handle)(s))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.events

@@ -3,6 +3,8 @@ package evnet
 import (
 	"fmt"
 	"time"
+
+	"evnet/internal/transport"
 )
 
 // The ways a socket ends.
@@ -29,16 +31,19 @@ func (s *Socket) endLocked() *ending {
 	s.out.ending = true
 	if s.out.corks > 0 {
 		s.out.corks = 0
+		s.holdCorked()
 	}
 	s.closingPhase()
-	if s.tr == nil && s.rare().dial == nil {
-		s.set.Loop.tick(s.finished)
+	if !s.stream.IsOpen() && s.rare().dial == nil {
+		s.loop().Post(s.finished)
 	}
 	var err error
-	if s.open() && !s.postpone(0) {
-		err = s.flushLocked()
+	if s.maySendNow() {
+		if s.stream.End(); !s.postpone() {
+			err = s.flushLocked()
+		}
 	}
-	e := s.writeFailedLocked(err)
+	e := s.writeFailedLocked(err, false)
 	s.roomChanged()
 	return e
 }
@@ -60,51 +65,34 @@ func (s *Socket) Close() error {
 // closeLocked is Close with s.mu held.
 func (s *Socket) closeLocked() *ending {
 	s.out.closeAfter = true
-	if s.out.finished || s.tr == nil && s.rare().dial == nil {
+	if s.out.finished || !s.stream.IsOpen() && s.rare().dial == nil {
 		return s.destroyLocked(nil, false)
 	}
 	return s.endLocked()
 }
 
-// flushEnd sends the end of this side once everything before it has been sent. s.mu is held.
-func (s *Socket) flushEnd() error {
-	if s.out.turning {
-		s.turnWhenSent()
-		return nil
-	}
-	if !s.maySend() || !s.out.wantsEnd() {
-		return nil
-	}
-	if s.tr.endBlocks() {
-		s.startWriting() // it may block
-		return nil
-	}
-	s.out.endSent = true
-	s.set.Loop.tick(s.finished) // first, so that Finish never follows the answer of the peer
-	if s.in.ended {
-		return nil // finished closes the conn, which is an end too
-	}
-	return s.tr.sendEnd()
-}
-
-func (o *outbound) wantsEnd() bool {
-	return o.ending && !o.endSent && o.queued == 0 && !o.turning
-}
-
 // finished emits Finish after the end of this side was sent. It runs on the loop.
 func (s *Socket) finished() {
 	s.mu.Lock()
-	if s.destroyed || s.out.finished || s.rare().dial != nil { // the end is sent once the socket is connected
+	switch {
+	case s.destroyed || s.rare().dial != nil: // what is connected after End ends once connected
 		s.mu.Unlock()
 		return
-	}
-	if s.out.owesDone() { // Finish follows the callbacks of the writes that were sent
-		if s.out.yielded {
-			s.set.Loop.event(s.finished)
-		} else {
-			s.set.Loop.tick(s.progressed)
-			s.set.Loop.tick(s.finished)
-		}
+	case s.out.finished: // the end, which had blocked, is sent
+		s.mu.Unlock()
+		s.bothEnded()
+		return
+	case !s.out.ending || s.stream.IsOpen() && !s.stream.EndSent(): // of an earlier connection
+		s.mu.Unlock()
+		return
+	case !s.owesDone():
+	case s.out.yielded: // Finish comes after the callbacks of what was sent
+		s.loop().Event(s.finished)
+		s.mu.Unlock()
+		return
+	default:
+		s.loop().Post(func() { s.runWriteCallbacks(-1) })
+		s.loop().Post(s.finished)
 		s.mu.Unlock()
 		return
 	}
@@ -147,7 +135,7 @@ func (s *Socket) Reset() {
 	case s.destroyed:
 	case s.rare().dial != nil:
 		s.makeRare().resetLater = true
-	case s.tr == nil:
+	case !s.stream.IsOpen():
 		e = s.destroyLocked(ErrSocketClosed, false)
 	default:
 		e = s.destroyLocked(nil, true)
@@ -165,10 +153,10 @@ type ending struct {
 	hadError       bool
 	opened         bool // there is a connection, or an attempt, to close
 	callbacksFirst bool // the callbacks of writes run before Error
-	reset          bool // close with a reset
+	reset          bool // closed with a reset
 	whole          bool // both sides have ended without an error
 
-	tr        transport
+	closer    transport.Closer
 	dial      *connecting
 	handshake *handshaking
 	onConnect Listener
@@ -190,24 +178,21 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	}
 	s.stopTimers()
 	s.leaveDeferred()
-	s.out.early = s.tr == nil
+	s.out.early = !s.stream.IsOpen()
+	closer := s.stream.Retire(reset)
 	s.out.drop()
 	s.uncount()
 	r := s.rare()
 	e := &ending{
 		s: s, err: err, hadError: err != nil, opened: s.opened, callbacksFirst: s.out.callbacksFirst, reset: reset,
-		whole: err == nil && !reset && s.in.ended && s.out.finished,
-		tr:    s.tr, dial: r.dial, handshake: r.handshake, onConnect: r.onConnect, relay: r.relay,
+		whole:  err == nil && !reset && s.in.ended && s.out.finished,
+		closer: closer, dial: r.dial, handshake: r.handshake, onConnect: r.onConnect, relay: r.relay,
 	}
-	s.tr = nil
 	if e.dial != nil {
 		s.rarity.dial = nil
 	}
 	if e.handshake != nil {
 		s.rarity.handshake, s.rarity.turn = nil, nil
-	}
-	if e.tr != nil {
-		e.tr.retire()
 	}
 	s.endChunks(s.readersCause())
 	s.endBlocking(s.readersCause())
@@ -221,14 +206,12 @@ func (e *ending) run() {
 		return
 	}
 	s := e.s
-	defer s.set.Loop.tick(e.report) // also when closing panics
+	defer s.loop().Post(e.report) // also when closing panics
 	e.onConnect.Off()
 	if e.dial != nil {
 		e.dial.cancel()
 	}
-	if e.tr != nil {
-		e.tr.close(e.reset)
-	}
+	e.closer.Close()
 	if e.handshake != nil {
 		e.handshake.stop() // after the close, which may be a reset
 	}
@@ -246,13 +229,13 @@ func (e *ending) report() {
 	s, returned := e.s, false
 	defer func() {
 		if !returned {
-			s.set.Loop.tick(e.report)
+			s.loop().Post(e.report)
 		}
 	}()
 	s.emitDrained()
 	if e.callbacksFirst && s.runCallbacks(-1) { // as in Node
 		returned = true
-		s.set.Loop.yield(e.report)
+		s.loop().Yield(e.report)
 		return
 	}
 	if cause := e.err; cause != nil {
@@ -261,13 +244,13 @@ func (e *ending) report() {
 	}
 	if s.runCallbacks(-1) {
 		returned = true
-		s.set.Loop.yield(e.report)
+		s.loop().Yield(e.report)
 		return
 	}
 	returned = true
 	s.leavePipes()
 	if e.opened {
-		s.set.Loop.close(func() { s.finishClose(e.hadError) })
+		s.loop().AtTurnEnd(func() { s.finishClose(e.hadError) })
 	} else {
 		s.finishClose(e.hadError)
 	}
@@ -316,14 +299,14 @@ func (s *Socket) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.held {
-		s.set.Loop.removeSocket(s)
+		s.loop().Remove(&s.member)
 	}
 }
 
 // bothEnded closes the socket once the end of the peer was delivered and its own was sent.
 func (s *Socket) bothEnded() {
 	s.mu.Lock()
-	sending := s.tr != nil && s.tr.endUnderway() // closing the conn now might cut the end off
+	sending := s.stream.EndUnderway() // closing the conn now might cut the end off
 	var e *ending
 	if s.out.finished && (s.in.ended || s.out.closeAfter) && !sending {
 		e = s.destroyLocked(nil, false)
@@ -335,7 +318,7 @@ func (s *Socket) bothEnded() {
 // closingPhase starts the timer of SocketOptions.CloseTimeout if there is a connection, or an attempt, to close.
 // s.mu is held.
 func (s *Socket) closingPhase() {
-	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.tr != nil || s.rare().dial != nil) {
+	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.stream.IsOpen() || s.rare().dial != nil) {
 		s.giveUpAfter(&s.makeRare().closeTimer, "close", s.set.CloseTimeout, s.in.bytes, maxLate)
 	}
 }
@@ -364,5 +347,5 @@ func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, rea
 		s.mu.Unlock()
 		e.run()
 	}
-	*timer = time.AfterFunc(d, func() { s.set.Loop.event(due) })
+	*timer = time.AfterFunc(d, func() { s.loop().Event(due) })
 }

@@ -175,6 +175,8 @@ package evnet
 import (
 	"net"
 	"net/netip"
+
+	"evnet/internal/transport"
 )
 
 // CreateServer makes a server on DefaultLoop. onConnection, which may be nil, is called for each
@@ -222,7 +224,7 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	at := addressesOf(conn)
 	s.mu.Lock()
 	ok := s.hold()
-	s.adopt(conn, at, tlsClient)
+	s.adopt(conn, at, transport.Client)
 	epoch := s.epoch
 	s.mu.Unlock()
 	s.setOptions()
@@ -234,7 +236,7 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 		s.contextEnded(epoch)
 		return s
 	}
-	s.set.Loop.tick(s.begin)
+	s.loop().Post(s.begin)
 	return s
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"evnet/internal/netpoll"
 	"evnet/internal/race"
+	"evnet/internal/transport"
 )
 
 // SetTracer shows fn every event of the loop with its arguments, as a callback gets them.
@@ -54,7 +55,7 @@ var Scribbles = race.Enabled
 
 // SharedUnchanged reports whether what sockets share is as it was.
 func SharedUnchanged() bool {
-	for _, p := range []any{&holdsNothing, &emptyOutbox, &nothingRare} {
+	for _, p := range []any{&holdsNothing, &emptyWriteState, &nothingRare} {
 		if !reflect.ValueOf(p).Elem().IsZero() {
 			return false
 		}
@@ -66,10 +67,10 @@ func SharedUnchanged() bool {
 var Splices = netpoll.Enabled && runtime.GOOS == "linux"
 
 // MaxTubes is how many pipes of the kernel a loop has at most.
-const MaxTubes = maxTubes
+const MaxTubes = transport.MaxSplicePipes
 
 // Spliced is how many bytes were not copied so far.
-func Spliced() int64 { return spliced.Load() }
+func Spliced() int64 { return transport.Spliced.Load() }
 
 // WaitsForChunk reports whether a goroutine is in a range over the chunks of s, waiting for the next.
 func WaitsForChunk(s *Socket) bool {

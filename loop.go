@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"evnet/internal/eventloop"
+	"evnet/internal/transport"
 )
 
 // DefaultLoop is the loop of every socket and server whose options name no other, and the loop that
@@ -160,7 +161,7 @@ type loopHost struct {
 	tracer   atomic.Pointer[Tracer]
 	crowd    crowd
 	deferred deferredCalls // of Scan
-	pipes    splicePipes   // of Pipe
+	pipes    transport.SplicePipes
 }
 
 func (h *loopHost) OnPanic() func(error) {
@@ -174,7 +175,7 @@ func (h *loopHost) PanicError(value any, stack []byte) error {
 	return &PanicError{Value: value, Stack: stack}
 }
 
-func (h *loopHost) SetRunning(running bool) { h.pipes.setRunning(running) }
+func (h *loopHost) SetRunning(running bool) { h.pipes.SetRunning(running) }
 
 func (h *loopHost) RoomAvailable() { h.loop.resumeCrowded() }
 
@@ -183,33 +184,3 @@ func (h *loopHost) Tracing() bool { return h.tracer.Load() != nil }
 func (h *loopHost) Trace(source any, e eventloop.TraceEvent) {
 	h.loop.trace(source, TraceEvent{Name: Event(e.Name), Chunk: e.Chunk, From: e.From, Err: e.Err})
 }
-
-// handle is a Socket as its loop sees it, without adding exported methods to Socket.
-type handle Socket
-
-func (h *handle) Halt()                     { (*Socket)(h).halt() }
-func (h *handle) Ready(ev eventloop.Events) { (*Socket)(h).ready(ev) }
-func (h *handle) Flush()                    { (*Socket)(h).flush() }
-
-func (h *handle) PanicError(value any, stack []byte) error {
-	return &PanicError{Value: value, Stack: stack, Socket: (*Socket)(h)}
-}
-
-func (h *handle) Fail(err error) {
-	s := (*Socket)(h)
-	s.Destroy(err)
-	s.owesCallbacks()
-}
-
-// serverHandle is a Server as its loops see it.
-type serverHandle Server
-
-func (h *serverHandle) Halt() { (*Server)(h).halt() }
-
-// timerHandle is a Socket that is not open and has a timer, which must not outlive Run.
-type timerHandle Socket
-
-func (h *timerHandle) Halt() { unconnected{(*Socket)(h)}.halt() }
-
-// Halt is called for a range over the chunks of a socket that is not open.
-func (a awaiting) Halt() { a.halt() }

@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// The limit of the memory that peers can make a loop use: bytes queued for peers that do not read, and received bytes
-// that are not delivered. MaxWriteBuffer limits one socket; here is the limit of all sockets of a loop.
+// The memory that peers can make a loop hold: what is queued for those that do not read, and what was received and
+// not delivered. MaxWriteBuffer bounds one socket; here is the bound of all sockets of a loop.
 
 const (
 	defaultMaxBuffered = 256 << 20
 
-	// callbackSize is the approximate cost of a pending write callback. It counts like queued bytes, since an empty
-	// write may be pending too.
+	// callbackSize is about what a callback costs that waits for its write. It counts like queued bytes, since an
+	// empty write waits too.
 	callbackSize = 64
 
-	// crowdedTime is the time that a socket above its share of a crowded loop is held back before it is destroyed.
+	// crowdedTime is how long a socket above its share of a crowded loop is held back before it is destroyed.
 	crowdedTime = 30 * time.Second
 
-	// leastRead is the size of a read where the share of a socket is less.
+	// leastRead is what is read at least where the share of a socket is less.
 	leastRead = 4 << 10
 )
 
-// SetMaxBuffered sets the limit of the bytes that all sockets of the loop together may buffer: queued bytes, received
-// bytes that are not delivered, and 64 bytes for each pending write callback. 0 means the default of 256 MiB, a
-// negative n no limit. Datagram sockets of the loop count too. Any goroutine may call it at any time.
+// SetMaxBuffered sets how many bytes all sockets of the loop together may buffer: what is queued to be sent, what
+// was received and not delivered, and 64 bytes for each callback that waits for its write. 0 means the default of
+// 256 MiB, a negative n no limit. Datagram sockets of the loop count too. Any goroutine may call it at any time.
 //
 // A socket's fair share is a quarter of the limit, divided by the number of open sockets of the loop. Sockets that
-// buffer less are not affected. The others are held back in steps:
+// hold less are not affected by any of this. The others are held back in steps:
 //
-//   - From half of the limit on, a socket above its share is neither read from nor given its buffered data, and its
+//   - From half of the limit on, a socket above its share is neither read from nor given what it holds, and its
 //     high-water mark is its share: NeedDrain, Pipe, Relay and ReadFrom hold its sources back.
 //
 //   - From three quarters on, a Write to a socket above its share fails with ErrWriteBufferFull.
@@ -39,9 +39,8 @@ const (
 //   - A socket that stays above its share for 30 seconds while the loop buffers so much is destroyed, with an error
 //     that is ErrMaxBuffered.
 //
-// The total thus stays below the limit and one more Write or read for each socket, and peers that never read cannot
-// hold the others back forever. A socket continues by itself once it, or the loop, buffers less.
-//
+// So the total stays below the limit and one more Write or read for each socket, and peers that never take what is
+// queued for them cannot hold the others back for ever. A socket goes on by itself once it, or the loop, holds less.
 // Node has no such limit.
 func (l *Loop) SetMaxBuffered(n int64) {
 	if n == 0 {
@@ -54,13 +53,12 @@ func (l *Loop) SetMaxBuffered(n int64) {
 // MaxBuffered returns the limit that SetMaxBuffered has set: 256 MiB by default, negative for none.
 func (l *Loop) MaxBuffered() int64 { return l.core().MaxBuffered() }
 
-// Buffered returns the bytes that the sockets of the loop buffer now, as SetMaxBuffered counts them. Writes of the
-// running callback count once it has returned. Any goroutine may call it.
-//
-// Node: the sum of writableLength and readableLength of all sockets.
+// Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. What the running
+// callback has written counts once it has returned. Any goroutine may call it. Node: the writableLength and
+// readableLength of all sockets together.
 func (l *Loop) Buffered() int64 { return l.core().Buffered() }
 
-// readSize returns the size of one read.
+// readSize is how much one read may take.
 func (l *Loop) readSize() int {
 	if core := l.core(); core.IsCrowded(2) {
 		return min(max(core.Share(), leastRead), maxChunk)
@@ -118,7 +116,7 @@ func (c *crowd) startTimerLocked(evict func()) {
 	}
 }
 
-// resumeCrowded lets the sockets that are held back continue. It runs on the loop.
+// resumeCrowded lets the sockets go on that were held back. It runs on the loop.
 func (l *Loop) resumeCrowded() {
 	for s := range l.host().crowd.all() {
 		s.mu.Lock()
@@ -130,7 +128,7 @@ func (l *Loop) resumeCrowded() {
 // evictCrowded destroys the sockets that were held back for too long, if the loop is still crowded. It runs on the
 // loop.
 func (l *Loop) evictCrowded() {
-	if !l.isCrowded(2) {
+	if !l.core().IsCrowded(2) {
 		l.resumeCrowded()
 	}
 	crowd := &l.host().crowd
@@ -152,24 +150,24 @@ func (l *Loop) evictCrowded() {
 // crowdExpired is called by the timer of the crowd.
 func (l *Loop) crowdExpired() { l.core().Event(l.evictCrowded) }
 
-// buffers returns the bytes that s buffers, as counted last. s.mu is held.
+// buffers is how many bytes s buffers, as they were counted last. s.mu is held.
 func (s *Socket) buffers() int { return s.in.counted + s.out.counted }
 
-// countQueued updates the count of queued bytes. s.mu is held.
+// countQueued counts what is queued. s.mu is held.
 func (s *Socket) countQueued() {
 	o := &s.out
-	if o.outbox == &emptyOutbox {
+	now := s.stream.Queued() + o.callbacks.Len()*callbackSize
+	more := now - o.counted
+	if more == 0 {
 		return
 	}
-	now := o.queued + o.waiting.Len()*callbackSize
-	if more := now - o.counted; more != 0 {
-		o.counted = now
-		s.set.Loop.count(more)
-		s.eased(more)
-	}
+	o.own()
+	o.counted = now
+	s.loop().Count(more)
+	s.eased(more)
 }
 
-// countHeld updates the count of received bytes that are not delivered. s.mu is held.
+// countHeld counts what was received and not delivered. s.mu is held.
 func (s *Socket) countHeld() {
 	in := &s.in
 	if in.holding == &holdsNothing || s.destroyed {
@@ -178,39 +176,39 @@ func (s *Socket) countHeld() {
 	now := in.held()
 	if more := now - in.counted; more != 0 {
 		in.counted = now
-		s.set.Loop.count(more)
+		s.loop().Count(more)
 		s.eased(more)
 	}
 }
 
-// eased lets s continue if it buffers little enough now. s.mu is held.
+// eased lets s go on if it holds little enough by now. s.mu is held.
 func (s *Socket) eased(more int) {
-	if more < 0 && s.in.crowded && s.buffers() <= s.set.Loop.share()/2 {
+	if more < 0 && s.in.crowded && s.buffers() <= s.loop().Share()/2 {
 		s.relieve()
 	}
 }
 
-// crowd holds s back if the loop is crowded, and s buffers more than its share. s.mu is held.
+// crowd holds s back if the loop is crowded, and s holds more than its share. s.mu is held.
 func (s *Socket) crowd() {
 	l := s.set.Loop
-	if s.in.crowded || s.destroyed || !l.isCrowded(2) {
+	if s.in.crowded || s.destroyed || !l.core().IsCrowded(2) {
 		return
 	}
 	s.countQueued()
 	s.countHeld()
-	if s.buffers() <= l.share() {
+	if s.buffers() <= l.core().Share() {
 		return
 	}
 	s.in.own()
 	s.in.crowded = true
 	l.host().crowd.add(s, l.crowdExpired)
 	l.core().AwaitRoom()
-	if !l.isCrowded(2) { // room was made meanwhile, before the loop awaited it
-		l.event(l.resumeCrowded)
+	if !l.core().IsCrowded(2) { // room was made meanwhile, before the loop awaited it
+		l.core().Event(l.resumeCrowded)
 	}
 }
 
-// relieve undoes crowd. A cause that persists holds s back again. s.mu is held.
+// relieve undoes crowd. What holds s back still does so again. s.mu is held.
 func (s *Socket) relieve() {
 	if !s.in.crowded {
 		return
@@ -220,32 +218,91 @@ func (s *Socket) relieve() {
 	s.scheduleFlow()
 }
 
-// highWaterMark returns that of the options, or s's share of a crowded loop. s.mu is held.
+// highWaterMark is that of the options, or s's share of a crowded loop. s.mu is held.
 func (s *Socket) highWaterMark() int {
-	if l := s.set.Loop; l.isCrowded(2) {
-		return min(s.set.HighWaterMark, l.share())
+	if l := s.set.Loop; l.core().IsCrowded(2) {
+		return min(s.set.HighWaterMark, l.core().Share())
 	}
 	return s.set.HighWaterMark
 }
 
-// full reports whether nothing more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
+// full reports whether no more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
 func (s *Socket) full() bool {
 	o := &s.out
-	queued := o.queued + o.waiting.Len()*callbackSize
+	queued := s.stream.Queued() + o.callbacks.Len()*callbackSize
 	if s.set.MaxWriteBuffer >= 0 && queued >= s.set.MaxWriteBuffer {
 		return true
 	}
 	l := s.set.Loop
-	return queued > 0 && l.isCrowded(3) && queued+s.in.counted > l.share()
+	return queued > 0 && l.core().IsCrowded(3) && queued+s.in.counted > l.core().Share()
 }
 
-// uncount subtracts what s buffers from the total, except the callbacks that are still to run. s is destroyed. s.mu is
+// uncount takes what s buffers out of the total, except the callbacks that are still to run. s is destroyed. s.mu is
 // held.
 func (s *Socket) uncount() {
 	s.countQueued()
 	if s.in.holding != &holdsNothing && s.in.counted > 0 {
-		s.set.Loop.count(-s.in.counted)
+		s.loop().Count(-s.in.counted)
 		s.in.counted = 0
 	}
 	s.relieve()
+}
+
+// A turn of the loop is bounded in bytes, and here in work: one chunk of 64 KiB may hold 65,536 tokens.
+
+const (
+	// roundTime is about what all sockets with more work than their share take together in one turn.
+	roundTime = 20 * time.Millisecond
+	// longestShare is for a socket that is alone, shortestShare for one among many: in less, a socket does little but
+	// pass the turn on.
+	longestShare  = time.Millisecond
+	shortestShare = 50 * time.Microsecond
+
+	freeCalls = 8  // so few callbacks are not worth a look at the clock
+	mostCalls = 64 // without one
+
+	// Weights of a callback: one that gets a token or the outcome of a write, and one that gets a whole chunk.
+	lightCall = 1
+	heavyCall = 8
+)
+
+// budget counts and times the callbacks that a socket runs in one turn of its loop. Only the loop's owner uses it.
+type budget struct {
+	turn  uint32 // of the loop, for which the rest counts
+	calls int32
+	next  int32 // the call at which the clock is looked at
+	began time.Duration
+}
+
+// spend counts one callback, with its weight, and reports whether the socket has used its share of the turn.
+func (b *budget) spend(l *Loop, weight int32) bool {
+	if b.turn != l.core().Turn() {
+		*b = budget{turn: l.core().Turn(), next: freeCalls}
+	}
+	if b.calls += weight; b.calls < b.next {
+		return false
+	}
+	now := time.Since(processStart)
+	if b.began == 0 {
+		b.began = now
+	}
+	b.next = b.calls + min(b.calls+1, mostCalls)
+	return now-b.began > max(min(roundTime/time.Duration(1+l.core().Yielded()), longestShare), shortestShare)
+}
+
+// processStart makes reading the monotonic clock one call.
+var processStart = time.Now()
+
+// yieldFlow leaves what is still held for the next turn. s.mu is held.
+func (s *Socket) yieldFlow() {
+	epoch := s.epoch
+	s.in.yielded = true
+	s.loop().Yield(func() {
+		s.mu.Lock()
+		if s.epoch == epoch {
+			s.in.yielded = false
+		}
+		s.mu.Unlock()
+		s.flow()
+	})
 }

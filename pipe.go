@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"sync/atomic"
+
+	"evnet/internal/transport"
 )
 
 // pipe is one destination of one source.
@@ -16,7 +18,7 @@ type pipe struct {
 	sock  *Socket // dst, when it is a socket
 	relay *relay  // that the pipe belongs to, nil if Pipe has made it
 
-	tubes atomic.Bool // sock takes them, as far as is known: it is a kernel socket too
+	splices atomic.Bool // sock accepts splice pipes, as far as is known
 
 	blocked bool // dst needs to drain; guarded by src.mu
 }
@@ -82,7 +84,7 @@ func (s *Socket) link(l *pipe) {
 	case over && l.relay != nil:
 		l.end()
 	case over:
-		s.set.Loop.tick(func() { // what this callback still writes to dst comes before its end
+		s.loop().Post(func() { // what this callback still writes to dst comes before its end
 			if slices.Contains(s.pipes(), l) {
 				l.end()
 			}
@@ -182,8 +184,8 @@ func (l *pipe) checkRoom() {
 	if l.sock == nil {
 		return
 	}
-	full, tubes := l.sock.room()
-	l.tubes.Store(tubes)
+	full, splices := l.sock.room()
+	l.splices.Store(splices)
 	if full {
 		l.hold(l.sock.NeedDrain)
 	}
@@ -249,4 +251,73 @@ func (s *Socket) pipeSources() []*pipe {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rare().sources
+}
+
+// Pipe between two sockets that the kernel can join, and that nobody else listens to, moves a stream through a pipe of
+// the kernel.
+
+// splices reports whether what is received next may go to the destination of a Pipe without being read. s.mu is held.
+func (s *Socket) splices() bool {
+	in := &s.in
+	return s.stream.Splices() && len(in.pipes) == 1 && in.pipes[0].sock != nil && in.pipes[0].splices.Load() &&
+		in.wanted() && in.held() == 0 && in.onRead == nil && in.decoder == nil &&
+		!s.set.Loop.tracing() && s.events.count(kindData) == 0
+}
+
+// writePipe passes the bytes of a splice pipe on.
+func (l *pipe) writePipe(r *transport.Report) {
+	held, err := l.sock.writePipe(r)
+	if err != nil {
+		l.failed(err)
+		return
+	}
+	if held {
+		l.hold(l.sock.holdsPipe)
+	}
+	l.checkRoom()
+}
+
+// writePipe is Write of the bytes in a splice pipe, which the stream owns from then on. held reports whether some of
+// them stay in the pipe.
+func (s *Socket) writePipe(r *transport.Report) (held bool, err error) {
+	s.mu.Lock()
+	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not count: the bytes were read already
+		s.mu.Unlock()
+		r.Pipes.Discard(r.Pipe)
+		return false, err
+	}
+	if s.stream.Queued() == 0 {
+		s.noteCompleted()
+	}
+	sent, err := s.stream.SendPipe(r.Pipe, r.Pipes, s.maySendNow())
+	if err == nil && s.stream.IsOpen() {
+		err = s.afterWriting(sent, nil)
+	}
+	if err != nil {
+		e := s.writeFailedLocked(err, false)
+		s.mu.Unlock()
+		e.run()
+		return false, nil // its events report it
+	}
+	held = s.stream.HoldsPipe()
+	s.out.splicePending = s.out.splicePending || held
+	if s.exceeds(s.highWaterMark()) {
+		s.out.needDrain = true
+	}
+	s.mu.Unlock()
+	return held, nil
+}
+
+// room reports to the source of a Pipe: NeedDrain, and whether the socket accepts splice pipes.
+func (s *Socket) room() (full, splices bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.needsDrain(), s.stream.TakesPipes()
+}
+
+// holdsPipe reports whether a splice pipe with bytes in it waits to be sent.
+func (s *Socket) holdsPipe() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.splicePending
 }

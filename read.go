@@ -1,15 +1,13 @@
 package evnet
 
 import (
-	"bytes"
-	"errors"
+	"evnet/internal/text"
 	"io"
 	"slices"
-	"syscall"
-
-	"evnet/internal/race"
-	"evnet/internal/text"
 )
+
+// maxChunk is the most that one Data event holds, as in Node.
+const maxChunk = 64 << 10
 
 // flowMode is what becomes of data.
 type flowMode uint8
@@ -89,104 +87,11 @@ func (in *inbound) wanted() bool {
 	return in.started && in.mode == flowing && in.blocked == 0 && !in.later && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.asked)
 }
 
-// received takes what the transport has read; the bytes are borrowed. It runs on the loop. s.mu is
-// held, and released.
-func (s *Socket) received(t transport, p []byte, err error) {
-	in := &s.in
-	if s.tr != t {
-		s.mu.Unlock()
-		return
-	}
-	if broken := t.failure(); broken != nil && err != nil {
-		if errors.Is(err, syscall.ECONNRESET) {
-			s.out.callbacksFirst = false
-		} else {
-			err = broken
-		}
-		e := s.destroyLocked(err, false)
-		s.mu.Unlock()
-		e.run()
-		return
-	} else if s.out.failed && broken == nil && err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		s.mu.Unlock() // the writer is about to tell why
-		return
-	}
-	in.bytes += int64(len(p))
-	s.touch()
-	in.eof = err != nil && ends(s, t, err)
-	failed := err != nil && !in.eof
-	straight := in.wanted() && !in.due() // to the consumer as it comes
-	if !straight && len(p) > 0 {
-		in.own()
-		in.raw = append(in.raw, p...)
-	}
-	settled := err == nil && straight
-	switch {
-	case len(p) == 0 || !straight:
-		s.mu.Unlock()
-	case in.scan != nil:
-		in.borrow(p)
-		s.mu.Unlock()
-		s.scanBuffered()
-		settled = false
-	default:
-		settled = s.deliver(p, false) && settled
-	}
-	switch {
-	case failed:
-		s.scanBeforeFailure()
-		s.mu.Lock()
-		if s.tr != t {
-			s.mu.Unlock()
-			return
-		}
-		e := s.destroyLocked(s.readFailure(err), false)
-		s.mu.Unlock()
-		e.run()
-	case !settled || s.set.Loop.isCrowded(2):
-		s.flow()
-	}
-}
-
-// flow delivers what is held, if somebody wants it, and then the peer's end, or lets more come. It
-// runs on the loop.
-func (s *Socket) flow() {
-	s.mu.Lock() // not by defer: a consumer may panic while it is released
-	in := &s.in
-	for s.tr != nil && in.wanted() && (in.due() || s.scanDeferred()) {
-		if in.scan != nil {
-			s.mu.Unlock()
-			s.scanBuffered()
-			s.mu.Lock()
-			continue
-		}
-		p, decoded := in.text, true
-		if len(p) > 0 {
-			in.text = nil
-		} else {
-			p, decoded = in.raw, false
-			in.raw = nil
-		}
-		s.deliver(p, decoded)
-		s.mu.Lock()
-		s.crowd()
-		in.own()
-		if in.budget.spend(s.set.Loop, heavyCall) && in.due() && !in.yielded {
-			s.yieldFlow()
-		}
-	}
-	s.updateReading()
-	if s.endDue() {
-		s.set.Loop.tick(s.peerEnded)
-	}
-	s.mu.Unlock()
-}
-
 // scheduleFlow makes flow run after the running callback. s.mu is held.
 func (s *Socket) scheduleFlow() {
-	if s.tr != nil && s.in.started && !s.in.queued {
+	if s.stream.IsOpen() && s.in.started && !s.in.queued {
 		s.in.queued = true
-		s.set.Loop.tick(func() {
+		s.loop().Post(func() {
 			s.mu.Lock()
 			s.in.queued, s.in.later = false, false
 			s.mu.Unlock()
@@ -195,102 +100,21 @@ func (s *Socket) scheduleFlow() {
 	}
 }
 
-// updateReading asks the transport for data, or not. s.mu is held.
+// updateReading starts or stops the flow of data from the stream. s.mu is held.
 func (s *Socket) updateReading() {
 	in := &s.in
 	s.countHeld()
-	if s.tr == nil || !in.started {
+	if !s.stream.IsOpen() || !in.started {
 		return
 	}
 	s.crowd()
-	s.tr.setReading(!in.eof && !in.due() && (in.mode == undecided || in.mode == unpiped || in.wanted()))
-}
-
-// deliver gives one chunk to the consumer; p is borrowed. s.mu is held, and released. It reports
-// whether that was all: nothing was given back.
-func (s *Socket) deliver(p []byte, decoded bool) (settled bool) {
-	in := &s.in
-	onRead, pipes, chunks := in.onRead, in.pipes, in.chunks
-	if onRead == nil && in.decoder != nil && !decoded {
-		p, decoded = in.decoder.Write(nil, p), true
-	}
-	list := s.events
-	s.mu.Unlock()
-	switch {
-	case onRead != nil:
-		s.set.Loop.setOwner(s)
-		more := onRead(p)
-		scribbleOver(p)
-		if !more {
-			s.Pause()
-		}
-	case len(p) == 0:
-	case chunks != nil:
-		s.handOver(chunks, p, decoded)
-		return false
-	default:
-		if s.set.Loop.tracing() {
-			s.trace(TraceEvent{Name: EventData, Chunk: p})
-		}
-		owned := decoded && len(pipes) == 0
-		if s.emitData(list, p, owned) && len(pipes) == 0 {
-			s.mu.Lock()
-			s.takeBack(p, decoded)
-			s.mu.Unlock()
-			return false
-		}
-		for _, l := range pipes {
-			l.write(p)
-		}
-	}
-	return true
-}
-
-// takeBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
-func (s *Socket) takeBack(p []byte, decoded bool) {
-	s.in.own()
-	if decoded || len(s.in.text) > 0 { // what is held raw comes behind the text
-		s.in.text = slices.Concat(p, s.in.text)
-	} else {
-		s.in.raw = slices.Concat(p, s.in.raw)
-	}
-}
-
-// emitData hands the listeners a chunk of their own, and reports whether they have all gone meanwhile.
-// p is copied, unless it is owned.
-func (s *Socket) emitData(list listeners, p []byte, owned bool) (gone bool) {
-	s.set.Loop.setOwner(s)
-	heard := false
-	for _, e := range list {
-		if e.kind != kindData {
-			continue
-		}
-		if gone = !heard; !e.begin(s) {
-			continue
-		}
-		if !owned {
-			p, owned = bytes.Clone(p), true
-		}
-		heard, gone = true, false
-		e.fn.(func([]byte))(p)
-	}
-	return gone
-}
-
-// scribbleOver overwrites what a callback has borrowed once it has returned, so that a slice kept too
-// long shows at once: in a program built with the race detector.
-func scribbleOver(p []byte) {
-	if race.Enabled {
-		for i := range p {
-			p[i] = 0xDB
-		}
-	}
+	s.stream.SetReading(!in.eof && !in.due() && (in.mode == undecided || in.mode == unpiped || in.wanted()))
 }
 
 // endDue reports whether End is to be emitted. s.mu is held.
 func (s *Socket) endDue() bool {
 	in := &s.in
-	return s.tr != nil && in.started && in.eof && !in.ended && !in.due() && in.mode != paused &&
+	return s.stream.IsOpen() && in.started && in.eof && !in.ended && !in.due() && in.mode != paused &&
 		in.blocked == 0 && (in.chunks == nil || in.chunks.asked)
 }
 
@@ -314,6 +138,7 @@ func (s *Socket) peerEnded() {
 		return
 	}
 	s.in.ended = true
+	s.stream.PeerEnded()
 	if s.in.atEnd {
 		s.in.atEnd = false
 	}
@@ -327,8 +152,8 @@ func (s *Socket) peerEnded() {
 		l.end()
 	}
 	s.mu.Lock()
-	if !s.halfOpen && !s.out.ending && s.tr != nil {
-		s.set.Loop.tick(s.End)
+	if !s.halfOpen && !s.out.ending && s.stream.IsOpen() {
+		s.loop().Post(s.End)
 	}
 	s.mu.Unlock()
 	s.bothEnded()

@@ -1,6 +1,13 @@
 package evnet
 
-import "io"
+import (
+	"io"
+	"os"
+	"reflect"
+	"syscall"
+
+	"evnet/internal/transport"
+)
 
 // ReadFrom writes what r gives until its end, at the pace of the peer: it blocks the calling
 // goroutine while NeedDrain is true. It returns the bytes written and the first error of r, of
@@ -12,7 +19,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	if r == nil {
 		return 0, nilArgument("ReadFrom", "reader")
 	}
-	if s.set.Loop.here() {
+	if s.loop().OnLoop() {
 		return 0, ErrOnLoop
 	}
 	s.mu.Lock()
@@ -100,4 +107,88 @@ func (s *Socket) roomChanged() {
 		s.out.room = nil
 		s.settle()
 	}
+}
+
+// maxSendFile is how much of a file leaves in one system call, which the socket's lock waits for.
+const maxSendFile = 128 << 10
+
+// fileSource is a file, or the beginning of what is left of one, that ReadFrom was given.
+type fileSource struct {
+	raw   syscall.RawConn
+	limit *io.LimitedReader // nil: to its end
+}
+
+// asFile returns nil when r is not a regular file. io.Copy hides a method of a file behind a type of
+// package os; a type of another package that embeds a file may have a Read of its own.
+func asFile(r io.Reader) *fileSource {
+	limit, _ := r.(*io.LimitedReader)
+	if limit != nil {
+		r = limit.R
+	}
+	file, ok := r.(interface {
+		Stat() (os.FileInfo, error)
+		SyscallConn() (syscall.RawConn, error)
+	})
+	if of := reflect.TypeOf(r); !ok || of != reflect.TypeFor[*os.File]() && of.PkgPath() != "os" {
+		return nil
+	}
+	info, err := file.Stat() // of a nil file, an error
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return &fileSource{raw, limit}
+}
+
+// next is how much may be sent at once.
+func (f *fileSource) next() int {
+	if f.limit == nil {
+		return maxSendFile
+	}
+	return int(max(min(f.limit.N, maxSendFile), 0))
+}
+
+// sendFile sends the next piece of the file from kernel to kernel. It reports false if that is impossible, now (other
+// bytes are before it) or ever: then the piece is to be read and written. Nothing sent and no error is the end of the
+// file. While there is no room it waits, until by has passed, which may be nil.
+func (s *Socket) sendFile(f *fileSource, epoch int32, by *deadline) (n int, ok bool) {
+	for {
+		n, ok, room := s.trySendFile(f, epoch, by)
+		if room == nil {
+			return n, ok
+		}
+		<-room
+	}
+}
+
+// trySendFile is sendFile without waiting: it returns what is closed when there is room.
+func (s *Socket) trySendFile(f *fileSource, epoch int32, by *deadline) (n int, ok bool, room <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := f.next()
+	if s.epoch != epoch || s.out.ending || !s.maySendNow() || size == 0 || by.isPast() {
+		return 0, false, nil
+	}
+	n, ended, ok, err := s.stream.SendFile(f.raw, size)
+	switch {
+	case n > 0:
+		transport.Spliced.Add(int64(n))
+		s.noteCompleted()
+		s.markActive()
+		if f.limit != nil {
+			f.limit.N -= int64(n)
+		}
+		return n, true, nil
+	case ended:
+		return 0, true, nil
+	case err != nil || !ok: // an error of the file, of the socket, or of both together: the other way reports it
+		return 0, false, nil
+	case !s.stream.AwaitRoom(): // goroutines do not report room alone
+		return 0, false, nil
+	}
+	s.watchWrites()
+	return 0, false, s.roomLocked()
 }

@@ -43,7 +43,7 @@ func Relay(a, b *Socket, done func(error)) {
 		r.loop = with[0].set.Loop
 	}
 	if len(with) == 2 && a.set.Loop != b.set.Loop && done != nil {
-		r.release = r.loop.expect()
+		r.release = r.loop.core().Expect()
 	}
 	for _, s := range with {
 		r.join(s)
@@ -65,7 +65,7 @@ func Relay(a, b *Socket, done func(error)) {
 // logFailure logs that Relay has failed immediately and has no done. A peer can cause this by closing its connection
 // before the program calls Relay.
 func (r *relay) logFailure(cause error) {
-	if record, ok := r.loop.rateLimit().Take(slog.Default(), slog.LevelWarn); ok {
+	if record, ok := r.loop.core().Log().Take(slog.Default(), slog.LevelWarn); ok {
 		record.Write("evnet: Relay of sockets that cannot be joined", "err", cause)
 	}
 }
@@ -192,7 +192,7 @@ func (r *relay) tear(s *Socket, reset bool) {
 	var e *ending
 	live := s.rare().relay == r && !s.destroyed
 	if live && reset {
-		e = s.destroyLocked(nil, s.tr != nil)
+		e = s.destroyLocked(nil, s.stream.IsOpen())
 	}
 	s.mu.Unlock()
 	e.run()
@@ -211,7 +211,7 @@ func (r *relay) closed() {
 		return
 	}
 	if r.done != nil {
-		r.loop.tick(func() { r.done(cause) })
+		r.loop.core().Post(func() { r.done(cause) })
 	}
 	if r.release != nil {
 		r.release()

@@ -136,7 +136,7 @@ func (s *Socket) scanBuffered() {
 		case scanSplit:
 			c.split(s)
 		case scanToken:
-			s.set.Loop.setOwner(s)
+			s.loop().SetOwner((*handle)(s))
 			c.sc.fn(c.token[:len(c.token):len(c.token)])
 			scribbleOver(c.data[:c.advance])
 		case scanFailure:
@@ -151,7 +151,7 @@ func (s *Socket) scanBuffered() {
 // split calls the split function.
 func (c *scanCall) split(s *Socket) {
 	l := s.set.Loop
-	l.setOwner(s)
+	l.core().SetOwner((*handle)(s))
 	var began time.Time
 	if c.timed {
 		began = time.Now()
@@ -174,7 +174,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 	case scanToken:
 		s.spendTokenLocked()
 	}
-	for s.tr != nil && in.scan != nil && in.wanted() && (in.due() || s.scanDeferred()) {
+	for s.stream.IsOpen() && in.scan != nil && in.wanted() && (in.due() || s.scanDeferred()) {
 		sc, data := in.scan, in.look()
 		if len(data) == 0 {
 			if !in.atEnd {
@@ -203,7 +203,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 func (s *Socket) applySplitLocked(c *scanCall) {
 	in, sc := &s.in, c.sc
 	c.kind = scanNothing
-	if s.tr == nil || in.scan != sc {
+	if !s.stream.IsOpen() || in.scan != sc {
 		return // the data or the split function is another now
 	}
 	final := c.err != nil && errors.Is(c.err, bufio.ErrFinalToken)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"slices"
+
+	"evnet/internal/eventloop"
 )
 
 // socketDestroyed notes that an accepted socket was destroyed: it no longer counts as open.
@@ -30,7 +32,7 @@ func (s *Server) closeIfDoneLocked() {
 	if s.closePending && s.closingAcceptors == 0 && s.lis == nil && s.live.len() == 0 {
 		s.closePending = false
 		s.queuedCloses++
-		s.loop.tick(s.emitClose)
+		s.loop.core().Post(s.emitClose)
 	}
 }
 
@@ -96,7 +98,7 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	for _, conn := range lis.handoff.Close() {
 		s.settings[0].closeConn(conn)
 	}
-	contain(nil, lis.acceptor.Close, func(err error) {
+	eventloop.Contain((*handle)(nil), lis.acceptor.Close, func(err error) {
 		s.mu.Lock()
 		s.closingAcceptors--
 		s.closeIfDoneLocked()
@@ -112,8 +114,8 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 // listener that listens again must find every loop running.
 func (s *Server) leaveLoopsLocked() {
 	if s.lis == nil && !s.closePending && s.queuedCloses == 0 {
-		for _, set := range s.settings {
-			set.Loop.remove(s)
+		for i, set := range s.settings {
+			set.Loop.core().Remove(&s.members[i])
 		}
 	}
 }
@@ -122,9 +124,9 @@ func (s *Server) leaveLoopsLocked() {
 func (s *Server) halt() {
 	s.CloseAllConnections()
 	_ = s.Close(nil)
-	for _, set := range s.settings {
+	for i, set := range s.settings {
 		if set.Loop != s.loop { // s.loop has Close to emit
-			set.Loop.removeIfEnding(s)
+			set.Loop.core().RemoveIfEnding(&s.members[i])
 		}
 	}
 }
@@ -154,7 +156,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if ctx == nil {
 		return nilArgument("Shutdown", "context")
 	}
-	onLoop := slices.ContainsFunc(s.settings, func(set *settings) bool { return set.Loop.here() })
+	onLoop := slices.ContainsFunc(s.settings, func(set *settings) bool { return set.Loop.core().OnLoop() })
 	done := make(chan struct{})
 	s.mu.Lock()
 	if s.lis == nil && !s.closePending {

@@ -2,12 +2,14 @@ package evnet
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	"evnet/internal/eventloop"
+	"evnet/internal/transport"
 )
 
 // ReadyState is where a socket stands in its life. It is computed, as in Node, from what may still
@@ -55,9 +57,7 @@ type Socket struct {
 	mu     sync.Mutex // guards everything below; taken before the loop's lock, never after it
 	events listeners
 
-	conn   net.Conn
-	tr     transport     // nil until connected and after it is destroyed
-	polled pollTransport // tr, when it is of that kind: in here it takes less room
+	stream transport.Stream // the connection
 
 	in     inbound
 	out    outbound
@@ -88,7 +88,8 @@ func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)
 
 func newSocket(set *settings) *Socket {
 	s := &Socket{set: set, halfOpen: set.AllowHalfOpen}
-	s.in.holding, s.out.outbox = &holdsNothing, &emptyOutbox
+	s.in.holding, s.out.writeState = &holdsNothing, &emptyWriteState
+	s.stream.Init((*handle)(s), set.Loop.core())
 	if set.KeepAlive != 0 {
 		s.makeRare().keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
 	}
@@ -100,13 +101,16 @@ func newSocket(set *settings) *Socket {
 	return s
 }
 
+// loop is the loop of the socket without what is evnet's.
+func (s *Socket) loop() *eventloop.Loop { return s.set.Loop.core() }
+
 // hold enters s in the loop's table of what is open. s.mu is held.
 func (s *Socket) hold() bool {
-	if s.held = s.set.Loop.addSocket(s, !s.unref); !s.held {
+	if s.held = s.loop().AddBuffering((*handle)(s), &s.member, !s.unref); !s.held {
 		return false
 	}
 	if r := s.rarity; r != nil && r.notify.after > 0 {
-		s.set.Loop.remove(unconnected{s})
+		s.loop().Remove(&r.timerMember)
 		if r.notify.timer == nil { // it has ended with Run, or with the connection before
 			r.notify.set = time.Now()
 			s.startTimer(&r.notify, r.notify.after)
@@ -150,40 +154,41 @@ type addresses struct{ local, remote net.Addr }
 
 // addressesOf is called without a lock.
 func addressesOf(conn net.Conn) addresses {
-	if isKernelConn(conn) {
+	if transport.IsKernelConn(conn) {
 		return addresses{}
 	}
 	return addresses{conn.LocalAddr(), conn.RemoteAddr()}
 }
 
 // adopt takes a connected conn, on one side of TLS if that is asked for. s.mu is held; setOptions follows.
-func (s *Socket) adopt(below net.Conn, at addresses, side tlsSide) {
-	conn := s.secure(below, side, s.set.TLSConfig, nil)
-	s.conn, s.opened = conn, true
-	if !isKernelConn(conn) {
-		if isKernelConn(below) {
+func (s *Socket) adopt(below net.Conn, at addresses, side transport.Side) {
+	conn := transport.Secure(below, side, s.set.TLSConfig, s.rare().host, nil)
+	s.opened = true
+	if !transport.IsKernelConn(conn) {
+		if transport.IsKernelConn(below) {
 			at = addresses{below.LocalAddr(), below.RemoteAddr()}
 		}
 		r := s.makeRare()
 		r.local, r.remote = at.local, at.remote
 	}
-	s.tr = newTransport(s, conn)
-	if _, s.handshake = conn.(handshaker); s.handshake {
+	s.stream.Open(conn)
+	s.trackWrites()
+	if _, s.handshake = conn.(transport.Handshaker); s.handshake {
 		s.expectHandshake()
 	}
-	s.touch()
+	s.markActive()
 }
 
 // setOptions sets those of the system that were asked for before there was a conn. That may have methods of
 // the program's own: they are called without a lock, and one that panics costs its own socket.
 func (s *Socket) setOptions() {
 	s.mu.Lock()
-	conn, noDelay, alive := s.conn, s.rare().noDelay, s.rare().keepAlive
+	conn, noDelay, alive := s.stream.Conn(), s.rare().noDelay, s.rare().keepAlive
 	s.mu.Unlock()
 	if conn == nil || noDelay == nil && alive == nil {
 		return
 	}
-	contain(s, func() error {
+	eventloop.Contain((*handle)(s), func() error {
 		if noDelay != nil {
 			_ = setNoDelay(conn, *noDelay)
 		}
@@ -197,7 +202,7 @@ func (s *Socket) setOptions() {
 			return
 		}
 		s.mu.Lock()
-		same := s.conn != conn || s.rare().noDelay == noDelay && s.rare().keepAlive == alive
+		same := s.stream.Conn() != conn || s.rare().noDelay == noDelay && s.rare().keepAlive == alive
 		s.mu.Unlock()
 		if !same { // SetNoDelay or SetKeepAlive has overtaken it
 			s.setOptions()
@@ -208,7 +213,7 @@ func (s *Socket) setOptions() {
 // begin starts the traffic of a connected socket: it runs on the loop.
 func (s *Socket) begin() {
 	s.mu.Lock()
-	if s.destroyed || s.handshake || s.out.turning {
+	if s.destroyed || s.handshake || s.out.upgradePending {
 		if s.handshake && !s.destroyed {
 			s.shake()
 		}
@@ -232,5 +237,77 @@ func (s *Socket) setRef(referenced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unref = !referenced
-	s.set.Loop.refSocket(s, referenced)
+	s.loop().SetRef(&s.member, referenced)
+}
+
+// rarity is what only some sockets need: without it a socket is small. The socket's mu guards it.
+type rarity struct {
+	// Connecting.
+	attempted  []string // addresses, by the last Connect
+	onConnect  Listener // of the function Connect: gone with its attempt
+	resetLater bool     // Reset was called while connecting
+	again      func()   // Connect called between the destruction and Close
+
+	// TLS.
+	host      string               // that Connect was given
+	turn      *upgrade             // StartTLS was called, and TLS has not begun
+	handshake *handshaking         // until it is done
+	agreed    *tls.ConnectionState // by it
+	accepting bool                 // by a server that tells Connection after it
+
+	err           error       // what it was destroyed with
+	dial          *connecting // while connecting
+	local, remote net.Addr    // of a conn whose addresses may not outlive it
+	noDelay       *bool       // asked for, to be set once there is a conn
+	keepAlive     *keepAlive  // likewise
+
+	sources []*pipe // that have this socket as their destination
+	relay   *relay  // from Relay to Close
+	parting *relay  // the same while Close is emitted, in which the socket may be connected anew
+
+	blocking *blockingConn // from BlockingConn to the next Connect, or to Relay
+
+	timerMember eventloop.Member // of timerHandle
+
+	active     time.Time   // of the last activity, if a timer is on
+	notify     idleTimer   // SetTimeout
+	kill       idleTimer   // SocketOptions.IdleTimeout
+	first      *time.Timer // ServerOptions.FirstByteTimeout
+	closeTimer *time.Timer // bounds the closing phase
+	lifeTimer  *time.Timer // SocketOptions.MaxLifetime
+	writes     *writeWatch // SocketOptions.WriteTimeout, once something has waited for room
+	unwatch    func() bool // lets SocketOptions.Context go
+}
+
+var nothingRare rarity // never changed
+
+// rare is to look at: it may be shared with other sockets. s.mu is held.
+func (s *Socket) rare() *rarity {
+	if s.rarity == nil {
+		return &nothingRare
+	}
+	return s.rarity
+}
+
+// makeRare is to change. s.mu is held, or nobody else knows s.
+func (s *Socket) makeRare() *rarity {
+	if s.rarity == nil {
+		s.rarity = &rarity{}
+	}
+	return s.rarity
+}
+
+// localAddr is LocalAddr with s.mu held: that of package net's own conns outlives them.
+func (s *Socket) localAddr() net.Addr {
+	if a := s.rare().local; a != nil || s.stream.Conn() == nil || !transport.IsKernelConn(s.stream.Conn()) {
+		return a
+	}
+	return s.stream.Conn().LocalAddr()
+}
+
+func (s *Socket) remoteAddr() net.Addr {
+	if a := s.rare().remote; a != nil || s.stream.Conn() == nil || !transport.IsKernelConn(s.stream.Conn()) {
+		return a
+	}
+	return s.stream.Conn().RemoteAddr()
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"evnet/internal/transport"
 )
 
 // The getters. Any goroutine may call them, at any time; they stay valid after Close.
@@ -18,7 +20,7 @@ func (s *Socket) ReadyState() ReadyState {
 		return StateClosed
 	case s.rare().dial != nil:
 		return StateOpening
-	case s.tr == nil && !s.out.ending:
+	case !s.stream.IsOpen() && !s.out.ending:
 		return StateNew
 	case s.in.ended && s.out.ending:
 		return StateClosed
@@ -65,7 +67,7 @@ func (s *Socket) Writable() bool {
 func (s *Socket) Pending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tr == nil
+	return !s.stream.IsOpen()
 }
 
 // ReadableEnded reports whether End was emitted. Node: socket.readableEnded.
@@ -116,7 +118,7 @@ func (s *Socket) Err() error {
 func (s *Socket) Conn() net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn
+	return s.stream.Conn()
 }
 
 // Loop is where the socket's callbacks run.
@@ -152,14 +154,14 @@ func (s *Socket) BytesRead() int64 {
 func (s *Socket) BytesWritten() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.out.accepted
+	return s.stream.Accepted()
 }
 
 // BufferedAmount is how many bytes wait in the write queue. Node: socket.writableLength.
 func (s *Socket) BufferedAmount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.out.queued
+	return s.stream.Queued()
 }
 
 // HighWaterMark is how many bytes may wait in the write queue before NeedDrain reports true: that of
@@ -219,7 +221,7 @@ func (s *Socket) SetAllowHalfOpen(allow bool) {
 func (s *Socket) SetNoDelay(on bool) error {
 	s.mu.Lock()
 	s.makeRare().noDelay = &on
-	conn := s.conn
+	conn := s.stream.Conn()
 	s.mu.Unlock()
 	if conn == nil {
 		return nil
@@ -235,7 +237,7 @@ func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
 	k := keepAlive{on, delay}
 	s.mu.Lock()
 	s.makeRare().keepAlive = &k
-	conn := s.conn
+	conn := s.stream.Conn()
 	s.mu.Unlock()
 	if conn == nil {
 		return nil
@@ -244,7 +246,7 @@ func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
 }
 
 func setNoDelay(conn net.Conn, on bool) error {
-	c, ok := lowest(conn).(interface{ SetNoDelay(bool) error })
+	c, ok := transport.Lowest(conn).(interface{ SetNoDelay(bool) error })
 	if !ok {
 		return &net.OpError{Op: "set", Net: network(conn.LocalAddr()), Addr: conn.RemoteAddr(), Err: errors.ErrUnsupported}
 	}
@@ -258,7 +260,7 @@ type keepAlive struct {
 }
 
 func setKeepAlive(conn net.Conn, k keepAlive) error {
-	c, ok := lowest(conn).(interface {
+	c, ok := transport.Lowest(conn).(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	})
 	if !ok {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"evnet/internal/transport"
 )
 
 // idleTimer tells when a socket has been idle. Activity only notes the time: the runtime timer is
@@ -19,8 +21,8 @@ type idleTimer struct {
 	sent  int64 // outbound.sent when the queue began to fill, or at the last expiry
 }
 
-// touch notes activity: bytes came or went, or the connection made progress. s.mu is held.
-func (s *Socket) touch() {
+// markActive notes activity: bytes came or went, or the connection made progress. s.mu is held.
+func (s *Socket) markActive() {
 	r := s.rarity
 	if r == nil || s.destroyed || r.notify.after == 0 && r.kill.after == 0 {
 		return
@@ -36,7 +38,7 @@ func (s *Socket) startTimer(t *idleTimer, d time.Duration) {
 	t.stop()
 	t.fired = false
 	round := t.round
-	t.timer = time.AfterFunc(d, func() { s.set.Loop.event(func() { s.expired(t, round) }) })
+	t.timer = time.AfterFunc(d, func() { s.loop().Event(func() { s.expired(t, round) }) })
 }
 
 // stop keeps t from expiring. The socket's mu is held.
@@ -60,7 +62,7 @@ func (s *Socket) stopTimers() {
 		r.first.Stop()
 		r.first = nil
 	}
-	s.set.Loop.remove(unconnected{s})
+	s.loop().Remove(&r.timerMember)
 	if r.lifeTimer != nil {
 		r.lifeTimer.Stop()
 		r.lifeTimer = nil
@@ -79,10 +81,10 @@ func (s *Socket) stopTimers() {
 	}
 }
 
-// noteSent is told that the queue begins to fill, or that a write of it is done. s.mu is held.
-func (s *Socket) noteSent() {
+// noteCompleted notes that the queue begins to fill, or that a write of it is done. s.mu is held.
+func (s *Socket) noteCompleted() {
 	if r := s.rarity; r != nil {
-		r.notify.sent, r.kill.sent = s.out.sent, s.out.sent
+		r.notify.sent, r.kill.sent = s.stream.Completed(), s.stream.Completed()
 	}
 }
 
@@ -101,9 +103,9 @@ func (s *Socket) expired(t *idleTimer, round int) {
 	if rest <= 0 && s.unread() {
 		rest = time.Millisecond // it is about to be read
 	}
-	if rest <= 0 && s.out.queued > 0 && s.out.sent != t.sent {
+	if rest <= 0 && s.stream.Queued() > 0 && s.stream.Acked() != t.sent {
 		rest = t.after // as Node: a blocked writer that got something away is let off one period
-		t.sent = s.out.sent
+		t.sent = s.stream.Acked()
 	}
 	if rest > 0 {
 		s.startTimer(t, rest)
@@ -117,7 +119,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		return
 	}
 	t.fired = true
-	s.set.Loop.remove(unconnected{s})
+	s.loop().Remove(&s.rarity.timerMember)
 	s.mu.Unlock()
 	s.emitTimeout()
 }
@@ -126,7 +128,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 // s.mu is held.
 func (s *Socket) awaitFirstByte(d time.Duration) {
 	epoch := s.epoch
-	s.makeRare().first = time.AfterFunc(d, func() { s.set.Loop.event(func() { s.firstByteDue(d, epoch) }) })
+	s.makeRare().first = time.AfterFunc(d, func() { s.loop().Event(func() { s.firstByteDue(d, epoch) }) })
 }
 
 // firstByteDue runs on the loop, behind what has come in time.
@@ -147,10 +149,34 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	e.run()
 }
 
-// unread reports whether something has come that the loop was too busy to read or to deliver. It runs on the loop.
+// unread reports whether something was received that the loop was too busy to read or to deliver. It runs on the loop.
 // s.mu is held.
 func (s *Socket) unread() bool {
-	return s.tr != nil && (s.in.yielded || s.scanBeforeTimeout() || s.tr.unread())
+	switch {
+	case !s.stream.IsOpen():
+		return false
+	case s.in.yielded || s.scanBeforeTimeout():
+		return true
+	}
+	unread, err := s.stream.Unread()
+	if err != nil {
+		epoch := s.epoch
+		s.loop().Post(func() { s.readFailed(err, epoch) })
+	}
+	return unread
+}
+
+// readFailed handles a failure that was found by looking for received bytes. It runs on the loop.
+func (s *Socket) readFailed(err error, epoch int32) {
+	s.mu.Lock()
+	if s.epoch != epoch || !s.stream.IsOpen() {
+		s.mu.Unlock()
+		return
+	}
+	r := transport.Report{Err: err}
+	a := s.arrivedLocked(&r)
+	s.mu.Unlock()
+	s.deliverArrival(&r, &a)
 }
 
 // SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing
@@ -177,26 +203,26 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 	if d == 0 {
 		notify.stop()
 		notify.fired = false
-		s.set.Loop.remove(unconnected{s})
+		s.loop().Remove(&s.rarity.timerMember)
 		return nil
 	}
-	if s.held || s.set.Loop.add(unconnected{s}, false) {
+	if s.held || s.loop().Add((*timerHandle)(s), &s.rarity.timerMember, false) {
 		notify.set = time.Now()
 		s.startTimer(notify, d)
 	}
 	return nil
 }
 
-// unconnected stands for the timer of a socket that is not open, so that it does not outlive Run.
-type unconnected struct{ s *Socket }
+// timerHandle is a Socket that is not open and has a timer, which must not outlive Run.
+type timerHandle Socket
 
-func (u unconnected) halt() {
-	u.s.mu.Lock()
-	defer u.s.mu.Unlock()
-	if !u.s.held {
-		u.s.rarity.notify.stop()
+func (h *timerHandle) Halt() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.held {
+		h.rarity.notify.stop()
 	}
-	u.s.set.Loop.remove(u)
+	(*Socket)(h).loop().Remove(&h.rarity.timerMember)
 }
 
 // Timeout is what SetTimeout has set, 0 if nothing. Node: socket.timeout.
@@ -212,4 +238,90 @@ func timeoutError(s *Socket, op string) error {
 		return dial.opError(errConnectTimeout)
 	}
 	return &net.OpError{Op: op, Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: os.ErrDeadlineExceeded}
+}
+
+// WriteTimeout: a socket whose writes make no progress is destroyed.
+//
+// Nothing is noted when bytes are written. A timer runs while the transport waits for room, and looks a few times in
+// each period how far the peer is. A conn that takes all that is written has no timer.
+
+// stallLooks is how many looks in a row must find no progress. A look that comes late, because a callback has blocked
+// the loop, counts as one only.
+const stallLooks = 4
+
+// writeWatch is the state of one connection. The socket's mu guards it.
+type writeWatch struct {
+	timer *time.Timer
+	armed bool // the timer is set, or a look is due
+	quiet int  // looks in a row that found no progress; -1: there was none yet
+	seen  transport.Progress
+}
+
+// trackWrites lets the stream know that its progress matters. s.mu is held.
+func (s *Socket) trackWrites() {
+	if s.set.WriteTimeout > 0 {
+		s.stream.TrackProgress()
+	}
+}
+
+// watchWrites starts WriteTimeout, unless it runs. s.mu is held.
+func (s *Socket) watchWrites() {
+	if s.set.WriteTimeout <= 0 {
+		return
+	}
+	r := s.makeRare()
+	w := r.writes
+	switch {
+	case w == nil:
+		w = &writeWatch{}
+		r.writes = w
+		w.timer = time.AfterFunc(s.lookEvery(), func() { s.loop().Event(func() { s.lookAtWrites(w) }) })
+	case w.armed:
+		return
+	default:
+		w.timer.Reset(s.lookEvery())
+	}
+	w.armed, w.quiet = true, -1
+}
+
+func (s *Socket) lookEvery() time.Duration {
+	return max(s.set.WriteTimeout/stallLooks, time.Millisecond)
+}
+
+// lookAtWrites runs on the loop.
+func (s *Socket) lookAtWrites(w *writeWatch) {
+	s.mu.Lock()
+	if s.rare().writes != w {
+		s.mu.Unlock()
+		return
+	}
+	s.stream.RetryWriting() // a loop that was late has not used the room that there is
+	s.mu.Unlock()
+	s.loop().Post(func() { s.judgeWrites(w) })
+}
+
+// judgeWrites destroys the socket if several looks have found no progress. It runs on the loop.
+func (s *Socket) judgeWrites(w *writeWatch) {
+	s.mu.Lock()
+	switch {
+	case s.rare().writes != w:
+		s.mu.Unlock()
+		return
+	case !s.stream.IsOpen() || s.stream.MayWrite(): // nothing waits for the peer
+		w.armed = false
+		s.mu.Unlock()
+		return
+	}
+	now, idle := s.stream.Progress()
+	if w.quiet < 0 || now != w.seen || idle {
+		w.quiet, w.seen = 0, now
+	} else if w.quiet++; w.quiet == stallLooks {
+		// A reset: else the kernel keeps what it holds for the peer long after the socket is closed.
+		e := s.destroyLocked(timeoutError(s, "write timeout"), true)
+		s.mu.Unlock()
+		e.run()
+		return
+	}
+	w.timer.Reset(s.lookEvery())
+	s.mu.Unlock()
 }

@@ -1,15 +1,19 @@
 package evnet
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"time"
+
+	"evnet/internal/text"
+	"evnet/internal/transport"
 )
 
 // What makes a socket speak TLS: the layer over its conn, and the handshake.
@@ -29,37 +33,10 @@ func (s *Socket) TLS() (state tls.ConnectionState, ok bool) {
 }
 
 var (
-	errCutOff = coded("unexpected EOF: the peer has closed the connection without the end of TLS (close_notify)", "ECONNRESET",
-		io.ErrUnexpectedEOF)
 	// errHandshakeTimeout is the cause when HandshakeTimeout ends a socket.
 	errHandshakeTimeout error = deadlineError{coded("the TLS handshake was not done in time", "ERR_TLS_HANDSHAKE_TIMEOUT",
 		os.ErrDeadlineExceeded)}
 )
-
-// tlsSide is who a socket is in the handshake.
-type tlsSide bool
-
-const (
-	tlsClient tlsSide = false
-	tlsServer tlsSide = true
-)
-
-// secure puts TLS over a conn, unless that does TLS itself. early is what was read from it already.
-// s.mu is held.
-func (s *Socket) secure(conn net.Conn, side tlsSide, config *tls.Config, early []byte) net.Conn {
-	if _, secure := conn.(handshaker); secure || config == nil {
-		return conn
-	}
-	b := &beneath{Conn: conn, early: early}
-	if side == tlsServer {
-		return tls.Server(b, config)
-	}
-	if host := s.rare().host; config.ServerName == "" && host != "" {
-		config = config.Clone() // the caller's is not changed
-		config.ServerName = host
-	}
-	return tls.Client(b, config)
-}
 
 // serverName is the host of an address as tls.Config wants it, without a zone; "" if it has none.
 func serverName(network, address string) string {
@@ -82,140 +59,6 @@ func checkServes(config *tls.Config) error {
 	return nil
 }
 
-// beneath is the conn under a *tls.Conn that a socket has made.
-type beneath struct {
-	net.Conn
-	early   []byte // to be read first
-	ended   error  // what to tell after the last bytes
-	patient atomic.Bool
-	passed  atomic.Int64 // bytes that the conn has taken
-	closed  atomic.Bool  // or about to be
-}
-
-// NetConn is the conn itself.
-func (b *beneath) NetConn() net.Conn { return b.Conn }
-
-// Read tells an end that TLS has not announced as an error: package tls takes it for a clean end where it
-// comes between two records, and then nobody could tell a stream that was cut off from a whole one.
-func (b *beneath) Read(p []byte) (n int, err error) {
-	switch {
-	case len(b.early) > 0:
-		n = copy(p, b.early)
-		if b.early = b.early[n:]; len(b.early) == 0 {
-			b.early = nil
-		}
-		return n, nil
-	case b.ended != nil:
-		return 0, b.ended
-	}
-	if isKernelConn(b.Conn) {
-		n, err = b.Conn.Read(p)
-	} else {
-		n, err = b.readOdd(p)
-	}
-	if err == io.EOF {
-		remote := b.RemoteAddr()
-		err = &net.OpError{Op: "read", Net: network(remote), Source: b.LocalAddr(), Addr: remote, Err: errCutOff}
-		b.ended = err
-	}
-	if n > 0 && err != nil { // package tls would not look at the bytes
-		b.ended, err = err, nil
-	}
-	return n, err
-}
-
-// readOdd reads from a conn of any kind until it answers something that package tls can use.
-func (b *beneath) readOdd(p []byte) (n int, err error) {
-	var before reads
-	for n == 0 && err == nil {
-		n, err = readInto(b.Conn, p)
-		if n == 0 && b.closed.Load() {
-			return 0, net.ErrClosed
-		}
-		err = before.heed(n, err)
-	}
-	switch {
-	case !timedOut(err):
-		return n, lasting(err)
-	case n > 0:
-		return n, nil // if it is still so, the next Read is told
-	}
-	return 0, verdict{err, true}
-}
-
-// Write is called for the rest by nobody else: package tls takes the first answer.
-func (b *beneath) Write(p []byte) (n int, err error) {
-	if isKernelConn(b.Conn) {
-		n, err = b.Conn.Write(p)
-	} else {
-		n, err = writeAll(b.Conn, p, b.closed.Load)
-		err = lasting(err)
-	}
-	b.passed.Add(int64(n))
-	return n, err
-}
-
-// Close is called by package tls too, when the context of a handshake ends.
-func (b *beneath) Close() error {
-	if b.closed.Swap(true) {
-		return net.ErrClosed
-	}
-	return b.Conn.Close()
-}
-
-// verdict is an error of a conn with what package tls, and who asks that, is to believe of it: one that passes
-// is not kept for ever.
-type verdict struct {
-	error
-	passes bool
-}
-
-func (v verdict) Timeout() bool   { return v.passes }
-func (v verdict) Temporary() bool { return v.passes }
-func (v verdict) Unwrap() error   { return v.error }
-
-// lasting is err, which is not to be tried again: that was done.
-func lasting(err error) error {
-	if passes(err) {
-		return verdict{err, false}
-	}
-	return err
-}
-
-// SetWriteDeadline leaves sendEnd alone.
-func (b *beneath) SetWriteDeadline(d time.Time) error {
-	if b.patient.Load() {
-		return nil
-	}
-	return b.Conn.SetWriteDeadline(d)
-}
-
-// sendEnd ends this side of TLS, and of the conn. Package tls would give a peer that does not read for five
-// seconds up: CloseTimeout is for that.
-func (b *beneath) sendEnd(over *tls.Conn) error {
-	b.patient.Store(true)
-	err := over.CloseWrite()
-	if c, ok := b.Conn.(halfCloser); ok && err == nil {
-		err = closeWrite(c)
-	}
-	return err
-}
-
-// beneathOf is the conn under a *tls.Conn that a socket has made, nil for any other conn.
-func beneathOf(conn net.Conn) *beneath {
-	c, ok := conn.(*tls.Conn)
-	if !ok {
-		return nil
-	}
-	b, _ := c.NetConn().(*beneath)
-	return b
-}
-
-// handshaker is a *tls.Conn, or a conn that behaves like one.
-type handshaker interface {
-	HandshakeContext(context.Context) error
-}
-
 // handshaking is a handshake under way, or to come.
 type handshaking struct {
 	ctx     context.Context
@@ -229,7 +72,7 @@ func (s *Socket) expectHandshake() {
 	h := &handshaking{}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if d := s.set.HandshakeTimeout; d > 0 {
-		h.timer = time.AfterFunc(d, func() { s.set.Loop.event(func() { s.breakOff(h, errHandshakeTimeout) }) })
+		h.timer = time.AfterFunc(d, func() { s.loop().Event(func() { s.breakOff(h, errHandshakeTimeout) }) })
 	}
 	s.makeRare().handshake = h
 }
@@ -258,22 +101,17 @@ func (s *Socket) breakOff(h *handshaking, err error) {
 
 // shake does the handshake, off the loop. s.mu is held.
 func (s *Socket) shake() {
-	conn, tr, ctx := s.conn.(handshaker), s.tr, s.rarity.handshake.ctx
+	h, handshake := s.rarity.handshake, s.stream.BeginHandshake()
 	var agreed *tls.ConnectionState
-	tr.(*goTransport).shaking = true
-	s.supply(func() error {
-		err := conn.HandshakeContext(ctx)
-		if c, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok && err == nil {
-			state := c.ConnectionState()
-			agreed = &state
-		}
+	s.loop().Offload((*handle)(s), func() (err error) {
+		agreed, err = handshake(h.ctx)
 		return err
-	}, func(err error) { s.handshaken(tr, agreed, err) })
+	}, func(err error) { s.handshaken(h, agreed, err) })
 }
 
-func (s *Socket) handshaken(tr transport, agreed *tls.ConnectionState, err error) {
+func (s *Socket) handshaken(h *handshaking, agreed *tls.ConnectionState, err error) {
 	s.mu.Lock()
-	if s.tr != tr {
+	if s.rare().handshake != h {
 		s.mu.Unlock()
 		return
 	}
@@ -283,14 +121,14 @@ func (s *Socket) handshaken(tr transport, agreed *tls.ConnectionState, err error
 		e.run()
 		return
 	}
-	tr.(*goTransport).shaking = false
+	s.stream.EndHandshake()
 	s.rarity.handshake.stop()
 	accepted := s.rarity.accepting
 	s.handshake, s.rarity.handshake, s.rarity.accepting, s.rarity.agreed = false, nil, false, agreed
-	s.touch()
+	s.markActive()
 	s.mu.Unlock()
 	if accepted {
-		s.set.Loop.setOwner(s) // its address may panic
+		s.loop().SetOwner((*handle)(s)) // its address may panic
 		// The peer may have been blocked meanwhile.
 		if s.set.server.opts.BlockList.blocksPeer(s) {
 			s.Destroy(nil)
@@ -314,7 +152,7 @@ func (s *Socket) handshakeError(err error) error {
 
 // readFailure is err, from reading, with the addresses that package tls leaves out. s.mu is held.
 func (s *Socket) readFailure(err error) error {
-	if _, ok := s.conn.(*tls.Conn); !ok {
+	if _, ok := s.stream.Conn().(*tls.Conn); !ok {
 		return err
 	}
 	var op *net.OpError
@@ -324,13 +162,178 @@ func (s *Socket) readFailure(err error) error {
 	return &net.OpError{Op: "read", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }
 
-// lowest is the conn under all others, which has the options of the system.
-func lowest(conn net.Conn) net.Conn {
-	for {
-		over, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			return conn
-		}
-		conn = over.NetConn()
+// Turning a connected socket to TLS.
+
+// StartTLS turns a connected socket to TLS, as the client: it is called once the peer has agreed to that,
+// in the protocol's own words, mostly in a callback of Scan or Data. SecureConnect follows the handshake;
+// if that fails, Error and Close do. StartTLSServer is the other side's.
+//
+// What was written before leaves first, as it is, and every Cork is undone for that; what is written
+// afterwards leaves after the handshake, under TLS. What was received and not delivered yet, what Scan
+// holds, and what Unshift has put back, is no text of the peer's any more, but the beginning of its
+// handshake, and is never delivered as it came: nobody on the way can slip words into what follows. The
+// consumer, time-outs and options stay; with SetEncoding the decoder starts anew. A server name that the
+// config lacks is the host that Connect was given; the config is not changed. HandshakeTimeout runs from
+// now on. Afterwards the socket is as one with SocketOptions.TLSConfig: see there.
+//
+// A conn of the program's own must heed its read deadline if it is being read, which it is not while what has
+// come is delivered. If it refuses one, that is the Error of the socket; if it ignores it, TLS begins once
+// something has come, with that, which is in time for a server.
+//
+// It fails with an error that names the addresses, and changes nothing, with ErrNilArgument for a nil
+// config, ErrSocketClosed before Connect, ErrDestroyed, ErrAlreadyTLS, ErrWriteAfterEnd, an error that is
+// io.ErrUnexpectedEOF once the peer has ended, ErrRelayed, and ErrConsumed while Pipe or Chunks takes
+// what is received. Any goroutine may call it; only on the loop is it known what was received before. Node:
+// tls.connect with the socket option.
+func (s *Socket) StartTLS(config *tls.Config) error {
+	return s.startTLS("StartTLS", config, transport.Client)
+}
+
+// StartTLSServer is StartTLS as the server, with a config that has Certificates, GetCertificate or
+// GetConfigForClient, else it fails with ErrNilArgument. Write the answer that lets the client begin, then
+// call it. SecureConnect tells that it is done here too; a failure is an Error of the socket, which the
+// program knows, and no TLSClientError. The config is used as it is, and may serve any number of
+// sockets. Node: new tls.TLSSocket with the isServer option.
+func (s *Socket) StartTLSServer(config *tls.Config) error {
+	if err := checkServes(config); err != nil {
+		return s.startTLSError(err)
 	}
+	return s.startTLS("StartTLSServer", config, transport.Server)
+}
+
+// upgrade is a pending StartTLS: TLS begins when what was written before has left.
+type upgrade struct {
+	config *tls.Config
+	side   transport.Side
+	begun  bool
+}
+
+func (s *Socket) startTLS(method string, config *tls.Config, side transport.Side) error {
+	if config == nil {
+		return s.startTLSError(nilArgument(method, "config"))
+	}
+	s.mu.Lock()
+	if err := s.mayUpgrade(method); err != nil {
+		s.mu.Unlock()
+		return s.startTLSError(err)
+	}
+	s.makeRare().turn = &upgrade{config: config, side: side}
+	s.expectHandshake()
+	s.in.started = false // nothing is delivered from now on
+	s.stream.SetReading(false)
+	s.stream.CopyPipe()
+	if s.out.corks > 0 {
+		s.out.corks = 0
+	}
+	s.out.upgradePending = true
+	s.stream.Hold()
+	e := s.writeFailedLocked(s.flushLocked(), false)
+	s.mu.Unlock()
+	e.run()
+	return nil
+}
+
+// mayUpgrade is why the socket cannot turn to TLS, or nil. s.mu is held.
+func (s *Socket) mayUpgrade(method string) error {
+	by := ""
+	switch _, secure := s.stream.Conn().(transport.Handshaker); {
+	case s.destroyed:
+		return ErrDestroyed
+	case !s.stream.IsOpen():
+		return ErrSocketClosed
+	case secure || s.out.upgradePending:
+		return ErrAlreadyTLS
+	case s.out.ending:
+		return ErrWriteAfterEnd
+	case s.in.eof:
+		return fmt.Errorf("%w: the peer has ended its side", io.ErrUnexpectedEOF)
+	case s.rare().relay != nil:
+		return ErrRelayed
+	case s.in.chunks != nil:
+		by = "Chunks"
+	case len(s.in.pipes) > 0:
+		by = "Pipe"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: %s is refused while %s is the consumer", ErrConsumed, method, by)
+}
+
+// startTLSError says of which socket.
+func (s *Socket) startTLSError(err error) error {
+	local, remote := s.LocalAddr(), s.RemoteAddr()
+	return &net.OpError{Op: "starttls", Net: network(remote), Source: local, Addr: remote, Err: err}
+}
+
+// upgradeWhenSent begins with TLS once everything written before it has left. s.mu is held.
+func (s *Socket) upgradeWhenSent() {
+	u := s.rarity.turn
+	if !u.begun && !s.handshake && s.stream.MayWrite() && s.stream.Sendable() == 0 {
+		u.begun = true
+		s.loop().Post(func() { s.upgrade(u) })
+	}
+}
+
+// upgrade puts TLS between the socket and its conn, once nobody is in its Read any more. It runs on the
+// loop, in no callback.
+func (s *Socket) upgrade(u *upgrade) {
+	s.mu.Lock()
+	if s.rare().turn != u {
+		s.mu.Unlock()
+		return
+	}
+	back, err := s.stream.Recall()
+	if back != nil {
+		s.mu.Unlock()
+		s.loop().Offload((*handle)(s), func() error { <-back; return nil }, func(error) { s.upgrade(u) })
+		return
+	}
+	switch {
+	case err != nil:
+	case s.stream.DeferredFailure() != nil:
+		err = s.stream.DeferredFailure()
+	case s.in.eof:
+		err = transport.ErrTruncated
+	default:
+		err = s.stream.Unreported()
+	}
+	if err != nil {
+		e := s.destroyLocked(s.handshakeError(err), false)
+		s.mu.Unlock()
+		e.run()
+		return
+	}
+	r := s.rarity
+	r.turn = nil
+	if conn := s.stream.Conn(); transport.IsKernelConn(conn) { // else they are known, and its methods may panic
+		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
+	}
+	unserved, below := s.stream.StartTLS(u.side, u.config, r.host, s.takeHeld())
+	s.in.bytes += int64(unserved)
+	s.handshake, s.out.upgradePending = true, false
+	s.trackWrites()
+	s.holdCorked()
+	s.mu.Unlock()
+	below.Close()
+	s.begin()
+}
+
+// takeHeld takes away what was read and not delivered, as it came but for what SetEncoding has decoded while
+// it was held. s.mu is held.
+func (s *Socket) takeHeld() []byte {
+	in := &s.in
+	held := bytes.Clone(in.text) // whose memory Scan uses again
+	if in.decoder != nil {
+		held = in.decoder.Rest(held)
+	}
+	held = append(held, in.raw...)
+	held = append(held, in.lent[in.lentAt:]...) // in the midst of Scan
+	in.own()
+	in.text = nil
+	in.forgetRaw()
+	if in.decoder != nil {
+		in.decoder = text.New(string(in.encoding))
+	}
+	in.lookAgain()
+	return held
 }

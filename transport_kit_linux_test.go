@@ -95,8 +95,7 @@ func onLoop(l *Loop, conn net.Conn) *Socket { return Wrap(conn, &SocketOptions{L
 func isPolled(s *Socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.tr.(*pollTransport)
-	return ok
+	return s.stream.TakesPipes()
 }
 
 // rounds does n round trips on a socket of its own, each of which takes a turn of the loop, and then

@@ -6,7 +6,12 @@ import (
 	"os"
 	"syscall"
 	"unsafe"
+
+	"evnet/internal/transport"
 )
+
+// leavesNow is the size from which on a write does not wait for the end of the running callback.
+const leavesNow = 16 << 10
 
 // Write sends p, or what the system takes of it, queues the rest and never blocks. What waits is
 // copied, so the caller may reuse p at once. Writes made in one callback leave together after it, in
@@ -50,75 +55,68 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 	o := &s.out
 	var e *ending
 	if !read && o.deferred && s.full() {
-		e = s.writeFailedLocked(s.flushLocked()) // only what the kernel does not accept counts
+		e = s.writeFailedLocked(s.flushLocked(), false) // only what the kernel does not accept counts
 	}
 	if err := s.writeError(!read && (len(p) > 0 || done != nil)); err != nil {
 		switch {
 		case done == nil:
 		case err == ErrWriteBufferFull: // behind those that wait there would be ever more of them
-			s.set.Loop.tick(func() {
-				s.set.Loop.setOwner(s)
+			s.loop().Post(func() {
+				s.loop().SetOwner((*handle)(s))
 				done(err)
 			})
 		default:
 			o.own()
-			o.waiting.Push(waiter{end: o.accepted, err: err, done: done})
+			o.callbacks.Push(writeCallback{end: s.stream.Accepted(), err: err, done: done})
 			if e == nil { // else its report runs the callback
-				s.reserveDelivery()
+				s.scheduleCallbacks()
 			}
 		}
 		return 0, e, err
 	}
-	if o.queued == 0 {
-		s.noteSent()
+	if s.stream.Queued() == 0 {
+		s.noteCompleted()
 	}
-	o.accepted += int64(len(p))
-	o.queued += len(p)
 	if done != nil {
 		o.own()
-		o.waiting.Push(waiter{end: o.accepted, done: done})
+		o.callbacks.Push(writeCallback{end: s.stream.Accepted() + int64(len(p)), done: done})
 	}
 	err := s.send(p)
-	if o.deferred && done != nil || len(p) == 0 && o.queued == 0 && s.tr != nil {
-		s.reserveDelivery() // before what this callback posts next, as in Node
+	if o.deferred && done != nil || len(p) == 0 && s.stream.Queued() == 0 && s.stream.IsOpen() {
+		s.scheduleCallbacks() // before what this callback posts next, as in Node
 	}
-	if !o.deferred { // else the flush does, which knows what the kernel does not take
+	if !o.deferred { // else the flush does, which knows what the kernel does not accept
 		s.countQueued()
 	}
-	if mark := s.highWaterMark(); err == nil && o.queued > 0 && o.queued >= mark {
+	if mark := s.highWaterMark(); err == nil && s.exceeds(mark) {
 		if o.deferred {
-			err = s.flushLocked() // the mark is judged by what the system does not take
+			err = s.flushLocked() // the mark is compared with what the kernel does not accept
 			s.countQueued()
 		}
-		if o.queued > 0 && o.queued >= mark {
+		if s.exceeds(mark) {
 			o.needDrain = true
 		}
 	}
-	return len(p), s.writeFailedLocked(err), nil
+	return len(p), s.writeFailedLocked(err, false), nil
 }
 
-// send takes p, counted already: a small one written on the loop waits for the end of the running
-// callback, any other is offered to the conn, and the rest of it waits. s.mu is held.
+// exceeds reports whether the queue has reached the mark. s.mu is held.
+func (s *Socket) exceeds(mark int) bool {
+	queued := s.stream.Queued()
+	return queued > 0 && queued >= mark
+}
+
+// send takes p: a small one written on the loop waits for the end of the running callback, any other is offered to
+// the conn, and the rest of it is queued. s.mu is held.
 func (s *Socket) send(p []byte) error {
-	o := &s.out
-	if len(p) == 0 {
+	switch {
+	case len(p) == 0:
+		return nil
+	case !s.maySendNow(), len(p) < leavesNow && s.postpone(), !s.stream.MayWrite():
+		s.stream.Append(p)
 		return nil
 	}
-	o.own()
-	if !s.open() {
-		o.add(p)
-		return nil
-	}
-	if len(p) < largeSegment && s.postpone(len(p)) || !s.tr.mayWrite() {
-		o.add(p)
-		return nil
-	}
-	o.direct, o.deferAt = p, o.accepted
-	moved, err := s.tr.tryWrite()
-	rest := o.direct
-	o.direct = nil
-	o.add(rest)
-	return s.afterWriting(moved, err)
+	return s.afterWriting(s.stream.Send(p))
 }
 
 // writeError is why bytes cannot be taken, or nil; limited says that MaxWriteBuffer counts. s.mu is held.
@@ -128,7 +126,7 @@ func (s *Socket) writeError(limited bool) error {
 		return ErrDestroyed
 	case s.out.ending:
 		return ErrWriteAfterEnd
-	case s.tr == nil && s.rare().dial == nil:
+	case !s.stream.IsOpen() && s.rare().dial == nil:
 		return ErrSocketClosed
 	case limited && s.full():
 		return ErrWriteBufferFull
@@ -136,92 +134,110 @@ func (s *Socket) writeError(limited bool) error {
 	return nil
 }
 
-// open reports whether anything may be sent. s.mu is held.
-func (s *Socket) open() bool {
-	return s.tr != nil && !s.handshake && !s.out.turning && s.out.corks == 0
+// maySendNow reports whether anything may be sent. s.mu is held.
+func (s *Socket) maySendNow() bool {
+	return s.stream.IsOpen() && !s.handshake && !s.holdsQueue()
 }
 
-// postpone lets the last n bytes wait for the end of the running callback, and reports false when it
-// is not in one: then nothing waits. s.mu is held.
-func (s *Socket) postpone(n int) bool {
-	if !s.set.Loop.inCallback() {
+// holdsQueue reports whether queued bytes are held back: by Cork, or until TLS encrypts them. s.mu is held.
+func (s *Socket) holdsQueue() bool { return s.out.upgradePending || s.out.corks > 0 }
+
+// postpone lets what is queued next wait for the end of the running callback, and reports false when it is not in one:
+// then nothing waits. s.mu is held.
+func (s *Socket) postpone() bool {
+	if !s.loop().InTask() {
 		return false
 	}
 	if !s.out.deferred {
-		s.out.deferred, s.out.deferAt = true, s.out.accepted-int64(n)
-		s.set.Loop.flushLater(s)
+		s.out.deferred = true
+		s.stream.Hold()
+		s.loop().FlushLater((*handle)(s))
 	}
 	return true
-}
-
-// maySend reports whether the queue may move on this goroutine. s.mu is held.
-func (s *Socket) maySend() bool {
-	return s.tr != nil && !s.handshake && s.tr.mayWrite()
 }
 
 // flush sends what is queued, now.
 func (s *Socket) flush() {
 	s.mu.Lock()
 	s.out.deferred = false
-	err := s.flushLocked()
-	s.countQueued()
-	e := s.writeFailedLocked(err)
+	if !s.holdsQueue() {
+		s.stream.Unhold()
+	}
+	e := s.writeFailedLocked(s.flushLocked(), false)
+	if e == nil {
+		s.countQueued()
+	}
 	s.mu.Unlock()
 	e.run()
 }
 
-// flushLocked hands the conn what it takes and leaves the rest to the writer. s.mu is held.
+// flushLocked hands the conn what it takes and leaves the rest to the stream. s.mu is held.
 func (s *Socket) flushLocked() error {
-	s.out.deferAt = s.out.accepted
-	if !s.maySend() {
+	if !s.holdsQueue() {
+		s.stream.HoldLater()
+	}
+	if s.handshake || !s.stream.MayWrite() {
 		return nil
 	}
-	if s.out.sendable() == 0 {
-		return s.flushEnd()
+	if s.out.ending && !s.out.upgradePending {
+		s.stream.End()
 	}
-	return s.afterWriting(s.tr.tryWrite())
+	return s.afterWriting(s.stream.Flush())
 }
 
-// afterWriting leaves what tryWrite has not moved to the writer, and tells of the rest. s.mu is held.
-func (s *Socket) afterWriting(moved bool, err error) error {
+// afterWriting notes what the stream has sent, and what it has left to be sent when there is room. s.mu is held.
+func (s *Socket) afterWriting(sent transport.Flags, err error) error {
 	if err != nil {
 		return err
 	}
-	if moved {
-		s.reserveDelivery()
+	s.noteSent(sent)
+	if sent&transport.Moved != 0 {
+		s.markActive()
+		s.scheduleCallbacks()
 	}
-	if s.out.sendable() > 0 {
-		s.startWriting()
-		return nil
+	if s.stream.MayWrite() {
+		s.settle()
+	} else {
+		s.watchWrites()
 	}
-	s.settle()
-	return s.flushEnd()
+	return nil
 }
 
-// reserveDelivery makes the loop run deliverWrites soon, if there is anything to tell. s.mu is held.
-func (s *Socket) reserveDelivery() {
-	if !s.out.reserved && (s.out.waiting.Len() > 0 || s.out.needDrain || s.out.tubed) {
-		s.out.reserved = true
-		s.set.Loop.tick(func() { s.deliverWrites(-1) })
+// noteSent notes what the stream has sent. s.mu is held.
+func (s *Socket) noteSent(sent transport.Flags) {
+	if s.out.counted > 0 {
+		s.countQueued()
+	}
+	if sent&transport.Completed != 0 { // which is activity
+		s.noteCompleted()
+		s.markActive()
+	}
+	if s.out.upgradePending {
+		s.upgradeWhenSent()
 	}
 }
 
-// owesCallbacks makes the loop go on with the callbacks of writes after one that has not returned, also
-// where Close was told already.
+// scheduleCallbacks makes the loop run runWriteCallbacks asynchronously, if there is anything to report. s.mu is held.
+func (s *Socket) scheduleCallbacks() {
+	if !s.out.scheduled && (s.out.callbacks.Len() > 0 || s.out.needDrain || s.out.splicePending) {
+		s.out.scheduled = true
+		s.loop().Post(func() { s.runWriteCallbacks(-1) })
+	}
+}
+
+// owesCallbacks makes the loop go on with the callbacks of writes after one that has not returned, also after Close
+// was emitted.
 func (s *Socket) owesCallbacks() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.destroyed {
-		s.reserveDelivery()
+		s.scheduleCallbacks()
 	}
 }
 
-// progressed runs on the loop when the writer has moved the queue.
-func (s *Socket) progressed() { s.deliverWrites(-1) }
-
-// deliverWrites reports that writes are done: Drain first, then at most limit callbacks. What exceeds the socket's
-// share of the turn follows in the next.
-func (s *Socket) deliverWrites(limit int) {
+// runWriteCallbacks reports that writes are done: Drain first, then at most limit callbacks. What exceeds the socket's
+// share of the turn follows in the next. It runs on the loop.
+func (s *Socket) runWriteCallbacks(limit int) {
 	s.emitDrained()
 	s.mu.Lock()
 	yielded := s.out.yielded
@@ -232,11 +248,11 @@ func (s *Socket) deliverWrites(limit int) {
 	s.mu.Lock()
 	s.out.yielded = true
 	s.mu.Unlock()
-	s.set.Loop.yield(func() {
+	s.loop().Yield(func() {
 		s.mu.Lock()
 		s.out.yielded = false
 		s.mu.Unlock()
-		s.deliverWrites(-1)
+		s.runWriteCallbacks(-1)
 	})
 }
 
@@ -244,24 +260,22 @@ func (s *Socket) deliverWrites(limit int) {
 func (s *Socket) emitDrained() {
 	s.mu.Lock()
 	o := &s.out
-	o.reserved = false
-	drained := o.needDrain && o.queued == 0 && !s.destroyed
+	o.scheduled = false
+	drained := o.needDrain && s.stream.Queued() == 0 && !s.destroyed
 	if drained {
 		o.needDrain = false
+		s.roomChanged()
 	}
-	tell := drained && !o.ending
-	emptied := o.tubed && o.tube == nil
+	emits := drained && !o.ending
+	emptied := o.splicePending && !s.stream.HoldsPipe()
 	if emptied {
-		o.tubed = false
+		o.splicePending = false
 	}
 	s.mu.Unlock()
 	if drained || emptied && !s.NeedDrain() {
 		s.drainPipes()
 	}
-	if drained {
-		s.wakeReadFrom()
-	}
-	if tell {
+	if emits {
 		s.emitDrain()
 	}
 }
@@ -270,10 +284,10 @@ func (s *Socket) emitDrained() {
 // turn did not suffice.
 func (s *Socket) runCallbacks(limit int) (more bool) {
 	o := &s.out
-	s.set.Loop.setOwner(s)
+	s.loop().SetOwner((*handle)(s))
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
-		if o.waiting.Len() == 0 || !o.dropped && !s.due(o.waiting.Front()) {
+		if o.callbacks.Len() == 0 || !o.dropped && !s.isDone(o.callbacks.Front()) {
 			s.countQueued()
 			s.settle()
 			s.mu.Unlock()
@@ -284,37 +298,42 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 			s.mu.Unlock()
 			return true
 		}
-		w := o.waiting.Pop()
-		err := w.err
-		if err == nil && (w.end > o.sent || o.early) {
+		c := o.callbacks.Pop()
+		err := c.err
+		if err == nil && (c.end > s.stream.Acked() || o.early) {
 			err = s.dropError()
 		}
 		s.mu.Unlock()
-		w.done(err)
+		c.done(err)
 	}
 	return false
 }
 
-// due reports whether w is to be told: what was written before it is sent. Before the connection is made
-// nothing is written, not even nothing. s.mu is held.
-func (s *Socket) due(w *waiter) bool { return w.end <= s.out.sent && (w.err != nil || s.tr != nil) }
+// isDone reports whether the callback is to be called: what was written before it is sent. Before the connection is
+// made nothing is written, not even nothing. s.mu is held.
+func (s *Socket) isDone(c *writeCallback) bool {
+	return c.end <= s.stream.Acked() && (c.err != nil || s.stream.IsOpen())
+}
 
-// writeFailedLocked ends the socket after a failed write, whose callback hears of it before Error, as in Node:
-// but of a reset that a goroutine has met while writing, which in Node is told by the reader, if there is
-// one. Without an error it does nothing. s.mu is held.
-func (s *Socket) writeFailedLocked(err error) *ending {
+// owesDone reports whether the callback of a write that was sent has not been called yet. s.mu is held.
+func (s *Socket) owesDone() bool {
+	o := &s.out
+	return o.callbacks.Len() > 0 && o.callbacks.Front().err == nil && o.callbacks.Front().end <= s.stream.Acked()
+}
+
+// writeFailedLocked ends the socket after a failed write, whose callback is called before Error, as in Node. The
+// exception is a reset that the stream's writer, a goroutine, has met: in Node the reader, if there is one, reports it.
+// Without an error it does nothing. s.mu is held.
+func (s *Socket) writeFailedLocked(err error, byWriter bool) *ending {
 	if err == nil {
 		return nil
 	}
-	s.out.callbacksFirst = !s.out.failed || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
+	s.out.callbacksFirst = !byWriter || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
 	if _, ok := err.(*net.OpError); !ok {
 		if errno, ok := err.(syscall.Errno); ok {
 			err = os.NewSyscallError("write", errno)
 		}
 		err = &net.OpError{Op: "write", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
-	}
-	if s.tr != nil && s.tr.blame(err) {
-		return nil
 	}
 	return s.destroyLocked(err, false)
 }
@@ -342,18 +361,31 @@ func (s *Socket) Cork() {
 	}
 	s.out.own()
 	if s.out.corks++; s.out.corks == 1 {
-		s.out.corkedAt = s.out.accepted
+		s.out.corkedAt = s.stream.Accepted()
+		s.holdCorked()
 	}
 }
 
-// Uncork takes back one Cork; with the last one everything held leaves at once, together. Further
+// holdCorked keeps what was written since Cork, if it was called, from leaving. s.mu is held.
+func (s *Socket) holdCorked() {
+	switch {
+	case s.out.upgradePending: // which holds more back
+	case s.out.corks > 0:
+		s.stream.HoldFrom(s.out.corkedAt)
+	default:
+		s.stream.Unhold()
+	}
+}
+
+// Uncork takes back one Cork; with the last one everything held leaves immediately, together. Further
 // calls do nothing. Node: socket.uncork.
 func (s *Socket) Uncork() {
 	s.mu.Lock()
 	var e *ending
 	if s.out.corks > 0 {
 		if s.out.corks--; s.out.corks == 0 {
-			e = s.writeFailedLocked(s.flushLocked())
+			s.holdCorked()
+			e = s.writeFailedLocked(s.flushLocked(), false)
 		}
 	}
 	s.mu.Unlock()

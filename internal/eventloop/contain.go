@@ -25,7 +25,11 @@ func (l *Loop) call(t task) {
 		}
 		l.taskFailed(value, contain)
 	}()
-	t.source.Ready(t.events)
+	if t.fn != nil {
+		t.fn()
+	} else {
+		t.source.Ready(t.events)
+	}
 	returned = true
 }
 

@@ -1,11 +1,10 @@
 //go:build !unix
 
-package evnet
+package transport
 
 import "net"
 
-// rawConn does not exist where writing to a descriptor may block: every conn is written to by the
-// writer goroutine.
+// rawConn does not exist where writing to a descriptor may block: the writer goroutine writes to every conn.
 type rawConn struct{}
 
 func newRawConn(net.Conn) *rawConn { return nil }

@@ -1,17 +1,17 @@
 //go:build unix
 
-package evnet
+package transport
 
 import (
 	"net"
 	"syscall"
 )
 
-// rawConn writes to a kernel socket without blocking, under the lock that Go's own descriptor
-// holds, so that a closed descriptor is never touched.
+// rawConn writes to a kernel socket without blocking, under the lock of Go's own descriptor, so that a closed
+// descriptor is never touched.
 type rawConn struct {
 	raw syscall.RawConn
-	try func(fd uintptr) bool // bound once
+	try func(fd uintptr) bool // made once
 
 	// The arguments and results of try.
 	p   []byte
@@ -56,8 +56,8 @@ func (r *rawConn) whenWritable(fn func(write func([]byte) (int, error)) bool) er
 	})
 }
 
-// untilReset waits, reading nothing, until the peer has reset the conn, a deadline passes or the
-// conn is closed, and returns why. Bytes that wait to be read hide a reset behind them.
+// untilReset waits, without reading, until the peer has reset the conn, a deadline passes or the conn is closed, and
+// returns which. Bytes that wait to be read hide a reset behind them.
 func (r *rawConn) untilReset() error {
 	var peeked [1]byte
 	var failed error
@@ -76,7 +76,7 @@ func (r *rawConn) untilReset() error {
 	return err
 }
 
-// writeFD writes what fits: 0 and no error when nothing does.
+// writeFD writes as much as there is room for: 0 and no error if there is none.
 func writeFD(fd uintptr, p []byte) (int, error) {
 	for {
 		n, err := syscall.Write(int(fd), p)

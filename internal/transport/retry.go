@@ -1,4 +1,4 @@
-package evnet
+package transport
 
 import (
 	"errors"
@@ -9,40 +9,40 @@ import (
 )
 
 const (
-	firstTries  = 3  // at once
-	maxFailures = 10 // in a row, that may pass
-	forEver     = 0
+	immediateRetries = 3
+	maxFailures      = 10 // temporary ones, in a row
+	noLimit          = 0
 
-	shortPause = 50 * time.Microsecond // of one that has said nothing, up to
+	shortPause = 50 * time.Microsecond // between reads without data or error, up to
 	idlePause  = 10 * time.Millisecond
-	firstPause = time.Millisecond // of one that has failed, up to
+	firstPause = time.Millisecond // after a failure, up to
 	lastPause  = 100 * time.Millisecond
 )
 
-// tries counts how often in a row a conn was asked in vain.
-type tries int
+// retry counts how often in a row a conn has made no progress.
+type retry int
 
 // again waits before the next try, longer from one to the next, or reports false after max of them.
-func (n *tries) again(max int) bool {
+func (n *retry) again(max int) bool {
 	*n++
 	first, last := firstPause, lastPause
-	if max == forEver {
+	if max == noLimit {
 		first, last = shortPause, idlePause
 	}
 	switch {
-	case max != forEver && int(*n) > max:
+	case max != noLimit && int(*n) > max:
 		return false
-	case *n <= firstTries:
+	case *n <= immediateRetries:
 		runtime.Gosched()
 	default:
-		time.Sleep(min(first<<min(int(*n-firstTries), 16), last))
+		time.Sleep(min(first<<min(int(*n-immediateRetries), 16), last))
 	}
 	return true
 }
 
-// passes reports whether err, of a conn, may be over at the next try: it says so, and is no time-out,
-// which the program has asked for.
-func passes(err error) bool {
+// isTemporary reports whether the next try may succeed after err, of a conn: err says so, and is not a time-out, which
+// the program has requested.
+func isTemporary(err error) bool {
 	if err == nil {
 		return false // and nothing is allocated
 	}
@@ -59,16 +59,16 @@ func readInto(conn net.Conn, p []byte) (int, error) {
 	return n, err
 }
 
-// reads counts the Reads in a row that have brought nothing, and those that have failed.
-type reads struct{ vain, failed tries }
+// reads counts the Reads in a row that have returned nothing, and those that have failed.
+type reads struct{ empty, failed retry }
 
-// heed waits where the conn is to be asked again, and returns the error that counts, nil for one that may pass.
-func (r *reads) heed(n int, err error) error {
+// check waits if the conn is to be read again, and returns the error that counts, nil for a temporary one.
+func (r *reads) check(n int, err error) error {
 	switch {
-	case passes(err) && r.failed.again(maxFailures):
+	case isTemporary(err) && r.failed.again(maxFailures):
 		err = nil
 	case n == 0 && err == nil: // io.Reader's discouraged but allowed answer
-		r.vain.again(forEver)
+		r.empty.again(noLimit)
 	}
 	if n > 0 || err != nil {
 		*r = reads{}
@@ -76,11 +76,11 @@ func (r *reads) heed(n int, err error) error {
 	return err
 }
 
-// writeAll also copes with a conn that takes a part, or nothing for now, and reports no error. gone says that
+// writeAll also copes with a conn that takes a part, or nothing for now, and reports no error. isClosed reports that
 // the rest is of no use any more.
-func writeAll(conn net.Conn, p []byte, gone func() bool) (int, error) {
+func writeAll(conn net.Conn, p []byte, isClosed func() bool) (int, error) {
 	written := 0
-	var failed tries
+	var failed retry
 	for written < len(p) {
 		n, err := conn.Write(p[written:])
 		if n < 0 || n > len(p)-written {
@@ -95,10 +95,10 @@ func writeAll(conn net.Conn, p []byte, gone func() bool) (int, error) {
 			continue
 		case err == nil:
 			err = io.ErrShortWrite // unless more is taken soon
-		case !passes(err):
+		case !isTemporary(err):
 			return written, err
 		}
-		if gone() || !failed.again(maxFailures) {
+		if isClosed() || !failed.again(maxFailures) {
 			return written, err
 		}
 	}

@@ -1,0 +1,253 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"syscall"
+
+	"evnet/internal/netpoll"
+)
+
+// The writing half of the goroutine driver.
+
+func (t *goroutine) mayWrite() bool { return !t.writing }
+
+func (t *goroutine) tryWrite() (Flags, error) {
+	if t.raw == nil {
+		return 0, nil
+	}
+	return t.writeTo(t.raw.tryWrite)
+}
+
+// writeTo hands the queue to a function that does not block.
+func (t *goroutine) writeTo(write func([]byte) (int, error)) (flags Flags, err error) {
+	q := &t.s.queue
+	for left := q.sendable(); left > 0; left = q.sendable() {
+		p := q.piece(0)
+		p = p[:min(len(p), left)]
+		n, err := write(p)
+		if n > 0 {
+			flags |= Moved
+			if q.advance(n) {
+				flags |= Completed
+			}
+		}
+		if err != nil || n < len(p) {
+			return flags, err
+		}
+	}
+	return flags, nil
+}
+
+func (t *goroutine) awaitWritable() {
+	if t.writing || t.retired {
+		return
+	}
+	t.writing = true
+	if t.raw != nil {
+		t.loop.Go(t.writeWhenReady)
+	} else {
+		t.loop.Go(func() { contain(t.owner, t.writeBlocking, t.writerReturned) })
+	}
+}
+
+// writeWhenReady is the writer of a kernel socket: each time there is room it writes what fits.
+func (t *goroutine) writeWhenReady() {
+	for {
+		var failed error
+		err := t.raw.whenWritable(func(write func([]byte) (int, error)) bool {
+			t.owner.Mutex().Lock()
+			defer t.owner.Mutex().Unlock()
+			if t.retired {
+				return true
+			}
+			flags, err := t.writeTo(write)
+			failed = err
+			t.writeFailed = err != nil // before the end that the reader may see then is believed
+			if flags&Moved != 0 {
+				t.owner.Progressed(flags&Completed != 0)
+				if t.moved = true; err == nil {
+					t.loop.Notify(t.owner, netpoll.Writable)
+				}
+			}
+			return err != nil || t.s.queue.sendable() == 0
+		})
+		if failed == nil {
+			failed = err
+		}
+		if !t.goOn(failed) {
+			return
+		}
+	}
+}
+
+// writerReturned handles a method of the conn that has not returned, for which err is not nil.
+func (t *goroutine) writerReturned(err error, _ bool) {
+	if err == nil {
+		return
+	}
+	t.owner.Mutex().Lock()
+	t.writing, t.ending = false, false
+	t.fail(err)
+	t.owner.Mutex().Unlock()
+	t.owner.Failed()
+}
+
+// fail notes why writing has failed, for Failure. Failed follows, without the lock.
+func (t *goroutine) fail(err error) {
+	if !t.retired && !t.deferFailure(err) {
+		t.failure = err
+	}
+}
+
+// writeBlocking is the writer of any other conn.
+func (t *goroutine) writeBlocking() error {
+	t.lookBelow()
+	for {
+		batch, used := t.takeBatch()
+		var failed error
+		for _, p := range batch {
+			if failed = t.writePiece(p); failed != nil {
+				break
+			}
+		}
+		if failed == nil {
+			for _, b := range used {
+				freeSegment(b)
+			}
+		}
+		if !t.goOn(failed) {
+			return nil
+		}
+	}
+}
+
+func (t *goroutine) takeBatch() (batch [][]byte, used []*[]byte) {
+	t.owner.Mutex().Lock()
+	defer t.owner.Mutex().Unlock()
+	if t.retired { // the queue is that of another connection by now
+		return nil, nil
+	}
+	return t.s.queue.take(maxBatch)
+}
+
+// writePiece writes p, in chunks so that progress shows.
+func (t *goroutine) writePiece(p []byte) error {
+	for chunk := range slices.Chunk(p, maxChunk) {
+		n, err := writeAll(t.conn, chunk, t.isRetired)
+		t.owner.Mutex().Lock()
+		if t.retired {
+			err = net.ErrClosed
+		} else {
+			p = p[n:]
+			whole := err == nil && len(p) == 0
+			t.s.queue.ack(n, whole)
+			t.moved = true
+			t.owner.Progressed(whole)
+		}
+		t.owner.Mutex().Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *goroutine) isRetired() bool {
+	t.owner.Mutex().Lock()
+	defer t.owner.Mutex().Unlock()
+	return t.retired
+}
+
+// goOn reports whether the writer has more to do. When all is written it sends the end, if that was requested.
+func (t *goroutine) goOn(failed error) bool {
+	again, sendsEnd := t.nextStep(failed)
+	switch {
+	case again:
+		return true
+	case sendsEnd:
+		t.endSentBy(sendEnd(t.conn))
+	}
+	if t.hasFailed() {
+		t.owner.Failed()
+	}
+	return false
+}
+
+// nextStep decides what follows a batch: another one, this side's end, which may block, or nothing more.
+func (t *goroutine) nextStep(failed error) (again, sendsEnd bool) {
+	t.owner.Mutex().Lock()
+	defer t.owner.Mutex().Unlock()
+	s := t.s
+	if t.moved && !t.retired && failed == nil {
+		t.loop.Notify(t.owner, netpoll.Writable)
+	}
+	switch {
+	case t.retired:
+	case failed != nil:
+		t.writing, t.writeFailed = false, true
+		t.fail(failed)
+	case s.queue.sendable() > 0:
+		return true, false
+	case s.endDue() && t.raw == nil:
+		s.endSent, t.ending, t.closed = true, true, !halfCloses(t.conn)
+		t.loop.PostReady(t.owner, Ended)
+		return false, true
+	default:
+		t.writing = false
+		s.queue.settle()
+		if err := s.sendEndIfDue(); err != nil {
+			t.fail(err)
+		}
+		if !t.moved { // else the event is to come
+			t.loop.Notify(t.owner, netpoll.Writable)
+		}
+	}
+	return false, false
+}
+
+// endSentBy takes the result of sending the end.
+func (t *goroutine) endSentBy(err error) {
+	t.owner.Mutex().Lock()
+	defer t.owner.Mutex().Unlock()
+	t.ending = false
+	t.loop.PostReady(t.owner, Ended)
+	if t.retired {
+		return
+	}
+	t.writing = false
+	if err != nil && !(t.s.peerEnded && hasLeft(err)) { // a peer that has left after its own end needs none
+		t.fail(err)
+	}
+}
+
+func (t *goroutine) hasFailed() bool {
+	t.owner.Mutex().Lock()
+	defer t.owner.Mutex().Unlock()
+	return t.failure != nil && !t.retired
+}
+
+func (t *goroutine) endBlocks() bool { return t.raw == nil }
+
+// hasLeft reports whether err, from writing, says that the peer has closed the whole conn, as conns of all kinds say
+// it.
+func hasLeft(err error) bool {
+	for _, left := range []error{syscall.EPIPE, syscall.ECONNRESET, io.ErrClosedPipe, net.ErrClosed, io.EOF} {
+		if errors.Is(err, left) {
+			return true
+		}
+	}
+	return false
+}
+
+// Failure takes the error that a goroutine has met while writing, nil if there is none. writer reports that it was the
+// writer, rather than the reader that was asked for the cause of a failed Flush.
+func (s *Stream) Failure() (err error, writer bool) {
+	if !s.open || s.workers == nil {
+		return nil, false
+	}
+	err, s.workers.failure = s.workers.failure, nil
+	return err, s.workers.writeFailed
+}

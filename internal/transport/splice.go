@@ -1,0 +1,63 @@
+package transport
+
+import (
+	"sync/atomic"
+	"syscall"
+
+	"evnet/internal/netpoll"
+)
+
+// A stream that is piped to another moves through a pipe of the kernel, if both are served by epoll. Small pieces are
+// copied, which is as cheap for them.
+
+const (
+	bulk    = 16 << 10 // a chunk of this size starts the use of splice pipes
+	trickle = 4 << 10  // a splice pipe with less than this ends it
+)
+
+// Spliced is how many bytes left without being copied, for tests.
+var Spliced atomic.Int64
+
+// splice moves readable bytes into a pipe. ok is false, without effect, if that is impossible.
+func (t *epollDriver) splice(c *netpoll.Call) (r Report, ok bool) {
+	pipes := t.owner.SplicePipes()
+	pipe := pipes.take()
+	if pipe == nil {
+		t.bulk = false
+		return r, false
+	}
+	n, err := c.Fill(t.raw, pipe)
+	if n == 0 {
+		pipes.keep(pipe)
+		switch {
+		case err == syscall.EINVAL:
+			t.bulk = false // this kind of socket does not support it
+			return r, false
+		case err == nil:
+			return r, false // the end or an urgent byte: read distinguishes them
+		}
+		return Report{Err: readError(t.conn, err)}, true
+	}
+	t.bulk = n >= trickle
+	Spliced.Add(int64(n))
+	return Report{Pipe: pipe, Pipes: pipes}, true
+}
+
+// Splices reports whether Serve may move received bytes into a pipe.
+func (s *Stream) Splices() bool { return s.workers == nil && s.bulk && !s.edgeTriggered }
+
+// writePipe sends the bytes of the queue's pipe, as far as there is room.
+func (t *epollDriver) writePipe(c *netpoll.Call) (flags Flags, err error) {
+	q := &t.queue
+	n, err := c.Drain(t.raw, q.pipe)
+	if n > 0 {
+		flags |= Moved
+		q.acked += int64(n)
+	}
+	if q.pipe.Len() == 0 {
+		q.returnPipe()
+		q.completed = q.acked
+		flags |= Completed
+	}
+	return flags, err
+}

@@ -1,0 +1,297 @@
+package evnet
+
+import (
+	"bytes"
+	"io"
+	"slices"
+
+	"evnet/internal/netpoll"
+	"evnet/internal/race"
+	"evnet/internal/transport"
+)
+
+// The way of received bytes from the stream to a consumer.
+
+// If more than a few sockets are ready, less is read for a decoder at a time: decoding takes several times as long as
+// reading does.
+const (
+	fewReady     = 16
+	decodedChunk = 16 << 10
+)
+
+// ready serves the stream after an event. It is a task of the loop.
+func (s *Socket) ready(what netpoll.Events) {
+	if what&transport.Ended != 0 {
+		s.finished()
+		return
+	}
+	s.mu.Lock()
+	if !s.stream.IsOpen() { // destroyed meanwhile
+		s.mu.Unlock()
+		return
+	}
+	r := s.stream.Serve(what, s.readLimit(), s.splices())
+	a := s.arrivedLocked(&r)
+	s.mu.Unlock()
+	defer r.Release()
+	s.deliverArrival(&r, &a)
+}
+
+// readLimit is how much is read at a time. s.mu is held.
+func (s *Socket) readLimit() int {
+	l := s.set.Loop
+	limit := l.readSize()
+	if s.in.decoder != nil && l.core().Ready() > fewReady {
+		limit = min(limit, decodedChunk)
+	}
+	return limit
+}
+
+// arrival is what follows a report of the stream, for the socket to do without its lock.
+type arrival struct {
+	end      *ending
+	sent     bool
+	received bool
+	direct   bool // what was received goes to the consumer without being buffered
+	delivery delivery
+	pipe     *pipe // gets the bytes of a splice pipe
+	failure  error // of reading: the socket is destroyed after the delivery
+	epoch    int32
+}
+
+// arrivedLocked takes a report of the stream, and returns what follows. s.mu is held.
+func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
+	in := &s.in
+	s.noteSent(r.Flags)
+	if a.sent = r.Flags&transport.Moved != 0; a.sent && s.stream.MayWrite() {
+		s.settle()
+	}
+	if s.out.room != nil && !s.out.needDrain && s.stream.MayWrite() { // somebody waits for room alone
+		s.roomChanged()
+	}
+	switch {
+	case r.Flags&transport.WriteFailed != 0:
+		a.end = s.writeFailedLocked(r.Err, false)
+		return a
+	case r.Flags&transport.Reset != 0:
+		s.out.callbacksFirst = false
+		a.end = s.destroyLocked(r.Err, false)
+		return a
+	case r.IsEmpty():
+		return a
+	}
+	s.markActive()
+	if r.Pipe != nil {
+		in.bytes += int64(r.Pipe.Len())
+		a.pipe = in.pipes[0]
+		return a
+	}
+	in.bytes += int64(len(r.Data))
+	if in.eof = r.Err == io.EOF; r.Err != nil && !in.eof {
+		a.failure = r.Err
+	}
+	a.received, a.epoch = true, s.epoch
+	a.direct = in.wanted() && !in.due()
+	switch {
+	case len(r.Data) == 0:
+	case a.direct && in.scan != nil:
+		in.borrow(r.Data)
+		a.delivery.scans = true
+	case a.direct:
+		a.delivery = s.deliveryLocked(r.Data, false)
+	default:
+		in.own()
+		in.raw = append(in.raw, r.Data...)
+	}
+	return a
+}
+
+// deliverArrival does what follows a report. It runs on the loop, without a lock.
+func (s *Socket) deliverArrival(r *transport.Report, a *arrival) {
+	if a.end != nil {
+		a.end.run()
+		return
+	}
+	if a.sent {
+		s.runWriteCallbacks(-1)
+	}
+	switch {
+	case a.pipe != nil:
+		a.pipe.writePipe(r)
+		return
+	case !a.received:
+		return
+	}
+	settled := a.direct && r.Err == nil
+	switch {
+	case !a.direct || len(r.Data) == 0:
+	case a.delivery.scans:
+		s.scanBuffered()
+		settled = false
+	default:
+		settled = s.deliver(&a.delivery) && settled
+	}
+	switch {
+	case a.failure != nil:
+		s.failReading(a.failure, a.epoch)
+	case !settled || s.loop().IsCrowded(2):
+		s.flow()
+	}
+}
+
+// failReading destroys the socket after a failure to read.
+func (s *Socket) failReading(err error, epoch int32) {
+	s.scanBeforeFailure()
+	s.mu.Lock()
+	var e *ending
+	if s.epoch == epoch && s.stream.IsOpen() {
+		e = s.destroyLocked(s.readFailure(err), false)
+	}
+	s.mu.Unlock()
+	e.run()
+}
+
+// flow delivers what is buffered, if there is a consumer for it, and then the peer's end, or lets more be received. It
+// runs on the loop.
+func (s *Socket) flow() {
+	for delivered := false; ; {
+		d, ok := s.nextDelivery(delivered)
+		switch {
+		case !ok:
+			return
+		case d.scans:
+			s.scanBuffered()
+			delivered = false
+		default:
+			s.deliver(&d)
+			delivered = true
+		}
+	}
+}
+
+// nextDelivery returns the next delivery of what is buffered. after reports that one has just been made. If there is
+// none, it updates what the stream is to read, and has the peer's end emitted if it is due.
+func (s *Socket) nextDelivery(after bool) (d delivery, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := &s.in
+	if after {
+		s.crowd()
+		in.own()
+		if in.budget.spend(s.set.Loop, heavyCall) && in.due() && !in.yielded {
+			s.yieldFlow()
+		}
+	}
+	if s.stream.IsOpen() && in.wanted() && (in.due() || s.scanDeferred()) {
+		p, decoded := in.text, true
+		switch {
+		case in.scan != nil:
+			return delivery{scans: true}, true
+		case len(p) > 0:
+			in.text = nil
+		default:
+			p, decoded = in.raw, false
+			in.raw = nil
+		}
+		return s.deliveryLocked(p, decoded), true
+	}
+	s.updateReading()
+	if s.endDue() {
+		s.loop().Post(s.peerEnded)
+	}
+	return delivery{}, false
+}
+
+// delivery is one chunk with its consumers, as they were when it was taken.
+type delivery struct {
+	p         []byte // borrowed
+	decoded   bool
+	scans     bool // Scan is the consumer: it takes the chunk itself
+	onRead    func([]byte) bool
+	chunks    *chunks
+	pipes     []*pipe
+	listeners listeners
+}
+
+// deliveryLocked prepares the delivery of p. s.mu is held.
+func (s *Socket) deliveryLocked(p []byte, decoded bool) delivery {
+	in := &s.in
+	if in.onRead == nil && in.decoder != nil && !decoded {
+		p, decoded = in.decoder.Write(nil, p), true
+	}
+	return delivery{p: p, decoded: decoded, onRead: in.onRead, chunks: in.chunks, pipes: in.pipes, listeners: s.events}
+}
+
+// deliver gives a chunk to its consumer, and reports whether that was all: nothing was put back. It runs on the loop,
+// without a lock.
+func (s *Socket) deliver(d *delivery) (settled bool) {
+	switch {
+	case d.onRead != nil:
+		s.loop().SetOwner((*handle)(s))
+		more := d.onRead(d.p)
+		scribbleOver(d.p)
+		if !more {
+			s.Pause()
+		}
+	case len(d.p) == 0:
+	case d.chunks != nil:
+		s.handOver(d.chunks, d.p, d.decoded)
+		return false
+	default:
+		if s.set.Loop.tracing() {
+			s.trace(TraceEvent{Name: EventData, Chunk: d.p})
+		}
+		owned := d.decoded && len(d.pipes) == 0
+		if s.emitData(d.listeners, d.p, owned) && len(d.pipes) == 0 {
+			s.mu.Lock()
+			s.takeBack(d.p, d.decoded)
+			s.mu.Unlock()
+			return false
+		}
+		for _, l := range d.pipes {
+			l.write(d.p)
+		}
+	}
+	return true
+}
+
+// takeBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
+func (s *Socket) takeBack(p []byte, decoded bool) {
+	s.in.own()
+	if decoded || len(s.in.text) > 0 { // what is held raw comes behind the text
+		s.in.text = slices.Concat(p, s.in.text)
+	} else {
+		s.in.raw = slices.Concat(p, s.in.raw)
+	}
+}
+
+// emitData hands the listeners a chunk of their own, and reports whether they have all gone meanwhile.
+// p is copied, unless it is owned.
+func (s *Socket) emitData(list listeners, p []byte, owned bool) (gone bool) {
+	s.loop().SetOwner((*handle)(s))
+	heard := false
+	for _, e := range list {
+		if e.kind != kindData {
+			continue
+		}
+		if gone = !heard; !e.begin(s) {
+			continue
+		}
+		if !owned {
+			p, owned = bytes.Clone(p), true
+		}
+		heard, gone = true, false
+		e.fn.(func([]byte))(p)
+	}
+	return gone
+}
+
+// scribbleOver overwrites what a callback has borrowed once it has returned, so that a slice kept too
+// long shows at once: in a program built with the race detector.
+func scribbleOver(p []byte) {
+	if race.Enabled {
+		for i := range p {
+			p[i] = 0xDB
+		}
+	}
+}

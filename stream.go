@@ -1,0 +1,87 @@
+package evnet
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+
+	"evnet/internal/eventloop"
+	"evnet/internal/transport"
+)
+
+// handle is a Socket as its loop and its stream see it, without adding exported methods to Socket.
+type handle Socket
+
+func (h *handle) Halt()                     { (*Socket)(h).halt() }
+func (h *handle) Ready(ev eventloop.Events) { (*Socket)(h).ready(ev) }
+func (h *handle) Flush()                    { (*Socket)(h).flush() }
+
+func (h *handle) PanicError(value any, stack []byte) error {
+	return &PanicError{Value: value, Stack: stack, Socket: (*Socket)(h)}
+}
+
+func (h *handle) Fail(err error) {
+	s := (*Socket)(h)
+	s.Destroy(err)
+	s.owesCallbacks()
+}
+
+// serverHandle is a Server as its loops see it.
+type serverHandle Server
+
+func (h *serverHandle) Halt() { (*Server)(h).halt() }
+
+func (h *handle) Mutex() *sync.Mutex        { return &h.mu }
+func (h *handle) Member() *eventloop.Member { return &h.member }
+
+func (h *handle) SplicePipes() *transport.SplicePipes { return &h.set.Loop.host().pipes }
+
+func (h *handle) WatchesReset() bool {
+	in := &h.in
+	return in.mode == paused && !in.eof && in.held() == 0
+}
+
+func (h *handle) Progressed(completed bool) {
+	s := (*Socket)(h)
+	if s.out.counted > 0 {
+		s.countQueued()
+	}
+	if completed {
+		s.noteCompleted()
+		s.markActive()
+	}
+}
+
+func (h *handle) Failed() {
+	s := (*Socket)(h)
+	s.mu.Lock()
+	e := s.writeFailedLocked(s.stream.Failure())
+	s.mu.Unlock()
+	e.run()
+}
+
+func (h *handle) ClosePanicked(err error) { h.set.closePanicked(err) }
+
+// closePanicked logs that closing a conn has panicked.
+func (set *settings) closePanicked(err error) {
+	set.Loop.core().Event(func() { // the Logger's own panic is for the loop to deal with
+		if r, ok := set.record(slog.LevelWarn); ok {
+			r.Write("evnet: closing a conn has panicked", "err", err)
+		}
+	})
+}
+
+// closeConn closes a conn that belongs to no socket. If that may block or panic, another goroutine does it.
+func (set *settings) closeConn(conn net.Conn) {
+	if transport.IsKernelConn(conn) {
+		_ = conn.Close()
+		return
+	}
+	set.Loop.core().Go(func() {
+		eventloop.Contain((*handle)(nil), conn.Close, func(err error) {
+			if _, panicked := err.(*PanicError); panicked {
+				set.closePanicked(err)
+			}
+		})
+	})
+}
