@@ -242,16 +242,16 @@ func TestAnyConnEmbeddedTCPConn(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
 	here, there := tcpConns(t)
-	s := evnet.Wrap(secret{here}, &evnet.SocketOptions{Loop: l})
+	s := evnet.Wrap(secret{TCPConn: here}, &evnet.SocketOptions{Loop: l})
 	events := life(s)
 	want := pattern(payload)
 	peer := make(chan []byte, 1)
 	go func() {
 		go func() {
-			_, _ = secret{there}.Write(want)
+			_, _ = secret{TCPConn: there}.Write(want)
 			_ = there.CloseWrite()
 		}()
-		got, _ := io.ReadAll(secret{there})
+		got, _ := io.ReadAll(secret{TCPConn: there})
 		_ = there.Close()
 		peer <- got
 	}()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -377,7 +378,7 @@ func TestConnectBlockedAndAgain(t *testing.T) {
 	}, *got)
 
 	require.NoError(t, list.Add("::/0"))
-	path := (&player{TB: t}).place("s")
+	path := filepath.Join(socketDir(t), "s")
 	server = evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: list})
 	server.On.Connection(func(c *evnet.Socket) { c.Destroy(nil); _ = server.Close(nil) })
 	if err := server.Listen("unix", path, nil); err != nil {

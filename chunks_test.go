@@ -58,7 +58,7 @@ func TestChunks(t *testing.T) {
 func TestChunksOwnedAndTraced(t *testing.T) {
 	l := evnet.NewLoop()
 	var traced notes
-	evnet.SetTracer(l, func(_ any, event string, args ...any) {
+	setTracer(l, func(_ any, event string, args ...any) {
 		if event == "data" {
 			traced = append(traced, string(args[0].([]byte)))
 		}

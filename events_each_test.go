@@ -167,7 +167,10 @@ func TestEventsCloseTimeout(t *testing.T) {
 		here, there := net.Pipe() // it never ends its side
 		s := evnet.NewSocket(&evnet.SocketOptions{
 			Loop: l, CloseTimeout: 2 * second,
-			Dial: func(context.Context, string, string) (net.Conn, error) { time.Sleep(second); return halves{here}, nil },
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				time.Sleep(second)
+				return halves{Conn: here}, nil
+			},
 		})
 		var got notes
 		watch(s, &got)

@@ -10,39 +10,6 @@ import (
 	"evnet/internal/transport"
 )
 
-// SetTracer shows fn every event of the loop with its arguments, as a callback gets them.
-func SetTracer(l *Loop, fn func(emitter any, event string, args ...any)) {
-	l.SetTracer(func(ev TraceEvent) {
-		var args []any
-		switch ev.Name {
-		case EventConnection:
-			args = []any{ev.Socket}
-		case EventConnectionAttempt, EventConnectionAttemptTimeout:
-			args = []any{ev.Attempt}
-		case EventConnectionAttemptFailed:
-			args = []any{ev.Attempt, ev.Err}
-		case EventClose:
-			if _, ok := ev.Source.(*Socket); ok {
-				args = []any{ev.HadError}
-			}
-		case EventData:
-			args = []any{ev.Chunk}
-		case EventDrop:
-			args = []any{ev.Drop}
-		case EventError:
-			args = []any{ev.Err}
-		case EventLookup:
-			args = []any{ev.Lookup}
-		case EventTLSClientError:
-			args = []any{ev.Err, ev.Socket}
-		}
-		fn(ev.Source, string(ev.Name), args...)
-	})
-}
-
-// EmitTimeout emits an event whose cause a test does not want to wait for.
-func EmitTimeout(s *Socket) { s.emitTimeout() }
-
 // CountedAddresses is how many addresses MaxConnectionsPerAddress has a count for.
 func CountedAddresses(s *Server) int {
 	s.mu.Lock()

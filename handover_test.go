@@ -176,7 +176,7 @@ func TestConsumerGoesBeforeItIsTold(t *testing.T) {
 				first.Off()
 				l.Post(func() { s.On.Data(func(p []byte) { got += string(p) }) })
 			})
-			evnet.SetTracer(l, func(_ any, event string, _ ...any) {
+			setTracer(l, func(_ any, event string, _ ...any) {
 				if event == "data" {
 					once()
 				}
@@ -192,7 +192,7 @@ func TestConsumerGoesBeforeItIsTold(t *testing.T) {
 			}
 			out, peer := wrapped(l, evnet.SocketOptions{})
 			once := sync.OnceFunc(func() { evnet.Relay(s, out, nil) })
-			evnet.SetTracer(l, func(_ any, event string, _ ...any) {
+			setTracer(l, func(_ any, event string, _ ...any) {
 				if event == "data" {
 					once()
 				}

@@ -274,7 +274,7 @@ func TestLogger_LimitsOtherRecords(t *testing.T) {
 		for what, fail := range map[string]func(l *evnet.Loop){
 			"a Close that panics": func(l *evnet.Loop) {
 				here, _ := net.Pipe()
-				evnet.Wrap(leaving{here, func() { panic("Close") }}, &evnet.SocketOptions{Loop: l}).Destroy(nil)
+				evnet.Wrap(leaving{Conn: here, closed: func() { panic("Close") }}, &evnet.SocketOptions{Loop: l}).Destroy(nil)
 			},
 			"a failed Relay": func(l *evnet.Loop) {
 				s := client(l)

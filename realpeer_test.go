@@ -22,9 +22,8 @@ import (
 // What the lesson's programs print, in Node and here. The message ends in CRLF, and so does Node's
 // console.log and fmt.Println in LF.
 const (
-	lessonListening = "Servidor escutando na porta "
-	lessonServer    = "Cliente conectado\nCliente desconectado\n"
-	lessonClient    = "Cliente conectado ao servidor!\nMensagem do servidor!\r\n\nDesconectado do servidor\n"
+	lessonServer = "Cliente conectado\nCliente desconectado\n"
+	lessonClient = "Cliente conectado ao servidor!\nMensagem do servidor!\r\n\nDesconectado do servidor\n"
 )
 
 // The events of both sides of testdata/node/halfopen.js, in Node and here.
@@ -63,6 +62,9 @@ func missing(t *testing.T, reason string) {
 	}
 	t.Skip(reason)
 }
+
+// lessonListening is what a script prints, before its port, once it listens.
+const lessonListening = "Servidor escutando na porta "
 
 // node is a script of testdata/node.
 func node(t *testing.T, script string, args ...string) *exec.Cmd {

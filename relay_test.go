@@ -65,7 +65,7 @@ func newRelayed(t testing.TB, la, lb *evnet.Loop, pair func(testing.TB) (net.Con
 	var mu sync.Mutex
 	wrap := func(l *evnet.Loop) (*evnet.Socket, net.Conn) {
 		here, there := pair(t)
-		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: slog.New(failOnLog{t})})
+		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: slog.New(failOnLog{t: t})})
 		s.On.Close(func(bool) { mu.Lock(); r.closes++; mu.Unlock() })
 		return s, there
 	}
@@ -275,7 +275,7 @@ func TestRelayWhileConnecting(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := tcpConns(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(failOnLog{t})})
+		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(failOnLog{t: t})})
 		up.Connect("tcp", closedPort(t))
 		var done []error
 		evnet.Relay(s, up, func(err error) { done = append(done, err) })

@@ -158,8 +158,6 @@ func (ln *memoryListener) Close() error {
 }
 
 // unfit is why a script cannot be played over another medium than TCP, "" if it can.
-func (s *script) unfit() string { return unfit(s.steps) }
-
 func unfit(block []*statement) string {
 	for _, st := range block {
 		_, method, _ := strings.Cut(st.words[0], ".")
@@ -214,7 +212,7 @@ func TestTracesOverOtherMedia(t *testing.T) {
 			x, excepted := unknown[s.name]
 			delete(unknown, s.name)
 			switch {
-			case !s.fits(x, excepted):
+			case !x.fits(s, excepted):
 				unfit++
 			case excepted:
 				differ++
@@ -233,7 +231,7 @@ func TestTracesOverOtherMedia(t *testing.T) {
 					t.Skip("goroutines serve it in any case: it is played without the variable")
 				}
 				for _, s := range scripts {
-					if x, excepted := exceptions[m][s.name]; s.fits(x, excepted) {
+					if x, excepted := exceptions[m][s.name]; x.fits(s, excepted) {
 						t.Run(s.name, func(t *testing.T) {
 							t.Parallel()
 							m.compare(t, s, x)
@@ -246,8 +244,8 @@ func TestTracesOverOtherMedia(t *testing.T) {
 }
 
 // fits reports whether a script is played over a medium with that exception, if it is one.
-func (s *script) fits(x exception, excepted bool) bool {
-	return s.nodeOnly == "" && s.unfit() == "" && (!excepted || x.lines != nil)
+func (x exception) fits(s *script, excepted bool) bool {
+	return s.nodeOnly == "" && unfit(s.steps) == "" && (!excepted || x.lines != nil)
 }
 
 // compare plays a script and compares what it shows with the recorded trace.

@@ -41,7 +41,8 @@ type player struct {
 	realTime bool // waits are as long as they say, beside time-outs and in a bubble
 	clock    clock
 
-	unaccepted int // connects less accepts
+	unaccepted int  // connects less accepts
+	emitting   bool // the Timeout of `emit` is still to come
 }
 
 // traffic is what a socket has delivered.
@@ -74,7 +75,7 @@ func newPlayer(t testing.TB) *player {
 		paths: map[string]string{}, accepted: map[string]int{}, addrs: map[string]net.Addr{}, unrefed: map[string]bool{},
 		ms: ms, clock: clock{attempts: map[any]bool{}},
 	}
-	evnet.SetTracer(p.l, p.traced)
+	setTracer(p.l, p.traced)
 	return p
 }
 
@@ -104,6 +105,9 @@ func (p *player) note(actor, text string) {
 func (p *player) traced(emitter any, event string, args ...any) {
 	switch {
 	case p.over:
+	case event == "timeout" && p.emitting:
+		p.emitting = false
+		p.l.Unref()
 	case event == "connect": // a socket whose peer is still to be accepted keeps the loop going
 		if p.unaccepted++; p.unaccepted == 1 {
 			p.l.Ref()

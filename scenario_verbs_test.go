@@ -177,9 +177,14 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 		defer func() {
 			if value := recover(); value != nil {
 				e["result"] = value
+				c.On.Error(func(error) {}) // the socket's end, which follows in evnet
+				p.hidden[name+" error"], p.hidden[name+" close"] = true, true
 			}
 		}()
-		evnet.EmitTimeout(c)
+		p.emitting = true
+		p.l.Ref() // until traced sees it
+		c.SetTimeout(time.Nanosecond)
+		p.l.Run()
 	case "connect":
 		p.connect(c, args, st, e)
 	case "abort":

@@ -149,7 +149,7 @@ func TestServerBoundsItsDrops(t *testing.T) {
 					return ln.memory.Accept()
 				}
 				here, _ := net.Pipe()
-				return leaving{here, func() {
+				return leaving{Conn: here, closed: func() {
 					if int(closed.Add(1)) == c.dropped {
 						loops[1].Post(func() { _ = server.Close(nil); close(release) })
 					}

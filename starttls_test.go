@@ -86,7 +86,10 @@ func TestStartTLS(t *testing.T) {
 var turnPairs = map[string]func(testing.TB) (here, there net.Conn){
 	"tcp":      func(t testing.TB) (net.Conn, net.Conn) { return tcpConns(t) },
 	"net.Pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
-	"embedded": func(t testing.TB) (net.Conn, net.Conn) { a, b := tcpConns(t); return secret{a}, secret{b} },
+	"embedded": func(t testing.TB) (net.Conn, net.Conn) {
+		a, b := tcpConns(t)
+		return secret{TCPConn: a}, secret{TCPConn: b}
+	},
 }
 
 // What is written before leaves as it is and first, however much it is, corked or not; what is written

@@ -113,3 +113,33 @@ func onBoth(t *testing.T, fn func(t *testing.T)) {
 		})
 	}
 }
+
+// setTracer shows fn every event of the loop with its arguments, as a callback gets them.
+func setTracer(l *evnet.Loop, fn func(emitter any, event string, args ...any)) {
+	l.SetTracer(func(ev evnet.TraceEvent) {
+		var args []any
+		switch ev.Name {
+		case evnet.EventConnection:
+			args = []any{ev.Socket}
+		case evnet.EventConnectionAttempt, evnet.EventConnectionAttemptTimeout:
+			args = []any{ev.Attempt}
+		case evnet.EventConnectionAttemptFailed:
+			args = []any{ev.Attempt, ev.Err}
+		case evnet.EventClose:
+			if _, ok := ev.Source.(*evnet.Socket); ok {
+				args = []any{ev.HadError}
+			}
+		case evnet.EventData:
+			args = []any{ev.Chunk}
+		case evnet.EventDrop:
+			args = []any{ev.Drop}
+		case evnet.EventError:
+			args = []any{ev.Err}
+		case evnet.EventLookup:
+			args = []any{ev.Lookup}
+		case evnet.EventTLSClientError:
+			args = []any{ev.Err, ev.Socket}
+		}
+		fn(ev.Source, string(ev.Name), args...)
+	})
+}

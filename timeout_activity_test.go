@@ -67,7 +67,7 @@ func TestTimeoutActivity(t *testing.T) {
 				b := &bubble{T: t, l: evnet.NewLoop(), began: time.Now()}
 				here, there := net.Pipe()
 				b.peer = there
-				b.s = evnet.Wrap(halves{here}, &evnet.SocketOptions{Loop: b.l, AllowHalfOpen: true})
+				b.s = evnet.Wrap(halves{Conn: here}, &evnet.SocketOptions{Loop: b.l, AllowHalfOpen: true})
 				b.s.On.Error(func(error) {})
 				b.s.Once.Timeout(func() { b.at = append(b.at, b.now()) })
 				if c.before != nil {
