@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,14 +54,14 @@ func offer(t *testing.T, opts evnet.ServerOptions, conns []string, next func(ser
 	opts.Loops = []*evnet.Loop{l}
 	server := evnet.NewServer(&opts)
 	decided := make(chan bool, 1)
-	m := &acceptor{memory: newMemory()}
-	m.accept = func(n int) (net.Conn, error) {
+	m := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+	m.OnAccept = func(n int) (net.Conn, error) {
 		if n > 1 {
 			<-decided
 		}
 		if n > len(conns) {
 			l.Post(func() { _ = server.Close(nil); server.CloseAllConnections() })
-			return m.memory.Accept()
+			return m.MemoryListener.Accept()
 		}
 		return connFrom(conns[n-1]), nil
 	}
@@ -74,7 +76,7 @@ func offer(t *testing.T, opts evnet.ServerOptions, conns []string, next func(ser
 	server.On.Connection(func(*evnet.Socket) { decide("connection") })
 	server.On.Drop(func(d evnet.Drop) { decide(d.Reason.String()) })
 	require.NoError(t, server.Serve(m))
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, evnet.CountedAddresses(server))
 	return got
 }
@@ -145,7 +147,7 @@ func TestServer_MaxConnectionsPerAddressReleases(t *testing.T) {
 func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
 	for name, end := range map[string]func(s *evnet.Socket, peer *net.TCPConn){
 		"Destroy": func(s *evnet.Socket, _ *net.TCPConn) { s.Destroy(nil) },
-		"error":   func(s *evnet.Socket, _ *net.TCPConn) { s.Destroy(boom("on purpose")) },
+		"error":   func(s *evnet.Socket, _ *net.TCPConn) { s.Destroy(evtest.Boom("on purpose")) },
 		"Reset":   func(s *evnet.Socket, _ *net.TCPConn) { s.Reset() },
 		"Close":   func(s *evnet.Socket, _ *net.TCPConn) { _ = s.Close() },
 		"both ends": func(s *evnet.Socket, peer *net.TCPConn) {
@@ -165,16 +167,16 @@ func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
 				}
 			})
 		},
-		"panic": func(*evnet.Socket, *net.TCPConn) { panic(boom("on purpose")) },
+		"panic": func(*evnet.Socket, *net.TCPConn) { panic(evtest.Boom("on purpose")) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T) {
+			evtest.OnBothTransports(t, func(t *testing.T) {
 				l := evnet.NewLoop()
 				l.OnPanic(func(*evnet.PanicError) {})
 				var peer *net.TCPConn
 				var server *evnet.Server
 				connections := 0
-				server, addr := serve(t, l, &evnet.ServerOptions{MaxConnectionsPerAddress: 1}, nil)
+				server, addr := kit.Serve(t, l, &evnet.ServerOptions{MaxConnectionsPerAddress: 1}, nil)
 				dial := func() {
 					c, err := net.Dial("tcp", addr)
 					require.NoError(t, err)
@@ -197,7 +199,7 @@ func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
 					end(s, peer)
 				})
 				l.Post(dial)
-				run(t, l)
+				kit.Run(t, l)
 				assert.Equal(t, 3, connections)
 			})
 		})
@@ -207,9 +209,9 @@ func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
 // An accepted socket that was destroyed and has connected elsewhere releases nothing more when that ends.
 func TestServer_MaxConnectionsPerAddressConnectedAgain(t *testing.T) {
 	l := evnet.NewLoop()
-	elsewhere, at := serve(t, l, nil, nil)
+	elsewhere, at := kit.Serve(t, l, nil, nil)
 	var sockets []*evnet.Socket
-	server, addr := serve(t, l, &evnet.ServerOptions{MaxConnectionsPerAddress: 2}, nil)
+	server, addr := kit.Serve(t, l, &evnet.ServerOptions{MaxConnectionsPerAddress: 2}, nil)
 	server.On.Connection(func(s *evnet.Socket) {
 		if sockets = append(sockets, s); len(sockets) < 2 {
 			return
@@ -234,13 +236,13 @@ func TestServer_MaxConnectionsPerAddressConnectedAgain(t *testing.T) {
 		require.NoError(t, err)
 		defer c.Close()
 	}
-	run(t, l)
+	kit.Run(t, l)
 	assert.Len(t, sockets, 2)
 }
 
 // A connection counts from the accept on, during its TLS handshake too, and no longer once that has failed.
 func TestServer_MaxConnectionsPerAddressDuringHandshakes(t *testing.T) {
-	told := stalled(t, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	told := kit.StalledHandshake(t, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		drops := 0
 		server.On.Drop(func(d evnet.Drop) {
 			assert.Equal(t, evnet.DropPerAddress, d.Reason)
@@ -251,18 +253,18 @@ func TestServer_MaxConnectionsPerAddressDuringHandshakes(t *testing.T) {
 				_ = server.Close(nil)
 				return
 			}
-			another := clientTLS(l)
+			another := kit.ClientTLS(l)
 			another.On.Error(func(error) {})
 			another.Connect("tcp", server.Address().String())
 		})
-		another := clientTLS(l)
+		another := kit.ClientTLS(l)
 		another.On.Error(func(error) {})
 		another.Connect("tcp", server.Address().String())
 	})
 	assert.Empty(t, told)
 
 	l := evnet.NewLoop()
-	server, addr := serveTLS(t, l, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, nil)
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, nil)
 	server.On.Drop(func(d evnet.Drop) { t.Error(d) })
 	failures := 0
 	var try func()
@@ -281,7 +283,7 @@ func TestServer_MaxConnectionsPerAddressDuringHandshakes(t *testing.T) {
 		_, _ = c.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
 	}
 	l.Post(try)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 3, failures)
 }
 
@@ -290,7 +292,7 @@ func TestServer_MaxConnectionsPerAddressListeningAgain(t *testing.T) {
 	l := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, MaxConnectionsPerAddress: 1})
 	var got []verdict
-	first, second := newMemory(), newMemory()
+	first, second := evtest.NewMemoryListener(), evtest.NewMemoryListener()
 	server.On.Connection(func(s *evnet.Socket) {
 		got = append(got, accepted)
 		_ = server.Close(nil)
@@ -299,16 +301,16 @@ func TestServer_MaxConnectionsPerAddressListeningAgain(t *testing.T) {
 			return
 		}
 		require.NoError(t, server.Serve(second))
-		second.conns <- connFrom("192.0.2.1")
+		second.Conns <- connFrom("192.0.2.1")
 	})
 	server.On.Drop(func(d evnet.Drop) {
 		got = append(got, d.Reason.String())
 		server.CloseAllConnections()
-		second.conns <- connFrom("192.0.2.1")
+		second.Conns <- connFrom("192.0.2.1")
 	})
 	require.NoError(t, server.Serve(first))
-	first.conns <- connFrom("192.0.2.1")
-	run(t, l)
+	first.Conns <- connFrom("192.0.2.1")
+	kit.Run(t, l)
 	assert.Equal(t, []verdict{accepted, perAddress, accepted}, got)
 }
 
@@ -319,13 +321,13 @@ func TestServer_MaxConnectionsPerAddressOverLoops(t *testing.T) {
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: loops, MaxConnectionsPerAddress: most})
 	var connections, drops, decided atomic.Int32
 	again := make(chan bool, 1)
-	m := &acceptor{memory: newMemory()}
-	m.accept = func(n int) (net.Conn, error) {
+	m := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+	m.OnAccept = func(n int) (net.Conn, error) {
 		if n > 1 && n%conns == 1 {
 			<-again
 		}
 		if n > rounds*conns {
-			return m.memory.Accept()
+			return m.MemoryListener.Accept()
 		}
 		return connFrom("192.0.2.1"), nil
 	}
@@ -345,7 +347,7 @@ func TestServer_MaxConnectionsPerAddressOverLoops(t *testing.T) {
 	server.On.Connection(func(*evnet.Socket) { connections.Add(1); decide() })
 	server.On.Drop(func(d evnet.Drop) { drops.Add(1); decide() })
 	require.NoError(t, server.Serve(m))
-	runAll(t, loops)
+	kit.RunAll(t, loops)
 	assert.EqualValues(t, rounds*most, connections.Load())
 	assert.EqualValues(t, rounds*(conns-most), drops.Load())
 	assert.Zero(t, evnet.CountedAddresses(server))
@@ -359,10 +361,10 @@ func TestServer_MaxConnectionsPerAddressNeverExceeded(t *testing.T) {
 	var mu sync.Mutex
 	open := map[string]int{}
 	decided := 0
-	m := &acceptor{memory: newMemory()}
-	m.accept = func(n int) (net.Conn, error) {
+	m := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+	m.OnAccept = func(n int) (net.Conn, error) {
 		if n > conns {
-			return m.memory.Accept()
+			return m.MemoryListener.Accept()
 		}
 		return connFrom(fmt.Sprintf("192.0.2.%d", n%addresses)), nil
 	}
@@ -392,7 +394,7 @@ func TestServer_MaxConnectionsPerAddressNeverExceeded(t *testing.T) {
 		decide()
 	})
 	require.NoError(t, server.Serve(m))
-	runAll(t, loops)
+	kit.RunAll(t, loops)
 	assert.Equal(t, conns, decided)
 	assert.Zero(t, evnet.CountedAddresses(server))
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -40,15 +42,15 @@ func TestServer_MaxConnectionRate(t *testing.T) {
 					var connections, decided atomic.Int32
 					round := make(chan bool, 1)
 					var got []int
-					m := &acceptor{memory: newMemory()}
-					m.accept = func(n int) (net.Conn, error) {
+					m := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+					m.OnAccept = func(n int) (net.Conn, error) {
 						if n%each == 1 {
 							if n > 1 {
 								<-round
 							}
 							if n > each*len(pauses) {
 								opts.Loops[0].Post(func() { _ = server.Close(nil); server.CloseAllConnections() })
-								return m.memory.Accept()
+								return m.MemoryListener.Accept()
 							}
 							time.Sleep(pauses[n/each])
 						}
@@ -63,7 +65,7 @@ func TestServer_MaxConnectionRate(t *testing.T) {
 					server.On.Connection(func(*evnet.Socket) { connections.Add(1); decide() })
 					server.On.Drop(func(d evnet.Drop) { assert.Equal(t, evnet.DropRate, d.Reason); decide() })
 					require.NoError(t, server.Serve(m))
-					runAll(t, opts.Loops)
+					kit.RunAll(t, opts.Loops)
 					assert.Equal(t, c.want, got)
 				})
 			})
@@ -99,7 +101,7 @@ func TestServer_DropReasons(t *testing.T) {
 
 	// Blocked peers come before all limits: nothing is reported of them, and they use nothing up.
 	synctest.Test(t, func(t *testing.T) {
-		var l, m = evnet.NewLoop(), newMemory()
+		var l, m = evnet.NewLoop(), evtest.NewMemoryListener()
 		server := evnet.NewServer(&evnet.ServerOptions{
 			Loops: []*evnet.Loop{l}, BlockList: banned, MaxConnectionRate: 1, MaxConnectionsPerAddress: 1,
 		})
@@ -107,10 +109,10 @@ func TestServer_DropReasons(t *testing.T) {
 		server.On.Connection(func(s *evnet.Socket) { s.Destroy(nil); _ = server.Close(nil) })
 		require.NoError(t, server.Serve(m))
 		for range 10 {
-			m.conns <- connFrom("192.0.2.66")
+			m.Conns <- connFrom("192.0.2.66")
 		}
-		m.conns <- connFrom("192.0.2.1")
-		run(t, l)
+		m.Conns <- connFrom("192.0.2.1")
+		kit.Run(t, l)
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,7 +28,7 @@ func (lingering) Close() error { return nil }
 // crashing is one that panics besides.
 type crashing struct{ net.Conn }
 
-func (crashing) Close() error { panic(boom("close")) }
+func (crashing) Close() error { panic(evtest.Boom("close")) }
 
 func TestAnyConnLingeringClose(t *testing.T) {
 	for name, leave := range map[string]func(s *evnet.Socket){
@@ -47,10 +49,10 @@ func TestAnyConnLingeringClose(t *testing.T) {
 				s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
 				s.Resume()
 				if writing {
-					_, _ = s.Write(pattern(payload))
+					_, _ = s.Write(evtest.PatternBytes(payload))
 				}
 				l.AfterFunc(time.Millisecond, func() { leave(s) })
-				run(t, l)
+				kit.Run(t, l)
 				_, _ = here.Close(), there.Close()
 				goleak.VerifyNone(t, before)
 			})
@@ -93,7 +95,7 @@ func TestAnyConnLingeringHandshake(t *testing.T) {
 					conn = crashing{here}
 				}
 				s := begin(conn, &evnet.SocketOptions{Loop: l, HandshakeTimeout: 20 * time.Millisecond})
-				run(t, l)
+				kit.Run(t, l)
 				assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
 				_, _ = here.Close(), there.Close()
 				goleak.VerifyNone(t, before)
@@ -105,21 +107,21 @@ func TestAnyConnLingeringHandshake(t *testing.T) {
 // A peer that has left whole after its end needs none, however the conn says that it cannot be told.
 func TestAnyConnEndAfterThePeerHasLeft(t *testing.T) {
 	for name, left := range map[string]error{
-		"pipe": io.ErrClosedPipe, "closed": net.ErrClosed, "end": io.EOF, "system": syscall.EPIPE, "another": boom("lost"),
+		"pipe": io.ErrClosedPipe, "closed": net.ErrClosed, "end": io.EOF, "system": syscall.EPIPE, "another": evtest.Boom("lost"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
 			here, there := net.Pipe()
 			s := evnet.Wrap(&leftConn{here, left}, &evnet.SocketOptions{Loop: l})
-			events := life(s)
-			consume(s)
+			events := kit.NoteLife(s)
+			kit.Consume(s)
 			require.NoError(t, there.Close())
-			run(t, l)
-			if left == error(boom("lost")) {
+			kit.Run(t, l)
+			if left == error(evtest.Boom("lost")) {
 				assert.ErrorIs(t, s.Err(), left)
 				return
 			}
-			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+			assert.Equal(t, kit.Notes{"end", "finish", "close false"}, *events)
 		})
 	}
 }

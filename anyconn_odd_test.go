@@ -4,78 +4,25 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"go.uber.org/goleak"
 )
 
-// oddConn does what net.Conn hardly allows, or allows and hardly anybody expects.
-type oddConn struct {
-	net.Conn
-	eofWithData  bool // the last bytes and the end in one Read
-	zeroReads    bool // now and then a Read of nothing, without an error
-	shortWrites  bool // a part is written, without an error
-	noDeadlines  bool // deadlines are refused, so that Read cannot be interrupted
-	closeSlowly  time.Duration
-	onRead       func(n int32)
-	reads        atomic.Int32
-	readAhead    []byte
-	readAheadErr error
-}
-
-func (c *oddConn) Read(p []byte) (int, error) {
-	n := c.reads.Add(1)
-	if c.onRead != nil {
-		c.onRead(n)
-	}
-	if c.zeroReads && n%2 == 0 {
-		return 0, nil
-	}
-	if !c.eofWithData {
-		return c.Conn.Read(p)
-	}
-	if c.readAhead == nil && c.readAheadErr == nil {
-		c.readAhead, c.readAheadErr = io.ReadAll(c.Conn)
-	}
-	copied := copy(p, c.readAhead)
-	if c.readAhead = c.readAhead[copied:]; len(c.readAhead) > 0 {
-		return copied, nil
-	}
-	return copied, io.EOF
-}
-
-func (c *oddConn) Write(p []byte) (int, error) {
-	if c.shortWrites {
-		p = p[:min(len(p), 1000)]
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *oddConn) SetReadDeadline(t time.Time) error {
-	if c.noDeadlines {
-		return errors.ErrUnsupported
-	}
-	return c.Conn.SetReadDeadline(t)
-}
-
-func (c *oddConn) Close() error {
-	time.Sleep(c.closeSlowly)
-	return c.Conn.Close()
-}
-
 func TestAnyConnOdd(t *testing.T) {
-	cases := map[string]*oddConn{
-		"eof with data": {eofWithData: true},
-		"zero reads":    {zeroReads: true},
-		"short writes":  {shortWrites: true},
-		"no deadlines":  {noDeadlines: true},
-		"slow close":    {closeSlowly: 20 * time.Millisecond},
-		"all":           {eofWithData: true, zeroReads: true, shortWrites: true, noDeadlines: true, closeSlowly: time.Millisecond},
+	cases := map[string]*evtest.NonconformingConn{
+		"eof with data": {EOFWithData: true},
+		"zero reads":    {ZeroReads: true},
+		"short writes":  {ShortWrites: true},
+		"no deadlines":  {NoDeadlines: true},
+		"slow close":    {CloseSlowly: 20 * time.Millisecond},
+		"all":           {EOFWithData: true, ZeroReads: true, ShortWrites: true, NoDeadlines: true, CloseSlowly: time.Millisecond},
 	}
 	for name, conn := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -84,8 +31,8 @@ func TestAnyConnOdd(t *testing.T) {
 			here, there := net.Pipe()
 			conn.Conn = here
 			s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
-			events := life(s)
-			want := pattern(payload / 4)
+			events := kit.NoteLife(s)
+			want := evtest.PatternBytes(payload / 4)
 			peer := make(chan []byte, 1)
 			go func() { // hears all, then says all
 				got := make([]byte, len(want))
@@ -95,7 +42,7 @@ func TestAnyConnOdd(t *testing.T) {
 				peer <- got
 			}()
 			_, _ = s.Write(want)
-			got := collect(s)
+			got := kit.Collect(s)
 			resting := false
 			s.On.Data(func([]byte) {
 				assert.False(t, resting, "data while paused")
@@ -103,10 +50,10 @@ func TestAnyConnOdd(t *testing.T) {
 				s.Pause()
 				l.Post(func() { resting = false; s.Resume() })
 			})
-			run(t, l)
-			equalBytes(t, want, <-peer)
-			equalBytes(t, want, got.Bytes())
-			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+			kit.Run(t, l)
+			evtest.AssertEqualBytes(t, want, <-peer)
+			evtest.AssertEqualBytes(t, want, got.Bytes())
+			assert.Equal(t, kit.Notes{"end", "finish", "close false"}, *events)
 			goleak.VerifyNone(t, before)
 		})
 	}
@@ -117,13 +64,13 @@ func TestAnyConnOdd(t *testing.T) {
 func TestAnyConnPausedWithoutDeadlines(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
-	conn := &oddConn{Conn: here, noDeadlines: true}
+	conn := &evtest.NonconformingConn{Conn: here, NoDeadlines: true}
 	s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
-	var got notes
+	var got kit.Notes
 	paused := func() {
 		s.Pause()
-		s.On.Data(got.chunk(""))
-		s.On.End(got.say("end"))
+		s.On.Data(got.Chunk(""))
+		s.On.End(got.Say("end"))
 		go func() {
 			_, _ = io.WriteString(there, "2") // taken by the Read that Pause could not interrupt
 			var held func()
@@ -132,7 +79,7 @@ func TestAnyConnPausedWithoutDeadlines(t *testing.T) {
 					l.Post(held)
 					return
 				}
-				assert.Equal(t, notes{"1"}, got, "data while paused")
+				assert.Equal(t, kit.Notes{"1"}, got, "data while paused")
 				assert.Equal(t, 1, s.ReadableLength())
 				s.Resume()
 			}
@@ -141,15 +88,15 @@ func TestAnyConnPausedWithoutDeadlines(t *testing.T) {
 			_ = there.Close()
 		}()
 	}
-	s.Once.Data(got.chunk("")) // then the socket reads one chunk ahead
-	conn.onRead = func(n int32) {
+	s.Once.Data(got.Chunk("")) // then the socket reads one chunk ahead
+	conn.OnRead = func(n int32) {
 		if n == 2 {
 			l.Post(paused)
 		}
 	}
 	go func() { _, _ = io.WriteString(there, "1") }()
-	run(t, l)
-	assert.Equal(t, notes{"1", "2", "3", "end"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"1", "2", "3", "end"}, got)
 }
 
 // Each failure is told once, data that came with it first.
@@ -157,13 +104,13 @@ func TestAnyConnFailures(t *testing.T) {
 	cause := errors.New("the wire is cut")
 	cases := map[string]struct {
 		conn scripted
-		want notes
+		want kit.Notes
 		is   error
 	}{
-		"read":           {scripted{read: cause}, notes{"error ", "close true"}, cause},
-		"data and error": {scripted{data: "tail", read: cause}, notes{"data tail", "error ", "close true"}, cause},
-		"write":          {scripted{write: cause}, notes{"error ", "close true"}, cause},
-		"write nothing":  {scripted{}, notes{"error ", "close true"}, io.ErrShortWrite},
+		"read":           {scripted{read: cause}, kit.Notes{"error ", "close true"}, cause},
+		"data and error": {scripted{data: "tail", read: cause}, kit.Notes{"data tail", "error ", "close true"}, cause},
+		"write":          {scripted{write: cause}, kit.Notes{"error ", "close true"}, cause},
+		"write nothing":  {scripted{}, kit.Notes{"error ", "close true"}, io.ErrShortWrite},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -173,13 +120,13 @@ func TestAnyConnFailures(t *testing.T) {
 			defer there.Close()
 			c.conn.Conn = here
 			s := evnet.Wrap(&c.conn, &evnet.SocketOptions{Loop: l})
-			var got notes
-			watch(s, &got)
+			var got kit.Notes
+			kit.NoteEvents(s, &got)
 			var told []error
 			if c.conn.read == nil {
 				s.WriteThen([]byte("lost"), func(err error) { told = append(told, err) })
 			}
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, c.want, got)
 			assert.ErrorIs(t, s.Err(), c.is)
 			for _, err := range told {
@@ -213,12 +160,12 @@ func TestAnyConnDestroyWhileStuck(t *testing.T) {
 	here, there := net.Pipe()
 	defer there.Close()
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-	events := life(s)
+	events := kit.NoteLife(s)
 	var told error
-	s.WriteThen(pattern(payload), func(err error) { told = err })
+	s.WriteThen(evtest.PatternBytes(payload), func(err error) { told = err })
 	l.AfterFunc(time.Millisecond, func() { s.Destroy(nil) })
-	run(t, l)
-	assert.Equal(t, notes{"close false"}, *events)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"close false"}, *events)
 	assert.ErrorIs(t, told, evnet.ErrDestroyed)
 	goleak.VerifyNone(t, before)
 }
@@ -229,7 +176,7 @@ func TestAnyConnCloseFlushes(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-	want := pattern(payload)
+	want := evtest.PatternBytes(payload)
 	_, _ = s.Write(want)
 	_ = s.Close()
 	peer := make(chan []byte, 1)
@@ -239,8 +186,8 @@ func TestAnyConnCloseFlushes(t *testing.T) {
 	}()
 	closed := false
 	s.On.Close(func(hadError bool) { closed = true; assert.False(t, hadError) })
-	run(t, l)
-	equalBytes(t, want, <-peer)
+	kit.Run(t, l)
+	evtest.AssertEqualBytes(t, want, <-peer)
 	assert.True(t, closed)
 	goleak.VerifyNone(t, before)
 }

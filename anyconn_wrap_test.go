@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"evnet/internal/evtest"
 	"evnet/internal/wraptest"
 )
 
@@ -66,14 +67,14 @@ func (c *gzipConn) SetReadDeadline(time.Time) error { return errors.ErrUnsupport
 func (c *gzipConn) SetDeadline(time.Time) error     { return errors.ErrUnsupported }
 
 // bufferedTCP is more than the kernel takes between two ends of a TCP connection.
-const bufferedTCP = 8 * megabyte
+const bufferedTCP = 8 * evtest.Megabyte
 
 func TestWrapKernelAndPipe(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, kind := range map[string]wraptest.Kind{
-			"tcp":  {Pair: connKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
-			"unix": {Pair: connKinds["unix"], HalfCloses: true, Holds: megabyte},
-			"pipe": {Pair: connKinds["pipe"]},
+			"tcp":  {Pair: evtest.ConnKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
+			"unix": {Pair: evtest.ConnKinds["unix"], HalfCloses: true, Holds: evtest.Megabyte},
+			"pipe": {Pair: evtest.ConnKinds["pipe"]},
 		} {
 			t.Run(name, func(t *testing.T) { wraptest.Run(t, kind) })
 		}
@@ -82,8 +83,8 @@ func TestWrapKernelAndPipe(t *testing.T) {
 
 func TestWrapTLS(t *testing.T) {
 	for name, kind := range map[string]wraptest.Kind{
-		"tcp":  {Pair: connKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
-		"pipe": {Pair: connKinds["pipe"], HalfCloses: true},
+		"tcp":  {Pair: evtest.ConnKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
+		"pipe": {Pair: evtest.ConnKinds["pipe"], HalfCloses: true},
 	} {
 		for _, end := range []string{"client", "server"} {
 			t.Run(end+" over "+name, func(t *testing.T) {
@@ -91,9 +92,9 @@ func TestWrapTLS(t *testing.T) {
 				over.Pair = func(t testing.TB) (net.Conn, net.Conn) {
 					c, s := kind.Pair(t)
 					roots := x509.NewCertPool()
-					roots.AddCert(certificate().Leaf)
+					roots.AddCert(evtest.SelfSigned().Leaf)
 					here := tls.Client(c, &tls.Config{RootCAs: roots, ServerName: "localhost"})
-					there := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+					there := tls.Server(s, &tls.Config{Certificates: []tls.Certificate{evtest.SelfSigned()}})
 					if end == "server" {
 						here, there = there, here
 					}
@@ -108,7 +109,7 @@ func TestWrapTLS(t *testing.T) {
 
 func TestWrapGzip(t *testing.T) {
 	wraptest.Run(t, wraptest.Kind{HalfCloses: true, Holds: bufferedTCP, Pair: func(t testing.TB) (net.Conn, net.Conn) {
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		return newGzipConn(here), newGzipConn(there)
 	}})
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,92 +19,88 @@ import (
 func TestBadInputWrite(t *testing.T) {
 	cases := map[string]struct {
 		prepare func(s *evnet.Socket)
-		badInput
+		kit.BadInput
 	}{
 		"before connect": {func(*evnet.Socket) {},
-			badInput{is: []error{evnet.ErrSocketClosed, net.ErrClosed}, code: "ERR_SOCKET_CLOSED", says: []string{"not connected"}}},
+			kit.BadInput{Is: []error{evnet.ErrSocketClosed, net.ErrClosed}, Code: "ERR_SOCKET_CLOSED", Says: []string{"not connected"}}},
 		"after end": {(*evnet.Socket).End,
-			badInput{is: []error{evnet.ErrWriteAfterEnd}, code: "ERR_STREAM_WRITE_AFTER_END", says: []string{"after end"}}},
+			kit.BadInput{Is: []error{evnet.ErrWriteAfterEnd}, Code: "ERR_STREAM_WRITE_AFTER_END", Says: []string{"after end"}}},
 		"after close": {func(s *evnet.Socket) { _ = s.Close() },
-			badInput{is: []error{evnet.ErrDestroyed, net.ErrClosed}, code: "ERR_STREAM_DESTROYED", says: []string{"destroyed"}}},
+			kit.BadInput{Is: []error{evnet.ErrDestroyed, net.ErrClosed}, Code: "ERR_STREAM_DESTROYED", Says: []string{"destroyed"}}},
 		"after destroy": {func(s *evnet.Socket) { s.Destroy(nil) },
-			badInput{is: []error{evnet.ErrDestroyed, net.ErrClosed}, code: "ERR_STREAM_DESTROYED", says: []string{"destroyed"}}},
+			kit.BadInput{Is: []error{evnet.ErrDestroyed, net.ErrClosed}, Code: "ERR_STREAM_DESTROYED", Says: []string{"destroyed"}}},
 		"after reset": {func(s *evnet.Socket) { s.On.Error(func(error) {}); s.Reset() },
-			badInput{is: []error{evnet.ErrDestroyed, net.ErrClosed}, code: "ERR_STREAM_DESTROYED", says: []string{"destroyed"}}},
+			kit.BadInput{Is: []error{evnet.ErrDestroyed, net.ErrClosed}, Code: "ERR_STREAM_DESTROYED", Says: []string{"destroyed"}}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			l := evnet.NewLoop()
-			s := client(l)
+			s := kit.NewClient(l)
 			c.prepare(s)
 			n, err := s.Write([]byte("lost"))
 			assert.Zero(t, n)
-			c.err = err
-			c.check(t)
+			c.Err = err
+			c.Check(t)
 			n, err = s.WriteString("lost")
 			assert.Zero(t, n)
-			assert.Equal(t, c.err, err)
+			assert.Equal(t, c.Err, err)
 			var told []error
 			s.WriteThen([]byte("lost"), func(err error) { told = append(told, err) })
 			s.WriteThen([]byte("lost"), nil)
 			assert.Empty(t, told, "no callback before WriteThen returns")
-			copied, err := s.ReadFrom(neverEnding{})
+			copied, err := s.ReadFrom(evtest.EndlessReader{})
 			assert.Zero(t, copied)
 			assert.Error(t, err)
-			run(t, l)
-			assert.Equal(t, []error{c.err}, told)
+			kit.Run(t, l)
+			assert.Equal(t, []error{c.Err}, told)
 			assert.Zero(t, s.BytesWritten())
 			goleak.VerifyNone(t, before)
 		})
 	}
 }
 
-type neverEnding struct{}
-
-func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
-
 // After the end of this side, and after Close, on a socket that is connected.
 func TestBadInputWriteOnceConnected(t *testing.T) {
 	l := evnet.NewLoop()
-	meet(t, l, echo, func(s *evnet.Socket) {
-		afterEnd := badInput{is: []error{evnet.ErrWriteAfterEnd}, code: "ERR_STREAM_WRITE_AFTER_END"}
+	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
+		afterEnd := kit.BadInput{Is: []error{evnet.ErrWriteAfterEnd}, Code: "ERR_STREAM_WRITE_AFTER_END"}
 		s.On.Connect(func() {
 			_, _ = s.WriteString("hello")
 			s.End()
-			_, afterEnd.err = s.WriteString("lost")
-			afterEnd.check(t)
+			_, afterEnd.Err = s.WriteString("lost")
+			afterEnd.Check(t)
 		})
 		got := ""
 		s.On.Data(func(p []byte) { got += string(p) }) // it goes on reading
 		s.On.Error(func(err error) { assert.NoError(t, err, "a refused write is no failure of the socket") })
 		s.On.Close(func(bool) {
 			assert.Equal(t, "hello", got)
-			afterClose := badInput{is: []error{evnet.ErrDestroyed, net.ErrClosed}, code: "ERR_STREAM_DESTROYED"}
-			_, afterClose.err = s.WriteString("lost")
-			afterClose.check(t)
+			afterClose := kit.BadInput{Is: []error{evnet.ErrDestroyed, net.ErrClosed}, Code: "ERR_STREAM_DESTROYED"}
+			_, afterClose.Err = s.WriteString("lost")
+			afterClose.Check(t)
 		})
 	})
-	meet(t, l, nil, func(s *evnet.Socket) {
+	kit.Meet(t, l, nil, func(s *evnet.Socket) {
 		s.On.Connect(func() {
 			assert.NoError(t, s.Close())
 			_, err := s.WriteString("lost")
-			badInput{err: err, is: []error{evnet.ErrWriteAfterEnd}, code: "ERR_STREAM_WRITE_AFTER_END"}.check(t)
+			kit.BadInput{Err: err, Is: []error{evnet.ErrWriteAfterEnd}, Code: "ERR_STREAM_WRITE_AFTER_END"}.Check(t)
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // What was queued for a connection that never came is told so.
 func TestBadInputWriteConnectionNeverCame(t *testing.T) {
 	l := evnet.NewLoop()
-	s := client(l)
+	s := kit.NewClient(l)
 	s.On.Error(func(error) {})
-	s.Connect("tcp", net.JoinHostPort("127.0.0.1", freePort(t)))
+	s.Connect("tcp", net.JoinHostPort("127.0.0.1", evtest.FreePort(t)))
 	var told error
 	s.WriteThen([]byte("lost"), func(err error) { told = err })
-	run(t, l)
-	badInput{err: told, is: []error{evnet.ErrClosedBeforeConnect, net.ErrClosed}, code: "ERR_SOCKET_CLOSED_BEFORE_CONNECTION"}.check(t)
+	kit.Run(t, l)
+	kit.BadInput{Err: told, Is: []error{evnet.ErrClosedBeforeConnect, net.ErrClosed}, Code: "ERR_SOCKET_CLOSED_BEFORE_CONNECTION"}.Check(t)
 }
 
 func TestBadInputMaxWriteBuffer(t *testing.T) {
@@ -115,7 +113,7 @@ func TestBadInputMaxWriteBuffer(t *testing.T) {
 	assert.Equal(t, 10, n)
 	n, err = s.WriteString("x")
 	assert.Zero(t, n)
-	badInput{err: err, is: []error{evnet.ErrWriteBufferFull}, code: "ENOBUFS", says: []string{"full"}}.check(t)
+	kit.BadInput{Err: err, Is: []error{evnet.ErrWriteBufferFull}, Code: "ENOBUFS", Says: []string{"full"}}.Check(t)
 	_, err = s.Write(nil)
 	assert.NoError(t, err, "nothing always fits")
 	assert.False(t, s.Destroyed(), "the socket lives on")
@@ -125,7 +123,7 @@ func TestBadInputMaxWriteBuffer(t *testing.T) {
 		p, _ := io.ReadAll(there)
 		got <- string(p)
 	}()
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "0123456789", <-got)
 	goleak.VerifyNone(t, before)
 }
@@ -135,7 +133,7 @@ func TestBadInputMaxWriteBuffer(t *testing.T) {
 func TestBadInputMaxWriteBufferInOneCallback(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) { _ = server.Close(nil); s.Resume() })
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { _ = server.Close(nil); s.Resume() })
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, MaxWriteBuffer: 10})
 	s.On.Connect(func() {
 		for range 3 {
@@ -145,20 +143,20 @@ func TestBadInputMaxWriteBufferInOneCallback(t *testing.T) {
 		s.End()
 	})
 	s.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.EqualValues(t, 30, s.BytesWritten())
 }
 
 func TestBadInputSocketMethods(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
-	s := client(l)
-	for name, c := range map[string]badInput{
-		"negative time-out": {err: s.SetTimeout(-time.Second), is: []error{evnet.ErrInvalidTimeout}, code: "ERR_OUT_OF_RANGE", says: []string{"-1s"}},
-		"unknown encoding":  {err: s.SetEncoding("utf-7"), is: []error{evnet.ErrUnknownEncoding}, code: "ERR_UNKNOWN_ENCODING", says: []string{"utf-7"}},
-		"nil callback":      {err: s.On.Data(nil).Err(), is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE", says: []string{"nil"}},
+	s := kit.NewClient(l)
+	for name, c := range map[string]kit.BadInput{
+		"negative time-out": {Err: s.SetTimeout(-time.Second), Is: []error{evnet.ErrInvalidTimeout}, Code: "ERR_OUT_OF_RANGE", Says: []string{"-1s"}},
+		"unknown encoding":  {Err: s.SetEncoding("utf-7"), Is: []error{evnet.ErrUnknownEncoding}, Code: "ERR_UNKNOWN_ENCODING", Says: []string{"utf-7"}},
+		"nil callback":      {Err: s.On.Data(nil).Err(), Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"nil"}},
 	} {
-		t.Run(name, c.check)
+		t.Run(name, c.Check)
 	}
 	assert.Zero(t, s.Timeout())
 	assert.Empty(t, s.Encoding())
@@ -166,23 +164,23 @@ func TestBadInputSocketMethods(t *testing.T) {
 	s.Pipe(nil) // logged, and nothing else
 	assert.False(t, s.Paused())
 	s.OnRead(nil)
-	run(t, l)
+	kit.Run(t, l)
 	goleak.VerifyNone(t, before)
 }
 
 func TestBadInputNilReader(t *testing.T) {
-	_, err := client(evnet.NewLoop()).ReadFrom(nil)
-	badInput{err: err, is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE", says: []string{"reader"}}.check(t)
+	_, err := kit.NewClient(evnet.NewLoop()).ReadFrom(nil)
+	kit.BadInput{Err: err, Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"reader"}}.Check(t)
 }
 
 func TestBadInputNilConn(t *testing.T) {
 	l := evnet.NewLoop()
 	s := evnet.Wrap(nil, &evnet.SocketOptions{Loop: l})
-	var got notes
-	watch(s, &got)
-	run(t, l)
-	assert.Equal(t, notes{"error ERR_INVALID_ARG_TYPE", "close true"}, got)
-	badInput{err: s.Err(), is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE", says: []string{"conn"}}.check(t)
+	var got kit.Notes
+	kit.NoteEvents(s, &got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"error ERR_INVALID_ARG_TYPE", "close true"}, got)
+	kit.BadInput{Err: s.Err(), Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"conn"}}.Check(t)
 }
 
 // nil options mean all defaults.

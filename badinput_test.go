@@ -13,54 +13,20 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-// badInput is a mistake and what its error must be good for.
-type badInput struct {
-	err  error
-	is   []error  // errors.Is
-	as   []any    // errors.As
-	code string   // Code
-	says []string // what the text names
-}
-
-func (b badInput) check(t *testing.T) {
-	t.Helper()
-	require.Error(t, b.err)
-	for _, target := range b.is {
-		assert.ErrorIs(t, b.err, target)
-	}
-	for _, target := range b.as {
-		assert.ErrorAs(t, b.err, target)
-	}
-	assert.Equal(t, b.code, evnet.Code(b.err), "%v", b.err)
-	for _, text := range b.says {
-		assert.Contains(t, b.err.Error(), text)
-	}
-	assert.NotContains(t, b.err.Error(), "%!")
-}
-
-func opError() any   { return new(*net.OpError) }
-func addrError() any { return new(*net.AddrError) }
-func dnsError() any  { return new(*net.DNSError) }
-
-// noContext is the nil that a user may pass.
-var noContext context.Context
-
-func canceled() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}
+func dnsError() any { return new(*net.DNSError) }
 
 // A bad Connect is always told by Error and then Close(true), never before it returns, and Err
 // keeps the cause.
 func TestBadInputConnect(t *testing.T) {
-	free := net.JoinHostPort("127.0.0.1", freePort(t))
+	free := net.JoinHostPort("127.0.0.1", evtest.FreePort(t))
 	missing := filepath.Join(t.TempDir(), "missing", "socket")
 	notFound := &net.DNSError{Err: "no such host", Name: "nowhere.example", IsNotFound: true}
 	again := &net.DNSError{Err: "server misbehaving", Name: "nowhere.example", IsTemporary: true}
@@ -69,55 +35,55 @@ func TestBadInputConnect(t *testing.T) {
 		network, address string
 		opts             evnet.SocketOptions
 		ctx              context.Context
-		badInput
+		kit.BadInput
 	}{
 		"unknown network": {network: "tpc", address: free,
-			badInput: badInput{as: []any{opError(), new(net.UnknownNetworkError)}, code: "ERR_INVALID_ARG_VALUE", says: []string{"tpc", free}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), new(net.UnknownNetworkError)}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"tpc", free}}},
 		"empty network": {address: free,
-			badInput: badInput{as: []any{opError(), new(net.UnknownNetworkError)}, code: "ERR_INVALID_ARG_VALUE", says: []string{free}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), new(net.UnknownNetworkError)}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{free}}},
 		"udp": {network: "udp", address: free,
-			badInput: badInput{as: []any{new(net.UnknownNetworkError)}, code: "ERR_INVALID_ARG_VALUE", says: []string{"udp", free}}},
+			BadInput: kit.BadInput{As: []any{new(net.UnknownNetworkError)}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"udp", free}}},
 		"no port": {network: "tcp", address: "127.0.0.1",
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_MISSING_ARGS", says: []string{"127.0.0.1", "missing port"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_MISSING_ARGS", Says: []string{"127.0.0.1", "missing port"}}},
 		"empty address": {network: "tcp",
-			badInput: badInput{as: []any{addrError()}, code: "ERR_MISSING_ARGS", says: []string{"missing port"}}},
+			BadInput: kit.BadInput{As: []any{kit.AddrError()}, Code: "ERR_MISSING_ARGS", Says: []string{"missing port"}}},
 		"port out of range": {network: "tcp", address: "127.0.0.1:65536",
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_SOCKET_BAD_PORT", says: []string{"127.0.0.1:65536", "invalid port"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_SOCKET_BAD_PORT", Says: []string{"127.0.0.1:65536", "invalid port"}}},
 		"negative port": {network: "tcp", address: "127.0.0.1:-1",
-			badInput: badInput{as: []any{addrError()}, code: "ERR_SOCKET_BAD_PORT", says: []string{"127.0.0.1:-1", "invalid port"}}},
+			BadInput: kit.BadInput{As: []any{kit.AddrError()}, Code: "ERR_SOCKET_BAD_PORT", Says: []string{"127.0.0.1:-1", "invalid port"}}},
 		"unknown service": {network: "tcp", address: "127.0.0.1:nonsense",
-			badInput: badInput{as: []any{opError(), dnsError()}, code: "ERR_SOCKET_BAD_PORT", says: []string{"127.0.0.1:nonsense"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), dnsError()}, Code: "ERR_SOCKET_BAD_PORT", Says: []string{"127.0.0.1:nonsense"}}},
 		"too many colons": {network: "tcp", address: "::1:80",
-			badInput: badInput{as: []any{addrError()}, code: "ERR_INVALID_ARG_VALUE", says: []string{"::1:80", "too many colons"}}},
+			BadInput: kit.BadInput{As: []any{kit.AddrError()}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"::1:80", "too many colons"}}},
 		"wrong family": {network: "tcp6", address: free,
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_INVALID_ARG_VALUE", says: []string{"tcp6", "127.0.0.1"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"tcp6", "127.0.0.1"}}},
 		"bad family": {network: "tcp", address: free, opts: evnet.SocketOptions{Family: 5},
-			badInput: badInput{as: []any{opError()}, code: "ERR_INVALID_ARG_VALUE", says: []string{"family", free}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError()}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"family", free}}},
 		"refused": {network: "tcp", address: free,
-			badInput: badInput{is: []error{syscall.ECONNREFUSED}, as: []any{opError(), new(*os.SyscallError)}, code: "ECONNREFUSED", says: []string{free}}},
+			BadInput: kit.BadInput{Is: []error{syscall.ECONNREFUSED}, As: []any{kit.OpError(), new(*os.SyscallError)}, Code: "ECONNREFUSED", Says: []string{free}}},
 		"refused twice": {network: "tcp", address: strings.Replace(free, "127.0.0.1", "two.example", 1),
-			opts:     evnet.SocketOptions{Resolver: ips("127.0.0.1", "127.0.0.2")},
-			badInput: badInput{is: []error{syscall.ECONNREFUSED}, as: []any{opError(), new(*evnet.ConnectError)}, code: "ECONNREFUSED", says: []string{"two.example", free, "127.0.0.2"}}},
-		"no such host": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: fakeResolver{err: notFound}},
-			badInput: badInput{is: []error{notFound}, as: []any{opError(), dnsError()}, code: "ENOTFOUND", says: []string{"nowhere.example"}}},
-		"no answer": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: fakeResolver{}},
-			badInput: badInput{as: []any{opError(), dnsError()}, code: "ENOTFOUND", says: []string{"nowhere.example"}}},
-		"try again": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: fakeResolver{err: again}},
-			badInput: badInput{as: []any{opError(), dnsError()}, code: "EAI_AGAIN", says: []string{"nowhere.example"}}},
-		"broken resolver": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: fakeResolver{err: broken}},
-			badInput: badInput{is: []error{broken}, as: []any{opError()}, says: []string{"nowhere.example:80", "broken"}}},
-		"junk answer": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: fakeResolver{addrs: make([]netip.Addr, 1)}},
-			badInput: badInput{as: []any{opError()}, code: "ERR_INVALID_IP_ADDRESS", says: []string{"nowhere.example:80"}}},
-		"answer of another family": {network: "tcp4", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: ips("::1")},
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_INVALID_ARG_VALUE", says: []string{"nowhere.example", "tcp4"}}},
+			opts:     evnet.SocketOptions{Resolver: evtest.IPs("127.0.0.1", "127.0.0.2")},
+			BadInput: kit.BadInput{Is: []error{syscall.ECONNREFUSED}, As: []any{kit.OpError(), new(*evnet.ConnectError)}, Code: "ECONNREFUSED", Says: []string{"two.example", free, "127.0.0.2"}}},
+		"no such host": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: evtest.Resolver{Err: notFound}},
+			BadInput: kit.BadInput{Is: []error{notFound}, As: []any{kit.OpError(), dnsError()}, Code: "ENOTFOUND", Says: []string{"nowhere.example"}}},
+		"no answer": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: evtest.Resolver{}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), dnsError()}, Code: "ENOTFOUND", Says: []string{"nowhere.example"}}},
+		"try again": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: evtest.Resolver{Err: again}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), dnsError()}, Code: "EAI_AGAIN", Says: []string{"nowhere.example"}}},
+		"broken resolver": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: evtest.Resolver{Err: broken}},
+			BadInput: kit.BadInput{Is: []error{broken}, As: []any{kit.OpError()}, Says: []string{"nowhere.example:80", "broken"}}},
+		"junk answer": {network: "tcp", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: evtest.Resolver{Addrs: make([]netip.Addr, 1)}},
+			BadInput: kit.BadInput{As: []any{kit.OpError()}, Code: "ERR_INVALID_IP_ADDRESS", Says: []string{"nowhere.example:80"}}},
+		"answer of another family": {network: "tcp4", address: "nowhere.example:80", opts: evnet.SocketOptions{Resolver: evtest.IPs("::1")},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"nowhere.example", "tcp4"}}},
 		"empty path": {network: "unix",
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_INVALID_ARG_VALUE", says: []string{"unix", "path"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"unix", "path"}}},
 		"no such path": {network: "unix", address: missing,
-			badInput: badInput{is: []error{syscall.ENOENT, os.ErrNotExist}, as: []any{opError()}, code: "ENOENT", says: []string{missing}}},
+			BadInput: kit.BadInput{Is: []error{syscall.ENOENT, os.ErrNotExist}, As: []any{kit.OpError()}, Code: "ENOENT", Says: []string{missing}}},
 		"path too long": {network: "unix", address: strings.Repeat("x", 200),
-			badInput: badInput{is: []error{syscall.EINVAL}, as: []any{opError()}, code: "EINVAL", says: []string{"unix"}}},
-		"ended context": {network: "tcp", address: free, ctx: canceled(),
-			badInput: badInput{is: []error{context.Canceled}, as: []any{opError()}, code: "ABORT_ERR", says: []string{free}}},
+			BadInput: kit.BadInput{Is: []error{syscall.EINVAL}, As: []any{kit.OpError()}, Code: "EINVAL", Says: []string{"unix"}}},
+		"ended context": {network: "tcp", address: free, ctx: kit.Canceled(),
+			BadInput: kit.BadInput{Is: []error{context.Canceled}, As: []any{kit.OpError()}, Code: "ABORT_ERR", Says: []string{free}}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -125,8 +91,8 @@ func TestBadInputConnect(t *testing.T) {
 			l := evnet.NewLoop()
 			c.opts.Loop = l
 			s := evnet.NewSocket(&c.opts)
-			var got notes
-			watch(s, &got)
+			var got kit.Notes
+			kit.NoteEvents(s, &got)
 			var err error
 			s.On.Error(func(e error) { err = e })
 			if c.ctx == nil {
@@ -134,23 +100,23 @@ func TestBadInputConnect(t *testing.T) {
 			}
 			s.ConnectContext(c.ctx, c.network, c.address)
 			assert.Empty(t, got, "no event before Connect returns")
-			run(t, l)
+			kit.Run(t, l)
 			require.GreaterOrEqual(t, len(got), 2)
-			assert.Equal(t, notes{"error " + c.code, "close true"}, got[len(got)-2:])
+			assert.Equal(t, kit.Notes{"error " + c.Code, "close true"}, got[len(got)-2:])
 			assert.Equal(t, err, s.Err())
-			c.err = err
-			c.check(t)
+			c.Err = err
+			c.Check(t)
 			assert.Equal(t, evnet.StateClosed, s.ReadyState())
 			goleak.VerifyNone(t, before)
 		})
 	}
 	t.Run("nil context", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := client(l)
+		s := kit.NewClient(l)
 		s.On.Error(func(error) {})
-		s.ConnectContext(noContext, "tcp", free)
-		run(t, l)
-		badInput{err: s.Err(), is: []error{evnet.ErrNilArgument}, as: []any{opError()}, code: "ERR_INVALID_ARG_TYPE", says: []string{"context", free}}.check(t)
+		s.ConnectContext(evtest.NoContext, "tcp", free)
+		kit.Run(t, l)
+		kit.BadInput{Err: s.Err(), Is: []error{evnet.ErrNilArgument}, As: []any{kit.OpError()}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"context", free}}.Check(t)
 	})
 }
 
@@ -168,9 +134,9 @@ func TestBadInputEndedContextStartsNothing(t *testing.T) {
 	for range 100 {
 		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: resolver})
 		s.On.Error(func(err error) { assert.ErrorIs(t, err, context.Canceled) })
-		s.ConnectContext(canceled(), "tcp", "name.example:80")
+		s.ConnectContext(kit.Canceled(), "tcp", "name.example:80")
 	}
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, resolver.asked.Load())
 }
 
@@ -179,23 +145,23 @@ func TestBadInputConnectTwice(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			l := evnet.NewLoop()
-			server, addr := serve(t, l, nil, nil)
-			s := client(l)
-			var got notes
-			s.On.Connect(got.say("connect"))
-			s.On.Error(func(error) { got.say("error")() })
-			s.On.Close(func(bool) { got.say("close")(); _ = server.Close(nil) })
-			want := notes{"error", "close"}
+			server, addr := kit.Serve(t, l, nil, nil)
+			s := kit.NewClient(l)
+			var got kit.Notes
+			s.On.Connect(got.Say("connect"))
+			s.On.Error(func(error) { got.Say("error")() })
+			s.On.Close(func(bool) { got.Say("close")(); _ = server.Close(nil) })
+			want := kit.Notes{"error", "close"}
 			s.Connect("tcp", addr)
 			if when == "connected" {
 				s.On.Ready(func() { s.Connect("tcp", "elsewhere:1") })
-				want = append(notes{"connect"}, want...)
+				want = append(kit.Notes{"connect"}, want...)
 			} else {
 				s.Connect("tcp", "elsewhere:1")
 			}
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, want, got)
-			badInput{err: s.Err(), is: []error{evnet.ErrAlreadyConnected, syscall.EISCONN}, as: []any{opError()}, code: "EISCONN", says: []string{"elsewhere:1", "already"}}.check(t)
+			kit.BadInput{Err: s.Err(), Is: []error{evnet.ErrAlreadyConnected, syscall.EISCONN}, As: []any{kit.OpError()}, Code: "EISCONN", Says: []string{"elsewhere:1", "already"}}.Check(t)
 			goleak.VerifyNone(t, before)
 		})
 	}
@@ -213,58 +179,58 @@ func TestBadInputListen(t *testing.T) {
 	cases := map[string]struct {
 		network, address string
 		ctx              context.Context
-		badInput
+		kit.BadInput
 	}{
 		"unknown network": {network: "tpc", address: "127.0.0.1:0",
-			badInput: badInput{as: []any{opError(), new(net.UnknownNetworkError)}, code: "ERR_INVALID_ARG_VALUE", says: []string{"tpc", "127.0.0.1:0"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), new(net.UnknownNetworkError)}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"tpc", "127.0.0.1:0"}}},
 		"no port": {network: "tcp", address: "127.0.0.1",
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_MISSING_ARGS", says: []string{"127.0.0.1", "missing port"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_MISSING_ARGS", Says: []string{"127.0.0.1", "missing port"}}},
 		"port out of range": {network: "tcp", address: "127.0.0.1:65536",
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_SOCKET_BAD_PORT", says: []string{"127.0.0.1:65536", "invalid port"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_SOCKET_BAD_PORT", Says: []string{"127.0.0.1:65536", "invalid port"}}},
 		"port in use": {network: "tcp", address: taken,
-			badInput: badInput{is: []error{syscall.EADDRINUSE}, as: []any{opError(), new(*os.SyscallError)}, code: "EADDRINUSE", says: []string{taken}}},
+			BadInput: kit.BadInput{Is: []error{syscall.EADDRINUSE}, As: []any{kit.OpError(), new(*os.SyscallError)}, Code: "EADDRINUSE", Says: []string{taken}}},
 		"address of another machine": {network: "tcp", address: "192.0.2.1:0",
-			badInput: badInput{is: []error{syscall.EADDRNOTAVAIL}, as: []any{opError()}, code: "EADDRNOTAVAIL", says: []string{"192.0.2.1"}}},
+			BadInput: kit.BadInput{Is: []error{syscall.EADDRNOTAVAIL}, As: []any{kit.OpError()}, Code: "EADDRNOTAVAIL", Says: []string{"192.0.2.1"}}},
 		"wrong family": {network: "tcp6", address: "127.0.0.1:0",
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_INVALID_ARG_VALUE", says: []string{"127.0.0.1"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"127.0.0.1"}}},
 		"empty path": {network: "unix",
-			badInput: badInput{as: []any{opError(), addrError()}, code: "ERR_INVALID_ARG_VALUE", says: []string{"unix", "path"}}},
+			BadInput: kit.BadInput{As: []any{kit.OpError(), kit.AddrError()}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"unix", "path"}}},
 		"missing directory": {network: "unix", address: missing,
-			badInput: badInput{is: []error{syscall.ENOENT, os.ErrNotExist}, as: []any{opError()}, code: "ENOENT", says: []string{missing}}},
+			BadInput: kit.BadInput{Is: []error{syscall.ENOENT, os.ErrNotExist}, As: []any{kit.OpError()}, Code: "ENOENT", Says: []string{missing}}},
 		"path of a file": {network: "unix", address: file,
-			badInput: badInput{is: []error{syscall.EADDRINUSE}, as: []any{opError()}, code: "EADDRINUSE", says: []string{file}}},
+			BadInput: kit.BadInput{Is: []error{syscall.EADDRINUSE}, As: []any{kit.OpError()}, Code: "EADDRINUSE", Says: []string{file}}},
 		"path too long": {network: "unix", address: strings.Repeat("x", 200),
-			badInput: badInput{is: []error{syscall.EINVAL}, as: []any{opError()}, code: "EINVAL", says: []string{"unix"}}},
-		"ended context": {network: "tcp", address: "127.0.0.1:0", ctx: canceled(),
-			badInput: badInput{is: []error{context.Canceled}, as: []any{opError()}, code: "ABORT_ERR", says: []string{"127.0.0.1:0"}}},
+			BadInput: kit.BadInput{Is: []error{syscall.EINVAL}, As: []any{kit.OpError()}, Code: "EINVAL", Says: []string{"unix"}}},
+		"ended context": {network: "tcp", address: "127.0.0.1:0", ctx: kit.Canceled(),
+			BadInput: kit.BadInput{Is: []error{context.Canceled}, As: []any{kit.OpError()}, Code: "ABORT_ERR", Says: []string{"127.0.0.1:0"}}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			l := evnet.NewLoop()
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
-			var got notes
-			server.On.Listening(got.say("listening"))
-			server.On.Error(func(error) { got.say("error")() })
-			server.On.Close(got.say("close"))
+			var got kit.Notes
+			server.On.Listening(got.Say("listening"))
+			server.On.Error(func(error) { got.Say("error")() })
+			server.On.Close(got.Say("close"))
 			if c.ctx == nil {
 				c.ctx = context.Background()
 			}
-			c.err = server.ListenContext(c.ctx, c.network, c.address, got.say("callback"))
-			c.check(t)
+			c.Err = server.ListenContext(c.ctx, c.network, c.address, got.Say("callback"))
+			c.Check(t)
 			assert.False(t, server.Listening())
 			assert.Nil(t, server.Address())
-			if c.err == nil {
+			if c.Err == nil {
 				_ = server.Close(nil)
 			}
-			run(t, l)
+			kit.Run(t, l)
 			assert.Empty(t, got)
 			goleak.VerifyNone(t, before)
 
 			// The server is none the worse for it.
 			require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 			require.NoError(t, server.Close(nil))
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 	content, _ := os.ReadFile(file)
@@ -275,28 +241,28 @@ func TestBadInputServer(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
-	notRunning := badInput{is: []error{evnet.ErrServerNotRunning}, code: "ERR_SERVER_NOT_RUNNING", says: []string{"not running"}}
-	notRunning.err = server.Close(func() { t.Error("called though Close failed") })
-	notRunning.check(t)
-	notRunning.err = server.Shutdown(context.Background())
-	notRunning.check(t)
+	notRunning := kit.BadInput{Is: []error{evnet.ErrServerNotRunning}, Code: "ERR_SERVER_NOT_RUNNING", Says: []string{"not running"}}
+	notRunning.Err = server.Close(func() { t.Error("called though Close failed") })
+	notRunning.Check(t)
+	notRunning.Err = server.Shutdown(context.Background())
+	notRunning.Check(t)
 
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 	addr := server.Address().String()
-	twice := badInput{is: []error{evnet.ErrServerAlreadyListening}, as: []any{opError()}, code: "ERR_SERVER_ALREADY_LISTEN", says: []string{"already", addr}}
-	twice.err = server.Listen("tcp", addr, func() { t.Error("called though Listen failed") })
-	twice.check(t)
+	twice := kit.BadInput{Is: []error{evnet.ErrServerAlreadyListening}, As: []any{kit.OpError()}, Code: "ERR_SERVER_ALREADY_LISTEN", Says: []string{"already", addr}}
+	twice.Err = server.Listen("tcp", addr, func() { t.Error("called though Listen failed") })
+	twice.Check(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	twice.err, twice.says = server.Serve(ln), []string{"already", ln.Addr().String()}
-	twice.check(t)
+	twice.Err, twice.Says = server.Serve(ln), []string{"already", ln.Addr().String()}
+	twice.Check(t)
 	assert.NoError(t, ln.Close(), "Serve left it alone")
 	assert.Equal(t, addr, server.Address().String())
 
 	require.NoError(t, server.Close(nil))
-	notRunning.err = server.Close(nil)
-	notRunning.check(t)
-	run(t, l)
+	notRunning.Err = server.Close(nil)
+	notRunning.Check(t)
+	kit.Run(t, l)
 	goleak.VerifyNone(t, before)
 }
 
@@ -304,15 +270,15 @@ func TestBadInputServer(t *testing.T) {
 func TestBadInputNilForServerAndLoop(t *testing.T) {
 	l := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
-	isNil := badInput{is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE", says: []string{"listener"}}
-	isNil.err = server.Serve(nil)
-	isNil.check(t)
-	isNil.says = []string{"context"}
-	isNil.err = server.Shutdown(noContext)
-	isNil.check(t)
-	isNil.err = server.ListenContext(noContext, "tcp", "127.0.0.1:0", nil)
-	isNil.check(t)
-	isNil.err = l.Serve(noContext)
-	isNil.check(t)
-	run(t, l)
+	isNil := kit.BadInput{Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"listener"}}
+	isNil.Err = server.Serve(nil)
+	isNil.Check(t)
+	isNil.Says = []string{"context"}
+	isNil.Err = server.Shutdown(evtest.NoContext)
+	isNil.Check(t)
+	isNil.Err = server.ListenContext(evtest.NoContext, "tcp", "127.0.0.1:0", nil)
+	isNil.Check(t)
+	isNil.Err = l.Serve(evtest.NoContext)
+	isNil.Check(t)
+	kit.Run(t, l)
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
 )
 
 // BenchmarkEcho is one message there and back over TCP, client and server on one loop.
@@ -14,8 +15,8 @@ func BenchmarkEcho(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(2 * size))
 			l := evnet.NewLoop()
-			s, address := serve(b, l, nil, onConnection)
-			c := client(l)
+			s, address := kit.Serve(b, l, nil, onConnection)
+			c := kit.NewClient(l)
 			message := make([]byte, size)
 			got, left := 0, b.N
 			c.OnRead(func(p []byte) bool {
@@ -34,7 +35,7 @@ func BenchmarkEcho(b *testing.B) {
 			c.On.Ready(func() { _, _ = c.Write(message) })
 			c.Connect("tcp", address)
 			b.ResetTimer()
-			run(b, l)
+			kit.Run(b, l)
 		}
 		b.Run(fmt.Sprintf("Data/%d", size), func(b *testing.B) {
 			echo(b, func(c *evnet.Socket) { c.On.Data(func(p []byte) { _, _ = c.Write(p) }) })
@@ -65,18 +66,18 @@ func BenchmarkPost(b *testing.B) {
 		}
 	}
 	l.Post(next)
-	run(b, l)
+	kit.Run(b, l)
 }
 
 // BenchmarkConnect is one connection made, accepted and closed.
 func BenchmarkConnect(b *testing.B) {
 	b.ReportAllocs()
 	l := evnet.NewLoop()
-	s, address := serve(b, l, nil, nil)
+	s, address := kit.Serve(b, l, nil, nil)
 	left := b.N
 	var next func()
 	next = func() {
-		c := client(l)
+		c := kit.NewClient(l)
 		c.On.Ready(c.End)
 		c.On.Close(func(bool) {
 			if left--; left > 0 {
@@ -88,5 +89,5 @@ func BenchmarkConnect(b *testing.B) {
 		c.Connect("tcp", address)
 	}
 	next()
-	run(b, l)
+	kit.Run(b, l)
 }

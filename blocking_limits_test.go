@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
@@ -27,11 +29,11 @@ func TestBlockingConnDeadlines(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := net.Pipe()
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, HighWaterMark: 100})
-		a := blockingConn(t, s)
-		wait := inBackground(t, l)
+		a := kit.BlockingConn(t, s)
+		wait := kit.RunInBackground(t, l)
 		late := func(err error, op string, after time.Duration) {
 			t.Helper()
-			isOpError(t, err, os.ErrDeadlineExceeded, op)
+			evtest.AssertOpError(t, err, os.ErrDeadlineExceeded, op)
 			var told net.Error
 			assert.True(t, errors.As(err, &told) && told.Timeout())
 			assert.Equal(t, after, time.Since(start))
@@ -74,18 +76,18 @@ func TestBlockingConnDeadlines(t *testing.T) {
 		assert.Equal(t, 3*time.Second, time.Since(start), "Run does not wait for a deadline")
 		time.Sleep(2 * time.Hour)
 		_, err = a.Read(got)
-		isOpError(t, err, net.ErrClosed, "read")
+		evtest.AssertOpError(t, err, net.ErrClosed, "read")
 		_ = there.Close()
 	})
 }
 
 // A deadline takes nothing away: what came around it is read afterwards.
 func TestBlockingConnDeadlineLosesNothing(t *testing.T) {
-	want := random(megabyte)
-	onBoth(t, func(t *testing.T) {
-		for kind := range connKinds {
+	want := evtest.RandomBytes(evtest.Megabyte)
+	evtest.OnBothTransports(t, func(t *testing.T) {
+		for kind := range evtest.ConnKinds {
 			t.Run(kind, func(t *testing.T) {
-				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop())
 				go func() {
 					_, err := b.Write(want)
 					assert.NoError(t, err)
@@ -120,7 +122,7 @@ func TestBlockingConnDeadlineLosesNothing(t *testing.T) {
 						}
 					}
 				}
-				equalBytes(t, want, got)
+				evtest.AssertEqualBytes(t, want, got)
 				assert.NoError(t, a.Close())
 				wait()
 			})
@@ -138,15 +140,15 @@ func TestBlockingConnBackpressure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, opts)
-			a := blockingConn(t, s)
-			wait := inBackground(t, l)
-			want := random(megabyte)
+			s, peer := kit.WrapPipe(l, opts)
+			a := kit.BlockingConn(t, s)
+			wait := kit.RunInBackground(t, l)
+			want := evtest.RandomBytes(evtest.Megabyte)
 			var writing sync.WaitGroup
 			writing.Go(func() {
 				n, err := a.Write(want)
 				assert.NoError(t, err)
-				assert.Equal(t, megabyte, n)
+				assert.Equal(t, evtest.Megabyte, n)
 				assert.NoError(t, a.Close())
 			})
 			var got bytes.Buffer
@@ -157,7 +159,7 @@ func TestBlockingConnBackpressure(t *testing.T) {
 				}
 			}
 			writing.Wait()
-			equalBytes(t, want, got.Bytes())
+			evtest.AssertEqualBytes(t, want, got.Bytes())
 			wait()
 		})
 	}
@@ -165,8 +167,8 @@ func TestBlockingConnBackpressure(t *testing.T) {
 
 // Goroutines that write at once do not get into each other's writes.
 func TestBlockingConnWritesStayWhole(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
-		a, b, wait := blockingPair(t, "tcp", evnet.NewLoop())
+	evtest.OnBothTransports(t, func(t *testing.T) {
+		a, b, wait := kit.BlockingPair(t, "tcp", evnet.NewLoop())
 		const size = 300_000 // several pieces
 		var writing sync.WaitGroup
 		for i := range 4 {
@@ -190,13 +192,13 @@ func TestBlockingConnWritesStayWhole(t *testing.T) {
 
 // Files are sent by the kernel where it can, and whatever else by pieces; io.Copy finds ReadFrom.
 func TestBlockingConnReadFrom(t *testing.T) {
-	want := random(4 * megabyte)
+	want := evtest.RandomBytes(4 * evtest.Megabyte)
 	name := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(name, want, 0o600))
-	onBoth(t, func(t *testing.T) {
-		for kind := range connKinds {
+	evtest.OnBothTransports(t, func(t *testing.T) {
+		for kind := range evtest.ConnKinds {
 			t.Run(kind, func(t *testing.T) {
-				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop())
 				before := evnet.Spliced()
 				var writing sync.WaitGroup
 				writing.Go(func() {
@@ -220,23 +222,23 @@ func TestBlockingConnReadFrom(t *testing.T) {
 				})
 				got, err := io.ReadAll(b)
 				assert.NoError(t, err)
-				equalBytes(t, bytes.Join([][]byte{[]byte("head"), want, want[:1000], []byte("tail")}, nil), got)
+				evtest.AssertEqualBytes(t, bytes.Join([][]byte{[]byte("head"), want, want[:1000], []byte("tail")}, nil), got)
 				writing.Wait()
 				assert.NoError(t, b.Close())
 				wait()
-				byKernel := onLinux && netpoll.Enabled && (kind == "tcp" || kind == "unix")
-				assert.Equal(t, byKernel, evnet.Spliced()-before > megabyte)
+				byKernel := evtest.OnLinux && netpoll.Enabled && (kind == "tcp" || kind == "unix")
+				assert.Equal(t, byKernel, evnet.Spliced()-before > evtest.Megabyte)
 			})
 		}
 	})
 	l := evnet.NewLoop()
-	s, _ := wrapped(l, evnet.SocketOptions{})
-	a := blockingConn(t, s)
+	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
+	a := kit.BlockingConn(t, s)
 	_, err := a.(io.ReaderFrom).ReadFrom(nil)
-	badInput{err: err, is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE"}.check(t)
-	wait := inBackground(t, l)
+	kit.BadInput{Err: err, Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE"}.Check(t)
+	wait := kit.RunInBackground(t, l)
 	_, err = a.(io.ReaderFrom).ReadFrom(io.MultiReader(bytes.NewReader([]byte("x")), broken{}))
-	assert.Equal(t, boom("read"), err)
+	assert.Equal(t, evtest.Boom("read"), err)
 	assert.ErrorIs(t, s.On.Data(func([]byte) {}).Err(), evnet.ErrConsumed)
 	s.Destroy(nil)
 	wait()
@@ -245,7 +247,7 @@ func TestBlockingConnReadFrom(t *testing.T) {
 
 type broken struct{}
 
-func (broken) Read([]byte) (int, error) { return 0, boom("read") }
+func (broken) Read([]byte) (int, error) { return 0, evtest.Boom("read") }
 
 // A file that the peer does not take is given up at the deadline, also where the kernel sends it.
 func TestBlockingConnReadFromDeadline(t *testing.T) {
@@ -254,12 +256,12 @@ func TestBlockingConnReadFromDeadline(t *testing.T) {
 	require.NoError(t, err)
 	defer file.Close()
 	require.NoError(t, file.Truncate(1<<30))
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for _, kind := range []string{"tcp", "pipe"} {
 			t.Run(kind, func(t *testing.T) {
 				_, err := file.Seek(0, io.SeekStart)
 				require.NoError(t, err)
-				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop())
 				assert.NoError(t, a.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
 				n, err := io.Copy(a, file)
 				assert.Less(t, n, int64(1<<30))

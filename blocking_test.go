@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,70 +21,42 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-func blockingConn(t testing.TB, s *evnet.Socket) net.Conn {
-	t.Helper()
-	c, err := s.BlockingConn()
-	require.NoError(t, err)
-	return c
-}
-
-// blockingPair are the views of two sockets, on loops that run until wait.
-func blockingPair(t testing.TB, kind string, loops ...*evnet.Loop) (a, b net.Conn, wait func()) {
-	t.Helper()
-	here, there := connKinds[kind](t)
-	var views []net.Conn
-	for i, conn := range []net.Conn{here, there} {
-		s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: loops[i%len(loops)]})
-		views = append(views, blockingConn(t, s))
-	}
-	return views[0], views[1], inBackground(t, loops...)
-}
-
-// inBackground runs the loops on goroutines; wait waits until they have nothing to do any more.
-func inBackground(t testing.TB, loops ...*evnet.Loop) (wait func()) {
-	var running sync.WaitGroup
-	for _, l := range loops {
-		running.Go(func() { run(t, l) })
-	}
-	return running.Wait
-}
-
 func TestBlockingConnNettest(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	makers := map[string]func(t *testing.T) nettest.MakePipe{
 		"a view of a view": func(t *testing.T) nettest.MakePipe {
 			return func() (net.Conn, net.Conn, func(), error) {
 				inner, outer := evnet.NewLoop(), evnet.NewLoop()
-				a, b, wait := blockingPair(t, "tcp", inner)
-				c := blockingConn(t, evnet.Wrap(a, &evnet.SocketOptions{Loop: outer}))
-				waitOuter := inBackground(t, outer)
+				a, b, wait := kit.BlockingPair(t, "tcp", inner)
+				c := kit.BlockingConn(t, evnet.Wrap(a, &evnet.SocketOptions{Loop: outer}))
+				waitOuter := kit.RunInBackground(t, outer)
 				return c, b, func() { _, _ = c.Close(), b.Close(); waitOuter(); wait() }, nil
 			}
 		},
 		"another end": func(t *testing.T) nettest.MakePipe {
 			return func() (net.Conn, net.Conn, func(), error) {
 				l := evnet.NewLoop()
-				here, there := tcpConns(t)
-				c := blockingConn(t, evnet.Wrap(here, &evnet.SocketOptions{Loop: l}))
-				wait := inBackground(t, l)
+				here, there := evtest.TCPPair(t)
+				c := kit.BlockingConn(t, evnet.Wrap(here, &evnet.SocketOptions{Loop: l}))
+				wait := kit.RunInBackground(t, l)
 				return c, there, func() { _, _ = c.Close(), there.Close(); wait() }, nil
 			}
 		},
 	}
-	for kind := range connKinds {
+	for kind := range evtest.ConnKinds {
 		if kind == "tls" { // whose conns can not go on after a write that was too late
 			continue
 		}
 		for name, loops := range map[string]int{"one loop": 1, "two loops": 2} {
 			makers[kind+", "+name] = func(t *testing.T) nettest.MakePipe {
 				return func() (net.Conn, net.Conn, func(), error) {
-					a, b, wait := blockingPair(t, kind, []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}[:loops]...)
+					a, b, wait := kit.BlockingPair(t, kind, []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}[:loops]...)
 					return a, b, func() { _, _ = a.Close(), b.Close(); wait() }, nil
 				}
 			}
 		}
 	}
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, maker := range makers {
 			t.Run(name, func(t *testing.T) { nettest.TestConn(t, maker(t)) })
 		}
@@ -90,24 +64,14 @@ func TestBlockingConnNettest(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// isOpError is what blocking code expects of a conn's errors.
-func isOpError(t testing.TB, err, is error, op string) {
-	t.Helper()
-	var told *net.OpError
-	if assert.ErrorAs(t, err, &told) {
-		assert.Equal(t, op, told.Op)
-	}
-	assert.ErrorIs(t, err, is)
-}
-
 // Much in both directions at once, by small and large pieces, with a half-close where there is one.
 func TestBlockingConnBothWays(t *testing.T) {
-	want := random(8 * megabyte)
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	sum := sha256.Sum256(want)
-	onBoth(t, func(t *testing.T) {
-		for kind := range connKinds {
+	evtest.OnBothTransports(t, func(t *testing.T) {
+		for kind := range evtest.ConnKinds {
 			t.Run(kind, func(t *testing.T) {
-				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop())
 				talk := func(c net.Conn, piece int) {
 					var writing sync.WaitGroup
 					writing.Go(func() {
@@ -130,7 +94,7 @@ func TestBlockingConnBothWays(t *testing.T) {
 				}
 				var talking sync.WaitGroup
 				talking.Go(func() { talk(a, 700) })
-				talk(b, 3*megabyte)
+				talk(b, 3*evtest.Megabyte)
 				talking.Wait()
 				assert.NoError(t, a.Close())
 				_, err := b.Read(make([]byte, 1))
@@ -144,14 +108,14 @@ func TestBlockingConnBothWays(t *testing.T) {
 
 // The end of one direction leaves the other open, although the socket does not allow half-open otherwise.
 func TestBlockingConnHalfClose(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for _, kind := range []string{"tcp", "unix", "tls"} {
 			t.Run(kind, func(t *testing.T) {
-				a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+				a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop())
 				_, _ = io.WriteString(a, "question")
 				require.NoError(t, a.(interface{ CloseWrite() error }).CloseWrite())
 				_, err := a.Write([]byte("late"))
-				isOpError(t, err, evnet.ErrWriteAfterEnd, "write")
+				evtest.AssertOpError(t, err, evnet.ErrWriteAfterEnd, "write")
 				got, err := io.ReadAll(b)
 				assert.NoError(t, err)
 				assert.Equal(t, "question", string(got))
@@ -162,12 +126,12 @@ func TestBlockingConnHalfClose(t *testing.T) {
 				assert.NoError(t, err)
 				assert.Equal(t, "answer", string(got))
 				assert.NoError(t, a.Close())
-				isOpError(t, a.(interface{ CloseWrite() error }).CloseWrite(), net.ErrClosed, "close")
+				evtest.AssertOpError(t, a.(interface{ CloseWrite() error }).CloseWrite(), net.ErrClosed, "close")
 				wait()
 			})
 		}
 	})
-	a, b, wait := blockingPair(t, "pipe", evnet.NewLoop())
+	a, b, wait := kit.BlockingPair(t, "pipe", evnet.NewLoop())
 	_, half := a.(interface{ CloseWrite() error })
 	assert.False(t, half, "a net.Pipe has no half, which those that look for CloseWrite must know")
 	assert.NoError(t, a.Close())
@@ -177,9 +141,9 @@ func TestBlockingConnHalfClose(t *testing.T) {
 
 // After CloseRead what comes is thrown away, so that the peer can go on, and writing goes on too.
 func TestBlockingConnCloseRead(t *testing.T) {
-	for kind := range connKinds {
+	for kind := range evtest.ConnKinds {
 		t.Run(kind, func(t *testing.T) {
-			a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+			a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop())
 			closeRead := a.(interface{ CloseRead() error }).CloseRead
 			var reading sync.WaitGroup
 			reading.Go(func() {
@@ -188,9 +152,9 @@ func TestBlockingConnCloseRead(t *testing.T) {
 			})
 			assert.NoError(t, closeRead())
 			reading.Wait()
-			n, err := b.Write(make([]byte, 4*megabyte)) // more than all buffers hold
+			n, err := b.Write(make([]byte, 4*evtest.Megabyte)) // more than all buffers hold
 			assert.NoError(t, err)
-			assert.Equal(t, 4*megabyte, n)
+			assert.Equal(t, 4*evtest.Megabyte, n)
 			_, err = io.WriteString(a, "still here")
 			assert.NoError(t, err)
 			got := make([]byte, 10)
@@ -198,7 +162,7 @@ func TestBlockingConnCloseRead(t *testing.T) {
 			assert.NoError(t, err)
 			assert.Equal(t, "still here", string(got))
 			assert.NoError(t, a.Close())
-			isOpError(t, closeRead(), net.ErrClosed, "close")
+			evtest.AssertOpError(t, closeRead(), net.ErrClosed, "close")
 			assert.NoError(t, b.Close())
 			wait()
 		})
@@ -207,35 +171,35 @@ func TestBlockingConnCloseRead(t *testing.T) {
 
 // Close lets go of what blocks, at once, and of all that comes later.
 func TestBlockingConnClose(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		a, b, wait := blockingPair(t, "tcp", l)
+		a, b, wait := kit.BlockingPair(t, "tcp", l)
 		var blocked sync.WaitGroup
 		blocked.Go(func() {
 			_, err := a.Read(make([]byte, 1))
-			isOpError(t, err, net.ErrClosed, "read")
+			evtest.AssertOpError(t, err, net.ErrClosed, "read")
 		})
 		started := make(chan struct{})
 		blocked.Go(func() {
-			n, err := a.Write(make([]byte, megabyte))
+			n, err := a.Write(make([]byte, evtest.Megabyte))
 			for close(started); err == nil; {
-				n, err = a.Write(make([]byte, megabyte))
+				n, err = a.Write(make([]byte, evtest.Megabyte))
 			}
-			assert.Less(t, n, megabyte)
-			isOpError(t, err, net.ErrClosed, "write")
+			assert.Less(t, n, evtest.Megabyte)
+			evtest.AssertOpError(t, err, net.ErrClosed, "write")
 		})
 		<-started
 		assert.NoError(t, a.Close())
 		blocked.Wait()
-		isOpError(t, a.Close(), net.ErrClosed, "close")
+		evtest.AssertOpError(t, a.Close(), net.ErrClosed, "close")
 		_, err := a.Read(make([]byte, 1))
-		isOpError(t, err, net.ErrClosed, "read")
+		evtest.AssertOpError(t, err, net.ErrClosed, "read")
 		_, err = a.Read(nil)
-		isOpError(t, err, net.ErrClosed, "read")
+		evtest.AssertOpError(t, err, net.ErrClosed, "read")
 		_, err = a.Write(nil)
-		isOpError(t, err, net.ErrClosed, "write")
+		evtest.AssertOpError(t, err, net.ErrClosed, "write")
 		for _, set := range []func(time.Time) error{a.SetDeadline, a.SetReadDeadline, a.SetWriteDeadline} {
-			isOpError(t, set(time.Now()), net.ErrClosed, "set")
+			evtest.AssertOpError(t, set(time.Now()), net.ErrClosed, "set")
 		}
 		assert.NotNil(t, a.LocalAddr())
 		assert.Equal(t, a.LocalAddr(), b.RemoteAddr())
@@ -246,10 +210,10 @@ func TestBlockingConnClose(t *testing.T) {
 
 // What was written before Close arrives, however much it is.
 func TestBlockingConnCloseFlushes(t *testing.T) {
-	want := random(2 * megabyte)
-	for kind := range connKinds {
+	want := evtest.RandomBytes(2 * evtest.Megabyte)
+	for kind := range evtest.ConnKinds {
 		t.Run(kind, func(t *testing.T) {
-			a, b, wait := blockingPair(t, kind, evnet.NewLoop())
+			a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop())
 			go func() {
 				_, err := a.Write(want)
 				assert.NoError(t, err)
@@ -257,7 +221,7 @@ func TestBlockingConnCloseFlushes(t *testing.T) {
 			}()
 			got, err := io.ReadAll(b)
 			assert.NoError(t, err)
-			equalBytes(t, want, got)
+			evtest.AssertEqualBytes(t, want, got)
 			assert.NoError(t, b.Close())
 			wait()
 		})
@@ -272,12 +236,12 @@ func TestBlockingConnEnds(t *testing.T) {
 		"destroyed": {nil, evnet.ErrDestroyed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log := &records{}
+			log := &evtest.Records{}
 			l := evnet.NewLoop()
 			here, there := net.Pipe()
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, HighWaterMark: 10, Logger: slog.New(log)})
-			a := blockingConn(t, s)
-			wait := inBackground(t, l)
+			a := kit.BlockingConn(t, s)
+			wait := kit.RunInBackground(t, l)
 			go func() { _, _ = io.WriteString(there, "one") }()
 			_, err := io.ReadFull(a, make([]byte, 2))
 			require.NoError(t, err)
@@ -288,7 +252,7 @@ func TestBlockingConnEnds(t *testing.T) {
 				close(started)
 				assert.NoError(t, err)
 				_, err = a.Write(make([]byte, 100))
-				isOpError(t, err, c.want, "write")
+				evtest.AssertOpError(t, err, c.want, "write")
 			})
 			<-started
 			s.Destroy(c.destroy)
@@ -296,28 +260,28 @@ func TestBlockingConnEnds(t *testing.T) {
 			wait()
 			got, err := io.ReadAll(a)
 			assert.Equal(t, "e", string(got))
-			isOpError(t, err, c.want, "read")
+			evtest.AssertOpError(t, err, c.want, "read")
 			assert.NoError(t, a.SetDeadline(time.Now().Add(time.Hour)))
 			assert.NoError(t, a.Close())
-			isOpError(t, a.Close(), net.ErrClosed, "close")
-			assert.Empty(t, log.list, "the error was told")
+			evtest.AssertOpError(t, a.Close(), net.ErrClosed, "close")
+			assert.Empty(t, log.List, "the error was told")
 			_, err = s.BlockingConn()
-			isOpError(t, err, c.want, "blocking")
+			evtest.AssertOpError(t, err, c.want, "blocking")
 		})
 	}
 }
 
 func TestBlockingConnReset(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-		a := blockingConn(t, s)
-		wait := inBackground(t, l)
+		a := kit.BlockingConn(t, s)
+		wait := kit.RunInBackground(t, l)
 		require.NoError(t, there.SetLinger(0))
 		require.NoError(t, there.Close())
 		_, err := a.Read(make([]byte, 1))
-		isOpError(t, err, syscall.ECONNRESET, "read")
+		evtest.AssertOpError(t, err, syscall.ECONNRESET, "read")
 		_, err = a.Write([]byte("x"))
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 		wait()
@@ -328,13 +292,13 @@ func TestBlockingConnReset(t *testing.T) {
 // A goroutine that blocks does not outlast the loop.
 func TestBlockingConnEndsWithTheLoop(t *testing.T) {
 	l := evnet.NewLoop()
-	s, _ := wrapped(l, evnet.SocketOptions{})
+	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
 	s.Unref()
-	a := blockingConn(t, s)
+	a := kit.BlockingConn(t, s)
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		_, err := a.Read(make([]byte, 1))
-		isOpError(t, err, evnet.ErrDestroyed, "read")
+		evtest.AssertOpError(t, err, evnet.ErrDestroyed, "read")
 		assert.ErrorIs(t, err, net.ErrClosed)
 	})
 	var look func()
@@ -344,6 +308,6 @@ func TestBlockingConnEndsWithTheLoop(t *testing.T) {
 		}
 	}
 	look()
-	run(t, l)
+	kit.Run(t, l)
 	reading.Wait()
 }

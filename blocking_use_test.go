@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,34 +27,34 @@ import (
 // In a callback waiting would stop what is waited for; the rest does not wait.
 func TestBlockingConnOnLoop(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "kept")
-	a := blockingConn(t, s)
+	s := kit.Feed(l, "kept")
+	a := kit.BlockingConn(t, s)
 	l.Post(func() {
 		_, err := a.Read(make([]byte, 1))
-		isOpError(t, err, evnet.ErrOnLoop, "read")
+		evtest.AssertOpError(t, err, evnet.ErrOnLoop, "read")
 		_, err = a.Write([]byte("x"))
-		isOpError(t, err, evnet.ErrOnLoop, "write")
+		evtest.AssertOpError(t, err, evnet.ErrOnLoop, "write")
 		_, err = a.(io.ReaderFrom).ReadFrom(bytes.NewReader([]byte("x")))
-		isOpError(t, err, evnet.ErrOnLoop, "readfrom")
+		evtest.AssertOpError(t, err, evnet.ErrOnLoop, "readfrom")
 		assert.NoError(t, a.SetDeadline(time.Time{}))
 		assert.Equal(t, "pipe", a.LocalAddr().Network())
-		aside(l, func() {
+		kit.Aside(l, func() {
 			got, err := io.ReadAll(a)
 			assert.NoError(t, err)
 			assert.Equal(t, "kept", string(got))
 			l.Do(func() { assert.NoError(t, a.Close()) })
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // There is no view without a connection, and but one of each.
 func TestBlockingConnRefused(t *testing.T) {
 	l := evnet.NewLoop()
-	s := client(l)
+	s := kit.NewClient(l)
 	_, err := s.BlockingConn()
-	badInput{err: err, is: []error{evnet.ErrSocketClosed, net.ErrClosed}, code: "ERR_SOCKET_CLOSED"}.check(t)
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) { a.End(); a.Resume() })
+	kit.BadInput{Err: err, Is: []error{evnet.ErrSocketClosed, net.ErrClosed}, Code: "ERR_SOCKET_CLOSED"}.Check(t)
+	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { a.End(); a.Resume() })
 	first := true
 	s.On.Close(func(bool) {
 		if first {
@@ -84,7 +86,7 @@ func TestBlockingConnRefused(t *testing.T) {
 		assert.ErrorIs(t, old.(interface{ CloseWrite() error }).CloseWrite(), evnet.ErrDestroyed)
 		assert.NoError(t, old.Close(), "of the first connection")
 		assert.False(t, s.Destroyed())
-		aside(l, func() {
+		kit.Aside(l, func() {
 			_, err := old.Write([]byte("x"))
 			assert.ErrorIs(t, err, net.ErrClosed)
 			got, err := io.ReadAll(c)
@@ -93,20 +95,20 @@ func TestBlockingConnRefused(t *testing.T) {
 			assert.NoError(t, c.Close())
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A view may come after End: there is nothing to read, but the addresses and the other half are there.
 func TestBlockingConnAfterTheEnd(t *testing.T) {
 	l := evnet.NewLoop()
-	here, there := tcpConns(t)
+	here, there := evtest.TCPPair(t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-	consume(s)
+	kit.Consume(s)
 	require.NoError(t, there.CloseWrite())
 	s.On.End(func() {
 		s.RemoveAllListeners(evnet.EventData)
-		a := blockingConn(t, s)
-		aside(l, func() {
+		a := kit.BlockingConn(t, s)
+		kit.Aside(l, func() {
 			_, err := a.Read(make([]byte, 1))
 			assert.Equal(t, io.EOF, err)
 			_, err = io.WriteString(a, "answer")
@@ -114,7 +116,7 @@ func TestBlockingConnAfterTheEnd(t *testing.T) {
 			assert.NoError(t, a.Close())
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 	got, err := io.ReadAll(there)
 	assert.NoError(t, err)
 	assert.Equal(t, "answer", string(got))
@@ -123,8 +125,8 @@ func TestBlockingConnAfterTheEnd(t *testing.T) {
 
 // halfRead is a view that has been given "one two", and whose Read has taken "one".
 func halfRead(t *testing.T, l *evnet.Loop) (s *evnet.Socket, a, peer net.Conn) {
-	s, peer = wrapped(l, evnet.SocketOptions{})
-	a = blockingConn(t, s)
+	s, peer = kit.WrapPipe(l, evnet.SocketOptions{})
+	a = kit.BlockingConn(t, s)
 	go func() { _, _ = io.WriteString(peer, "one two") }()
 	return s, a, peer
 }
@@ -133,7 +135,7 @@ func halfRead(t *testing.T, l *evnet.Loop) (s *evnet.Socket, a, peer net.Conn) {
 func TestBlockingConnDetach(t *testing.T) {
 	l := evnet.NewLoop()
 	s, a, peer := halfRead(t, l)
-	aside(l, func() {
+	kit.Aside(l, func() {
 		got := make([]byte, 3)
 		_, err := io.ReadFull(a, got)
 		assert.NoError(t, err)
@@ -143,20 +145,20 @@ func TestBlockingConnDetach(t *testing.T) {
 		}
 		assert.Equal(t, " two", string(rest))
 		_, err = a.Read(got)
-		isOpError(t, err, evnet.ErrDestroyed, "read")
+		evtest.AssertOpError(t, err, evnet.ErrDestroyed, "read")
 		assert.NoError(t, a.Close())
-		open(t, conn, peer)
+		evtest.RequireOpen(t, conn, peer)
 		assert.NoError(t, conn.Close())
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A relay takes the socket over, with what was not read.
 func TestBlockingConnRelay(t *testing.T) {
 	l := evnet.NewLoop()
 	s, a, peer := halfRead(t, l)
-	other, end := wrapped(l, evnet.SocketOptions{})
-	aside(l, func() {
+	other, end := kit.WrapPipe(l, evnet.SocketOptions{})
+	kit.Aside(l, func() {
 		got := make([]byte, 3)
 		_, err := io.ReadFull(a, got)
 		assert.NoError(t, err)
@@ -166,44 +168,44 @@ func TestBlockingConnRelay(t *testing.T) {
 		assert.NoError(t, err)
 		assert.Equal(t, " two", string(passed))
 		_, err = a.Read(got)
-		isOpError(t, err, evnet.ErrConsumed, "read")
+		evtest.AssertOpError(t, err, evnet.ErrConsumed, "read")
 		_, err = a.Write(got)
-		isOpError(t, err, evnet.ErrConsumed, "write")
+		evtest.AssertOpError(t, err, evnet.ErrConsumed, "write")
 		assert.NoError(t, a.Close())
 		assert.False(t, s.Destroyed(), "it is the relay's")
 		_, _ = peer.Close(), end.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestBlockingConnEncoding(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "ol\xc3", "\xa1", "\xc3")
+	s := kit.Feed(l, "ol\xc3", "\xa1", "\xc3")
 	require.NoError(t, s.SetEncoding(evnet.UTF8))
-	a := blockingConn(t, s)
-	aside(l, func() {
+	a := kit.BlockingConn(t, s)
+	kit.Aside(l, func() {
 		got, err := io.ReadAll(a)
 		assert.NoError(t, err)
 		assert.Equal(t, "olá\uFFFD", string(got))
 		assert.NoError(t, a.Close())
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestBlockingConnPause(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "one")
+	s := kit.Feed(l, "one")
 	s.Pause()
-	a := blockingConn(t, s)
+	a := kit.BlockingConn(t, s)
 	resumed := false
 	l.AfterFunc(time.Millisecond, func() { resumed = true; s.Resume() })
-	aside(l, func() {
+	kit.Aside(l, func() {
 		_, err := io.ReadFull(a, make([]byte, 3))
 		assert.NoError(t, err)
 		l.Do(func() { assert.True(t, resumed) })
 		assert.NoError(t, a.Close())
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // views is a net.Listener of the views of what a server accepts.
@@ -253,7 +255,7 @@ func (v *views) Close() error {
 // connections that are kept.
 func TestBlockingConnHTTP(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
-	want := random(megabyte)
+	want := evtest.RandomBytes(evtest.Megabyte)
 	require.NoError(t, os.WriteFile(file, want, 0o600))
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
@@ -262,19 +264,19 @@ func TestBlockingConnHTTP(t *testing.T) {
 	})
 	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
 	mux.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for scheme, secure := range map[string]bool{"http": false, "https": true} {
 			t.Run(scheme, func(t *testing.T) {
 				before := goleak.IgnoreCurrent()
 				l, lc := evnet.NewLoop(), evnet.NewLoop()
 				l.Ref()
 				lc.Ref()
-				server, addr := serve(t, l, nil, nil)
+				server, addr := kit.Serve(t, l, nil, nil)
 				ln := net.Listener(newViews(server))
 				if secure {
-					ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+					ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{evtest.SelfSigned()}})
 				}
-				wait := inBackground(t, l, lc)
+				wait := kit.RunInBackground(t, l, lc)
 				dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 					s := evnet.NewSocket(&evnet.SocketOptions{Loop: lc})
 					dialled := make(chan struct{})
@@ -295,21 +297,21 @@ func TestBlockingConnHTTP(t *testing.T) {
 				for i := range 8 {
 					asking.Go(func() {
 						for range 5 {
-							body := want[:megabyte>>i]
+							body := want[:evtest.Megabyte>>i]
 							r, err := asks.Post(scheme+"://"+addr+"/echo", "", bytes.NewReader(body))
 							if !assert.NoError(t, err) {
 								return
 							}
 							got, err := io.ReadAll(r.Body)
 							assert.NoError(t, err)
-							equalBytes(t, body, got)
+							evtest.AssertEqualBytes(t, body, got)
 							_ = r.Body.Close()
 						}
 						r, err := asks.Get(scheme + "://" + addr + "/file")
 						if assert.NoError(t, err) {
 							got, err := io.ReadAll(r.Body)
 							assert.NoError(t, err)
-							equalBytes(t, want, got)
+							evtest.AssertEqualBytes(t, want, got)
 							_ = r.Body.Close()
 						}
 					})
@@ -332,10 +334,10 @@ func TestBlockingConnHTTP(t *testing.T) {
 
 // Lines by bufio, question by question.
 func TestBlockingConnBufio(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
-		for kind := range connKinds {
+	evtest.OnBothTransports(t, func(t *testing.T) {
+		for kind := range evtest.ConnKinds {
 			t.Run(kind, func(t *testing.T) {
-				a, b, wait := blockingPair(t, kind, evnet.NewLoop(), evnet.NewLoop())
+				a, b, wait := kit.BlockingPair(t, kind, evnet.NewLoop(), evnet.NewLoop())
 				go func() {
 					lines := bufio.NewScanner(b)
 					for lines.Scan() {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -137,7 +139,7 @@ func TestServerBlockListTranslatedPeers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			m := newMemory()
+			m := evtest.NewMemoryListener()
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: blocking(t, "10.0.0.1")})
 			last := &net.TCPAddr{IP: net.IP{192, 0, 2, 1}}
 			blocked := true
@@ -152,7 +154,7 @@ func TestServerBlockListTranslatedPeers(t *testing.T) {
 			require.NoError(t, server.Serve(m))
 			conn := arrive(m, c.addr)
 			arrive(m, last)
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, c.blocked, blocked)
 			<-conn.closed
 		})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -112,21 +113,21 @@ func TestBlockListBadInput(t *testing.T) {
 		"address: ipv4 1.2.3.4": address, "Address: 1.2.3.4": address, "Address:IPv4 1.2.3.4": address,
 		"Address: IPv4": address, "Address: IPv4 ": address, "Address: IPv4  1.2.3.4": address, "Host: IPv4 1.2.3.4": address,
 	} {
-		badInput{err: list.Add(text), is: []error{want}, code: codes[want], says: []string{fmt.Sprintf("%q", text)}}.check(t)
+		kit.BadInput{Err: list.Add(text), Is: []error{want}, Code: codes[want], Says: []string{fmt.Sprintf("%q", text)}}.Check(t)
 	}
 	v4, v6, none := mustIP("1.2.3.4"), mustIP("::1"), netip.Addr{}
-	for name, b := range map[string]badInput{
-		"no address":      {err: list.AddAddress(none), is: []error{address}, code: "ERR_INVALID_ADDRESS", says: []string{"zero Addr"}},
-		"no first":        {err: list.AddRange(none, v4), is: []error{address}, code: "ERR_INVALID_ADDRESS"},
-		"no last":         {err: list.AddRange(v4, none), is: []error{address}, code: "ERR_INVALID_ADDRESS"},
-		"reversed":        {err: list.AddRange(v4, mustIP("1.2.3.3")), is: []error{ends}, code: "ERR_INVALID_ARG_VALUE", says: []string{"1.2.3.4-1.2.3.3", "above"}},
-		"two families":    {err: list.AddRange(v4, v6), is: []error{ends}, code: "ERR_INVALID_ARG_VALUE", says: []string{"1.2.3.4-::1", "families"}},
-		"no prefix":       {err: list.AddSubnet(netip.Prefix{}), is: []error{address}, code: "ERR_INVALID_ADDRESS", says: []string{"zero Prefix"}},
-		"long prefix":     {err: list.AddSubnet(netip.PrefixFrom(v4, 33)), is: []error{prefix}, code: "ERR_OUT_OF_RANGE", says: []string{"1.2.3.4", "32"}},
-		"long prefix, v6": {err: list.AddSubnet(netip.PrefixFrom(v6, 129)), is: []error{prefix}, code: "ERR_OUT_OF_RANGE", says: []string{"::1", "128"}},
-		"negative prefix": {err: list.AddSubnet(netip.PrefixFrom(v4, -1)), is: []error{prefix}, code: "ERR_OUT_OF_RANGE"},
+	for name, b := range map[string]kit.BadInput{
+		"no address":      {Err: list.AddAddress(none), Is: []error{address}, Code: "ERR_INVALID_ADDRESS", Says: []string{"zero Addr"}},
+		"no first":        {Err: list.AddRange(none, v4), Is: []error{address}, Code: "ERR_INVALID_ADDRESS"},
+		"no last":         {Err: list.AddRange(v4, none), Is: []error{address}, Code: "ERR_INVALID_ADDRESS"},
+		"reversed":        {Err: list.AddRange(v4, mustIP("1.2.3.3")), Is: []error{ends}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"1.2.3.4-1.2.3.3", "above"}},
+		"two families":    {Err: list.AddRange(v4, v6), Is: []error{ends}, Code: "ERR_INVALID_ARG_VALUE", Says: []string{"1.2.3.4-::1", "families"}},
+		"no prefix":       {Err: list.AddSubnet(netip.Prefix{}), Is: []error{address}, Code: "ERR_INVALID_ADDRESS", Says: []string{"zero Prefix"}},
+		"long prefix":     {Err: list.AddSubnet(netip.PrefixFrom(v4, 33)), Is: []error{prefix}, Code: "ERR_OUT_OF_RANGE", Says: []string{"1.2.3.4", "32"}},
+		"long prefix, v6": {Err: list.AddSubnet(netip.PrefixFrom(v6, 129)), Is: []error{prefix}, Code: "ERR_OUT_OF_RANGE", Says: []string{"::1", "128"}},
+		"negative prefix": {Err: list.AddSubnet(netip.PrefixFrom(v4, -1)), Is: []error{prefix}, Code: "ERR_OUT_OF_RANGE"},
 	} {
-		t.Run(name, b.check)
+		t.Run(name, b.Check)
 	}
 	assert.False(t, list.Check(none))
 	assert.False(t, list.RemoveAddress(none))
@@ -144,7 +145,7 @@ func TestBlockListNil(t *testing.T) {
 	assert.False(t, list.RemoveAddress(mustIP("1.2.3.4")))
 	list.Clear()
 	for _, err := range []error{list.Add("1.2.3.4"), list.AddAddress(mustIP("1.2.3.4")), list.UnmarshalJSON([]byte("[]"))} {
-		badInput{err: err, is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE", says: []string{"BlockList"}}.check(t)
+		kit.BadInput{Err: err, Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"BlockList"}}.Check(t)
 	}
 }
 

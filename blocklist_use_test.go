@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -39,21 +41,21 @@ func TestServerBlockList(t *testing.T) {
 			if err := server.Listen(c.network, c.listen, nil); err != nil {
 				t.Skip(err)
 			}
-			address := net.JoinHostPort(c.dial, port(server.Address().String()))
+			address := net.JoinHostPort(c.dial, evtest.Port(server.Address().String()))
 			if probe, err := net.Dial("tcp", address); err != nil {
 				_ = server.Close(nil)
-				run(t, l)
+				kit.Run(t, l)
 				t.Skip(err)
 			} else {
 				_ = probe.Close() // one more that is blocked
 			}
-			var told notes
+			var told kit.Notes
 			server.On.Connection(func(s *evnet.Socket) { told = append(told, "connection"); s.Destroy(nil) })
 			server.On.Drop(func(evnet.Drop) { told = append(told, "drop"); _ = server.Close(nil) })
 			server.On.Error(func(err error) { told = append(told, err.Error()) })
 
-			blocked, welcome := client(l), client(l)
-			got := life(blocked)
+			blocked, welcome := kit.NewClient(l), kit.NewClient(l)
+			got := kit.NoteLife(blocked)
 			blocked.On.Data(func(p []byte) { assert.Empty(t, p) })
 			blocked.On.Close(func(bool) {
 				assert.Empty(t, told)
@@ -63,15 +65,15 @@ func TestServerBlockList(t *testing.T) {
 				welcome.Connect("tcp", address)
 			})
 			blocked.Connect("tcp", address)
-			run(t, l)
-			assert.Equal(t, notes{"connect", "ready", "end", "finish", "close false"}, without(*got, "attempt"))
-			assert.Equal(t, notes{"drop"}, told, "the welcome one alone counts")
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"connect", "ready", "end", "finish", "close false"}, without(*got, "attempt"))
+			assert.Equal(t, kit.Notes{"drop"}, told, "the welcome one alone counts")
 		})
 	}
 }
 
 // without leaves out the notes that begin with a word.
-func without(list []string, word string) notes {
+func without(list []string, word string) kit.Notes {
 	return slices.DeleteFunc(slices.Clone(list), func(note string) bool { return strings.HasPrefix(note, word) })
 }
 
@@ -89,10 +91,10 @@ func (f *from) Close() error {
 }
 
 // arrive makes a conn that has come from addr to the listener.
-func arrive(m *memory, addr net.Addr) *from {
+func arrive(m *evtest.MemoryListener, addr net.Addr) *from {
 	_, there := net.Pipe()
 	f := &from{there, addr, make(chan struct{})}
-	m.conns <- f
+	m.Conns <- f
 	return f
 }
 
@@ -125,7 +127,7 @@ func TestServerBlockListPeers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			m := newMemory()
+			m := evtest.NewMemoryListener()
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: blocking(t, "10.0.0.1", "fe80::/10")})
 			last := &net.TCPAddr{IP: net.IP{192, 0, 2, 1}}
 			blocked := true
@@ -140,7 +142,7 @@ func TestServerBlockListPeers(t *testing.T) {
 			require.NoError(t, server.Serve(m))
 			conn := arrive(m, c.addr)
 			arrive(m, last)
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, c.blocked, blocked)
 			<-conn.closed
 		})
@@ -150,7 +152,7 @@ func TestServerBlockListPeers(t *testing.T) {
 // Once a peer is on the list there is no more Connection of it, though it may have come before.
 func TestServerBlockListChanges(t *testing.T) {
 	l := evnet.NewLoop()
-	m := newMemory()
+	m := evtest.NewMemoryListener()
 	list := &evnet.BlockList{}
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: list})
 	var seen []string
@@ -167,7 +169,7 @@ func TestServerBlockListChanges(t *testing.T) {
 		arrive(m, &net.TCPAddr{IP: net.IP{10, 0, 0, n}, Port: 80})
 	}
 	require.NoError(t, server.Serve(m))
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"10.0.0.1:80", "10.0.0.2:80"}, seen)
 }
 
@@ -176,7 +178,7 @@ func TestConnectBlocked(t *testing.T) {
 	for name, c := range map[string]struct {
 		host, rule string
 		addr       string
-		lookup     notes
+		lookup     kit.Notes
 	}{
 		"IPv4":         {"127.0.0.1", "127.0.0.1", "127.0.0.1:80", nil},
 		"mapped rule":  {"127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1:80", nil},
@@ -185,21 +187,21 @@ func TestConnectBlocked(t *testing.T) {
 		"zone":         {"fe80::1%lo", "fe80::/10", "[fe80::1%lo]:80", nil},
 		"NAT64":        {"64:ff9b::7f00:1", "127.0.0.0/8", "[64:ff9b::7f00:1]:80", nil},
 		"6to4":         {"2002:7f00:1::1", "127.0.0.1-127.0.0.9", "[2002:7f00:1::1]:80", nil},
-		"name, NAT64":  {"nat64.example", "127.0.0.1", "[64:ff9b::7f00:1]:80", notes{"lookup <nil> 64:ff9b::7f00:1 6 nat64.example"}},
-		"name":         {"name.example", "127.0.0.1", "127.0.0.1:80", notes{"lookup <nil> 127.0.0.1 4 name.example"}},
-		"name, mapped": {"mapped.example", "127.0.0.1", "127.0.0.1:80", notes{"lookup <nil> 127.0.0.1 4 mapped.example"}},
+		"name, NAT64":  {"nat64.example", "127.0.0.1", "[64:ff9b::7f00:1]:80", kit.Notes{"lookup <nil> 64:ff9b::7f00:1 6 nat64.example"}},
+		"name":         {"name.example", "127.0.0.1", "127.0.0.1:80", kit.Notes{"lookup <nil> 127.0.0.1 4 name.example"}},
+		"name, mapped": {"mapped.example", "127.0.0.1", "127.0.0.1:80", kit.Notes{"lookup <nil> 127.0.0.1 4 mapped.example"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			answer := ips("127.0.0.1")
+			answer := evtest.IPs("127.0.0.1")
 			switch name {
 			case "name, mapped":
-				answer = ips("::ffff:127.0.0.1")
+				answer = evtest.IPs("::ffff:127.0.0.1")
 			case "name, NAT64":
-				answer = ips("64:ff9b::7f00:1")
+				answer = evtest.IPs("64:ff9b::7f00:1")
 			}
 			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, BlockList: blocking(t, c.rule), Resolver: answer, Dialer: refusing()})
-			got := life(s)
+			got := kit.NoteLife(s)
 			s.WriteThen([]byte("x"), func(err error) { assert.ErrorIs(t, err, evnet.ErrSocketClosed) })
 			s.Connect("tcp", net.JoinHostPort(c.host, "80"))
 			s.WriteThen([]byte("x"), func(err error) {
@@ -208,9 +210,9 @@ func TestConnectBlocked(t *testing.T) {
 			})
 			assert.Empty(t, *got)
 			assert.True(t, s.Connecting())
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, append(c.lookup, "error ERR_IP_BLOCKED", "close true"), *got)
-			badInput{err: s.Err(), is: []error{evnet.ErrBlocked}, as: []any{opError()}, code: "ERR_IP_BLOCKED", says: []string{c.addr}}.check(t)
+			kit.BadInput{Err: s.Err(), Is: []error{evnet.ErrBlocked}, As: []any{kit.OpError()}, Code: "ERR_IP_BLOCKED", Says: []string{c.addr}}.Check(t)
 			var op *net.OpError
 			require.ErrorAs(t, s.Err(), &op)
 			assert.Equal(t, "dial", op.Op)
@@ -223,7 +225,7 @@ func TestConnectBlocked(t *testing.T) {
 func refusing(reached ...string) *net.Dialer {
 	return &net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		if host, _, _ := net.SplitHostPort(address); !slices.Contains(reached, host) {
-			return errRefused
+			return evtest.ErrRefused
 		}
 		return nil
 	}}
@@ -248,7 +250,7 @@ func TestConnectBlockedInARace(t *testing.T) {
 		"but the last":  {[]string{a, b}, nil, []string{c}, []string{"blocked " + a, "blocked " + b, "refused " + c}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if len(want.reached) > 0 && want.reached[0] != a && !onLinux {
+			if len(want.reached) > 0 && want.reached[0] != a && !evtest.OnLinux {
 				t.Skip("127.0.0.2 may not be there")
 			}
 			l := evnet.NewLoop()
@@ -256,19 +258,19 @@ func TestConnectBlockedInARace(t *testing.T) {
 			require.NoError(t, server.Listen("tcp4", "0.0.0.0:0", nil))
 			server.Unref()
 			s := evnet.NewSocket(&evnet.SocketOptions{
-				Loop: l, BlockList: blocking(t, want.blocked...), Resolver: ips(a, b, c),
+				Loop: l, BlockList: blocking(t, want.blocked...), Resolver: evtest.IPs(a, b, c),
 				Dialer: refusing(want.reached...), AttemptDelay: time.Hour,
 			})
 			var attempted, failed []string
 			s.On.ConnectionAttempt(func(x evnet.Attempt) { attempted = append(attempted, host(x.Address)) })
 			s.On.ConnectionAttemptFailed(func(x evnet.Attempt, err error) {
 				failed = append(failed, "refused "+host(x.Address))
-				assert.ErrorIs(t, err, errRefused)
+				assert.ErrorIs(t, err, evtest.ErrRefused)
 			})
 			s.On.Ready(func() { s.Destroy(nil) })
 			s.On.Error(func(error) {})
-			s.Connect("tcp", "name.example:"+port(server.Address().String()))
-			run(t, l)
+			s.Connect("tcp", "name.example:"+evtest.Port(server.Address().String()))
+			kit.Run(t, l)
 			assert.Equal(t, want.attempted, attempted)
 			if want.errs == nil {
 				assert.NoError(t, s.Err())
@@ -309,27 +311,27 @@ func TestConnectBlockedBesideASlowAttempt(t *testing.T) {
 	for name, reached := range map[string]bool{"reached": true, "refused": false} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			server, address := serve(t, l, nil, nil)
+			server, address := kit.Serve(t, l, nil, nil)
 			server.Unref()
 			slow := make(chan struct{})
 			s := evnet.NewSocket(&evnet.SocketOptions{
-				Loop: l, BlockList: blocking(t, "127.0.0.2/31"), Resolver: ips("127.0.0.1", "127.0.0.2", "127.0.0.3"),
+				Loop: l, BlockList: blocking(t, "127.0.0.2/31"), Resolver: evtest.IPs("127.0.0.1", "127.0.0.2", "127.0.0.3"),
 				AttemptDelay: time.Millisecond,
 				Dialer: &net.Dialer{ControlContext: func(context.Context, string, string, syscall.RawConn) error {
 					<-slow
 					if !reached {
-						return errRefused
+						return evtest.ErrRefused
 					}
 					return nil
 				}},
 			})
-			got := life(s)
+			got := kit.NoteLife(s)
 			s.On.ConnectionAttemptTimeout(func(evnet.Attempt) { l.AfterFunc(0, func() { close(slow) }) }) // the others are done with
 			s.On.Ready(func() { s.Destroy(nil) })
-			s.Connect("tcp", "name.example:"+port(address))
-			run(t, l)
+			s.Connect("tcp", "name.example:"+evtest.Port(address))
+			kit.Run(t, l)
 			events := without(*got, "lookup")
-			begin := notes{"attempt tcp4 " + address + " 4", "slow tcp4 " + address + " 4"}
+			begin := kit.Notes{"attempt tcp4 " + address + " 4", "slow tcp4 " + address + " 4"}
 			if reached {
 				assert.Equal(t, append(begin, "connect", "ready", "close false"), events)
 				return
@@ -345,7 +347,7 @@ func TestConnectBlockListChanges(t *testing.T) {
 	l := evnet.NewLoop()
 	list := blocking(t, "127.0.0.1", "127.0.0.3")
 	s := evnet.NewSocket(&evnet.SocketOptions{
-		Loop: l, BlockList: list, Resolver: ips("127.0.0.1", "127.0.0.2", "127.0.0.3"), Dialer: refusing(), AttemptDelay: -1,
+		Loop: l, BlockList: list, Resolver: evtest.IPs("127.0.0.1", "127.0.0.2", "127.0.0.3"), Dialer: refusing(), AttemptDelay: -1,
 	})
 	s.Once.Lookup(func(evnet.Lookup) { list.RemoveAddress(netip.MustParseAddr("127.0.0.1")) })
 	s.Once.ConnectionAttemptFailed(func(evnet.Attempt, error) {
@@ -354,7 +356,7 @@ func TestConnectBlockListChanges(t *testing.T) {
 	})
 	s.On.Error(func(error) {})
 	s.Connect("tcp", "name.example:80")
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"refused 127.0.0.1", "blocked 127.0.0.2", "refused 127.0.0.3"}, outcomes(t, s.Err()))
 }
 
@@ -362,23 +364,23 @@ func TestConnectBlockListChanges(t *testing.T) {
 func TestConnectBlockedAndAgain(t *testing.T) {
 	l := evnet.NewLoop()
 	list := blocking(t, "0.0.0.0/0", "::/0")
-	server, address := serve(t, l, nil, nil)
+	server, address := kit.Serve(t, l, nil, nil)
 	server.Unref()
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, BlockList: list})
-	got := life(s)
+	got := kit.NoteLife(s)
 	s.Once.Close(func(bool) {
 		list.Clear()
 		s.Connect("tcp", address)
 	})
 	s.On.Ready(func() { s.Destroy(nil) })
 	s.Connect("tcp", address)
-	run(t, l)
-	assert.Equal(t, notes{
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{
 		"error ERR_IP_BLOCKED", "close true", "attempt tcp4 " + address + " 4", "connect", "ready", "close false",
 	}, *got)
 
 	require.NoError(t, list.Add("::/0"))
-	path := filepath.Join(socketDir(t), "s")
+	path := filepath.Join(evtest.SocketDir(t), "s")
 	server = evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, BlockList: list})
 	server.On.Connection(func(c *evnet.Socket) { c.Destroy(nil); _ = server.Close(nil) })
 	if err := server.Listen("unix", path, nil); err != nil {
@@ -386,10 +388,10 @@ func TestConnectBlockedAndAgain(t *testing.T) {
 	}
 	*got = nil
 	s.Connect("unix", path)
-	run(t, l)
-	assert.Equal(t, notes{"attempt unix " + path + " 0", "connect", "ready", "close false"}, *got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"attempt unix " + path + " 0", "connect", "ready", "close false"}, *got)
 	s.Connect("unix", "10.0.0.1:80") // a path, whatever it looks like
-	run(t, l)
+	kit.Run(t, l)
 	require.Error(t, s.Err())
 	assert.NotErrorIs(t, s.Err(), evnet.ErrBlocked)
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -108,7 +110,7 @@ func TestBudget_LeavesTurnsToOthers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T) {
+			evtest.OnBothTransports(t, func(t *testing.T) {
 				l := evnet.NewLoop()
 				here, there := connection(t)
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
@@ -128,7 +130,7 @@ func TestBudget_LeavesTurnsToOthers(t *testing.T) {
 				})
 				_, err := there.Write(lines)
 				require.NoError(t, err)
-				run(t, l)
+				kit.Run(t, l)
 				_ = there.Close()
 				assert.Greater(t, others, someTurns)
 			})
@@ -149,7 +151,7 @@ func counted(done func()) func([]byte) {
 
 // What is held when its turn is over is neither lost nor late: End, Finish and Close come behind it.
 func TestBudget_KeepsTheOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := connection(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, AllowHalfOpen: true})
@@ -177,7 +179,7 @@ func TestBudget_KeepsTheOrder(t *testing.T) {
 		_, err := there.Write(bytes.Repeat([]byte("\n"), manyCalls))
 		require.NoError(t, err)
 		require.NoError(t, there.(*net.TCPConn).CloseWrite())
-		run(t, l)
+		kit.Run(t, l)
 		_ = there.Close()
 		assert.Equal(t, []string{"end", "finish", "close"}, order)
 	})
@@ -185,7 +187,7 @@ func TestBudget_KeepsTheOrder(t *testing.T) {
 
 // A limit in time does not cut off what was received in time and only waits for its turn.
 func TestBudget_IsNoSilence(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := connection(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{
@@ -201,7 +203,7 @@ func TestBudget_IsNoSilence(t *testing.T) {
 		_, err := there.Write(bytes.Repeat([]byte("\n"), manyCalls))
 		require.NoError(t, err)
 		require.NoError(t, there.Close())
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, manyCalls, tokens)
 	})
 }

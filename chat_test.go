@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -66,7 +68,7 @@ func visitRoom(t *testing.T, l *evnet.Loop, addr string, done func()) {
 	slices.Sort(want)
 	left := guests
 	for i := range guests {
-		s := client(l)
+		s := kit.NewClient(l)
 		heard := map[string]bool{}
 		lines(s, func(line string) {
 			assert.False(t, heard[line], "%q came twice", line)
@@ -92,13 +94,13 @@ func visitRoom(t *testing.T, l *evnet.Loop, addr string, done func()) {
 func TestChatOnOneLoop(t *testing.T) {
 	l := evnet.NewLoop()
 	r := &room{names: make(map[*evnet.Socket]int)}
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		r.join(s)
 		lines(s, r.say)
 		s.On.Close(func(bool) { r.leave(s) })
 	})
 	visitRoom(t, l, addr, func() { _ = server.Close(nil) })
-	run(t, l)
+	kit.Run(t, l)
 	assert.Empty(t, r.names)
 	assert.Equal(t, guests, r.said)
 }
@@ -106,15 +108,15 @@ func TestChatOnOneLoop(t *testing.T) {
 func TestChatGuestsOnAnotherLoop(t *testing.T) {
 	l, away := evnet.NewLoop(), evnet.NewLoop()
 	r := &room{names: make(map[*evnet.Socket]int)}
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		r.join(s)
 		lines(s, r.say)
 		s.On.Close(func(bool) { r.leave(s) })
 	})
 	visitRoom(t, away, addr, func() { _ = server.Close(nil) })
 	var all sync.WaitGroup
-	all.Go(func() { run(t, away) })
-	run(t, l)
+	all.Go(func() { kit.Run(t, away) })
+	kit.Run(t, l)
 	all.Wait()
 	assert.Empty(t, r.names)
 	assert.Equal(t, guests, r.said)
@@ -127,7 +129,7 @@ func TestChatOnTwoLoops(t *testing.T) {
 	r := &room{names: make(map[*evnet.Socket]int)}
 	var mu sync.Mutex // of this test alone
 	perLoop := map[*evnet.Loop]int{}
-	server, addr := serve(t, home, &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, home, &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
 		mu.Lock()
 		perLoop[s.Loop()]++
 		mu.Unlock()
@@ -142,13 +144,13 @@ func TestChatOnTwoLoops(t *testing.T) {
 	for _, l := range loops {
 		all.Go(func() { assert.ErrorIs(t, l.Serve(ctx), context.Canceled) })
 	}
-	run(t, away)
-	bound, stop := context.WithTimeout(context.Background(), patience)
+	kit.Run(t, away)
+	bound, stop := context.WithTimeout(context.Background(), evtest.Patience)
 	defer stop()
 	require.NoError(t, server.Shutdown(bound))
 	cancel()
 	all.Wait()
-	run(t, home) // whatever was posted last
+	kit.Run(t, home) // whatever was posted last
 	assert.Empty(t, r.names)
 	assert.Equal(t, guests, r.said)
 	assert.Equal(t, map[*evnet.Loop]int{home: guests / 2, other: guests / 2}, perLoop)

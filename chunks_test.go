@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -29,27 +31,27 @@ func ranged(s *evnet.Socket) (got []byte, failed []error) {
 }
 
 func TestChunks(t *testing.T) {
-	want := random(8 * megabyte)
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	for name, pair := range map[string]func(testing.TB) (here, there net.Conn){
 		"pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
-		"tcp":  func(t testing.TB) (net.Conn, net.Conn) { return tcpConns(t) },
+		"tcp":  func(t testing.TB) (net.Conn, net.Conn) { return evtest.TCPPair(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
 			here, there := pair(t)
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-			events := life(s)
-			aside(l, func() { _, _ = there.Write(want); _ = there.Close() })
-			aside(l, func() {
+			events := kit.NoteLife(s)
+			kit.Aside(l, func() { _, _ = there.Write(want); _ = there.Close() })
+			kit.Aside(l, func() {
 				got, failed := ranged(s)
 				assert.Empty(t, failed)
-				equalBytes(t, want, got)
+				evtest.AssertEqualBytes(t, want, got)
 				got, failed = ranged(s) // it has ended
 				assert.Empty(t, failed)
 				assert.Empty(t, got)
 			})
-			run(t, l)
-			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"end", "finish", "close false"}, *events)
 		})
 	}
 }
@@ -57,28 +59,28 @@ func TestChunks(t *testing.T) {
 // A chunk belongs to the receiver, comes once, is traced, and is no Data event.
 func TestChunksOwnedAndTraced(t *testing.T) {
 	l := evnet.NewLoop()
-	var traced notes
-	setTracer(l, func(_ any, event string, args ...any) {
+	var traced kit.Notes
+	kit.SetTracer(l, func(_ any, event string, args ...any) {
 		if event == "data" {
 			traced = append(traced, string(args[0].([]byte)))
 		}
 	})
-	s := feed(l, "one", "two", "three")
+	s := kit.Feed(l, "one", "two", "three")
 	var kept [][]byte
-	aside(l, func() {
+	kit.Aside(l, func() {
 		for p := range s.Chunks() {
 			kept = append(kept, p)
 		}
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "one two three", string(bytes.Join(kept, []byte(" "))))
-	assert.Equal(t, notes{"one", "two", "three"}, traced)
+	assert.Equal(t, kit.Notes{"one", "two", "three"}, traced)
 }
 
 // Nothing is read but the chunk that was asked for, and the peer's end waits too.
 func TestChunksReadNothingAhead(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	ended := false
 	s.On.End(func() { ended = true })
 	wrote := make(chan string, 3)
@@ -90,8 +92,8 @@ func TestChunksReadNothingAhead(t *testing.T) {
 		_ = peer.Close()
 		wrote <- "end"
 	}()
-	aside(l, func() {
-		var got notes
+	kit.Aside(l, func() {
+		var got kit.Notes
 		for p, err := range s.Chunks() {
 			assert.NoError(t, err)
 			got = append(got, string(p))
@@ -107,9 +109,9 @@ func TestChunksReadNothingAhead(t *testing.T) {
 			}
 			assert.Empty(t, wrote, "read before it was asked for")
 		}
-		assert.Equal(t, notes{"one", "two"}, got)
+		assert.Equal(t, kit.Notes{"one", "two"}, got)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, ended)
 }
 
@@ -120,7 +122,7 @@ func TestChunksLeaving(t *testing.T) {
 		"data": func(s *evnet.Socket) []byte {
 			var got *bytes.Buffer
 			done := make(chan struct{})
-			s.Loop().Do(func() { got = collect(s); s.On.End(func() { close(done) }) })
+			s.Loop().Do(func() { got = kit.Collect(s); s.On.End(func() { close(done) }) })
 			<-done
 			return got.Bytes()
 		},
@@ -136,8 +138,8 @@ func TestChunksLeaving(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, "one", "two", "three")
-			aside(l, func() {
+			s := kit.Feed(l, "one", "two", "three")
+			kit.Aside(l, func() {
 				for p := range s.Chunks() {
 					assert.Equal(t, "one", string(p))
 					break
@@ -146,7 +148,7 @@ func TestChunksLeaving(t *testing.T) {
 				assert.False(t, s.Flowing())
 				assert.Equal(t, "twothree", string(next(s)))
 			})
-			run(t, l)
+			kit.Run(t, l)
 			assert.NoError(t, s.Err())
 		})
 	}
@@ -157,10 +159,10 @@ func TestChunksLeavingAtTheEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
 	go func() { _, _ = io.WriteString(there, "all"); _ = there.Close() }()
-	s := evnet.Wrap(&oddConn{Conn: here, eofWithData: true}, &evnet.SocketOptions{Loop: l})
+	s := evnet.Wrap(&evtest.NonconformingConn{Conn: here, EOFWithData: true}, &evnet.SocketOptions{Loop: l})
 	ended := make(chan struct{})
 	s.On.End(func() { close(ended) })
-	aside(l, func() {
+	kit.Aside(l, func() {
 		for range s.Chunks() {
 			for range 10 {
 				l.Do(func() { assert.False(t, s.ReadableEnded()) })
@@ -169,7 +171,7 @@ func TestChunksLeavingAtTheEnd(t *testing.T) {
 		}
 		<-ended
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A failure is yielded once, whatever the goroutine is at.
@@ -181,23 +183,23 @@ func TestChunksFail(t *testing.T) {
 	} {
 		t.Run(name+" while it waits", func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, _ := wrapped(l, evnet.SocketOptions{})
+			s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
 			s.On.Error(func(error) {})
 			l.AfterFunc(time.Millisecond, func() { s.Destroy(c.destroy) })
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, failed := ranged(s)
 				assert.Equal(t, []error{c.want}, failed)
 				_, failed = ranged(s) // destroyed before
 				assert.Equal(t, []error{c.want}, failed)
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 		t.Run(name+" while it works", func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			s.On.Error(func(error) {})
 			go func() { _, _ = io.WriteString(peer, "one") }()
-			aside(l, func() {
+			kit.Aside(l, func() {
 				var failed []error
 				for p, err := range s.Chunks() {
 					if err == nil {
@@ -210,7 +212,7 @@ func TestChunksFail(t *testing.T) {
 				}
 				assert.Equal(t, []error{c.want}, failed)
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
@@ -218,45 +220,45 @@ func TestChunksFail(t *testing.T) {
 // The range may begin before Connect, and goes on once there is a connection.
 func TestChunksBeforeConnect(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.End(); a.Resume() })
-	s := client(l)
+	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.End(); a.Resume() })
+	s := kit.NewClient(l)
 	s.On.Close(func(bool) { _ = server.Close(nil) })
-	aside(l, func() {
+	kit.Aside(l, func() {
 		got, failed := ranged(s)
 		assert.Empty(t, failed)
 		assert.Equal(t, "hello", string(got))
 	})
 	l.AfterFunc(time.Millisecond, func() { s.Connect("tcp", addr) })
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // In a callback it would wait for itself.
 func TestChunksOnLoop(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "kept")
-	var got notes
+	s := kit.Feed(l, "kept")
+	var got kit.Notes
 	l.Post(func() {
 		_, failed := ranged(s)
 		assert.Equal(t, []error{evnet.ErrOnLoop}, failed)
-		s.On.Data(got.chunk(""))
+		s.On.Data(got.Chunk(""))
 	})
-	run(t, l)
-	assert.Equal(t, notes{"kept"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"kept"}, got)
 }
 
 // A goroutine in a range does not outlast its loop: neither on an unreferenced socket, nor on one that
 // is not connected.
 func TestChunksEndWithTheLoop(t *testing.T) {
 	runs := map[string]func(l *evnet.Loop, ctx context.Context){
-		"run":   func(l *evnet.Loop, _ context.Context) { run(t, l) },
+		"run":   func(l *evnet.Loop, _ context.Context) { kit.Run(t, l) },
 		"serve": func(l *evnet.Loop, ctx context.Context) { assert.ErrorIs(t, l.Serve(ctx), context.Canceled) },
 	}
 	sockets := map[string]struct {
 		make func(l *evnet.Loop) *evnet.Socket
 		want error
 	}{
-		"unreferenced": {func(l *evnet.Loop) *evnet.Socket { s, _ := wrapped(l, evnet.SocketOptions{}); s.Unref(); return s }, evnet.ErrDestroyed},
-		"unconnected":  {client, evnet.ErrLoopStopped},
+		"unreferenced": {func(l *evnet.Loop) *evnet.Socket { s, _ := kit.WrapPipe(l, evnet.SocketOptions{}); s.Unref(); return s }, evnet.ErrDestroyed},
+		"unconnected":  {kit.NewClient, evnet.ErrLoopStopped},
 	}
 	for name, runs := range runs {
 		for kind, c := range sockets {
@@ -289,10 +291,10 @@ func TestChunksEndWithTheLoop(t *testing.T) {
 // Pause holds the range, Resume lets it go on.
 func TestChunksPause(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "one", "two")
+	s := kit.Feed(l, "one", "two")
 	resumed := false
-	aside(l, func() {
-		var got notes
+	kit.Aside(l, func() {
+		var got kit.Notes
 		for p := range s.Chunks() {
 			if got = append(got, string(p)); len(got) == 1 {
 				s.Pause()
@@ -301,30 +303,30 @@ func TestChunksPause(t *testing.T) {
 				l.Do(func() { assert.True(t, resumed) })
 			}
 		}
-		assert.Equal(t, notes{"one", "two"}, got)
+		assert.Equal(t, kit.Notes{"one", "two"}, got)
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestChunksEncoding(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "ol\xc3", "\xa1", "\xc3")
+	s := kit.Feed(l, "ol\xc3", "\xa1", "\xc3")
 	require.NoError(t, s.SetEncoding(evnet.UTF8))
-	aside(l, func() {
-		var got notes
+	kit.Aside(l, func() {
+		var got kit.Notes
 		for p := range s.Chunks() {
 			got = append(got, string(p))
 		}
-		assert.Equal(t, notes{"ol", "á", "\uFFFD"}, got)
+		assert.Equal(t, kit.Notes{"ol", "á", "\uFFFD"}, got)
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Each connection has its own range; a new connection does not throw data away after an old range.
 func TestChunksReconnect(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.Resume() })
-	s := client(l)
+	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.Resume() })
+	s := kit.NewClient(l)
 	closed := make(chan struct{})
 	s.Once.Close(func(bool) {
 		s.Connect("tcp", addr)
@@ -332,7 +334,7 @@ func TestChunksReconnect(t *testing.T) {
 		close(closed)
 	})
 	s.Connect("tcp", addr)
-	aside(l, func() {
+	kit.Aside(l, func() {
 		var failed []error
 		for p, err := range s.Chunks() {
 			if err != nil {
@@ -354,14 +356,14 @@ func TestChunksReconnect(t *testing.T) {
 		}
 		s.Destroy(nil)
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A goroutine that panics in the body leaves the range.
 func TestChunksBodyPanics(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "one", "two")
-	aside(l, func() {
+	s := kit.Feed(l, "one", "two")
+	kit.Aside(l, func() {
 		assert.Panics(t, func() {
 			for range s.Chunks() {
 				panic("x")
@@ -370,5 +372,5 @@ func TestChunksBodyPanics(t *testing.T) {
 		got, _ := ranged(s)
 		assert.Equal(t, "two", string(got))
 	})
-	run(t, l)
+	kit.Run(t, l)
 }

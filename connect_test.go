@@ -14,17 +14,13 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
-
-// descriptors are how many this process has open; 0 where that cannot be told.
-func descriptors() int {
-	list, _ := os.ReadDir("/proc/self/fd")
-	return len(list)
-}
 
 // A local address keeps to its family; the other could never be reached from there.
 func TestConnectLocalAddrFamily(t *testing.T) {
@@ -39,14 +35,14 @@ func TestConnectLocalAddrFamily(t *testing.T) {
 			Dialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}})
 		s.On.Error(func(error) {})
 		tried := attempts(s)
-		p := freePort(t)
+		p := evtest.FreePort(t)
 		s.Connect("tcp", "name.example:"+p)
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, []string{c.asked}, a.asked)
 		assert.Equal(t, []string{net.JoinHostPort(c.tried, p)}, *tried)
 	}
 	// A port alone says nothing of a family.
-	r := &tries{of: evnet.SocketOptions{Resolver: ips("::1", "127.0.0.1")}}
+	r := &tries{of: evnet.SocketOptions{Resolver: evtest.IPs("::1", "127.0.0.1")}}
 	r.run(t, "tcp")
 	assert.Len(t, r.started, 2)
 }
@@ -60,22 +56,22 @@ func attempts(s *evnet.Socket) *[]string {
 
 func TestConnectAttemptedAddresses(t *testing.T) {
 	l := evnet.NewLoop()
-	p := freePort(t)
-	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1", "127.0.0.2")})
+	p := evtest.FreePort(t)
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.IPs("127.0.0.1", "127.0.0.2")})
 	assert.Empty(t, s.AttemptedAddresses())
 	s.On.Error(func(error) {})
 	s.Connect("tcp", "name.example:"+p)
-	run(t, l)
+	kit.Run(t, l)
 	want := []string{"127.0.0.1:" + p, "127.0.0.2:" + p}
 	got := s.AttemptedAddresses()
 	assert.Equal(t, want, got)
 	got[0] = "mine"
 	assert.Equal(t, want, s.AttemptedAddresses())
 	s.Connect("tcp", "127.0.0.1:"+p) // starts anew
-	run(t, l)
+	kit.Run(t, l)
 	assert.Empty(t, s.AttemptedAddresses())
 	s.Connect("unix", "/nowhere/at/all")
-	run(t, l)
+	kit.Run(t, l)
 	assert.Empty(t, s.AttemptedAddresses())
 }
 
@@ -87,7 +83,7 @@ func (f asked) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, erro
 // Whatever a Resolver or a Dialer does, Error and Close come, the error names the address, and
 // nothing is left.
 func TestConnectBadHelpers(t *testing.T) {
-	p := freePort(t)
+	p := evtest.FreePort(t)
 	loopback := netip.MustParseAddr("127.0.0.1")
 	soon := func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.Background(), 10*time.Millisecond)
@@ -103,50 +99,50 @@ func TestConnectBadHelpers(t *testing.T) {
 		"a zero Addr among good ones": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) {
 			return []netip.Addr{{}, loopback, {}}, nil
 		})}, tried: []string{"127.0.0.1:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
-		"duplicates": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1")},
+		"duplicates": {opts: evnet.SocketOptions{Resolver: evtest.IPs("127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1")},
 			tried: []string{"127.0.0.1:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
-		"wrong family": {opts: evnet.SocketOptions{Resolver: ips("::1"), Family: 4}, as: addrError(), code: "ERR_INVALID_ARG_VALUE"},
+		"wrong family": {opts: evnet.SocketOptions{Resolver: evtest.IPs("::1"), Family: 4}, as: kit.AddrError(), code: "ERR_INVALID_ARG_VALUE"},
 		"panic": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { panic("at the resolver") })},
 			as: new(*evnet.PanicError)},
-		"panic with an error": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { panic(boom("boom")) })},
-			as: new(*evnet.PanicError), is: boom("boom")},
+		"panic with an error": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { panic(evtest.Boom("boom")) })},
+			as: new(*evnet.PanicError), is: evtest.Boom("boom")},
 		"goexit": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { runtime.Goexit(); return nil, nil })},
 			as: new(*evnet.PanicError)},
-		"panic while dialing": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1"),
+		"panic while dialing": {opts: evnet.SocketOptions{Resolver: evtest.IPs("127.0.0.1"),
 			Dialer: &net.Dialer{Control: func(string, string, syscall.RawConn) error { panic("at the dialer") }}},
 			tried: []string{"127.0.0.1:" + p}, as: new(*evnet.PanicError)},
 		"answers once the context has ended": {ctx: soon, opts: evnet.SocketOptions{Resolver: asked(func(ctx context.Context) ([]netip.Addr, error) {
 			<-ctx.Done()
 			return []netip.Addr{loopback}, nil
 		})}, is: context.DeadlineExceeded, code: "ETIMEDOUT"},
-		"fails once the context has ended": {ctx: soon, opts: evnet.SocketOptions{Resolver: mute{}},
+		"fails once the context has ended": {ctx: soon, opts: evnet.SocketOptions{Resolver: evtest.NeverResolves{}},
 			is: context.DeadlineExceeded, code: "ETIMEDOUT"},
-		"never answers": {opts: evnet.SocketOptions{Resolver: mute{}, IdleTimeout: 10 * time.Millisecond},
+		"never answers": {opts: evnet.SocketOptions{Resolver: evtest.NeverResolves{}, IdleTimeout: 10 * time.Millisecond},
 			is: os.ErrDeadlineExceeded, code: "ERR_SOCKET_CONNECTION_TIMEOUT"},
-		"tiny delay": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1", "127.0.0.2", "127.0.0.4"), AttemptDelay: 1},
+		"tiny delay": {opts: evnet.SocketOptions{Resolver: evtest.IPs("127.0.0.1", "127.0.0.2", "127.0.0.4"), AttemptDelay: 1},
 			tried: []string{"127.0.0.1:" + p, "127.0.0.2:" + p, "127.0.0.4:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
-		"serial": {opts: evnet.SocketOptions{Resolver: ips("127.0.0.1", "127.0.0.2"), AttemptDelay: -1},
+		"serial": {opts: evnet.SocketOptions{Resolver: evtest.IPs("127.0.0.1", "127.0.0.2"), AttemptDelay: -1},
 			tried: []string{"127.0.0.1:" + p, "127.0.0.2:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			before, open := goleak.IgnoreCurrent(), descriptors()
+			before, open := goleak.IgnoreCurrent(), evtest.Descriptors()
 			l := evnet.NewLoop()
 			c.opts.Loop = l
 			s := evnet.NewSocket(&c.opts)
-			var events notes
+			var events kit.Notes
 			var told error
 			tried := attempts(s)
-			s.On.Error(func(err error) { told = err; events.say("error")() })
-			s.On.Close(func(hadError bool) { events.say("close")(); assert.True(t, hadError) })
+			s.On.Error(func(err error) { told = err; events.Say("error")() })
+			s.On.Close(func(hadError bool) { events.Say("close")(); assert.True(t, hadError) })
 			ctx, cancel := context.Background(), context.CancelFunc(func() {})
 			if c.ctx != nil {
 				ctx, cancel = c.ctx()
 			}
 			defer cancel()
 			s.ConnectContext(ctx, "tcp", "name.example:"+p)
-			run(t, l)
-			assert.Equal(t, notes{"error", "close"}, events)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"error", "close"}, events)
 			assert.Equal(t, c.tried, *tried)
 			assert.ErrorContains(t, told, p)
 			assert.Equal(t, c.code, evnet.Code(told), "%v", told)
@@ -157,7 +153,7 @@ func TestConnectBadHelpers(t *testing.T) {
 				assert.ErrorAs(t, told, c.as)
 			}
 			goleak.VerifyNone(t, before)
-			assert.Equal(t, open, descriptors())
+			assert.Equal(t, open, evtest.Descriptors())
 		})
 	}
 }
@@ -167,13 +163,13 @@ func TestConnectContextEndsSilently(t *testing.T) {
 	for range 50 {
 		l := evnet.NewLoop()
 		ctx, cancel := context.WithCancel(context.Background())
-		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.3", "127.0.0.1"), Dialer: silent(), AttemptDelay: -1})
-		var got notes
-		watch(s, &got)
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.IPs("127.0.0.3", "127.0.0.1"), Dialer: evtest.UnresponsiveDialer(), AttemptDelay: -1})
+		var got kit.Notes
+		kit.NoteEvents(s, &got)
 		s.On.ConnectionAttempt(func(evnet.Attempt) { cancel(); got = nil })
 		s.ConnectContext(ctx, "tcp", "name.example:80")
-		run(t, l)
-		assert.Equal(t, notes{"error ABORT_ERR", "close true"}, got)
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"error ABORT_ERR", "close true"}, got)
 		assert.ErrorIs(t, s.Err(), context.Canceled)
 	}
 }
@@ -189,25 +185,25 @@ func TestConnectContextThatNobodyHeeds(t *testing.T) {
 				if what == "resolver" {
 					opts.Resolver = asked(func(context.Context) ([]netip.Addr, error) {
 						cancel()
-						time.Sleep(second) // of the bubble: no time passes
-						return nil, boom("late")
+						time.Sleep(time.Second) // of the bubble: no time passes
+						return nil, evtest.Boom("late")
 					})
 				} else {
-					opts.Resolver = ips("127.0.0.1")
+					opts.Resolver = evtest.IPs("127.0.0.1")
 					opts.Dial = func(context.Context, string, string) (net.Conn, error) {
 						cancel()
-						time.Sleep(second)
-						return nil, boom("late")
+						time.Sleep(time.Second)
+						return nil, evtest.Boom("late")
 					}
 				}
 				s := evnet.NewSocket(&opts)
-				var got notes
-				watch(s, &got)
+				var got kit.Notes
+				kit.NoteEvents(s, &got)
 				s.On.ConnectionAttempt(func(evnet.Attempt) { got = nil })
 				s.On.Close(func(bool) { assert.Zero(t, time.Since(began)) })
 				s.ConnectContext(ctx, "tcp", "name.example:80")
-				run(t, l)
-				assert.Equal(t, notes{"error ABORT_ERR", "close true"}, got)
+				kit.Run(t, l)
+				assert.Equal(t, kit.Notes{"error ABORT_ERR", "close true"}, got)
 				assert.ErrorIs(t, s.Err(), context.Canceled)
 			})
 		})
@@ -216,7 +212,7 @@ func TestConnectContextThatNobodyHeeds(t *testing.T) {
 
 // full makes 127.0.0.4 a listener that has no room left: the system answers nothing there.
 func full(t *testing.T, p string) {
-	if !onLinux {
+	if !evtest.OnLinux {
 		t.Skip("what a full backlog does is the system's choice")
 	}
 	ln, err := net.Listen("tcp", "127.0.0.4:"+p)
@@ -244,17 +240,17 @@ func TestConnectPastABlackHole(t *testing.T) {
 			p := ""
 			opts := &evnet.SocketOptions{Loop: l, AttemptDelay: delay}
 			var server *evnet.Server
-			server, addr := serve(t, l, nil, func(c *evnet.Socket) { _ = server.Close(nil); c.Resume() })
-			p = port(addr)
+			server, addr := kit.Serve(t, l, nil, func(c *evnet.Socket) { _ = server.Close(nil); c.Resume() })
+			p = evtest.Port(addr)
 			switch hole {
 			case "waiting":
-				opts.Resolver, opts.Dialer = ips("127.0.0.3", "127.0.0.1"), silent()
+				opts.Resolver, opts.Dialer = evtest.IPs("127.0.0.3", "127.0.0.1"), evtest.UnresponsiveDialer()
 			case "full":
 				t.Cleanup(func() { _ = server.Close(nil) })
 				full(t, p)
-				opts.Resolver = ips("127.0.0.4", "127.0.0.1")
+				opts.Resolver = evtest.IPs("127.0.0.4", "127.0.0.1")
 			}
-			before := descriptors() // with the listener, which is gone in the end
+			before := evtest.Descriptors() // with the listener, which is gone in the end
 			s := evnet.NewSocket(opts)
 			began := time.Now()
 			s.On.Error(func(err error) { t.Error(err) })
@@ -266,10 +262,10 @@ func TestConnectPastABlackHole(t *testing.T) {
 			})
 			s.Resume()
 			s.Connect("tcp", "name.example:"+p)
-			run(t, l)
+			kit.Run(t, l)
 			assert.Len(t, s.AttemptedAddresses(), 2)
-			if onLinux {
-				assert.Equal(t, before-1, descriptors())
+			if evtest.OnLinux {
+				assert.Equal(t, before-1, evtest.Descriptors())
 			}
 		})
 	}
@@ -284,28 +280,28 @@ func TestConnectBindErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		local  net.Addr
 		remote string
-		badInput
+		kit.BadInput
 	}{
-		"busy": {busy, "127.0.0.1:1", badInput{is: []error{syscall.EADDRINUSE}, code: "EADDRINUSE", says: []string{"bind", busy.String()}}},
+		"busy": {busy, "127.0.0.1:1", kit.BadInput{Is: []error{syscall.EADDRINUSE}, Code: "EADDRINUSE", Says: []string{"bind", busy.String()}}},
 		"not of this machine": {&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, "127.0.0.1:1",
-			badInput{is: []error{syscall.EADDRNOTAVAIL}, code: "EADDRNOTAVAIL", says: []string{"bind", "192.0.2.1"}}},
+			kit.BadInput{Is: []error{syscall.EADDRNOTAVAIL}, Code: "EADDRNOTAVAIL", Says: []string{"bind", "192.0.2.1"}}},
 		"wrong family": {&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, "[::1]:1",
-			badInput{is: []error{syscall.EINVAL}, code: "EINVAL", says: []string{"bind", "127.0.0.1", "[::1]:1"}}},
+			kit.BadInput{Is: []error{syscall.EINVAL}, Code: "EINVAL", Says: []string{"bind", "127.0.0.1", "[::1]:1"}}},
 		"typed nil": {(*net.TCPAddr)(nil), "127.0.0.1:1",
-			badInput{as: []any{addrError()}, code: "ERR_INVALID_IP_ADDRESS", says: []string{"127.0.0.1:1"}}},
+			kit.BadInput{As: []any{kit.AddrError()}, Code: "ERR_INVALID_IP_ADDRESS", Says: []string{"127.0.0.1:1"}}},
 		"no TCP address": {&net.UnixAddr{Name: "/x", Net: "unix"}, "127.0.0.1:1",
-			badInput{as: []any{addrError()}, code: "ERR_INVALID_IP_ADDRESS", says: []string{"127.0.0.1:1"}}},
+			kit.BadInput{As: []any{kit.AddrError()}, Code: "ERR_INVALID_IP_ADDRESS", Says: []string{"127.0.0.1:1"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
 			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: &net.Dialer{LocalAddr: c.local}})
-			s.On.Error(func(err error) { c.err = err })
+			s.On.Error(func(err error) { c.Err = err })
 			s.Connect("tcp", c.remote)
-			run(t, l)
-			c.as = append(c.as, opError())
-			c.check(t)
+			kit.Run(t, l)
+			c.As = append(c.As, kit.OpError())
+			c.Check(t)
 			var sys *os.SyscallError
-			if errors.As(c.err, &sys) {
+			if errors.As(c.Err, &sys) {
 				assert.Equal(t, "bind", sys.Syscall)
 			}
 		})
@@ -318,28 +314,28 @@ func TestConnectDial(t *testing.T) {
 	here, there := net.Pipe()
 	var asked []string
 	c := evnet.NewSocket(&evnet.SocketOptions{
-		Loop: l, Resolver: ips("10.0.0.1", "10.0.0.2"), AttemptDelay: -1,
+		Loop: l, Resolver: evtest.IPs("10.0.0.1", "10.0.0.2"), AttemptDelay: -1,
 		Dialer: &net.Dialer{LocalAddr: &net.UnixAddr{}}, // not used
 		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
 			asked = append(asked, network+" "+address)
 			if len(asked) == 1 {
-				return nil, boom("the first fails")
+				return nil, evtest.Boom("the first fails")
 			}
 			return here, nil
 		},
 	})
-	var got notes
+	var got kit.Notes
 	c.On.ConnectionAttemptFailed(func(_ evnet.Attempt, err error) { got = append(got, err.Error()) })
-	c.On.Data(got.chunk("data "))
+	c.On.Data(got.Chunk("data "))
 	c.On.Close(func(hadError bool) { assert.False(t, hadError) })
 	c.Connect("tcp", "somewhere.test:80")
 	go func() { _, _ = there.Write([]byte("hello")); _ = there.Close() }()
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"tcp4 10.0.0.1:80", "tcp4 10.0.0.2:80"}, asked)
-	assert.Equal(t, notes{"the first fails", "data hello"}, got)
+	assert.Equal(t, kit.Notes{"the first fails", "data hello"}, got)
 
 	for name, dial := range map[string]func(context.Context, string, string) (net.Conn, error){
-		"panics":          func(context.Context, string, string) (net.Conn, error) { panic(boom("boom")) },
+		"panics":          func(context.Context, string, string) (net.Conn, error) { panic(evtest.Boom("boom")) },
 		"exits":           func(context.Context, string, string) (net.Conn, error) { runtime.Goexit(); return nil, nil },
 		"answers nothing": func(context.Context, string, string) (net.Conn, error) { return nil, nil },
 	} {
@@ -347,7 +343,7 @@ func TestConnectDial(t *testing.T) {
 		var failed error
 		c.On.Error(func(err error) { failed = err })
 		c.Connect("unix", "a path")
-		run(t, l)
+		kit.Run(t, l)
 		assert.Error(t, failed, name)
 		assert.Equal(t, name != "answers nothing", errors.As(failed, new(*evnet.PanicError)), name)
 	}
@@ -378,7 +374,7 @@ func TestConnectAfterEnd(t *testing.T) {
 			_, port, err := net.SplitHostPort(server.Address().String())
 			require.NoError(t, err)
 			turns(l, func() { c.Connect("tcp", "localhost:"+port) })
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, name, strings.Join(events, " "))
 			assert.True(t, peerSawEnd)
 		})

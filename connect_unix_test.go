@@ -10,45 +10,47 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 func TestUnixConnectErrors(t *testing.T) {
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	require.NoError(t, os.WriteFile(in("file"), nil, 0o600))
 	require.NoError(t, os.Mkdir(in("dir"), 0o700))
-	leaveStale(t, in("stale"))
+	evtest.LeaveStale(t, in("stale"))
 	for name, want := range map[string]error{
 		"missing": syscall.ENOENT, "missing/s": syscall.ENOENT,
 		"stale": syscall.ECONNREFUSED, "file": syscall.ECONNREFUSED, "dir": syscall.ECONNREFUSED,
 	} {
-		if !onLinux && (name == "file" || name == "dir") {
+		if !evtest.OnLinux && (name == "file" || name == "dir") {
 			continue // other systems have other errors
 		}
 		l := evnet.NewLoop()
-		c := client(l)
-		var got notes
-		watch(c, &got)
+		c := kit.NewClient(l)
+		var got kit.Notes
+		kit.NoteEvents(c, &got)
 		c.Connect("unix", in(name))
-		run(t, l)
+		kit.Run(t, l)
 		assert.ErrorIs(t, c.Err(), want, name)
 		assert.ErrorContains(t, c.Err(), in(name))
 		var op *net.OpError
 		require.ErrorAs(t, c.Err(), &op)
 		assert.Equal(t, "dial", op.Op)
-		assert.Equal(t, notes{"error " + evnet.Code(want), "close true"}, got[len(got)-2:])
+		assert.Equal(t, kit.Notes{"error " + evnet.Code(want), "close true"}, got[len(got)-2:])
 	}
-	assert.ElementsMatch(t, []string{"file", "dir", "stale"}, names(t, dir), "connecting removes nothing")
+	assert.ElementsMatch(t, []string{"file", "dir", "stale"}, evtest.FileNames(t, dir), "connecting removes nothing")
 }
 
 // The options of TCP are ignored for a path, as in Node.
 func TestUnixConnectIgnoresTheLocalAddressOfTCP(t *testing.T) {
 	l := evnet.NewLoop()
-	path := socketPath(t)
-	s := greeter(l, "here", nil)
+	path := evtest.SocketPath(t)
+	s := kit.Greeter(l, "here", nil)
 	require.NoError(t, s.Listen("unix", path, nil))
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
 	dialer := &net.Dialer{LocalAddr: local}
@@ -58,7 +60,7 @@ func TestUnixConnectIgnoresTheLocalAddressOfTCP(t *testing.T) {
 	c.On.Error(func(err error) { assert.NoError(t, err) })
 	c.On.Close(func(bool) { require.NoError(t, s.Close(nil)) })
 	c.Connect("unix", path)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "here", heard)
 	assert.Same(t, local, dialer.LocalAddr, "the Dialer is the caller's")
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -19,6 +21,7 @@ import (
 	"fmt"
 
 	"evnet"
+	"evnet/internal/evtest"
 )
 
 func main() {
@@ -46,7 +49,7 @@ func main() {
 func runConsumer(t *testing.T, dir, goWork string) {
 	t.Helper()
 	writeFile(t, dir, "main.go", consumerMain)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), evtest.Patience)
 	defer cancel()
 	program := filepath.Join(dir, "consumer.exe") // Windows wants the name, nobody else minds
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")

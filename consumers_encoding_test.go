@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -12,7 +13,7 @@ import (
 // Encoding returns the canonical name; an unknown one is an error that quotes it, and changes nothing.
 func TestSetEncoding_Names(t *testing.T) {
 	l := evnet.NewLoop()
-	s, _ := wrapped(l, evnet.SocketOptions{})
+	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
 	assert.Empty(t, s.Encoding())
 	for want, names := range map[evnet.Encoding][]evnet.Encoding{
 		evnet.UTF8:      {"", "utf8", "UTF-8", evnet.UTF8},
@@ -33,5 +34,5 @@ func TestSetEncoding_Names(t *testing.T) {
 		}
 	}
 	s.Destroy(nil)
-	run(t, l)
+	kit.Run(t, l)
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -38,19 +40,19 @@ func TestConsumersExclude(t *testing.T) {
 			}
 			t.Run(first+" then "+second, func(t *testing.T) {
 				l := evnet.NewLoop()
-				s, peer := wrapped(l, evnet.SocketOptions{})
+				s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 				check := func() {
 					if !alone[first] && !alone[second] {
 						assert.NoError(t, consumers[second](s))
 						return
 					}
 					before := s.ListenerCount(evnet.EventData)
-					badInput{err: consumers[second](s), is: []error{evnet.ErrConsumed}, code: "ERR_INVALID_STATE",
-						says: []string{first, second, "peer pipe"}}.check(t)
+					kit.BadInput{Err: consumers[second](s), Is: []error{evnet.ErrConsumed}, Code: "ERR_INVALID_STATE",
+						Says: []string{first, second, "peer pipe"}}.Check(t)
 					assert.Equal(t, before, s.ListenerCount(evnet.EventData))
 					assert.False(t, s.Destroyed(), "the socket is not harmed")
 				}
-				aside(l, func() {
+				kit.Aside(l, func() {
 					if first != "Chunks" {
 						assert.NoError(t, consumers[first](s))
 						check()
@@ -65,7 +67,7 @@ func TestConsumersExclude(t *testing.T) {
 						}
 					}
 				})
-				run(t, l)
+				kit.Run(t, l)
 			})
 		}
 	}
@@ -74,51 +76,51 @@ func TestConsumersExclude(t *testing.T) {
 // A consumer that shares with none may follow itself, and any other once it is gone.
 func TestConsumersReplace(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "one\ntwo\n")
-	var got notes
+	s := kit.Feed(l, "one\ntwo\n")
+	var got kit.Notes
 	line := func(what string) func([]byte) bool {
 		return func(p []byte) bool { got = append(got, what+string(p)); return true }
 	}
 	require.NoError(t, s.OnRead(line("first ")))
 	require.NoError(t, s.OnRead(line("second ")))
 	require.NoError(t, s.OnRead(nil))
-	require.NoError(t, s.Scan(nil, 0, got.chunk("third ")))
-	require.NoError(t, s.Scan(nil, 0, got.chunk("scan ")))
-	run(t, l)
-	assert.Equal(t, notes{"scan one", "scan two"}, got)
+	require.NoError(t, s.Scan(nil, 0, got.Chunk("third ")))
+	require.NoError(t, s.Scan(nil, 0, got.Chunk("scan ")))
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"scan one", "scan two"}, got)
 }
 
 // Inside its callback a consumer may give way to another, which gets all the rest.
 func TestConsumersChangeInside(t *testing.T) {
 	t.Run("once, then scan", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := feed(l, "one\n", "two\n")
-		var got notes
+		s := kit.Feed(l, "one\n", "two\n")
+		var got kit.Notes
 		s.Once.Data(func(p []byte) {
 			got = append(got, string(p))
-			assert.NoError(t, s.Scan(nil, 0, got.chunk("scan ")))
+			assert.NoError(t, s.Scan(nil, 0, got.Chunk("scan ")))
 		})
-		run(t, l)
-		assert.Equal(t, notes{"one\n", "scan two"}, got)
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"one\n", "scan two"}, got)
 	})
 	t.Run("onread, then data", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := feed(l, "one", "two")
-		var got notes
+		s := kit.Feed(l, "one", "two")
+		var got kit.Notes
 		require.NoError(t, s.OnRead(func(p []byte) bool {
 			got = append(got, string(p))
 			assert.NoError(t, s.Unshift(p))
 			assert.NoError(t, s.OnRead(nil))
-			assert.NoError(t, s.On.Data(got.chunk("data ")).Err())
+			assert.NoError(t, s.On.Data(got.Chunk("data ")).Err())
 			return true
 		}))
-		run(t, l)
-		assert.Equal(t, notes{"one", "data one", "data two"}, got)
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"one", "data one", "data two"}, got)
 	})
 	t.Run("data, then onread", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := feed(l, "one", "two")
-		var got notes
+		s := kit.Feed(l, "one", "two")
+		var got kit.Notes
 		var data evnet.Listener
 		data = s.On.Data(func(p []byte) {
 			got = append(got, string(p))
@@ -126,8 +128,8 @@ func TestConsumersChangeInside(t *testing.T) {
 			data.Off()
 			assert.NoError(t, s.OnRead(func(p []byte) bool { got = append(got, "read "+string(p)); return true }))
 		})
-		run(t, l)
-		assert.Equal(t, notes{"one", "read two"}, got)
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"one", "read two"}, got)
 	})
 }
 
@@ -138,17 +140,17 @@ func TestConsumersPipeLogs(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			log := &records{}
+			log := &evtest.Records{}
 			l := evnet.NewLoop()
-			s, _ := wrapped(l, evnet.SocketOptions{Logger: slog.New(log)})
+			s, _ := kit.WrapPipe(l, evnet.SocketOptions{Logger: slog.New(log)})
 			require.NoError(t, first(s))
 			s.Pause()
 			s.Pipe(io.Discard)
-			require.Len(t, log.list, 1)
-			assert.Contains(t, log.list[0].Message, name)
+			require.Len(t, log.List, 1)
+			assert.Contains(t, log.List[0].Message, name)
 			assert.True(t, s.Paused(), "it did nothing")
 			s.Destroy(nil)
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -14,11 +16,11 @@ import (
 func TestContextOfAConnectedSocket(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := evnet.NewLoop()
-	server, address := serve(t, l, nil, consume)
+	server, address := kit.Serve(t, l, nil, kit.Consume)
 	server.Unref()
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Context: ctx})
-	var got notes
-	watch(s, &got)
+	var got kit.Notes
+	kit.NoteEvents(s, &got)
 	var dropped error
 	s.On.Ready(func() {
 		s.Cork()
@@ -26,8 +28,8 @@ func TestContextOfAConnectedSocket(t *testing.T) {
 		cancel()
 	})
 	s.Connect("tcp", address)
-	run(t, l)
-	assert.Equal(t, notes{"attempt tcp4 " + address + " 4", "connect", "ready", "error ABORT_ERR", "close true"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"attempt tcp4 " + address + " 4", "connect", "ready", "error ABORT_ERR", "close true"}, got)
 	assert.ErrorIs(t, s.Err(), context.Canceled)
 	assert.ErrorIs(t, dropped, context.Canceled)
 	assert.ErrorContains(t, s.Err(), address)
@@ -38,21 +40,21 @@ func TestContextThatHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	l := evnet.NewLoop()
-	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Context: ctx, Resolver: mute{}})
-	var got notes
-	watch(s, &got)
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Context: ctx, Resolver: evtest.NeverResolves{}})
+	var got kit.Notes
+	kit.NoteEvents(s, &got)
 	s.Connect("tcp", "name.example:80")
-	run(t, l)
+	kit.Run(t, l)
 	s.Connect("tcp", "127.0.0.1:80")
-	run(t, l)
-	assert.Equal(t, notes{"error ABORT_ERR", "close true", "error ABORT_ERR", "close true"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"error ABORT_ERR", "close true", "error ABORT_ERR", "close true"}, got)
 
 	here, there := net.Pipe()
 	s = evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Context: ctx})
 	got = nil
-	watch(s, &got)
-	run(t, l)
-	assert.Equal(t, notes{"error ABORT_ERR", "close true"}, got)
+	kit.NoteEvents(s, &got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"error ABORT_ERR", "close true"}, got)
 	_, err := there.Write([]byte("x"))
 	assert.Error(t, err, "the conn is closed")
 }
@@ -61,15 +63,15 @@ func TestContextThatHasEnded(t *testing.T) {
 func TestContextWhileConnecting(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := evnet.NewLoop()
-	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Context: ctx, Resolver: mute{}})
-	var got notes
-	watch(s, &got)
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Context: ctx, Resolver: evtest.NeverResolves{}})
+	var got kit.Notes
+	kit.NoteEvents(s, &got)
 	s.Connect("tcp", "name.example:80")
-	s.Destroy(boom("mine"))
-	run(t, l)
+	s.Destroy(evtest.Boom("mine"))
+	kit.Run(t, l)
 	s.Connect("tcp", "name.example:80")
 	l.Post(cancel)
-	run(t, l)
-	assert.Equal(t, notes{"error ", "close true", "error ABORT_ERR", "close true"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"error ", "close true", "error ABORT_ERR", "close true"}, got)
 	assert.ErrorContains(t, s.Err(), "name.example:80")
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,7 +23,7 @@ import (
 func TestDetachAfterPeersEnd(t *testing.T) {
 	for _, where := range []string{"end", "before"} {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		detach := func() {
 			conn, rest, err := s.Detach()
@@ -50,7 +52,7 @@ func TestDetachAfterPeersEnd(t *testing.T) {
 			}
 			l.Post(look)
 		}
-		run(t, l)
+		kit.Run(t, l)
 		got, _ := io.ReadAll(there)
 		assert.Equal(t, want, string(got))
 		_ = there.Close()
@@ -66,54 +68,54 @@ func TestDetachRefused(t *testing.T) {
 		"end called": {(*evnet.Socket).End, evnet.ErrWriteAfterEnd},
 		"destroyed":  {func(s *evnet.Socket) { s.Destroy(nil) }, evnet.ErrDestroyed},
 		"corked":     {func(s *evnet.Socket) { s.Cork(); _, _ = s.WriteString("x") }, evnet.ErrWritesQueued},
-		"queued":     {func(s *evnet.Socket) { _, _ = s.Write(make([]byte, 32*megabyte)) }, evnet.ErrWritesQueued},
+		"queued":     {func(s *evnet.Socket) { _, _ = s.Write(make([]byte, 32*evtest.Megabyte)) }, evnet.ErrWritesQueued},
 		"relayed": {func(s *evnet.Socket) {
 			evnet.Relay(s, evnet.NewSocket(&evnet.SocketOptions{Loop: s.Loop()}), nil)
 		}, evnet.ErrRelayed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			linked(t, l, nil, nil, func(s, a *evnet.Socket) {
+			kit.ConnectPair(t, l, nil, nil, func(s, a *evnet.Socket) {
 				local := s.LocalAddr().String()
 				c.prepare(s)
 				destroyed := s.Destroyed()
 				conn, rest, err := s.Detach()
 				assert.Nil(t, conn)
 				assert.Empty(t, rest)
-				badInput{err: err, is: []error{c.is}, as: []any{opError()}, code: evnet.Code(c.is), says: []string{"detach", local}}.check(t)
+				kit.BadInput{Err: err, Is: []error{c.is}, As: []any{kit.OpError()}, Code: evnet.Code(c.is), Says: []string{"detach", local}}.Check(t)
 				assert.Equal(t, destroyed, s.Destroyed())
 				s.Destroy(nil)
 				a.Destroy(nil)
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 	t.Run("not connected", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := client(l)
+		s := kit.NewClient(l)
 		_, _, err := s.Detach()
 		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
 		s.On.Error(func(error) {})
-		s.Connect("tcp", closedPort(t))
+		s.Connect("tcp", evtest.ClosedPort(t))
 		_, _, err = s.Detach()
 		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
-		run(t, l)
+		kit.Run(t, l)
 		_, _, err = s.Detach()
 		assert.ErrorIs(t, err, evnet.ErrDestroyed)
 	})
 	t.Run("handshake", func(t *testing.T) {
 		l := evnet.NewLoop()
-		c, s := tlsSockets(t, l)
+		c, s := kit.TLSSockets(t, l)
 		c.On.Error(func(error) {})
 		_, _, err := s.Detach()
 		assert.ErrorIs(t, err, evnet.ErrSocketClosed)
 		assert.ErrorContains(t, err, "handshake")
 		l.AfterFunc(0, func() { s.Destroy(nil) })
-		run(t, l)
+		kit.Run(t, l)
 	})
 	t.Run("reset read", func(t *testing.T) { // and not told yet: the conn would tell it once
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		s.Resume()
 		told := 0
@@ -130,7 +132,7 @@ func TestDetachRefused(t *testing.T) {
 			assert.Equal(t, "ECONNRESET", evnet.Code(err))
 			assert.False(t, s.Destroyed())
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, 1, told)
 	})
 }
@@ -142,17 +144,17 @@ func (deaf) SetReadDeadline(time.Time) error { return nil }
 
 // A conn that cannot be called back stays with its socket, which misses nothing.
 func TestDetachWithoutDeadlines(t *testing.T) {
-	for name, wrap := range map[string]func(*oddConn) net.Conn{
-		"refused": func(c *oddConn) net.Conn { c.noDeadlines = true; return c },
-		"ignored": func(c *oddConn) net.Conn { return deaf{c} },
+	for name, wrap := range map[string]func(*evtest.NonconformingConn) net.Conn{
+		"refused": func(c *evtest.NonconformingConn) net.Conn { c.NoDeadlines = true; return c },
+		"ignored": func(c *evtest.NonconformingConn) net.Conn { return deaf{c} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			l := evnet.NewLoop()
 			here, there := net.Pipe()
-			odd := &oddConn{Conn: here}
+			odd := &evtest.NonconformingConn{Conn: here}
 			s := evnet.Wrap(wrap(odd), &evnet.SocketOptions{Loop: l})
-			events := life(s)
+			events := kit.NoteLife(s)
 			var got bytes.Buffer
 			s.On.Data(func(p []byte) { got.Write(p) })
 			detach := func() {
@@ -160,22 +162,22 @@ func TestDetachWithoutDeadlines(t *testing.T) {
 				conn, rest, err := s.Detach()
 				assert.Nil(t, conn)
 				assert.Empty(t, rest)
-				assert.ErrorAs(t, err, opError())
+				assert.ErrorAs(t, err, kit.OpError())
 				assert.Less(t, time.Since(began), 10*time.Second)
 				assert.False(t, s.Destroyed())
-				aside(l, func() {
-					_, _ = there.Write(pattern(100_000))
+				kit.Aside(l, func() {
+					_, _ = there.Write(evtest.PatternBytes(100_000))
 					_ = there.Close()
 				})
 			}
-			odd.onRead = func(n int32) {
+			odd.OnRead = func(n int32) {
 				if n == 1 { // the reader is on its way into Read, and cannot be kept from it
 					l.Post(detach)
 				}
 			}
-			run(t, l)
-			equalBytes(t, pattern(100_000), got.Bytes())
-			assert.Equal(t, notes{"end", "finish", "close false"}, *events)
+			kit.Run(t, l)
+			evtest.AssertEqualBytes(t, evtest.PatternBytes(100_000), got.Bytes())
+			assert.Equal(t, kit.Notes{"end", "finish", "close false"}, *events)
 			goleak.VerifyNone(t, before)
 		})
 	}
@@ -184,8 +186,8 @@ func TestDetachWithoutDeadlines(t *testing.T) {
 // Two loops that wait for each other do not wait for ever.
 func TestDetachAcrossLoops(t *testing.T) {
 	first, second := evnet.NewLoop(), evnet.NewLoop()
-	a, peerA := wrapped(first, evnet.SocketOptions{})
-	b, peerB := wrapped(second, evnet.SocketOptions{})
+	a, peerA := kit.WrapPipe(first, evnet.SocketOptions{})
+	b, peerB := kit.WrapPipe(second, evnet.SocketOptions{})
 	var inside, done sync.WaitGroup
 	inside.Add(2)
 	cross := func(other *evnet.Socket) func() {
@@ -201,8 +203,8 @@ func TestDetachAcrossLoops(t *testing.T) {
 	}
 	first.Post(cross(b))
 	second.Post(cross(a))
-	done.Go(func() { run(t, second) })
-	run(t, first)
+	done.Go(func() { kit.Run(t, second) })
+	kit.Run(t, first)
 	done.Wait()
 	_ = peerA.Close()
 	_ = peerB.Close()
@@ -212,12 +214,12 @@ func TestDetachAcrossLoops(t *testing.T) {
 func TestDetachMeanwhile(t *testing.T) {
 	for range 200 {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		s.Resume()
 		wrote, last := 0, error(nil)
 		stop := make(chan struct{})
-		aside(l, func() {
+		kit.Aside(l, func() {
 			for {
 				select {
 				case <-stop:
@@ -236,7 +238,7 @@ func TestDetachMeanwhile(t *testing.T) {
 			got, _ := io.ReadAll(there)
 			read <- len(got)
 		}()
-		aside(l, func() {
+		kit.Aside(l, func() {
 			for {
 				conn, _, err := s.Detach()
 				if err == nil {
@@ -247,7 +249,7 @@ func TestDetachMeanwhile(t *testing.T) {
 				assert.ErrorIs(t, err, evnet.ErrWritesQueued)
 			}
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, wrote, <-read)
 		if last != nil {
 			assert.ErrorIs(t, last, evnet.ErrDestroyed)

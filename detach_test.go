@@ -12,51 +12,19 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-// unixConns is a connected pair.
-func unixConns(t testing.TB) (client, server net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("unix", socketPath(t))
-	require.NoError(t, err)
-	defer ln.Close()
-	client, err = net.Dial("unix", ln.Addr().String())
-	require.NoError(t, err)
-	server, err = ln.Accept()
-	require.NoError(t, err)
-	return client, server
-}
-
-// connKinds are pairs of every kind that a socket treats in its own way.
-var connKinds = map[string]func(testing.TB) (here, there net.Conn){
-	"tcp":  func(t testing.TB) (net.Conn, net.Conn) { return tcpConns(t) },
-	"unix": unixConns,
-	"pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
-	"tls": func(t testing.TB) (net.Conn, net.Conn) {
-		c, s := tlsConns(t)
-		return s, c
-	},
-}
-
-// open says that the conn was not closed, and has no deadline that has passed.
-func open(t testing.TB, conn, peer net.Conn) {
-	t.Helper()
-	go func() { _, _ = io.WriteString(peer, "still here") }()
-	got := make([]byte, len("still here"))
-	_, err := io.ReadFull(conn, got)
-	assert.NoError(t, err)
-	assert.Equal(t, "still here", string(got))
-}
-
 // Under a flood, whoever detaches and when, each byte is delivered, or given back, or still in the
 // conn, and the conversation goes on.
 func TestDetachUnderAFlood(t *testing.T) {
-	want := random(megabyte)
-	for kind, pair := range connKinds {
+	want := evtest.RandomBytes(evtest.Megabyte)
+	for kind, pair := range evtest.ConnKinds {
 		for _, where := range []string{"in data", "posted", "elsewhere", "in onread", "paused", "unread"} {
 			t.Run(kind+" "+where, func(t *testing.T) {
 				before := goleak.IgnoreCurrent()
@@ -64,10 +32,10 @@ func TestDetachUnderAFlood(t *testing.T) {
 				here, there := pair(t)
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 				var got bytes.Buffer
-				var events notes
-				s.On.Close(func(hadError bool) { events.say("close")(); assert.False(t, hadError) })
-				s.On.Finish(events.say("finish"))
-				s.On.End(events.say("end"))
+				var events kit.Notes
+				s.On.Close(func(hadError bool) { events.Say("close")(); assert.False(t, hadError) })
+				s.On.Finish(events.Say("finish"))
+				s.On.End(events.Say("end"))
 				s.On.Error(func(err error) { t.Error(err) })
 				var peer sync.WaitGroup
 				begin := func() {
@@ -79,7 +47,7 @@ func TestDetachUnderAFlood(t *testing.T) {
 						echoed := make([]byte, len(want))
 						_, err := io.ReadFull(there, echoed)
 						assert.NoError(t, err)
-						equalBytes(t, want, echoed)
+						evtest.AssertEqualBytes(t, want, echoed)
 						_ = there.Close()
 					})
 				}
@@ -93,7 +61,7 @@ func TestDetachUnderAFlood(t *testing.T) {
 					s.On.Data(func([]byte) { t.Error("data after Detach") })
 					got.Write(rest)
 					conn = c
-					aside(l, func() { // blocking code goes on
+					kit.Aside(l, func() { // blocking code goes on
 						buf := make([]byte, 7000)
 						_, err := c.Write(got.Bytes())
 						assert.NoError(t, err)
@@ -145,7 +113,7 @@ func TestDetachUnderAFlood(t *testing.T) {
 							l.AfterFunc(0, detach)
 						case "elsewhere":
 							after = len(want) + 1
-							aside(l, detach)
+							kit.Aside(l, detach)
 						case "paused":
 							s.Pause()
 							after = len(want) + 1
@@ -159,10 +127,10 @@ func TestDetachUnderAFlood(t *testing.T) {
 				} else {
 					l.Post(start)
 				}
-				run(t, l)
+				kit.Run(t, l)
 				peer.Wait()
-				equalBytes(t, want, got.Bytes())
-				assert.Equal(t, notes{"close"}, events)
+				evtest.AssertEqualBytes(t, want, got.Bytes())
+				assert.Equal(t, kit.Notes{"close"}, events)
 				assert.NoError(t, conn.Close())
 				goleak.VerifyNone(t, before)
 			})
@@ -172,7 +140,7 @@ func TestDetachUnderAFlood(t *testing.T) {
 
 // With nothing to read the reader is in Read, and has to be called back.
 func TestDetachIdle(t *testing.T) {
-	for kind, pair := range connKinds {
+	for kind, pair := range evtest.ConnKinds {
 		for _, before := range []string{"nothing", "pause", "pause and resume"} {
 			t.Run(kind+" "+before, func(t *testing.T) {
 				l := evnet.NewLoop()
@@ -191,19 +159,19 @@ func TestDetachIdle(t *testing.T) {
 					require.NoError(t, err)
 					assert.Empty(t, rest)
 					assert.Same(t, here, conn)
-					aside(l, func() {
-						open(t, conn, there)
+					kit.Aside(l, func() {
+						evtest.RequireOpen(t, conn, there)
 						_ = conn.Close()
 						_ = there.Close()
 					})
 				}
 				if kind == "tls" {
-					aside(l, func() { _ = there.(*tls.Conn).HandshakeContext(context.Background()) })
+					kit.Aside(l, func() { _ = there.(*tls.Conn).HandshakeContext(context.Background()) })
 					s.On.SecureConnect(func() { l.AfterFunc(time.Millisecond, detach) })
 				} else {
 					l.AfterFunc(time.Millisecond, detach)
 				}
-				run(t, l)
+				kit.Run(t, l)
 			})
 		}
 	}
@@ -225,23 +193,23 @@ func TestDetachFromServer(t *testing.T) {
 				assert.Empty(t, server.Sockets())
 				require.NoError(t, server.Close(nil))
 			}
-			server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+			server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 				switch where {
 				case "connection":
 					detach(s)
 				case "later":
 					l.AfterFunc(0, func() { detach(s) })
 				case "outside":
-					aside(l, func() { detach(s) })
+					kit.Aside(l, func() { detach(s) })
 				}
 			})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				var err error
 				peer, err = net.Dial("tcp", addr)
 				require.NoError(t, err)
 			})
-			run(t, l)
-			open(t, conn, peer)
+			kit.Run(t, l)
+			evtest.RequireOpen(t, conn, peer)
 			_ = conn.Close()
 			_ = peer.Close()
 		})
@@ -264,11 +232,11 @@ func TestDetachWithEncoding(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			require.NoError(t, s.SetEncoding(c.encoding))
 			got := ""
 			s.On.Data(func(p []byte) { got += string(p) })
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, _ = io.WriteString(peer, c.sent)
 				for s.BytesRead() < int64(len(c.sent)) {
 					runtime.Gosched()
@@ -279,7 +247,7 @@ func TestDetachWithEncoding(t *testing.T) {
 				assert.Equal(t, c.rest, string(rest))
 				_ = conn.Close()
 			})
-			run(t, l)
+			kit.Run(t, l)
 			_ = peer.Close()
 		})
 	}
@@ -288,23 +256,23 @@ func TestDetachWithEncoding(t *testing.T) {
 // What is held, read ahead and in the reader's hands comes in the order it was sent.
 func TestDetachBeforeRun(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	closed := 0
 	s.On.Close(func(bool) { closed++ })
 	conn, rest, err := s.Detach()
 	require.NoError(t, err)
 	assert.Empty(t, rest)
 	assert.Zero(t, closed)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 1, closed)
-	open(t, conn, peer)
+	evtest.RequireOpen(t, conn, peer)
 	_ = conn.Close()
 }
 
 // The writes of the running callback leave first, if the system takes them.
 func TestDetachFlushes(t *testing.T) {
 	l := evnet.NewLoop()
-	here, there := tcpConns(t)
+	here, there := evtest.TCPPair(t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 	var told []error
 	l.AfterFunc(0, func() {
@@ -314,7 +282,7 @@ func TestDetachFlushes(t *testing.T) {
 		_, _ = io.WriteString(conn, " world")
 		_ = conn.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	got, _ := io.ReadAll(there)
 	assert.Equal(t, "hello world", string(got))
 	assert.Equal(t, []error{nil}, told)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"evnet/conformance/scenario"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -183,12 +185,12 @@ func documented(t *testing.T) map[string]bool {
 func TestDifferencesAreHeld(t *testing.T) {
 	titles, tests := documented(t), testNames(t)
 	held := map[string]bool{}
-	for _, s := range readScripts(t) {
-		if s.differs != "" {
-			assert.True(t, titles[s.differs], "%s names no line of the documentation: %q", s.name, s.differs)
-			held[s.differs] = true
+	for _, s := range scenario.ReadScripts(t) {
+		if s.Differs != "" {
+			assert.True(t, titles[s.Differs], "%s names no line of the documentation: %q", s.Name, s.Differs)
+			held[s.Differs] = true
 		}
-		assert.Equal(t, s.evnet != nil, s.differs != "", "%s has a difference and no name for it, or the reverse", s.name)
+		assert.Equal(t, s.Evnet != nil, s.Differs != "", "%s has a difference and no name for it, or the reverse", s.Name)
 	}
 	for title, names := range differences {
 		assert.True(t, titles[title], "no such line of the documentation: %q", title)

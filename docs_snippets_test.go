@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -152,7 +154,7 @@ func uses(tree *ast.File) string {
 // goCommand runs the go command in a module that knows this one, and none from elsewhere.
 func goCommand(t testing.TB, dir string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), evtest.Patience)
 	defer cancel()
 	run := exec.CommandContext(ctx, "go", args...)
 	run.Dir = dir
@@ -206,7 +208,7 @@ func TestSnippetsOfNode(t *testing.T) {
 			count++
 			dir := t.TempDir()
 			writeFile(t, dir, "snippet.js", s.text)
-			printed, err := command(t, "node", "--check", filepath.Join(dir, "snippet.js")).CombinedOutput()
+			printed, err := evtest.Command(t, "node", "--check", filepath.Join(dir, "snippet.js")).CombinedOutput()
 			assert.NoError(t, err, "%s:%d\n%s", file, s.line, printed)
 		}
 	}

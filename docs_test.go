@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/scenario"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -175,9 +176,9 @@ var traceEvent = regexp.MustCompile(`^(lookup (null|[A-Z]+) .*|connectionAttempt
 
 // Each path of docs/events.md is what its scenario shows.
 func TestEventsPaths(t *testing.T) {
-	scripts := map[string]*script{}
-	for _, s := range readScripts(t) {
-		scripts[s.name] = s
+	scripts := map[string]*scenario.Script{}
+	for _, s := range scenario.ReadScripts(t) {
+		scripts[s.Name] = s
 	}
 	paths := 0
 	for _, row := range rows(t, "docs/events.md") {
@@ -191,7 +192,7 @@ func TestEventsPaths(t *testing.T) {
 		if row[1] != "" {
 			want = strings.Split(row[1], " · ")
 		}
-		assert.Equal(t, traceEvents(scripts[name].expected()[actor]), want, "%s: %s", row[2], row[0])
+		assert.Equal(t, traceEvents(scripts[name].Expected()[actor]), want, "%s: %s", row[2], row[0])
 	}
 	assert.Greater(t, paths, 30)
 }

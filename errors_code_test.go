@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,7 +26,7 @@ func failing(t *testing.T, network, address string, opts evnet.SocketOptions) er
 	s := evnet.NewSocket(&opts)
 	s.On.Error(func(error) {})
 	s.Connect(network, address)
-	run(t, l)
+	kit.Run(t, l)
 	return s.Err()
 }
 
@@ -35,7 +37,7 @@ func answering(errno syscall.Errno) *net.Dialer {
 
 // Each situation has Node's code, is the system's error, and names the address and the call.
 func TestErrorsCode(t *testing.T) {
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
@@ -47,7 +49,7 @@ func TestErrorsCode(t *testing.T) {
 		if err == nil {
 			_ = s.Close(nil)
 		}
-		run(t, l)
+		kit.Run(t, l)
 		return err
 	}
 	simulated := func(errno syscall.Errno) func(t *testing.T) error { // where no test can have it for real
@@ -62,7 +64,9 @@ func TestErrorsCode(t *testing.T) {
 		says    []string
 	}
 	cases := map[string]situation{
-		"refused": {func(t *testing.T) error { return failing(t, "tcp", "127.0.0.1:"+freePort(t), evnet.SocketOptions{}) },
+		"refused": {func(t *testing.T) error {
+			return failing(t, "tcp", "127.0.0.1:"+evtest.FreePort(t), evnet.SocketOptions{})
+		},
 			"ECONNREFUSED", syscall.ECONNREFUSED, []string{"connect", "127.0.0.1:"}},
 		"no such path": {func(t *testing.T) error { return failing(t, "unix", filepath.Join(dir, "x"), evnet.SocketOptions{}) },
 			"ENOENT", syscall.ENOENT, []string{"connect", dir}},
@@ -81,72 +85,72 @@ func TestErrorsCode(t *testing.T) {
 		"reading a reset": {func(t *testing.T) error {
 			l := evnet.NewLoop()
 			var read error
-			linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+			kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 				c.Resume()
 				c.On.Error(func(err error) { read = err })
 				a.Reset()
 			})
-			run(t, l)
+			kit.Run(t, l)
 			return read
 		}, "ECONNRESET", syscall.ECONNRESET, []string{"read", "127.0.0.1:"}},
 		"writing to a closed conn": {func(t *testing.T) error {
 			l := evnet.NewLoop()
-			here, there := unixConns(t)
+			here, there := evtest.UnixPair(t)
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 			s.Pause()
 			s.On.Error(func(error) {})
 			require.NoError(t, there.Close())
 			_, _ = s.WriteString("x")
-			run(t, l)
+			kit.Run(t, l)
 			return s.Err()
 		}, "EPIPE", syscall.EPIPE, []string{"write", "unix"}},
 		"no such host": {func(t *testing.T) error {
-			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: fakeResolver{}})
+			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: evtest.Resolver{}})
 		}, "ENOTFOUND", nil, []string{"nowhere.example"}},
 		"name server out of order": {func(t *testing.T) error {
 			err := &net.DNSError{Err: "read udp: connection refused", UnwrapErr: syscall.ECONNREFUSED, Name: "nowhere.example", IsTemporary: true}
-			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: fakeResolver{err: err}})
+			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: evtest.Resolver{Err: err}})
 		}, "EAI_AGAIN", nil, []string{"nowhere.example"}},
 		"name server too slow": {func(t *testing.T) error {
 			err := &net.DNSError{Err: "i/o timeout", UnwrapErr: context.DeadlineExceeded, Name: "nowhere.example", IsTimeout: true}
-			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: fakeResolver{err: err}})
+			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: evtest.Resolver{Err: err}})
 		}, "EAI_AGAIN", nil, []string{"nowhere.example"}},
 		"name server refuses": {func(t *testing.T) error {
 			err := &net.DNSError{Err: "server failure", Name: "nowhere.example"}
-			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: fakeResolver{err: err}})
+			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: evtest.Resolver{Err: err}})
 		}, "EAI_FAIL", nil, []string{"nowhere.example"}},
 		"lookup cancelled by itself": {func(t *testing.T) error {
 			err := &net.DNSError{Err: "canceled", UnwrapErr: context.Canceled, Name: "nowhere.example"}
-			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: fakeResolver{err: err}})
+			return failing(t, "tcp", "nowhere.example:80", evnet.SocketOptions{Resolver: evtest.Resolver{Err: err}})
 		}, "ABORT_ERR", context.Canceled, []string{"nowhere.example"}},
 		"cancelled": {func(t *testing.T) error {
 			l := evnet.NewLoop()
-			s := client(l)
+			s := kit.NewClient(l)
 			s.On.Error(func(error) {})
 			ctx, cancel := context.WithCancel(context.Background())
 			s.On.ConnectionAttempt(func(evnet.Attempt) { cancel() })
 			s.ConnectContext(ctx, "tcp", taken)
-			run(t, l)
+			kit.Run(t, l)
 			return s.Err()
 		}, "ABORT_ERR", context.Canceled, []string{"dial", taken}},
 		"cancelled listening": {func(t *testing.T) error {
-			return evnet.NewServer(nil).ListenContext(canceled(), "tcp", "127.0.0.1:0", nil)
+			return evnet.NewServer(nil).ListenContext(kit.Canceled(), "tcp", "127.0.0.1:0", nil)
 		}, "ABORT_ERR", context.Canceled, []string{"listen", "127.0.0.1:0"}},
 		"attempt too slow": {func(t *testing.T) error {
-			d := silent()
+			d := evtest.UnresponsiveDialer()
 			d.Timeout = time.Millisecond
 			return failing(t, "tcp", "127.0.0.3:80", evnet.SocketOptions{Dialer: d})
 		}, "ETIMEDOUT", nil, []string{"dial", "127.0.0.3:80"}},
 		"connection too slow": {func(t *testing.T) error {
-			return failing(t, "tcp", "127.0.0.3:80", evnet.SocketOptions{Dialer: silent(), IdleTimeout: 10 * time.Millisecond})
+			return failing(t, "tcp", "127.0.0.3:80", evnet.SocketOptions{Dialer: evtest.UnresponsiveDialer(), IdleTimeout: 10 * time.Millisecond})
 		}, "ERR_SOCKET_CONNECTION_TIMEOUT", os.ErrDeadlineExceeded, []string{"dial", "127.0.0.3:80", "in time"}},
 		"idle": {func(t *testing.T) error {
 			l := evnet.NewLoop()
-			here, there := tcpConns(t)
+			here, there := evtest.TCPPair(t)
 			defer there.Close()
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, IdleTimeout: time.Millisecond})
 			s.On.Error(func(error) {})
-			run(t, l)
+			kit.Run(t, l)
 			return s.Err()
 		}, "ETIMEDOUT", os.ErrDeadlineExceeded, []string{"idle", "127.0.0.1:"}},
 		"no descriptor": {func(t *testing.T) error {
@@ -155,9 +159,9 @@ func TestErrorsCode(t *testing.T) {
 		}, "ENOTSOCK", syscall.ENOTSOCK, []string{"socket"}},
 		"handle without the method": {func(t *testing.T) error {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			defer peer.Close()
-			defer run(t, l)
+			defer kit.Run(t, l)
 			defer s.Destroy(nil)
 			return s.SetNoDelay(true)
 		}, "ENOTSUP", errors.ErrUnsupported, []string{"set", "pipe"}},
@@ -201,7 +205,7 @@ func aFile(t *testing.T, dir string) *os.File {
 
 // Where several attempts have failed, each is found, and the first gives the code.
 func TestErrorsCodeOfSeveral(t *testing.T) {
-	p := freePort(t)
+	p := evtest.FreePort(t)
 	d := &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		switch host, _, _ := net.SplitHostPort(address); host {
 		case "127.0.0.2":
@@ -211,7 +215,7 @@ func TestErrorsCodeOfSeveral(t *testing.T) {
 		}
 		return nil
 	}}
-	err := failing(t, "tcp", "name.example:"+p, evnet.SocketOptions{Dialer: d, Resolver: ips("127.0.0.2", "127.0.0.1", "127.0.0.3")})
+	err := failing(t, "tcp", "name.example:"+p, evnet.SocketOptions{Dialer: d, Resolver: evtest.IPs("127.0.0.2", "127.0.0.1", "127.0.0.3")})
 	assert.Equal(t, "EHOSTUNREACH", evnet.Code(err))
 	for _, errno := range []error{syscall.EHOSTUNREACH, syscall.ECONNREFUSED, syscall.ETIMEDOUT} {
 		assert.ErrorIs(t, err, errno)

@@ -15,31 +15,12 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// watch notes every event of s with its arguments.
-func watch(s *evnet.Socket, got *notes) {
-	note := func(format string, args ...any) { *got = append(*got, fmt.Sprintf(format, args...)) }
-	s.On.Lookup(func(l evnet.Lookup) { note("lookup %v %s %d %s", l.Err, l.Address, l.Family, l.Host) })
-	s.On.ConnectionAttempt(func(a evnet.Attempt) { note("attempt %s %s %d", a.Network, a.Address, a.Family) })
-	s.On.ConnectionAttemptFailed(func(a evnet.Attempt, err error) {
-		note("failed %s %s %d %s", a.Network, a.Address, a.Family, evnet.Code(err))
-	})
-	s.On.ConnectionAttemptTimeout(func(a evnet.Attempt) { note("slow %s %s %d", a.Network, a.Address, a.Family) })
-	s.On.Connect(got.say("connect"))
-	s.On.Ready(got.say("ready"))
-	s.On.SecureConnect(got.say("secureConnect"))
-	s.On.Data(got.chunk("data "))
-	s.On.Drain(got.say("drain"))
-	s.On.End(got.say("end"))
-	s.On.Finish(got.say("finish"))
-	s.On.Timeout(got.say("timeout"))
-	s.On.Error(func(err error) { note("error %s", evnet.Code(err)) })
-	s.On.Close(func(hadError bool) { note("close %v", hadError) })
-}
 
 // blockFirst makes a Dialer whose attempts to reach address wait until they are cancelled.
 func blockFirst(address string) *net.Dialer {
@@ -54,24 +35,24 @@ func blockFirst(address string) *net.Dialer {
 func TestEventsOfAConnectionByName(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		_ = server.Close(nil)
 		s.On.Data(func(p []byte) { _, _ = s.Write(p) })
 	})
 	_, port, _ := net.SplitHostPort(addr)
-	var got notes
+	var got kit.Notes
 	s := evnet.NewSocket(&evnet.SocketOptions{
 		Loop:         l,
-		Resolver:     ips("127.0.0.2", "127.0.0.1"),
+		Resolver:     evtest.IPs("127.0.0.2", "127.0.0.1"),
 		AttemptDelay: time.Millisecond,
 		Dialer:       blockFirst("127.0.0.2:" + port),
 	})
-	watch(s, &got)
+	kit.NoteEvents(s, &got)
 	s.On.Data(func([]byte) { s.End() })
 	s.Connect("tcp", "name.example:"+port)
 	_, _ = s.WriteString("hello")
-	run(t, l)
-	assert.Equal(t, notes{
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{
 		"lookup <nil> 127.0.0.2 4 name.example",
 		"lookup <nil> 127.0.0.1 4 name.example",
 		"attempt tcp4 127.0.0.2:" + port + " 4",
@@ -83,13 +64,13 @@ func TestEventsOfAConnectionByName(t *testing.T) {
 
 func TestEventsOfAFailure(t *testing.T) {
 	l := evnet.NewLoop()
-	port := freePort(t)
-	var got notes
-	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1", "127.0.0.2"), AttemptDelay: time.Hour})
-	watch(s, &got)
+	port := evtest.FreePort(t)
+	var got kit.Notes
+	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.IPs("127.0.0.1", "127.0.0.2"), AttemptDelay: time.Hour})
+	kit.NoteEvents(s, &got)
 	s.Connect("tcp", net.JoinHostPort("name.example", port))
-	run(t, l)
-	assert.Equal(t, notes{
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{
 		"lookup <nil> 127.0.0.1 4 name.example",
 		"lookup <nil> 127.0.0.2 4 name.example",
 		"attempt tcp4 127.0.0.1:" + port + " 4",
@@ -102,9 +83,9 @@ func TestEventsOfAFailure(t *testing.T) {
 
 func TestEventsDrainAndTimeout(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	meet(t, l, func(s *evnet.Socket) {
-		watch(s, &got)
+	var got kit.Notes
+	kit.Meet(t, l, func(s *evnet.Socket) {
+		kit.NoteEvents(s, &got)
 		s.RemoveAllListeners(evnet.EventData)
 		s.Resume()
 		_, _ = s.Write(make([]byte, 16<<20))
@@ -115,32 +96,32 @@ func TestEventsDrainAndTimeout(t *testing.T) {
 		})
 		s.On.Timeout(func() { assert.NoError(t, s.SetTimeout(0)); s.End() })
 	}, func(s *evnet.Socket) { s.Resume() })
-	run(t, l)
-	assert.Equal(t, notes{"drain", "timeout", "finish", "end", "close false"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"drain", "timeout", "finish", "end", "close false"}, got)
 }
 
 func TestEventsSecureConnect(t *testing.T) {
 	l := evnet.NewLoop()
-	var client, server notes
-	c, s := tlsSockets(t, l)
-	watch(c, &client)
-	watch(s, &server)
+	var client, server kit.Notes
+	c, s := kit.TLSSockets(t, l)
+	kit.NoteEvents(c, &client)
+	kit.NoteEvents(s, &server)
 	_, _ = c.WriteString("hello") // waits for the handshake
 	s.On.Data(func([]byte) { s.End() })
-	run(t, l)
-	assert.Equal(t, notes{"secureConnect", "end", "finish", "close false"}, client)
-	assert.Equal(t, notes{"secureConnect", "data hello", "finish", "end", "close false"}, server)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"secureConnect", "end", "finish", "close false"}, client)
+	assert.Equal(t, kit.Notes{"secureConnect", "data hello", "finish", "end", "close false"}, server)
 }
 
 // To end this side of a connection that the peer has reset is no failure of its own: the reset is
 // what the socket tells of, once it reads.
 func TestEventsEndAfterReset(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
+	var got kit.Notes
 	var accepted *evnet.Socket
-	meet(t, l, func(s *evnet.Socket) {
+	kit.Meet(t, l, func(s *evnet.Socket) {
 		accepted = s
-		watch(s, &got)
+		kit.NoteEvents(s, &got)
 		s.Pause()
 	}, func(s *evnet.Socket) {
 		s.On.Connect(func() {
@@ -156,8 +137,8 @@ func TestEventsEndAfterReset(t *testing.T) {
 		})
 		s.On.Close(func(bool) { accepted.End(); l.AfterFunc(0, accepted.Resume) })
 	})
-	run(t, l)
-	assert.Equal(t, notes{"finish", "data x", "error ECONNRESET", "close true"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"finish", "data x", "error ECONNRESET", "close true"}, got)
 }
 
 // The time for the closing phase begins with End, which may come before the connection.
@@ -166,21 +147,21 @@ func TestEventsCloseTimeout(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := net.Pipe() // it never ends its side
 		s := evnet.NewSocket(&evnet.SocketOptions{
-			Loop: l, CloseTimeout: 2 * second,
+			Loop: l, CloseTimeout: 2 * time.Second,
 			Dial: func(context.Context, string, string) (net.Conn, error) {
-				time.Sleep(second)
-				return halves{Conn: here}, nil
+				time.Sleep(time.Second)
+				return evtest.HalfCloser{Conn: here}, nil
 			},
 		})
-		var got notes
-		watch(s, &got)
+		var got kit.Notes
+		kit.NoteEvents(s, &got)
 		s.RemoveAllListeners(evnet.EventConnectionAttempt)
 		began := time.Now()
 		s.Connect("tcp", "127.0.0.1:1")
 		s.End()
-		run(t, l)
-		assert.Equal(t, 2*second, time.Since(began))
-		assert.Equal(t, notes{"connect", "ready", "finish", "error ETIMEDOUT", "close true"}, got)
+		kit.Run(t, l)
+		assert.Equal(t, 2*time.Second, time.Since(began))
+		assert.Equal(t, kit.Notes{"connect", "ready", "finish", "error ETIMEDOUT", "close true"}, got)
 		assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
 		assert.NoError(t, there.Close())
 	})
@@ -203,45 +184,45 @@ func (ln *flakyListener) Accept() (conn net.Conn, err error) {
 
 func TestEventsOfAServer(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
+	var got kit.Notes
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, MaxConnections: 1})
-	server.On.Listening(got.say("listening"))
-	server.On.Error(func(err error) { assert.ErrorIs(t, err, syscall.EMFILE); got.say("error")() })
+	server.On.Listening(got.Say("listening"))
+	server.On.Error(func(err error) { assert.ErrorIs(t, err, syscall.EMFILE); got.Say("error")() })
 	var accepted *evnet.Socket
 	server.On.Connection(func(s *evnet.Socket) {
-		got.say("connection")()
+		got.Say("connection")()
 		accepted = s
-		s.On.Close(func(bool) { got.say("accepted closed")() })
+		s.On.Close(func(bool) { got.Say("accepted closed")() })
 		assert.Same(t, server, s.Server())
-		client(l).Connect("tcp", ln.Addr().String()) // one too many
+		kit.NewClient(l).Connect("tcp", ln.Addr().String()) // one too many
 	})
 	server.On.Drop(func(d evnet.Drop) {
-		got.say("drop")()
+		got.Say("drop")()
 		assert.Equal(t, ln.Addr().String(), d.Local.String())
 		assert.NotNil(t, d.Remote)
-		_ = server.Close(got.say("closed"))
+		_ = server.Close(got.Say("closed"))
 		accepted.Destroy(nil)
 	})
-	server.On.Close(got.say("close"))
+	server.On.Close(got.Say("close"))
 	require.NoError(t, server.Serve(&flakyListener{Listener: ln, err: syscall.EMFILE}))
-	c := client(l)
+	c := kit.NewClient(l)
 	c.Connect("tcp", ln.Addr().String())
-	run(t, l)
-	assert.Equal(t, notes{"listening", "error", "connection", "drop", "accepted closed", "close", "closed"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"listening", "error", "connection", "drop", "accepted closed", "close", "closed"}, got)
 }
 
 // Shutdown must not wait for a listener that a user can remove.
 func TestEventsShutdownWorksWithoutListeners(t *testing.T) {
 	l := evnet.NewLoop()
-	server, _ := serve(t, l, nil, nil)
+	server, _ := kit.Serve(t, l, nil, nil)
 	done := make(chan error, 1)
 	server.On.Close(func() { t.Error("it was removed") })
 	l.Ref()
 	l.Post(func() {
 		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), patience/6)
+			ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience/6)
 			defer cancel()
 			done <- server.Shutdown(ctx)
 			l.Unref()
@@ -251,24 +232,8 @@ func TestEventsShutdownWorksWithoutListeners(t *testing.T) {
 		}
 		server.RemoveAllListeners()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoError(t, <-done)
-}
-
-// records counts log records by level.
-type records struct {
-	mu   sync.Mutex
-	list []slog.Record
-}
-
-func (r *records) Enabled(context.Context, slog.Level) bool { return true }
-func (r *records) WithAttrs([]slog.Attr) slog.Handler       { return r }
-func (r *records) WithGroup(string) slog.Handler            { return r }
-func (r *records) Handle(_ context.Context, rec slog.Record) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.list = append(r.list, rec)
-	return nil
 }
 
 // An Error that nobody listens to is one record in the log, and no crash.
@@ -280,12 +245,12 @@ func TestEventsUnheardError(t *testing.T) {
 		fail  func(s *evnet.Socket, l *evnet.Loop)
 	}{
 		"refused": {slog.LevelWarn, syscall.ECONNREFUSED, func(s *evnet.Socket, _ *evnet.Loop) {
-			s.Connect("tcp", net.JoinHostPort("127.0.0.1", freePort(t)))
+			s.Connect("tcp", net.JoinHostPort("127.0.0.1", evtest.FreePort(t)))
 		}},
 		"destroyed": {slog.LevelWarn, cause, func(s *evnet.Socket, _ *evnet.Loop) { s.Destroy(cause) }},
 		"reset": {slog.LevelDebug, syscall.ECONNRESET, func(s *evnet.Socket, l *evnet.Loop) {
 			var server *evnet.Server
-			server, addr := serve(t, l, nil, func(peer *evnet.Socket) { _ = server.Close(nil); peer.Reset() })
+			server, addr := kit.Serve(t, l, nil, func(peer *evnet.Socket) { _ = server.Close(nil); peer.Reset() })
 			s.Connect("tcp", addr)
 		}},
 		"broken pipe": {slog.LevelDebug, syscall.EPIPE, func(s *evnet.Socket, _ *evnet.Loop) {
@@ -294,18 +259,18 @@ func TestEventsUnheardError(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			l, log := evnet.NewLoop(), &records{}
+			l, log := evnet.NewLoop(), &evtest.Records{}
 			s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(log)})
 			closed := 0
 			s.On.Close(func(hadError bool) { closed++; assert.True(t, hadError) })
 			c.fail(s, l)
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, 1, closed)
 			assert.ErrorIs(t, s.Err(), c.is)
-			require.Len(t, log.list, 1)
-			assert.Equal(t, c.level, log.list[0].Level)
+			require.Len(t, log.List, 1)
+			assert.Equal(t, c.level, log.List[0].Level)
 			logged := false
-			log.list[0].Attrs(func(a slog.Attr) bool {
+			log.List[0].Attrs(func(a slog.Attr) bool {
 				err, _ := a.Value.Any().(error)
 				logged = logged || errors.Is(err, c.is)
 				return true
@@ -315,10 +280,10 @@ func TestEventsUnheardError(t *testing.T) {
 	}
 
 	// Heard, it is not logged.
-	l, log := evnet.NewLoop(), &records{}
+	l, log := evnet.NewLoop(), &evtest.Records{}
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(log)})
 	s.Once.Error(func(error) {})
 	s.Destroy(cause)
-	run(t, l)
-	assert.Empty(t, log.list)
+	kit.Run(t, l)
+	assert.Empty(t, log.List)
 }

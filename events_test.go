@@ -2,56 +2,34 @@ package evnet_test
 
 import (
 	"bytes"
-	"io"
-	"net"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// feed wraps a conn whose other end sends the parts, each one chunk, and then its end.
-func feed(l *evnet.Loop, parts ...string) *evnet.Socket {
-	here, there := net.Pipe()
-	go func() {
-		for _, p := range parts {
-			if _, err := io.WriteString(there, p); err != nil {
-				break
-			}
-		}
-		_ = there.Close()
-	}()
-	return evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-}
-
-// notes collects what callbacks say, in order.
-type notes []string
-
-func (n *notes) say(what string) func() { return func() { *n = append(*n, what) } }
-func (n *notes) chunk(what string) func([]byte) {
-	return func(p []byte) { *n = append(*n, what+string(p)) }
-}
-
 func TestEventsOrderOfRegistration(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	s := feed(l, "1", "2")
-	s.On.Data(got.chunk("a"))
-	s.Once.Data(got.chunk("once"))
-	s.On.Data(got.chunk("b"))
-	s.Prepend.Data(got.chunk("first"))
-	same := got.chunk("same")
+	var got kit.Notes
+	s := kit.Feed(l, "1", "2")
+	s.On.Data(got.Chunk("a"))
+	s.Once.Data(got.Chunk("once"))
+	s.On.Data(got.Chunk("b"))
+	s.Prepend.Data(got.Chunk("first"))
+	same := got.Chunk("same")
 	s.On.Data(same)
 	off := s.On.Data(same)
 	s.Once.End(func() { off.Off() }) // of two registrations of one function, the one that was asked for
 	assert.Equal(t, 6, s.ListenerCount(evnet.EventData))
-	run(t, l)
-	assert.Equal(t, notes{
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{
 		"first1", "a1", "once1", "b1", "same1", "same1",
 		"first2", "a2", "b2", "same2", "same2",
 	}, got)
@@ -61,26 +39,26 @@ func TestEventsOrderOfRegistration(t *testing.T) {
 
 func TestEventsAddedDuringAnEmit(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	s := feed(l, "1", "2")
+	var got kit.Notes
+	s := kit.Feed(l, "1", "2")
 	s.Once.Data(func([]byte) {
-		s.On.Data(got.chunk("new"))
-		s.Prepend.Data(got.chunk("newest"))
-		s.Once.Data(got.chunk("once"))
+		s.On.Data(got.Chunk("new"))
+		s.Prepend.Data(got.Chunk("newest"))
+		s.Once.Data(got.Chunk("once"))
 	})
-	s.On.Data(got.chunk("old"))
-	run(t, l)
-	assert.Equal(t, notes{"old1", "newest2", "old2", "new2", "once2"}, got)
+	s.On.Data(got.Chunk("old"))
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"old1", "newest2", "old2", "new2", "once2"}, got)
 }
 
 func TestEventsOffDuringAnEmit(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	s := feed(l, "1", "2")
+	var got kit.Notes
+	s := kit.Feed(l, "1", "2")
 	var earlier, self, once, later, other evnet.Listener
-	earlier = s.On.Data(got.chunk("earlier"))
+	earlier = s.On.Data(got.Chunk("earlier"))
 	self = s.On.Data(func(p []byte) {
-		got.chunk("self")(p)
+		got.Chunk("self")(p)
 		self.Off()
 		self.Off() // safe twice
 		earlier.Off()
@@ -88,21 +66,21 @@ func TestEventsOffDuringAnEmit(t *testing.T) {
 		later.Off()
 		done := make(chan struct{})
 		go func() { defer close(done); other.Off(); earlier.Off() }()
-		until(t, "Off", done)
+		evtest.WaitFor(t, "Off", done)
 	})
-	once = s.Once.Data(got.chunk("once"))
-	later = s.On.Data(got.chunk("later"))
-	other = s.On.Data(got.chunk("other"))
-	s.On.Data(got.chunk("last"))
-	run(t, l)
-	assert.Equal(t, notes{"earlier1", "self1", "last1", "last2"}, got)
+	once = s.Once.Data(got.Chunk("once"))
+	later = s.On.Data(got.Chunk("later"))
+	other = s.On.Data(got.Chunk("other"))
+	s.On.Data(got.Chunk("last"))
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"earlier1", "self1", "last1", "last2"}, got)
 	assert.NotPanics(t, evnet.Listener{}.Off, "the zero Listener is one that is off")
 }
 
 // Off races with emits, with other registrations and with itself.
 func TestEventsOffFromManyGoroutines(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, strings.Split(strings.Repeat("x", 200), "")...)
+	s := kit.Feed(l, strings.Split(strings.Repeat("x", 200), "")...)
 	s.Resume()
 	done := make(chan struct{}, 8)
 	for range 8 {
@@ -124,70 +102,70 @@ func TestEventsOffFromManyGoroutines(t *testing.T) {
 		}
 		l.Unref()
 	}()
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, s.ListenerCount(evnet.EventData))
 	assert.EqualValues(t, 200, s.BytesRead())
 }
 
 func TestEventsOnceIsOnce(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	s := feed(l, "1", "2", "3")
+	var got kit.Notes
+	s := kit.Feed(l, "1", "2", "3")
 	s.Once.Data(func(p []byte) {
-		got.chunk("once")(p)
+		got.Chunk("once")(p)
 		assert.Equal(t, 1, s.ListenerCount(evnet.EventData), "it is removed before it is called")
 	})
-	s.On.Data(got.chunk("on"))
-	off := s.Once.End(got.say("never"))
+	s.On.Data(got.Chunk("on"))
+	off := s.Once.End(got.Say("never"))
 	off.Off()
-	run(t, l)
-	assert.Equal(t, notes{"once1", "on1", "on2", "on3"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"once1", "on1", "on2", "on3"}, got)
 }
 
 func TestEventsRemoveAllListeners(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	s := feed(l, "1")
-	s.On.Data(got.chunk("data"))
-	s.On.End(got.say("end"))
-	off := s.On.End(got.say("end"))
-	s.On.Close(func(bool) { got.say("close")() })
+	var got kit.Notes
+	s := kit.Feed(l, "1")
+	s.On.Data(got.Chunk("data"))
+	s.On.End(got.Say("end"))
+	off := s.On.End(got.Say("end"))
+	s.On.Close(func(bool) { got.Say("close")() })
 	s.RemoveAllListeners(evnet.EventEnd, "no event")
 	off.Off() // it is off already
 	assert.Zero(t, s.ListenerCount(evnet.EventEnd))
 	assert.Equal(t, 1, s.ListenerCount(evnet.EventData))
 	assert.Zero(t, s.ListenerCount("no event"))
-	run(t, l)
-	assert.Equal(t, notes{"data1", "close"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"data1", "close"}, got)
 
 	s.RemoveAllListeners()
 	assert.Zero(t, s.ListenerCount(evnet.EventData)+s.ListenerCount(evnet.EventClose))
-	client(l).RemoveAllListeners() // one that never had any
+	kit.NewClient(l).RemoveAllListeners() // one that never had any
 }
 
 func TestEventsRemoveAllListenersDuringAnEmit(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
+	var got kit.Notes
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 	server.On.Listening(func() {
-		got.say("listening")()
+		got.Say("listening")()
 		server.RemoveAllListeners()
-		_ = server.Close(got.say("closed"))
+		_ = server.Close(got.Say("closed"))
 	})
-	server.On.Listening(got.say("never"))
-	server.On.Close(got.say("never"))
+	server.On.Listening(got.Say("never"))
+	server.On.Close(got.Say("never"))
 	assert.Equal(t, 2, server.ListenerCount(evnet.EventListening))
 	assert.Zero(t, server.ListenerCount(evnet.EventData), "no event of servers")
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
-	s := feed(l, "1", "2")
+	s := kit.Feed(l, "1", "2")
 	s.On.Data(func([]byte) {
-		got.say("data")()
+		got.Say("data")()
 		s.RemoveAllListeners(evnet.EventData)
-		s.On.Data(got.chunk("next"))
+		s.On.Data(got.Chunk("next"))
 	})
-	s.On.Data(got.chunk("never"))
-	run(t, l)
-	assert.Equal(t, notes{"listening", "closed", "data", "next2"}, got)
+	s.On.Data(got.Chunk("never"))
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"listening", "closed", "data", "next2"}, got)
 }
 
 // What is queued goes out, and the end after it, whoever listens.
@@ -195,7 +173,7 @@ func TestEventsSocketWorksWithoutListeners(t *testing.T) {
 	const size = 16 << 20 // more than the kernel takes at once
 	l := evnet.NewLoop()
 	got, ended := 0, false
-	meet(t, l, func(s *evnet.Socket) {
+	kit.Meet(t, l, func(s *evnet.Socket) {
 		_, _ = s.Write(make([]byte, size))
 		s.End()
 		s.RemoveAllListeners()
@@ -204,7 +182,7 @@ func TestEventsSocketWorksWithoutListeners(t *testing.T) {
 		s.On.Data(func(p []byte) { got += len(p) })
 		s.On.End(func() { ended = true })
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, size, got)
 	assert.True(t, ended)
 }
@@ -213,7 +191,7 @@ func TestEventsSocketWorksWithoutListeners(t *testing.T) {
 func TestEventsBlockingMethodsWorkWithoutListeners(t *testing.T) {
 	const size = 16 << 20
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, nil)
+	server, addr := kit.Serve(t, l, nil, nil)
 	server.On.Connection(func(s *evnet.Socket) {
 		l.Ref()
 		go func() {
@@ -227,13 +205,13 @@ func TestEventsBlockingMethodsWorkWithoutListeners(t *testing.T) {
 			select {
 			case err := <-done:
 				assert.NoError(t, err)
-			case <-time.After(patience / 6):
+			case <-time.After(evtest.Patience / 6):
 				t.Error("ReadFrom never returns")
 			}
 		}()
 	})
 	got := 0
-	c := client(l)
+	c := kit.NewClient(l)
 	c.Pause()
 	c.On.Data(func(p []byte) { got += len(p) })
 	c.Connect("tcp", addr)
@@ -250,14 +228,14 @@ func TestEventsBlockingMethodsWorkWithoutListeners(t *testing.T) {
 		l.Post(wait)
 	}
 	wait()
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, size, got)
 }
 
 // Every registrar of every view refuses nil, and says so.
 func TestEventsNilCallbacks(t *testing.T) {
 	l := evnet.NewLoop()
-	socket, server := client(l), evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
+	socket, server := kit.NewClient(l), evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 	views := []any{socket.On, socket.Once, socket.Prepend, server.On, server.Once, server.Prepend}
 	registrars := 0
 	for _, view := range views {
@@ -289,7 +267,7 @@ func TestEventsNilCallbacks(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 3*14+3*6, registrars)
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // The last Data listener going stops the flow; what comes then is the next listener's.
@@ -303,11 +281,11 @@ func TestEventsLastDataListenerPauses(t *testing.T) {
 	for name, leave := range leave {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			var got notes
-			s := feed(l, "1", "2", "3", "4")
+			var got kit.Notes
+			s := kit.Feed(l, "1", "2", "3", "4")
 			next := func() {
-				s.On.Data(got.chunk("second"))
-				s.On.End(got.say("end"))
+				s.On.Data(got.Chunk("second"))
+				s.On.End(got.Say("end"))
 			}
 			gone := func() { // and once the socket has read ahead:
 				var wait func()
@@ -316,19 +294,19 @@ func TestEventsLastDataListenerPauses(t *testing.T) {
 						l.Post(wait)
 						return
 					}
-					assert.Equal(t, notes{"first1"}, got)
+					assert.Equal(t, kit.Notes{"first1"}, got)
 					next()
 				}
 				l.Post(wait)
 			}
 			if leave == nil {
-				s.Once.Data(func(p []byte) { got.chunk("first")(p); gone() })
+				s.Once.Data(func(p []byte) { got.Chunk("first")(p); gone() })
 			} else {
 				var on evnet.Listener
-				on = s.On.Data(func(p []byte) { got.chunk("first")(p); leave(s, on); gone() })
+				on = s.On.Data(func(p []byte) { got.Chunk("first")(p); leave(s, on); gone() })
 			}
-			run(t, l)
-			assert.Equal(t, notes{"first1", "second2", "second3", "second4", "end"}, got)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"first1", "second2", "second3", "second4", "end"}, got)
 		})
 	}
 }

@@ -4,12 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"testing"
-	"time"
 
 	"evnet"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
@@ -33,42 +31,6 @@ func (c checked) Run() int {
 		return 1
 	}
 	return code
-}
-
-// patience bounds what should take milliseconds: only a hang takes longer.
-const patience = 60 * time.Second
-
-// run runs the loop until nothing is open on it. A loop that never ends is a failure with every
-// goroutine's stack.
-func run(t testing.TB, l *evnet.Loop) {
-	t.Helper()
-	hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Run does not return") })
-	defer hung.Stop()
-	l.Run()
-	require.Zero(t, l.Buffered(), "bytes that nobody has taken out of the account")
-}
-
-// serve makes a server on l that listens on a free port of 127.0.0.1.
-func serve(t testing.TB, l *evnet.Loop, opts *evnet.ServerOptions, onConnection func(*evnet.Socket)) (*evnet.Server, string) {
-	t.Helper()
-	var o evnet.ServerOptions
-	if opts != nil {
-		o = *opts
-	}
-	if o.Loops == nil {
-		o.Loops = []*evnet.Loop{l}
-	}
-	s := evnet.NewServer(&o)
-	if onConnection != nil {
-		s.On.Connection(onConnection)
-	}
-	require.NoError(t, s.Listen("tcp", "127.0.0.1:0", nil))
-	return s, s.Address().String()
-}
-
-// client makes a socket on l that is not connected yet.
-func client(l *evnet.Loop) *evnet.Socket {
-	return evnet.NewSocket(&evnet.SocketOptions{Loop: l})
 }
 
 func TestIsIP(t *testing.T) {

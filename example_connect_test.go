@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/internal/evtest"
 )
 
 // A client that asks, prints the answer and ends.
@@ -101,7 +102,7 @@ func ExampleSocketOptions_dial() {
 func ExampleSocketEvents_ConnectionAttempt() {
 	refuse := func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
 	c := evnet.NewSocket(&evnet.SocketOptions{
-		Resolver: ips("2001:db8::1", "192.0.2.1"), // in place of that of the system
+		Resolver: evtest.IPs("2001:db8::1", "192.0.2.1"), // in place of that of the system
 		Dial:     refuse,
 	})
 	c.On.Lookup(func(l evnet.Lookup) { fmt.Println("lookup", l.Host, l.Address) })

@@ -6,12 +6,13 @@ import (
 	"fmt"
 
 	"evnet"
+	"evnet/internal/evtest"
 )
 
 // A server and a client that speak TLS: the options say so, and everything else stays as it is.
 func ExampleServerOptions_tls() {
 	server := evnet.NewServer(&evnet.ServerOptions{
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{trusted()}}, // as tls.LoadX509KeyPair makes it
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}, // as tls.LoadX509KeyPair makes it
 	})
 	server.On.Connection(func(c *evnet.Socket) { // after the handshake
 		c.WriteString("nobody can read this on the way")
@@ -25,7 +26,7 @@ func ExampleServerOptions_tls() {
 		return
 	}
 	client := evnet.NewSocket(&evnet.SocketOptions{
-		TLSConfig: &tls.Config{RootCAs: roots()}, // none: those that the system trusts
+		TLSConfig: &tls.Config{RootCAs: evtest.Roots()}, // none: those that the system trusts
 	})
 	client.On.SecureConnect(func() {
 		state, _ := client.TLS()
@@ -33,7 +34,7 @@ func ExampleServerOptions_tls() {
 	})
 	client.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
 	client.On.Error(func(err error) { fmt.Println(err) })
-	client.Connect("tcp", "localhost:"+port(server.Address().String()))
+	client.Connect("tcp", "localhost:"+evtest.Port(server.Address().String()))
 	evnet.Run()
 	// Output:
 	// TLS 1.3 with localhost
@@ -42,7 +43,7 @@ func ExampleServerOptions_tls() {
 
 // A client that does not trust the server's certificate fails, and so does the handshake at the server.
 func ExampleServerEvents_TLSClientError() {
-	server := evnet.NewServer(&evnet.ServerOptions{TLSConfig: &tls.Config{Certificates: []tls.Certificate{trusted()}}})
+	server := evnet.NewServer(&evnet.ServerOptions{TLSConfig: &tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}})
 	server.On.TLSClientError(func(err error, c *evnet.Socket) {
 		fmt.Println("server: no connection with", c.RemoteAddr().Network())
 		_ = server.Close(nil)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,13 +27,13 @@ func TestDetachInsideScan(t *testing.T) {
 		"one chunk":   {"1\n2\n3\n" + tail},
 		"joined":      {"1\n2\n", "3", "\n" + tail},
 		"joined long": {"1\n2\n" + "", "3", "\n" + tail + strings.Repeat("x", 60<<10)},
-		"bytes":       bytewise("1\n2\n3\n" + tail),
+		"bytes":       evtest.Bytewise("1\n2\n3\n" + tail),
 	} {
 		for _, by := range []string{"lines", "own split", "inside split"} {
 			for _, encoding := range []evnet.Encoding{"", evnet.Latin1} {
 				t.Run(name+" "+by+string(encoding), func(t *testing.T) {
 					l := evnet.NewLoop()
-					s, peer := wrapped(l, evnet.SocketOptions{})
+					s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 					if encoding != "" {
 						require.NoError(t, s.SetEncoding(encoding))
 					}
@@ -42,7 +44,7 @@ func TestDetachInsideScan(t *testing.T) {
 						require.NoError(t, err)
 						detached = true
 						assert.Zero(t, s.ReadableLength())
-						aside(l, func() {
+						kit.Aside(l, func() {
 							more, _ := io.ReadAll(conn)
 							got += string(rest) + string(more)
 							_ = conn.Close()
@@ -71,9 +73,9 @@ func TestDetachInsideScan(t *testing.T) {
 						}
 						_ = peer.Close()
 					}()
-					run(t, l)
+					kit.Run(t, l)
 					require.True(t, detached)
-					equalBytes(t, []byte(all), []byte(got))
+					evtest.AssertEqualBytes(t, []byte(all), []byte(got))
 				})
 			}
 		}
@@ -84,13 +86,13 @@ func TestDetachInsideScan(t *testing.T) {
 func TestDetachedRestIsTheCallers(t *testing.T) {
 	l := evnet.NewLoop()
 	first, second := "go\nkept and kept", "overwritten all"
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) {
 		_, _ = a.WriteString(first)
 		first = second
 		a.End()
 		a.Resume()
 	})
-	s := client(l)
+	s := kit.NewClient(l)
 	require.NoError(t, s.SetEncoding(evnet.UTF8))
 	var rest []byte
 	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
@@ -107,29 +109,29 @@ func TestDetachedRestIsTheCallers(t *testing.T) {
 		s.Once.Close(func(bool) { _ = server.Close(nil) })
 	})
 	s.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "kept and kept", string(rest))
 }
 
 // A header by Scan, the rest by Relay.
 func TestRelayInsideScan(t *testing.T) {
 	for name, parts := range map[string][]string{
-		"one chunk": {"header\nbody\nand more"}, "joined": {"head", "er\nbody\n", "and more"}, "bytes": bytewise("header\nbody\nand more"),
+		"one chunk": {"header\nbody\nand more"}, "joined": {"head", "er\nbody\n", "and more"}, "bytes": evtest.Bytewise("header\nbody\nand more"),
 	} {
 		for _, encoding := range []evnet.Encoding{"", evnet.UTF8} {
 			t.Run(name+string(encoding), func(t *testing.T) {
 				l := evnet.NewLoop()
-				s := feed(l, parts...)
+				s := kit.Feed(l, parts...)
 				if encoding != "" {
 					require.NoError(t, s.SetEncoding(encoding))
 				}
-				var lines, over notes
+				var lines, over kit.Notes
 				require.NoError(t, s.Scan(nil, 0, func(line []byte) {
-					lines.chunk("")(line)
-					out, peer := wrapped(l, evnet.SocketOptions{})
-					evnet.Relay(s, out, func(err error) { over.say("over")(); assert.NoError(t, err) })
+					lines.Chunk("")(line)
+					out, peer := kit.WrapPipe(l, evnet.SocketOptions{})
+					evnet.Relay(s, out, func(err error) { over.Say("over")(); assert.NoError(t, err) })
 					assert.ErrorIs(t, s.Scan(nil, 0, func([]byte) {}), evnet.ErrConsumed)
-					aside(l, func() {
+					kit.Aside(l, func() {
 						got := make([]byte, len("body\nand more"))
 						_, err := io.ReadFull(peer, got)
 						assert.NoError(t, err)
@@ -137,9 +139,9 @@ func TestRelayInsideScan(t *testing.T) {
 						_ = peer.Close()
 					})
 				}))
-				run(t, l)
-				assert.Equal(t, notes{"header"}, lines)
-				assert.Equal(t, notes{"over"}, over)
+				kit.Run(t, l)
+				assert.Equal(t, kit.Notes{"header"}, lines)
+				assert.Equal(t, kit.Notes{"over"}, over)
 			})
 		}
 	}
@@ -149,13 +151,13 @@ func TestRelayInsideScan(t *testing.T) {
 func TestScanFinalLeavesMuch(t *testing.T) {
 	l := evnet.NewLoop()
 	body := strings.Repeat("b", 1000)
-	s := feed(l, body)
+	s := kit.Feed(l, body)
 	var got bytes.Buffer
 	require.NoError(t, s.Scan(func([]byte, bool) (int, []byte, error) {
 		l.Post(func() { s.On.Data(func(p []byte) { got.Write(p) }) })
 		return 0, nil, bufio.ErrFinalToken
 	}, 10, func([]byte) {}))
-	run(t, l)
+	kit.Run(t, l)
 	require.NoError(t, s.Err())
 	assert.Equal(t, body, got.String())
 }
@@ -166,7 +168,7 @@ func TestConsumerGoesBeforeItIsTold(t *testing.T) {
 		want := map[evnet.Encoding]string{"": "onetwo", evnet.Hex: "6f6e6574776f"}[encoding]
 		t.Run("data "+string(encoding), func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, "one", "two")
+			s := kit.Feed(l, "one", "two")
 			if encoding != "" {
 				require.NoError(t, s.SetEncoding(encoding))
 			}
@@ -176,55 +178,55 @@ func TestConsumerGoesBeforeItIsTold(t *testing.T) {
 				first.Off()
 				l.Post(func() { s.On.Data(func(p []byte) { got += string(p) }) })
 			})
-			setTracer(l, func(_ any, event string, _ ...any) {
+			kit.SetTracer(l, func(_ any, event string, _ ...any) {
 				if event == "data" {
 					once()
 				}
 			})
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, want, got)
 		})
 		t.Run("chunks "+string(encoding), func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, "one", "two")
+			s := kit.Feed(l, "one", "two")
 			if encoding != "" {
 				require.NoError(t, s.SetEncoding(encoding))
 			}
-			out, peer := wrapped(l, evnet.SocketOptions{})
+			out, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			once := sync.OnceFunc(func() { evnet.Relay(s, out, nil) })
-			setTracer(l, func(_ any, event string, _ ...any) {
+			kit.SetTracer(l, func(_ any, event string, _ ...any) {
 				if event == "data" {
 					once()
 				}
 			})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				for p, err := range s.Chunks() {
 					assert.Empty(t, p)
 					assert.ErrorIs(t, err, evnet.ErrConsumed)
 				}
 			})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				got := make([]byte, len(want))
 				_, err := io.ReadFull(peer, got)
 				assert.NoError(t, err)
 				assert.Equal(t, want, string(got))
 				_ = peer.Close()
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
 
 // A reset does not overtake what was put back while the socket was paused.
 func TestResetWaitsForWhatWasPutBack(t *testing.T) {
-	if !onLinux {
+	if !evtest.OnLinux {
 		t.Skip("resets of paused sockets are told on Linux")
 	}
 	l := evnet.NewLoop()
-	here, there := tcpConns(t)
+	here, there := evtest.TCPPair(t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-	var got notes
-	s.On.Data(got.chunk(""))
+	var got kit.Notes
+	s.On.Data(got.Chunk(""))
 	s.On.Error(func(err error) { got = append(got, evnet.Code(err)) })
 	s.Pause()
 	l.AfterFunc(5*time.Millisecond, func() { // the reader looks out for a reset by now
@@ -235,39 +237,39 @@ func TestResetWaitsForWhatWasPutBack(t *testing.T) {
 			l.AfterFunc(20*time.Millisecond, s.Resume)
 		})
 	})
-	run(t, l)
-	assert.Equal(t, notes{"put back", "ECONNRESET"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"put back", "ECONNRESET"}, got)
 }
 
 // A closed socket is given a destination that is full, then connected again: it flows once that has
 // drained.
 func TestPipeToTheFullThenConnect(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("x"); a.End(); a.Resume() })
-	s := client(l)
+	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("x"); a.End(); a.Resume() })
+	s := kit.NewClient(l)
 	s.On.Error(func(error) {})
-	out, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	out, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
 	s.Once.Close(func(bool) {
 		_, _ = out.WriteString("full ")
 		s.Pipe(out)
 		s.Connect("tcp", addr)
 		s.Once.Close(func(bool) { _ = server.Close(nil) })
 		s.On.Connect(func() {
-			aside(l, func() {
+			kit.Aside(l, func() {
 				got, _ := io.ReadAll(peer)
 				assert.Equal(t, "full x", string(got))
 			})
 		})
 	})
-	s.Destroy(boom("first"))
-	run(t, l)
+	s.Destroy(evtest.Boom("first"))
+	kit.Run(t, l)
 }
 
 // Where the peer has closed, and the reader was about to tell, Detach succeeds all the same.
 func TestDetachFromAClosedPipe(t *testing.T) {
 	for range 300 {
 		l := evnet.NewLoop()
-		s, peer := wrapped(l, evnet.SocketOptions{})
+		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 		l.Post(func() {
 			l.Post(func() {
 				go func() { _ = peer.Close() }()
@@ -282,7 +284,7 @@ func TestDetachFromAClosedPipe(t *testing.T) {
 				_ = conn.Close()
 			})
 		})
-		run(t, l)
+		kit.Run(t, l)
 	}
 }
 
@@ -290,29 +292,29 @@ func TestDetachFromAClosedPipe(t *testing.T) {
 // side closes as well, and does not wait for an end of its peer.
 func TestRelayEndedByHand(t *testing.T) {
 	l := evnet.NewLoop()
-	r := newRelayed(t, l, l, connKinds["tcp"])
-	r.a.End()
-	aside(l, func() {
-		assert.Equal(t, io.EOF, endOf(r.peerA))
-		_ = r.peerA.Close()
+	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
+	r.A.End()
+	kit.Aside(l, func() {
+		assert.Equal(t, io.EOF, evtest.EndOf(r.PeerA))
+		_ = r.PeerA.Close()
 	})
-	r.b.On.Finish(func() {
+	r.B.On.Finish(func() {
 		l.Post(func() {
-			assert.True(t, r.b.Destroyed())
-			r.b.Destroy(nil)
+			assert.True(t, r.B.Destroyed())
+			r.B.Destroy(nil)
 		})
 	})
-	run(t, l)
-	assert.Equal(t, []error{evnet.ErrDestroyed}, r.done, "one direction has not ended")
-	_ = r.peerB.Close()
+	kit.Run(t, l)
+	assert.Equal(t, []error{evnet.ErrDestroyed}, r.Done, "one direction has not ended")
+	_ = r.PeerB.Close()
 }
 
 // The chunk that a range is about to be given when Relay ends it, on another goroutine, passes.
 func TestRelayInsideChunks(t *testing.T) {
 	l := evnet.NewLoop()
-	a, aPeer := wrapped(l, evnet.SocketOptions{})
-	b, bPeer := wrapped(l, evnet.SocketOptions{})
-	aside(l, func() {
+	a, aPeer := kit.WrapPipe(l, evnet.SocketOptions{})
+	b, bPeer := kit.WrapPipe(l, evnet.SocketOptions{})
+	kit.Aside(l, func() {
 		for p, err := range a.Chunks() {
 			assert.Empty(t, p)
 			assert.ErrorIs(t, err, evnet.ErrConsumed)
@@ -325,15 +327,15 @@ func TestRelayInsideChunks(t *testing.T) {
 		go func() { evnet.Relay(a, b, nil); close(joined) }()
 		<-joined
 	})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		_, _ = io.WriteString(aPeer, "one")
 		_, _ = io.WriteString(aPeer, "two")
 		_ = aPeer.Close()
 	})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		got, _ := io.ReadAll(bPeer)
 		assert.Equal(t, "onetwo", string(got))
 		_ = bPeer.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,7 +28,7 @@ func TestLastingPanicAtTheEnd(t *testing.T) {
 			l := evnet.NewLoop()
 			panics := 0
 			l.OnPanic(func(*evnet.PanicError) { panics++ })
-			s, _ := wrapped(l, evnet.SocketOptions{})
+			s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
 			var got []string
 			s.Cork()
 			s.WriteThen([]byte("x"), func(error) {
@@ -42,8 +44,8 @@ func TestLastingPanicAtTheEnd(t *testing.T) {
 				}
 			})
 			s.On.Close(func(bool) { got = append(got, "close") })
-			s.Destroy(boom("boom"))
-			run(t, l)
+			s.Destroy(evtest.Boom("boom"))
+			kit.Run(t, l)
 			assert.Equal(t, 1, panics)
 			assert.Equal(t, []string{"first", "second", "close"}, got)
 		})
@@ -70,8 +72,8 @@ func TestLastingBuffersAreNotShared(t *testing.T) {
 	here, there := net.Pipe()
 	slow := &lagging{Conn: here, began: make(chan struct{}), resume: make(chan struct{})}
 	s := evnet.Wrap(slow, &evnet.SocketOptions{Loop: l})
-	other, otherPeer := wrapped(l, evnet.SocketOptions{})
-	aside(l, func() {
+	other, otherPeer := kit.WrapPipe(l, evnet.SocketOptions{})
+	kit.Aside(l, func() {
 		l.Do(func() {
 			s.Cork()
 			_, _ = s.Write(bytes.Repeat([]byte("a"), 200<<10))
@@ -90,7 +92,7 @@ func TestLastingBuffersAreNotShared(t *testing.T) {
 		close(slow.resume)
 		other.Destroy(nil)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, bytes.Count(slow.got.Bytes(), []byte("b")))
 	_ = there.Close()
 	_ = otherPeer.Close()
@@ -109,7 +111,7 @@ func (c *shaking) HandshakeContext(context.Context) error {
 
 func TestLastingOldHandshake(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, nil)
+	server, addr := kit.Serve(t, l, nil, nil)
 	here, there := net.Pipe()
 	c := &shaking{here, make(chan struct{})}
 	s := evnet.Wrap(c, &evnet.SocketOptions{Loop: l})
@@ -132,7 +134,7 @@ func TestLastingOldHandshake(t *testing.T) {
 		}
 	})
 	l.Post(func() { s.Destroy(nil) })
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, left)
 	_ = there.Close()
 }
@@ -140,10 +142,10 @@ func TestLastingOldHandshake(t *testing.T) {
 // SetEncoding may be called from any goroutine, also while a chunk is being decoded.
 func TestLastingSetEncodingFromElsewhere(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	require.NoError(t, s.SetEncoding(evnet.UTF8))
 	s.On.Data(func([]byte) {})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		for range 1000 {
 			assert.NoError(t, s.SetEncoding(evnet.UTF8))
 			runtime.Gosched()
@@ -155,22 +157,22 @@ func TestLastingSetEncodingFromElsewhere(t *testing.T) {
 		}
 		_ = peer.Close()
 	}()
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Destroy takes a Connect back that was waiting for Close.
 func TestLastingDestroyConnectDestroy(t *testing.T) {
 	l := evnet.NewLoop()
-	s := client(l)
+	s := kit.NewClient(l)
 	closes := 0
 	s.On.Close(func(bool) { closes++ })
 	s.On.Connect(func() { t.Error("connected after Destroy"); s.Destroy(nil) })
-	addr := closedPort(t)
+	addr := evtest.ClosedPort(t)
 	s.Connect("tcp", addr)
 	s.Destroy(nil)
 	s.Connect("tcp", addr)
 	s.Destroy(nil)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 1, closes)
 }
 
@@ -182,7 +184,7 @@ func TestLastingCorkAfterWrite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+			kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 				got := ""
 				done := func() {
 					assert.Equal(t, "before", got)
@@ -197,7 +199,7 @@ func TestLastingCorkAfterWrite(t *testing.T) {
 				a.On.End(done)
 				act(c)
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
@@ -212,7 +214,7 @@ func TestLastingImpossibleRead(t *testing.T) {
 	here, there := net.Pipe()
 	s := evnet.Wrap(odd{here}, &evnet.SocketOptions{Loop: l})
 	s.On.Error(func(error) {})
-	run(t, l)
+	kit.Run(t, l)
 	assert.ErrorContains(t, s.Err(), "impossible count")
 	_ = there.Close()
 }
@@ -259,7 +261,7 @@ func TestLastingPauseOfAnOldConn(t *testing.T) {
 		}
 		_ = there.Close()
 	}()
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoError(t, s.Err())
 	assert.Len(t, got, 20)
 }

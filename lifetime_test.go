@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,30 +26,30 @@ func isLifetime(t testing.TB, err error) {
 
 // MaxLifetime ends a socket whatever happens on it.
 func TestMaxLifetime_EndsABusySocket(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{MaxLifetime: 10 * second, IdleTimeout: 3 * second}, func(b *bubble) {
-		b.s.Pipe(b.s)
-		b.finally(func() { time.Sleep(10 * second) }) // of the bubble: the peer notices the end
+	kit.InBubble(t, evnet.SocketOptions{MaxLifetime: 10 * time.Second, IdleTimeout: 3 * time.Second}, func(b *kit.Bubble) {
+		b.S.Pipe(b.S)
+		b.Finally(func() { time.Sleep(10 * time.Second) }) // of the bubble: the peer notices the end
 		go func() {
 			for {
-				time.Sleep(second) // of the bubble: no time passes
-				if _, err := b.peer.Write([]byte("x")); err != nil {
+				time.Sleep(time.Second) // of the bubble: no time passes
+				if _, err := b.Peer.Write([]byte("x")); err != nil {
 					return
 				}
-				_, _ = b.peer.Read(make([]byte, 1))
+				_, _ = b.Peer.Read(make([]byte, 1))
 			}
 		}()
-		b.s.On.Close(func(hadError bool) {
+		b.S.On.Close(func(hadError bool) {
 			assert.True(t, hadError)
-			isLifetime(t, b.s.Err())
-			assert.InDelta(t, 10, b.now().Seconds(), 0.01)
+			isLifetime(t, b.S.Err())
+			assert.InDelta(t, 10, b.Now().Seconds(), 0.01)
 		})
 	})
 }
 
 func TestMaxLifetime_IsNothingToASocketThatCloses(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{MaxLifetime: 10 * second}, func(b *bubble) {
-		b.destroyAt(9 * second)
-		b.when(20*second, func() { assert.NoError(t, b.s.Err()) })
+	kit.InBubble(t, evnet.SocketOptions{MaxLifetime: 10 * time.Second}, func(b *kit.Bubble) {
+		b.DestroyAt(9 * time.Second)
+		b.When(20*time.Second, func() { assert.NoError(t, b.S.Err()) })
 	})
 }
 
@@ -57,7 +59,7 @@ func TestMaxLifetime_BeginsWithConnect(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
 		var peer net.Conn
 		attempt := 0
-		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, MaxLifetime: 10 * second,
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, MaxLifetime: 10 * time.Second,
 			Dial: func(ctx context.Context, _, _ string) (here net.Conn, _ error) {
 				if attempt++; attempt == 1 {
 					<-ctx.Done()
@@ -74,29 +76,29 @@ func TestMaxLifetime_BeginsWithConnect(t *testing.T) {
 				s.Connect("unix", "a path")
 			}
 		})
-		l.AfterFunc(second, func() { s.Connect("unix", "a path") })
-		run(t, l)
+		l.AfterFunc(time.Second, func() { s.Connect("unix", "a path") })
+		kit.Run(t, l)
 		isLifetime(t, s.Err())
-		assert.Equal(t, []time.Duration{11 * second, 21 * second}, ends)
+		assert.Equal(t, []time.Duration{11 * time.Second, 21 * time.Second}, ends)
 		_ = peer.Close()
 	})
 }
 
 func TestMaxLifetime_OfAcceptedSockets(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		server, addr := serve(t, l, &evnet.ServerOptions{MaxLifetime: 50 * time.Millisecond}, nil)
+		server, addr := kit.Serve(t, l, &evnet.ServerOptions{MaxLifetime: 50 * time.Millisecond}, nil)
 		server.On.Connection(func(a *evnet.Socket) {
 			_ = server.Close(nil)
 			a.On.Error(func(err error) { isLifetime(t, err) })
 			a.Pipe(a)
 		})
-		c := client(l)
+		c := kit.NewClient(l)
 		c.On.Data(func(p []byte) { _, _ = c.Write(p) })
 		c.On.Error(func(error) {}) // a reset, or EPIPE
 		_, _ = c.WriteString("ping")
 		c.Connect("tcp", addr)
-		run(t, l)
+		kit.Run(t, l)
 	})
 }
 
@@ -108,9 +110,9 @@ func TestLimitsEndAFlood(t *testing.T) {
 		"CloseTimeout": {CloseTimeout: 20 * time.Millisecond, AllowHalfOpen: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T) {
+			evtest.OnBothTransports(t, func(t *testing.T) {
 				l := evnet.NewLoop()
-				here, there := unixConns(t)
+				here, there := evtest.UnixPair(t)
 				_ = there.(*net.UnixConn).SetWriteBuffer(4 << 10) // chunks of that size
 				opts.Loop = l
 				s := evnet.Wrap(here, &opts)
@@ -122,19 +124,19 @@ func TestLimitsEndAFlood(t *testing.T) {
 					}
 				}))
 				s.End()
-				aside(l, func() {
+				kit.Aside(l, func() {
 					flood := make([]byte, 4<<10)
 					for i := range flood {
 						flood[i] = '\n'
 					}
-					for began := time.Now(); time.Since(began) < patience/2; {
+					for began := time.Now(); time.Since(began) < evtest.Patience/2; {
 						if _, err := there.Write(flood); err != nil {
 							break
 						}
 					}
 					_ = there.Close()
 				})
-				run(t, l)
+				kit.Run(t, l)
 				assert.Equal(t, "ETIMEDOUT", evnet.Code(s.Err()))
 				assert.Less(t, tokens, 2_000_000, "a second or two")
 			})

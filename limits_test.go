@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,10 +34,10 @@ func whenFull(l *evnet.Loop, s *evnet.Socket, fn func()) {
 // However low MaxWriteBuffer is, what Pipe, Relay and ReadFrom have read reaches a peer that is slow to
 // read: they are held back before the limit refuses anything.
 func TestLimitHoldsBackWhatIsRead(t *testing.T) {
-	want := random(2 * megabyte)
+	want := evtest.RandomBytes(2 * evtest.Megabyte)
 	for what, begin := range map[string]func(src, dst *evnet.Socket){
 		"Pipe":               func(src, dst *evnet.Socket) { src.Pipe(dst) },
-		"Pipe beside a Data": func(src, dst *evnet.Socket) { consume(src); src.Pipe(dst) }, // not by splice
+		"Pipe beside a Data": func(src, dst *evnet.Socket) { kit.Consume(src); src.Pipe(dst) }, // not by splice
 		"Relay":              func(src, dst *evnet.Socket) { evnet.Relay(src, dst, nil) },
 		"ReadFrom": func(src, dst *evnet.Socket) {
 			src.Destroy(nil)
@@ -48,10 +50,10 @@ func TestLimitHoldsBackWhatIsRead(t *testing.T) {
 	} {
 		for _, limit := range []int{1, 1 << 10, 32 << 10} {
 			t.Run(what+" "+strconv.Itoa(limit), func(t *testing.T) {
-				onBoth(t, func(t *testing.T) {
+				evtest.OnBothTransports(t, func(t *testing.T) {
 					l := evnet.NewLoop()
-					from, writer := tcpConns(t)
-					to, reader := tcpConns(t)
+					from, writer := evtest.TCPPair(t)
+					to, reader := evtest.TCPPair(t)
 					src := evnet.Wrap(from, &evnet.SocketOptions{Loop: l})
 					dst := evnet.Wrap(to, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: limit})
 					assert.Equal(t, limit, dst.HighWaterMark())
@@ -68,11 +70,11 @@ func TestLimitHoldsBackWhatIsRead(t *testing.T) {
 						<-full
 						got, err := io.ReadAll(reader)
 						assert.NoError(t, err)
-						equalBytes(t, want, got)
+						evtest.AssertEqualBytes(t, want, got)
 						_, _ = reader.Close(), writer.Close()
 					})
 					begin(src, dst)
-					run(t, l)
+					kit.Run(t, l)
 					peers.Wait()
 					assert.NoError(t, dst.Err())
 				})
@@ -83,15 +85,15 @@ func TestLimitHoldsBackWhatIsRead(t *testing.T) {
 
 // Where the program itself has filled the queue, Pipe goes beyond the limit by the one chunk that it has read.
 func TestLimitLosesNoChunkOfPipe(t *testing.T) {
-	want := random(100_000)
-	onBoth(t, func(t *testing.T) {
+	want := evtest.RandomBytes(100_000)
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		from, writer := tcpConns(t)
-		to, reader := tcpConns(t)
+		from, writer := evtest.TCPPair(t)
+		to, reader := evtest.TCPPair(t)
 		src := evnet.Wrap(from, &evnet.SocketOptions{Loop: l})
 		dst := evnet.Wrap(to, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: 64 << 10})
 		src.Pipe(dst)
-		own := random(16 * megabyte) // begins below the limit: taken whole
+		own := evtest.RandomBytes(16 * evtest.Megabyte) // begins below the limit: taken whole
 		var peers sync.WaitGroup
 		var came func()
 		came = func() {
@@ -103,7 +105,7 @@ func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 			peers.Go(func() {
 				got, err := io.ReadAll(reader)
 				assert.NoError(t, err)
-				equalBytes(t, append(own, want...), got)
+				evtest.AssertEqualBytes(t, append(own, want...), got)
 				_, _ = reader.Close(), writer.Close()
 			})
 		}
@@ -118,7 +120,7 @@ func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 			})
 			came()
 		})
-		run(t, l)
+		kit.Run(t, l)
 		peers.Wait()
 		assert.NoError(t, dst.Err())
 	})
@@ -127,7 +129,7 @@ func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 // A write that the limit refuses is told so soon, though those before it wait for a peer that does not read.
 func TestLimitTellsARefusedWriteSoon(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{MaxWriteBuffer: 10})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{MaxWriteBuffer: 10})
 	defer peer.Close()
 	var told []error
 	note := func(err error) { told = append(told, err) }
@@ -138,7 +140,7 @@ func TestLimitTellsARefusedWriteSoon(t *testing.T) {
 		assert.Equal(t, []error{evnet.ErrWriteBufferFull, evnet.ErrWriteBufferFull}, told)
 		s.Destroy(nil)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	require.Len(t, told, 3)
 	assert.ErrorIs(t, told[2], evnet.ErrDestroyed)
 }
@@ -146,17 +148,17 @@ func TestLimitTellsARefusedWriteSoon(t *testing.T) {
 // Of nothing, the callback waits for the connection all the same, and is told if there is none.
 func TestWriteThenOfNothingWhileConnecting(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, consume)
-	var events notes
+	server, addr := kit.Serve(t, l, nil, kit.Consume)
+	var events kit.Notes
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l})
-	s.On.Connect(events.say("connect"))
-	s.On.Ready(events.say("ready"))
+	s.On.Connect(events.Say("connect"))
+	s.On.Ready(events.Say("ready"))
 	s.On.Close(func(bool) {
 		again := evnet.NewSocket(&evnet.SocketOptions{Loop: l})
 		again.Connect("tcp", addr)
 		again.WriteThen(nil, func(err error) {
 			assert.ErrorIs(t, err, evnet.ErrClosedBeforeConnect)
-			events.say("refused")()
+			events.Say("refused")()
 		})
 		again.Destroy(nil)
 		_ = server.Close(nil)
@@ -164,18 +166,18 @@ func TestWriteThenOfNothingWhileConnecting(t *testing.T) {
 	s.Connect("tcp", addr)
 	s.WriteThen(nil, func(err error) {
 		assert.NoError(t, err)
-		events.say("written")()
+		events.Say("written")()
 	})
 	s.End()
-	run(t, l)
-	assert.Equal(t, notes{"connect", "written", "ready", "refused"}, events)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"connect", "written", "ready", "refused"}, events)
 }
 
 // A connection that never comes has not even nothing written, whatever is refused behind it.
 func TestWriteThenOfNothingToNobody(t *testing.T) {
 	l := evnet.NewLoop()
 	s := evnet.NewSocket(&evnet.SocketOptions{
-		Loop: l, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, errRefused },
+		Loop: l, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, evtest.ErrRefused },
 	})
 	var told []error
 	note := func(err error) { told = append(told, err) }
@@ -185,9 +187,9 @@ func TestWriteThenOfNothingToNobody(t *testing.T) {
 		s.End()
 		s.WriteThen([]byte("x"), note)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	require.Len(t, told, 2)
-	assert.ErrorIs(t, told[0], errRefused)
+	assert.ErrorIs(t, told[0], evtest.ErrRefused)
 	assert.ErrorIs(t, told[1], evnet.ErrWriteAfterEnd)
 }
 
@@ -213,7 +215,7 @@ func TestWriteThenAfterEndIsToldInItsTurn(t *testing.T) {
 			_, _ = io.Copy(io.Discard, there)
 			_ = there.Close()
 		}()
-		run(t, l)
+		kit.Run(t, l)
 		assert.True(t, told.Load())
 	})
 }
@@ -285,7 +287,7 @@ func TestReadFromKeepsToItsConnection(t *testing.T) {
 		}
 	})
 	s.Connect("unix", "there")
-	run(t, l)
+	kit.Run(t, l)
 	others.Wait()
 }
 
@@ -310,7 +312,7 @@ func TestDestroyWithEOFIsNoEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			defer peer.Close()
 			s.On.Error(func(err error) { assert.Equal(t, io.EOF, err) })
 			var ended sync.WaitGroup
@@ -319,7 +321,7 @@ func TestDestroyWithEOFIsNoEnd(t *testing.T) {
 				_, _ = peer.Write([]byte("half of a mess"))
 				s.Destroy(io.EOF)
 			}()
-			run(t, l)
+			kit.Run(t, l)
 			ended.Wait()
 			assert.Equal(t, io.EOF, s.Err())
 			assert.ErrorIs(t, read(s), io.ErrUnexpectedEOF, "afterwards too")

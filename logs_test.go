@@ -8,13 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,35 +25,16 @@ import (
 const (
 	logBurst = 20 // then one per second
 	flood    = 2000
-	later    = patience / 2 // when a whole burst is allowed again
+	later    = evtest.Patience / 2 // when a whole burst is allowed again
 )
 
 // leveled is a Logger that handles records from a level on.
 type leveled struct {
-	records
+	evtest.Records
 	from slog.Level
 }
 
 func (l *leveled) Enabled(_ context.Context, level slog.Level) bool { return level >= l.from }
-
-// sum is how many records there are of a level, with those that they say were suppressed.
-func (r *records) sum(level slog.Level) (written, suppressed int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, record := range r.list {
-		if record.Level != level {
-			continue
-		}
-		written++
-		record.Attrs(func(a slog.Attr) bool {
-			if a.Key == "suppressed" {
-				suppressed += int(a.Value.Int64())
-			}
-			return true
-		})
-	}
-	return written, suppressed
-}
 
 // flooded serves a flood of connections at one time, and one more later. fail makes each of them
 // fail with one record.
@@ -65,13 +47,13 @@ func flooded(t *testing.T, log slog.Handler, loops int, fail func(*evnet.Socket)
 	l, failed := opts.Loops[0], 0
 	server := evnet.NewServer(&opts)
 	more := make(chan struct{})
-	m := &acceptor{memory: newMemory()}
-	m.accept = func(n int) (net.Conn, error) {
+	m := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+	m.OnAccept = func(n int) (net.Conn, error) {
 		if n == flood+1 {
 			<-more
 		}
 		if n > flood+1 {
-			return m.memory.Accept()
+			return m.MemoryListener.Accept()
 		}
 		here, _ := net.Pipe()
 		return here, nil
@@ -90,7 +72,7 @@ func flooded(t *testing.T, log slog.Handler, loops int, fail func(*evnet.Socket)
 		fail(s)
 	})
 	require.NoError(t, server.Serve(m))
-	runAll(t, opts.Loops)
+	kit.RunAll(t, opts.Loops)
 }
 
 // A flood of connections that fail writes a burst of records, and the next one has the number of the rest.
@@ -111,9 +93,9 @@ func TestLogger_LimitsRecordsOfAFlood(t *testing.T) {
 		for _, loops := range []int{1, 2} {
 			t.Run(fmt.Sprint(name, " ", loops), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					var log records
+					var log evtest.Records
 					flooded(t, &log, loops, fail)
-					written, suppressed := log.sum(slog.LevelWarn)
+					written, suppressed := log.Sum(slog.LevelWarn)
 					assert.Equal(t, logBurst+1, written)
 					assert.Equal(t, flood-logBurst, suppressed)
 				})
@@ -127,30 +109,20 @@ type refusingWriter func()
 
 func (r refusingWriter) Write([]byte) (int, error) { r(); return 0, errors.New("the disk is full") }
 
-// runAll runs the loops until all of them return.
-func runAll(t *testing.T, loops []*evnet.Loop) {
-	var others sync.WaitGroup
-	for _, l := range loops[1:] {
-		others.Go(func() { run(t, l) })
-	}
-	run(t, loops[0])
-	others.Wait()
-}
-
 // Failed handshakes without a TLSClientError listener are limited too.
 func TestLogger_LimitsRecordsOfHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log records
+		var log evtest.Records
 		l, failed := evnet.NewLoop(), 0
-		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, TLSConfig: serving(), Logger: slog.New(&log)})
+		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, TLSConfig: evtest.ServerConfig(), Logger: slog.New(&log)})
 		more := make(chan struct{})
-		m := &acceptor{memory: newMemory()}
-		m.accept = func(n int) (net.Conn, error) {
+		m := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+		m.OnAccept = func(n int) (net.Conn, error) {
 			if n == flood+1 {
 				<-more
 			}
 			if n > flood+1 {
-				return m.memory.Accept()
+				return m.MemoryListener.Accept()
 			}
 			here, there := net.Pipe()
 			go func() {
@@ -168,8 +140,8 @@ func TestLogger_LimitsRecordsOfHandshakes(t *testing.T) {
 			return here, nil
 		}
 		require.NoError(t, server.Serve(m))
-		run(t, l)
-		written, suppressed := log.sum(slog.LevelWarn)
+		kit.Run(t, l)
+		written, suppressed := log.Sum(slog.LevelWarn)
 		assert.Equal(t, logBurst+1, written)
 		assert.Equal(t, flood-logBurst, suppressed)
 	})
@@ -188,10 +160,10 @@ func TestLogger_LimitsLevelsApart(t *testing.T) {
 					s.Destroy(syscall.ECONNRESET)
 				}
 			})
-			written, suppressed := log.sum(slog.LevelWarn)
+			written, suppressed := log.Sum(slog.LevelWarn)
 			assert.Equal(t, 10, written)
 			assert.Zero(t, suppressed)
-			if written, suppressed = log.sum(slog.LevelDebug); level == slog.LevelDebug {
+			if written, suppressed = log.Sum(slog.LevelDebug); level == slog.LevelDebug {
 				assert.Equal(t, logBurst+1, written)
 				assert.Equal(t, flood-10-logBurst, suppressed)
 			} else {
@@ -204,18 +176,18 @@ func TestLogger_LimitsLevelsApart(t *testing.T) {
 // Failed accepts have a limit of their own, which a flood of failing connections leaves alone.
 func TestLogger_LimitsRecordsOfFailedAccepts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log records
+		var log evtest.Records
 		l := evnet.NewLoop()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: slog.New(&log)})
-		m := &acceptor{memory: newMemory()}
-		m.accept = func(n int) (net.Conn, error) {
+		m := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+		m.OnAccept = func(n int) (net.Conn, error) {
 			switch {
 			case n > 2*flood:
 				time.Sleep(later)
 				l.Post(func() { _ = server.Close(nil) })
-				return m.memory.Accept()
+				return m.MemoryListener.Accept()
 			case n%2 == 0: // a failure after each success: it is tried again after 5 ms
-				return nil, errAccept
+				return nil, evtest.ErrAccept
 			}
 			here, _ := net.Pipe()
 			return here, nil
@@ -223,24 +195,24 @@ func TestLogger_LimitsRecordsOfFailedAccepts(t *testing.T) {
 		server.On.Connection(func(s *evnet.Socket) { s.Destroy(errors.New("protocol")) })
 		began := time.Now()
 		require.NoError(t, server.Serve(m))
-		run(t, l)
+		kit.Run(t, l)
 		seconds := int((time.Since(began) - later) / time.Second)
 		require.Equal(t, 10, seconds)
 		accepts := 0
-		for _, r := range log.list {
+		for _, r := range log.List {
 			if r.Message == "evnet: accepting failed" {
 				accepts++
 			}
 		}
 		assert.InDelta(t, logBurst+seconds, accepts, 1)
-		assert.InDelta(t, logBurst+seconds, len(log.list)-accepts, 1)
+		assert.InDelta(t, logBurst+seconds, len(log.List)-accepts, 1)
 	})
 }
 
 // Sockets that no server has accepted share the limit of their loop.
 func TestLogger_LimitsRecordsOfALoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log records
+		var log evtest.Records
 		l := evnet.NewLoop()
 		fail := func() {
 			here, _ := net.Pipe()
@@ -250,16 +222,16 @@ func TestLogger_LimitsRecordsOfALoop(t *testing.T) {
 			fail()
 		}
 		l.AfterFunc(later, fail)
-		run(t, l)
-		written, suppressed := log.sum(slog.LevelWarn)
+		kit.Run(t, l)
+		written, suppressed := log.Sum(slog.LevelWarn)
 		assert.Equal(t, logBurst+1, written)
 		assert.Equal(t, flood-logBurst, suppressed)
 
-		log.list = nil
+		log.List = nil
 		l = evnet.NewLoop() // which has a limit of its own
 		fail()
-		run(t, l)
-		assert.Len(t, log.list, 1)
+		kit.Run(t, l)
+		assert.Len(t, log.List, 1)
 	})
 }
 
@@ -269,26 +241,26 @@ func TestLogger_LimitsOtherRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := slog.Default()
 		defer slog.SetDefault(before)
-		var log records
+		var log evtest.Records
 		slog.SetDefault(slog.New(&log))
 		for what, fail := range map[string]func(l *evnet.Loop){
 			"a Close that panics": func(l *evnet.Loop) {
 				here, _ := net.Pipe()
-				evnet.Wrap(leaving{Conn: here, closed: func() { panic("Close") }}, &evnet.SocketOptions{Loop: l}).Destroy(nil)
+				evnet.Wrap(evtest.ClosingConn{Conn: here, Closed: func() { panic("Close") }}, &evnet.SocketOptions{Loop: l}).Destroy(nil)
 			},
 			"a failed Relay": func(l *evnet.Loop) {
-				s := client(l)
+				s := kit.NewClient(l)
 				evnet.Relay(s, s, nil)
 			},
-			"a Pipe to nil": func(l *evnet.Loop) { client(l).Pipe(nil) },
+			"a Pipe to nil": func(l *evnet.Loop) { kit.NewClient(l).Pipe(nil) },
 		} {
-			log.list = nil
+			log.List = nil
 			l := evnet.NewLoop()
 			for range 100 {
 				fail(l)
 			}
-			run(t, l)
-			assert.Len(t, log.list, logBurst, what)
+			kit.Run(t, l)
+			assert.Len(t, log.List, logBurst, what)
 		}
 	})
 }
@@ -298,12 +270,12 @@ func TestLogger_KeepsNoLoop(t *testing.T) {
 	freed := make(chan struct{})
 	func() {
 		l := evnet.NewLoop()
-		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(&records{})})
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(&evtest.Records{})})
 		s.Destroy(errors.New("protocol"))
-		run(t, l)
+		kit.Run(t, l)
 		runtime.AddCleanup(l, func(freed chan struct{}) { close(freed) }, freed)
 	}()
-	hung := time.AfterFunc(patience, func() { panic("the loop is still referenced") })
+	hung := time.AfterFunc(evtest.Patience, func() { panic("the loop is still referenced") })
 	defer hung.Stop()
 	for {
 		runtime.GC()

@@ -6,18 +6,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
-
 	"evnet"
+	"evnet/internal/evtest"
+
+	"github.com/stretchr/testify/assert"
 )
 
 // The end of its context reaches a loop also while it looks which sockets are ready.
 func TestServeEndsWhileItLooks(t *testing.T) {
-	hung := time.AfterFunc(patience, func() { panic("Loop.Serve does not return") })
+	hung := time.AfterFunc(evtest.Patience, func() { panic("Loop.Serve does not return") })
 	defer hung.Stop()
 	for round := range 3000 {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		ctx, cancel := context.WithCancel(t.Context())
 		l.Post(func() {

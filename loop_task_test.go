@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -35,13 +37,13 @@ func TestLoopPostRunsBeforeTheNextEvent(t *testing.T) {
 		}
 		assert.Positive(t, pending, "Post does not run the function itself")
 	}
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		event()
 		s.On.Data(func(p []byte) { event(); _, _ = s.Write(p) })
 		s.On.End(event)
 	})
 	for range left {
-		s, rounds := client(l), 20
+		s, rounds := kit.NewClient(l), 20
 		s.On.Connect(func() { event(); _, _ = s.WriteString("ping") })
 		s.On.Data(func(p []byte) {
 			event()
@@ -59,7 +61,7 @@ func TestLoopPostRunsBeforeTheNextEvent(t *testing.T) {
 		})
 		s.Connect("tcp", addr)
 	}
-	run(t, l)
+	kit.Run(t, l)
 	assert.Greater(t, events, 20*20)
 }
 
@@ -82,14 +84,14 @@ func TestLoopPostFromManyGoroutines(t *testing.T) {
 			}
 		}()
 	}
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, left)
 }
 
 func TestLoopPostingForEverStarvesNobody(t *testing.T) {
 	l := evnet.NewLoop()
 	done := false
-	meet(t, l, echo, func(s *evnet.Socket) {
+	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
 		sayOnce(s)
 		s.On.Close(func(bool) { done = true })
 	})
@@ -100,7 +102,7 @@ func TestLoopPostingForEverStarvesNobody(t *testing.T) {
 		}
 	}
 	l.Post(again)
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, done)
 }
 
@@ -119,12 +121,12 @@ func TestLoopDo(t *testing.T) {
 		l.Do(func() { n++; l.Do(func() { n++ }) })
 		l.Do(l.Unref)
 	}()
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 4, n)
 
 	l.Do(nil) // logged, not run
 	l.Post(nil)
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Do must run its function exactly once, whether the loop takes it or stops before.
@@ -148,7 +150,7 @@ func TestLoopDoWhileTheLoopStops(t *testing.T) {
 	done := make(chan struct{})
 	go func() { all.Wait(); close(done) }()
 	for stop := false; !stop; {
-		run(t, l) // it returns again and again, under the callers' feet
+		kit.Run(t, l) // it returns again and again, under the callers' feet
 		ctx, cancel := context.WithCancel(context.Background())
 		l.Post(cancel)
 		_ = l.Serve(ctx)
@@ -164,14 +166,14 @@ func TestLoopDoWhileTheLoopStops(t *testing.T) {
 func TestLoopPanicUnwindsOutOfRun(t *testing.T) {
 	l := evnet.NewLoop()
 	var bad *evnet.Socket
-	meet(t, l, func(s *evnet.Socket) { s.On.Data(func([]byte) { bad = s; panic("data") }) }, sayOnce)
+	kit.Meet(t, l, func(s *evnet.Socket) { s.On.Data(func([]byte) { bad = s; panic("data") }) }, sayOnce)
 	assert.PanicsWithValue(t, "data", l.Run)
 	ended := false
-	meet(t, l, echo, func(s *evnet.Socket) {
+	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
 		sayOnce(s)
 		s.On.End(func() { ended = true; bad.Destroy(nil) })
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, ended, "everything else goes on when Run is called again")
 }
 
@@ -188,9 +190,9 @@ func TestLoopPanicLeavesNoDeafSocket(t *testing.T) {
 				}
 			}
 			var sockets []*evnet.Socket
-			meet(t, l, func(s *evnet.Socket) {
+			kit.Meet(t, l, func(s *evnet.Socket) {
 				sockets = append(sockets, s)
-				echo(s)
+				kit.Echo(s)
 				boom("connection")()
 			}, func(s *evnet.Socket) {
 				sockets = append(sockets, s)
@@ -203,14 +205,14 @@ func TestLoopPanicLeavesNoDeafSocket(t *testing.T) {
 				s.On.Close(func(bool) { boom("close")() })
 			})
 			assert.PanicsWithValue(t, "boom", l.Run)
-			rescue := l.AfterFunc(patience/2, func() {
+			rescue := l.AfterFunc(evtest.Patience/2, func() {
 				t.Error("a socket is left that neither reads nor ends")
 				for _, s := range sockets {
 					s.Destroy(nil)
 				}
 			})
 			rescue.Unref()
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
@@ -223,7 +225,7 @@ func TestLoopOnPanicContains(t *testing.T) {
 	l.OnPanic(func(err *evnet.PanicError) { told = append(told, err) })
 	var bad *evnet.Socket
 	var events []string
-	meet(t, l, echo, func(s *evnet.Socket) {
+	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
 		bad = s
 		sayOnce(s)
 		s.On.Connect(func() { panic(cause) })
@@ -234,10 +236,10 @@ func TestLoopOnPanicContains(t *testing.T) {
 		s.On.Close(func(hadError bool) { events = append(events, "close"); assert.True(t, hadError) })
 	})
 	ended := false
-	meet(t, l, echo, func(s *evnet.Socket) { sayOnce(s); s.On.End(func() { ended = true }) })
+	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) { sayOnce(s); s.On.End(func() { ended = true }) })
 	l.Post(func() { panic("post") })
 	l.AfterFunc(0, func() { panic("timer") })
-	run(t, l)
+	kit.Run(t, l)
 
 	assert.True(t, ended, "the others go on")
 	assert.Equal(t, []string{"error", "close"}, events)
@@ -285,7 +287,7 @@ func TestLoopContainsPanicOverHeldData(t *testing.T) {
 		s.On.Data(func([]byte) { panic("data") })
 	}
 	l.Post(wait)
-	run(t, l)
+	kit.Run(t, l)
 	require.Equal(t, 1, contained)
 }
 
@@ -315,10 +317,10 @@ func TestLoopGoexitInCallback(t *testing.T) {
 		l.Run()
 		t.Error("Run returned from Goexit")
 	}()
-	until(t, "the end of Run", done)
+	evtest.WaitFor(t, "the end of Run", done)
 	ended := false
-	meet(t, l, echo, func(s *evnet.Socket) { sayOnce(s); s.On.End(func() { ended = true }) })
-	run(t, l)
+	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) { sayOnce(s); s.On.End(func() { ended = true }) })
+	kit.Run(t, l)
 	assert.True(t, ended, "the loop can be run again")
 }
 
@@ -344,12 +346,12 @@ func TestLoopAfterFunc(t *testing.T) {
 		assert.False(t, stopped.Stop(), "it was stopped already")
 		assert.True(t, late.Reset(2*time.Second))
 		l.AfterFunc(time.Second, nil) // logged, never runs
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, []tick{{"at once", 0}, {"one", time.Second}, {"late", 2 * time.Second}, {"three", 3 * time.Second}}, got)
 		assert.Equal(t, 3*time.Second, time.Since(began), "the unreferenced timer was waited for")
 		assert.False(t, late.Stop(), "it has run already")
 		assert.False(t, late.Reset(time.Second), "it was not running")
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, tick{"late", 4 * time.Second}, got[len(got)-1])
 	})
 }
@@ -365,7 +367,7 @@ func TestLoopAfterFuncInterval(t *testing.T) {
 				timer.Reset(time.Second)
 			}
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, 5, n, "a timer that was started again keeps Run going")
 		assert.Equal(t, 5*time.Second, time.Since(began))
 		timer.Stop()
@@ -380,7 +382,7 @@ func TestLoopAfterFuncStoppedInTheSameTurn(t *testing.T) {
 		var a, b *evnet.Timer
 		a = l.AfterFunc(time.Second, func() { ran++; assert.True(t, b.Stop()) })
 		b = l.AfterFunc(time.Second, func() { ran++; assert.True(t, a.Stop()) })
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, 1, ran)
 
 		// Started again, it runs at its new time only.
@@ -389,7 +391,7 @@ func TestLoopAfterFuncStoppedInTheSameTurn(t *testing.T) {
 		note := func() { at = append(at, time.Since(began)) }
 		a = l.AfterFunc(time.Second, func() { b.Reset(time.Second); note() })
 		b = l.AfterFunc(time.Second, note)
-		run(t, l)
+		kit.Run(t, l)
 		if at[1] == time.Second { // b was first, and starts again
 			at = append(at[:1], at[2:]...)
 		}

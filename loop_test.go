@@ -9,31 +9,13 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
-
-// meet makes one connection on l, from a client to a server that takes no other. Both callbacks may
-// be nil; accepted is called on Connection, connecting before Connect.
-func meet(t testing.TB, l *evnet.Loop, accepted, connecting func(*evnet.Socket)) {
-	t.Helper()
-	var server *evnet.Server
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
-		_ = server.Close(nil)
-		if accepted != nil {
-			accepted(s)
-		}
-	})
-	c := client(l)
-	if connecting != nil {
-		connecting(c)
-	}
-	c.Connect("tcp", addr)
-}
-
-func echo(s *evnet.Socket) { s.Pipe(s) }
 
 // sayOnce sends one line and ends when it has come back.
 func sayOnce(s *evnet.Socket) {
@@ -41,32 +23,22 @@ func sayOnce(s *evnet.Socket) {
 	s.On.Data(func([]byte) { s.End() })
 }
 
-// until bounds a wait for another goroutine.
-func until(t testing.TB, what string, done <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		panic(t.Name() + ": " + what + " never happens")
-	}
-}
-
 func TestLoopRunLeavesNothing(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
-	run(t, l) // nothing at all is open
-	meet(t, l, echo, sayOnce)
+	kit.Run(t, l) // nothing at all is open
+	kit.Meet(t, l, kit.Echo, sayOnce)
 	l.AfterFunc(time.Hour, func() { t.Error("an unreferenced timer ran") }).Unref()
-	run(t, l)
+	kit.Run(t, l)
 	goleak.VerifyNone(t, before)
 
 	// And again: the loop is as good as new.
 	closed := false
-	meet(t, l, echo, func(s *evnet.Socket) {
+	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
 		sayOnce(s)
 		s.On.Close(func(bool) { closed = true })
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, closed)
 	goleak.VerifyNone(t, before)
 }
@@ -76,10 +48,10 @@ func TestLoopServeEndsByContext(t *testing.T) {
 	l := evnet.NewLoop()
 	ctx, cancel := context.WithCancel(context.Background())
 	var closes []string
-	server, _ := serve(t, l, nil, nil)
+	server, _ := kit.Serve(t, l, nil, nil)
 	server.On.Close(func() { closes = append(closes, "server") })
-	_, addr := serve(t, l, nil, nil)
-	s := client(l)
+	_, addr := kit.Serve(t, l, nil, nil)
+	s := kit.NewClient(l)
 	s.On.Close(func(hadError bool) {
 		assert.False(t, hadError)
 		closes = append(closes, "socket")
@@ -94,7 +66,7 @@ func TestLoopServeEndsByContext(t *testing.T) {
 	goleak.VerifyNone(t, before)
 
 	assert.ErrorIs(t, l.Serve(ctx), context.Canceled, "a context that has ended already")
-	assert.ErrorIs(t, l.Serve(noContext), evnet.ErrNilArgument)
+	assert.ErrorIs(t, l.Serve(evtest.NoContext), evnet.ErrNilArgument)
 }
 
 func TestLoopServeGoesOnWhileIdle(t *testing.T) {
@@ -125,7 +97,7 @@ func TestLoopServeEndsThoughCallbacksGoOn(t *testing.T) {
 			l.Post(again)
 		},
 		"same socket": func(l *evnet.Loop, addr string, more func() bool) {
-			s := client(l)
+			s := kit.NewClient(l)
 			s.On.Error(func(error) {})
 			s.On.Close(func(bool) {
 				if more() {
@@ -137,7 +109,7 @@ func TestLoopServeEndsThoughCallbacksGoOn(t *testing.T) {
 		"new socket": func(l *evnet.Loop, addr string, more func() bool) {
 			var again func()
 			again = func() {
-				s := client(l)
+				s := kit.NewClient(l)
 				s.On.Error(func(error) {})
 				s.On.Close(func(bool) {
 					if more() {
@@ -164,9 +136,9 @@ func TestLoopServeEndsThoughCallbacksGoOn(t *testing.T) {
 			l := evnet.NewLoop()
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			_, addr := serve(t, l, nil, nil)
+			_, addr := kit.Serve(t, l, nil, nil)
 			given, gaveUp := time.Now(), false
-			start(l, addr, func() bool { gaveUp = time.Since(given) > patience; return !gaveUp })
+			start(l, addr, func() bool { gaveUp = time.Since(given) > evtest.Patience; return !gaveUp })
 			l.AfterFunc(time.Millisecond, cancel)
 			require.ErrorIs(t, l.Serve(ctx), context.Canceled)
 			assert.False(t, gaveUp, "Serve waited for the callbacks to give up")
@@ -180,14 +152,14 @@ func TestLoopRefs(t *testing.T) {
 	ran := false
 	l.Ref()
 	go l.Post(func() { ran = true; l.Unref() })
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, ran, "Ref keeps Run going")
 
-	server, addr := serve(t, l, nil, nil)
+	server, addr := kit.Serve(t, l, nil, nil)
 	server.Unref()
 	closed := 0
 	server.On.Close(func() { closed++ })
-	run(t, l)
+	kit.Run(t, l)
 	assert.False(t, server.Listening(), "what is not referenced is closed when Run returns")
 	_, err := net.Dial("tcp", addr)
 	require.Error(t, err)
@@ -197,11 +169,11 @@ func TestLoopRefs(t *testing.T) {
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 	s.Unref()
 	s.On.Close(func(hadError bool) { closed++; assert.False(t, hadError) })
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 2, closed, "with Close events")
 
 	// Referenced again, each keeps Run going.
-	server, _ = serve(t, l, nil, nil)
+	server, _ = kit.Serve(t, l, nil, nil)
 	server.Unref()
 	server.Ref()
 	here, there = net.Pipe()
@@ -213,7 +185,7 @@ func TestLoopRefs(t *testing.T) {
 	timer.Ref()
 	server.On.Close(func() { closed++ })
 	s.On.End(func() { closed++ })
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 4, closed)
 }
 
@@ -221,9 +193,9 @@ func TestLoopRefs(t *testing.T) {
 func TestLoopRunEndsThoughUnreferencedSocketReconnects(t *testing.T) {
 	const forEver = 20_000
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, (*evnet.Socket).Unref) // who may be accepted before Run looks
+	server, addr := kit.Serve(t, l, nil, (*evnet.Socket).Unref) // who may be accepted before Run looks
 	server.Unref()
-	s, n := client(l), 0
+	s, n := kit.NewClient(l), 0
 	s.Unref()
 	s.On.Error(func(error) {})
 	s.On.Close(func(bool) {
@@ -232,7 +204,7 @@ func TestLoopRunEndsThoughUnreferencedSocketReconnects(t *testing.T) {
 		}
 	})
 	s.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Less(t, n, forEver, "Run waited for the callback to give up")
 }
 
@@ -247,16 +219,16 @@ func TestLoopRunTwiceAtOnce(t *testing.T) {
 		busy("inside a callback")
 		done := make(chan struct{})
 		go func() { defer close(done); busy("on another goroutine") }()
-		until(t, "ErrLoopRunning", done)
+		evtest.WaitFor(t, "ErrLoopRunning", done)
 		ran = true
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, ran)
 	l.Do(func() { busy("inside Do") })
 
 	l.Post(l.Run) // the panic unwinds out of the outer Run
 	assert.PanicsWithValue(t, evnet.ErrLoopRunning, l.Run)
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestLoopDefault(t *testing.T) {
@@ -288,14 +260,14 @@ func TestLoopCallbacksNeverOverlap(t *testing.T) {
 		inside = false
 	}
 	var server *evnet.Server
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		count()
 		s.On.Data(func(p []byte) { count(); _, _ = s.Write(p) })
 		s.On.Finish(count)
 		s.On.Close(func(bool) { count() })
 	})
 	for range left {
-		s := client(l)
+		s := kit.NewClient(l)
 		s.On.Connect(func() { count(); s.WriteThen(make([]byte, 300_000), func(error) { count() }) })
 		got := 0
 		s.On.Data(func(p []byte) {
@@ -315,7 +287,7 @@ func TestLoopCallbacksNeverOverlap(t *testing.T) {
 		l.AfterFunc(time.Millisecond, count)
 		go l.Do(count)
 	}
-	run(t, l)
+	kit.Run(t, l)
 	assert.Greater(t, n, 30*8)
 }
 
@@ -327,7 +299,7 @@ func TestLoopGoesOnFromItsEnd(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	addr := ln.Addr().String()
-	s, closed, reached := client(l), 0, false
+	s, closed, reached := kit.NewClient(l), 0, false
 	s.Unref()
 	s.On.Close(func(bool) {
 		if closed++; closed == 1 { // by Run, which has nothing to wait for
@@ -339,7 +311,7 @@ func TestLoopGoesOnFromItsEnd(t *testing.T) {
 		if closed == 0 {
 			return
 		}
-		other := client(l)
+		other := kit.NewClient(l)
 		other.Unref()
 		other.On.Ready(func() { reached = true; other.Destroy(nil) })
 		other.On.Error(func(err error) { assert.NoError(t, err) })
@@ -347,7 +319,7 @@ func TestLoopGoesOnFromItsEnd(t *testing.T) {
 		other.Connect("tcp", addr)
 	})
 	s.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 2, closed)
 	assert.True(t, reached)
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,7 +23,7 @@ const kilobyte = 1 << 10
 
 // unread is a socket whose peer does not read.
 func unread(t testing.TB, l *evnet.Loop) (s *evnet.Socket, peer net.Conn) {
-	s, peer = wrapped(l, evnet.SocketOptions{})
+	s, peer = kit.WrapPipe(l, evnet.SocketOptions{})
 	t.Cleanup(func() { _ = peer.Close() })
 	return s, peer
 }
@@ -37,7 +39,7 @@ func TestMaxBuffered_CountsWhatIsQueuedAndHeld(t *testing.T) {
 	_ = held.Scan(nil, 0, func([]byte) {})
 	require.NoError(t, held.Unshift(make([]byte, kilobyte)))
 	assert.EqualValues(t, 11*kilobyte+64, l.Buffered())
-	aside(l, func() {
+	kit.Aside(l, func() {
 		_, _ = peer.Write(make([]byte, 2*kilobyte)) // a token without an end
 		for held.ReadableLength() < 3*kilobyte {
 			runtime.Gosched()
@@ -50,17 +52,17 @@ func TestMaxBuffered_CountsWhatIsQueuedAndHeld(t *testing.T) {
 			assert.EqualValues(t, 64, l.Buffered(), "the callback is still to run")
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, l.Buffered())
 }
 
 func TestMaxBuffered_IsTheProgramsToSet(t *testing.T) {
 	l := evnet.NewLoop()
-	assert.EqualValues(t, 256*megabyte, l.MaxBuffered())
+	assert.EqualValues(t, 256*evtest.Megabyte, l.MaxBuffered())
 	l.SetMaxBuffered(kilobyte)
 	assert.EqualValues(t, kilobyte, l.MaxBuffered())
 	l.SetMaxBuffered(0)
-	assert.EqualValues(t, 256*megabyte, l.MaxBuffered())
+	assert.EqualValues(t, 256*evtest.Megabyte, l.MaxBuffered())
 	l.SetMaxBuffered(-5)
 	assert.Negative(t, l.MaxBuffered())
 	s, _ := unread(t, l)
@@ -68,7 +70,7 @@ func TestMaxBuffered_IsTheProgramsToSet(t *testing.T) {
 	assert.NoError(t, err, "there is no limit")
 	assert.False(t, s.NeedDrain())
 	s.Destroy(nil)
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // From half of the limit on a socket above its share needs to drain, from three quarters on it is full. Those below
@@ -100,14 +102,14 @@ func TestMaxBuffered_RefusesWritesOfTheLargest(t *testing.T) {
 	for _, s := range sockets {
 		s.Destroy(nil)
 	}
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A peer that asks and does not read is not read, once the loop has little room; another is served meanwhile. When
 // there is room again everything goes on, and nothing is lost.
 func TestMaxBuffered_HoldsBackWhoAsksWithoutReading(t *testing.T) {
 	const asked, answer = 3000, kilobyte
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		l.SetMaxBuffered(400 * kilobyte)
 		most, answered := int64(0), 0
@@ -128,7 +130,7 @@ func TestMaxBuffered_HoldsBackWhoAsksWithoutReading(t *testing.T) {
 		serveLines(here)
 		here, good := connection(t)
 		serveLines(here)
-		aside(l, func() {
+		kit.Aside(l, func() {
 			_, err := greedy.Write(bytes.Repeat([]byte("\n"), asked))
 			assert.NoError(t, err)
 			for range 10 {
@@ -146,7 +148,7 @@ func TestMaxBuffered_HoldsBackWhoAsksWithoutReading(t *testing.T) {
 			assert.Equal(t, asked*answer, n)
 			_, _ = greedy.Close(), good.Close()
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, asked+10, answered)
 		assert.Zero(t, l.Buffered())
 	})
@@ -157,8 +159,8 @@ func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		l.SetMaxBuffered(80 * kilobyte)
-		large, large2 := wrapped(l, evnet.SocketOptions{})
-		small, small2 := wrapped(l, evnet.SocketOptions{})
+		large, large2 := kit.WrapPipe(l, evnet.SocketOptions{})
+		small, small2 := kit.WrapPipe(l, evnet.SocketOptions{})
 		defer large2.Close()
 		_ = large.OnRead(func([]byte) bool { return true })
 		_ = small.OnRead(func([]byte) bool { return true })
@@ -172,7 +174,7 @@ func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
 		})
 		_, _ = small.Write(make([]byte, kilobyte))
 		_, _ = large.Write(make([]byte, 60*kilobyte))
-		aside(l, func() { // it is looked at when it would be read
+		kit.Aside(l, func() { // it is looked at when it would be read
 			_, _ = large2.Write([]byte("x"))
 			_, _ = small2.Write([]byte("x"))
 		})
@@ -188,8 +190,8 @@ func TestMaxBuffered_SparesWhomItHasRoomFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		l.SetMaxBuffered(80 * kilobyte)
-		s, peer := wrapped(l, evnet.SocketOptions{})
-		other, otherPeer := wrapped(l, evnet.SocketOptions{})
+		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
+		other, otherPeer := kit.WrapPipe(l, evnet.SocketOptions{})
 		defer otherPeer.Close()
 		got := ""
 		_ = s.OnRead(func(p []byte) bool {
@@ -200,7 +202,7 @@ func TestMaxBuffered_SparesWhomItHasRoomFor(t *testing.T) {
 		_, _ = other.Write(make([]byte, 30*kilobyte))
 		l.AfterFunc(time.Second, func() { other.Destroy(nil) }) // now less than half is buffered, but more than 3/8
 		began := time.Now()
-		aside(l, func() {
+		kit.Aside(l, func() {
 			_, _ = peer.Write([]byte("a")) // which is held back
 			_, _ = peer.Write([]byte("b"))
 			l.Do(func() {
@@ -229,14 +231,14 @@ func TestMaxBuffered_RoomIsFoundWhenOthersLeave(t *testing.T) {
 		s.Destroy(nil)
 	})
 	const long = 40 * kilobyte // four times the share
-	aside(l, func() {
+	kit.Aside(l, func() {
 		line := append(bytes.Repeat([]byte("x"), long), '\n')
 		_, _ = peer.Write(line[:12*kilobyte])
 		l.Do(func() { assert.Zero(t, token) })
 		large.Destroy(nil)
 		_, _ = peer.Write(line[12*kilobyte:])
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, long, token)
 }
 
@@ -262,6 +264,6 @@ func TestMaxBuffered_StartsAnewWithTheNextConnection(t *testing.T) {
 		s.Destroy(nil)
 	})
 	s.Connect("tcp", ln.Addr().String())
-	run(t, l)
+	kit.Run(t, l)
 	assert.Zero(t, l.Buffered())
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -122,7 +124,7 @@ func (m *mixed) next(delivered int) {
 	case "chunks":
 		if m.clear(); !m.s.Paused() {
 			m.ranges.Add(1)
-			aside(m.l, func() {
+			kit.Aside(m.l, func() {
 				defer m.ranges.Add(-1)
 				left := op.n % 5
 				for p := range m.s.Chunks() { // nil with an error
@@ -162,13 +164,13 @@ func (m *mixed) next(delivered int) {
 	case "detach":
 		m.detach()
 	case "detach elsewhere":
-		aside(m.l, m.detach)
+		kit.Aside(m.l, m.detach)
 	case "relay", "relay elsewhere":
 		m.data.Off()
 		m.s.Unpipe(nil)
 		other, peer := net.Pipe()
 		out := evnet.Wrap(other, &evnet.SocketOptions{Loop: m.l})
-		aside(m.l, func() {
+		kit.Aside(m.l, func() {
 			if op.what != "relay" {
 				evnet.Relay(m.s, out, nil)
 			}
@@ -230,7 +232,7 @@ func (m *mixed) detach() {
 	m.mu.Lock()
 	m.rest = rest
 	m.mu.Unlock()
-	aside(m.l, func() { m.blocking(conn) })
+	kit.Aside(m.l, func() { m.blocking(conn) })
 }
 
 // blocking reads the conn to its end.
@@ -259,17 +261,17 @@ func TestMixedConsumers(t *testing.T) {
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		kind := rapid.SampledFrom(kinds).Draw(rt, "kind")
-		here, there := connKinds[kind](t)
+		here, there := evtest.ConnKinds[kind](t)
 		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(1, 20), rapid.IntRange(1, 9000), rapid.IntRange(1, 150_000)), 0, 12).Draw(rt, "sizes")
 		cut := kind == "tcp" && rapid.IntRange(0, 9).Draw(rt, "cut") == 0 // the peer resets
 		m := &mixed{l: evnet.NewLoop()}
 		m.ops = append(rapid.SliceOfN(op(middle), 0, 25).Draw(rt, "ops"), op(finales).Draw(rt, "finale"))
 		finale := m.ops[len(m.ops)-1].what
 		m.s = evnet.Wrap(here, &evnet.SocketOptions{Loop: m.l, Logger: slog.New(slog.DiscardHandler)})
-		var events notes
-		m.s.On.End(events.say("end"))
-		m.s.On.Error(func(error) { events.say("error")() })
-		m.s.On.Close(func(bool) { events.say("close")() })
+		var events kit.Notes
+		m.s.On.End(events.Say("end"))
+		m.s.On.Error(func(error) { events.Say("error")() })
+		m.s.On.Close(func(bool) { events.Say("close")() })
 		var all []byte
 		for i, n := range sizes {
 			for range n {
@@ -279,7 +281,7 @@ func TestMixedConsumers(t *testing.T) {
 		if len(all) > 0 {
 			all[len(all)-1] = '\n' // so that each line that Scan tells had one
 		}
-		aside(m.l, func() {
+		kit.Aside(m.l, func() {
 			sent := 0
 			for _, n := range sizes {
 				if _, err := there.Write(all[sent : sent+n]); err != nil {
@@ -298,7 +300,7 @@ func TestMixedConsumers(t *testing.T) {
 			_ = there.Close()
 		})
 		m.l.Post(m.drive)
-		run(t, m.l)
+		kit.Run(t, m.l)
 
 		m.mu.Lock()
 		defer m.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -40,7 +42,7 @@ func keepAlive(t *testing.T, s *evnet.Socket) (idle, interval time.Duration) {
 func TestOptionsNoDelay(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		defer there.Close()
 		require.NoError(t, here.SetNoDelay(false))
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, NoDelay: on})
@@ -48,12 +50,12 @@ func TestOptionsNoDelay(t *testing.T) {
 		require.NoError(t, s.SetNoDelay(!on))
 		assert.Equal(t, !on, noDelay(t, s))
 		s.Destroy(nil)
-		run(t, l)
+		kit.Run(t, l)
 	}
 	l := evnet.NewLoop()
-	c := client(l)
+	c := kit.NewClient(l)
 	require.NoError(t, c.SetNoDelay(false)) // remembered until there is a connection
-	server, addr := serve(t, l, &evnet.ServerOptions{NoDelay: true}, nil)
+	server, addr := kit.Serve(t, l, &evnet.ServerOptions{NoDelay: true}, nil)
 	server.On.Connection(func(a *evnet.Socket) {
 		assert.True(t, noDelay(t, a))
 		_ = server.Close(nil)
@@ -62,7 +64,7 @@ func TestOptionsNoDelay(t *testing.T) {
 	c.On.Connect(func() { assert.False(t, noDelay(t, c)) })
 	c.Resume()
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestOptionsKeepAlive(t *testing.T) {
@@ -85,7 +87,7 @@ func TestOptionsKeepAlive(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, before := range []bool{true, false} { // set before or after the connection is made
 				l := evnet.NewLoop()
-				server, addr := serve(t, l, &evnet.ServerOptions{KeepAlive: c.of}, nil)
+				server, addr := kit.Serve(t, l, &evnet.ServerOptions{KeepAlive: c.of}, nil)
 				s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, KeepAlive: c.of, Dialer: &net.Dialer{KeepAlive: c.dialer}})
 				if c.set != nil && before {
 					c.set(s)
@@ -110,7 +112,7 @@ func TestOptionsKeepAlive(t *testing.T) {
 				})
 				s.Resume()
 				s.Connect("tcp", addr)
-				run(t, l)
+				kit.Run(t, l)
 			}
 		})
 	}
@@ -121,12 +123,12 @@ func TestOptionsKeepAliveOnWithoutTimes(t *testing.T) {
 	l := evnet.NewLoop()
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: &net.Dialer{KeepAlive: -1}})
 	require.NoError(t, s.SetKeepAlive(true, 0))
-	server, addr := serve(t, l, nil, nil)
+	server, addr := kit.Serve(t, l, nil, nil)
 	server.On.Connection(func(a *evnet.Socket) { _ = server.Close(nil); a.End() })
 	s.On.Connect(func() {
 		assert.Equal(t, 1, option(t, s, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE))
 	})
 	s.Resume()
 	s.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -44,8 +46,6 @@ type tries struct {
 	err     error
 }
 
-var errRefused = errors.New("refused by the test")
-
 func (r *tries) run(t *testing.T, network string) {
 	began := time.Now()
 	r.l = evnet.NewLoop()
@@ -56,7 +56,7 @@ func (r *tries) run(t *testing.T, network string) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		return errRefused
+		return evtest.ErrRefused
 	}}
 	s := evnet.NewSocket(&r.of)
 	s.On.ConnectionAttempt(func(a evnet.Attempt) {
@@ -71,7 +71,7 @@ func (r *tries) run(t *testing.T, network string) {
 	})
 	s.On.Error(func(err error) { r.err = err })
 	s.Connect(network, "name.example:80")
-	run(t, r.l)
+	kit.Run(t, r.l)
 }
 
 func TestOptionsResolver(t *testing.T) {
@@ -110,7 +110,7 @@ func TestOptionsNoAutoSelectFamily(t *testing.T) {
 	r := &tries{of: evnet.SocketOptions{Resolver: a, NoAutoSelectFamily: true}}
 	r.run(t, "tcp")
 	assert.Equal(t, []string{"127.0.0.2"}, r.started)
-	assert.ErrorIs(t, r.err, errRefused)
+	assert.ErrorIs(t, r.err, evtest.ErrRefused)
 	var all *evnet.ConnectError
 	assert.NotErrorAs(t, r.err, &all, "one address, one error")
 }
@@ -138,7 +138,7 @@ func TestOptionsAttemptDelay(t *testing.T) {
 	t.Run("negative", func(t *testing.T) { // a slow one is waited for, for ever
 		synctest.Test(t, func(t *testing.T) {
 			a := &answers{list: []string{"127.0.0.1", "127.0.0.2"}}
-			r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: -1, IdleTimeout: 10 * second}, hang: map[string]bool{"127.0.0.1": true}}
+			r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: -1, IdleTimeout: 10 * time.Second}, hang: map[string]bool{"127.0.0.1": true}}
 			r.run(t, "tcp")
 			assert.Equal(t, []string{"127.0.0.1"}, r.started)
 			assert.Zero(t, r.slow)
@@ -147,19 +147,19 @@ func TestOptionsAttemptDelay(t *testing.T) {
 }
 
 func TestOptionsDialerLocalAddr(t *testing.T) {
-	if !onLinux {
+	if !evtest.OnLinux {
 		t.Skip("127.0.0.2 may not be there")
 	}
 	l := evnet.NewLoop()
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}
-	linked(t, l, &evnet.SocketOptions{Dialer: &net.Dialer{LocalAddr: local}}, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, &evnet.SocketOptions{Dialer: &net.Dialer{LocalAddr: local}}, nil, func(c, a *evnet.Socket) {
 		assert.Equal(t, "127.0.0.2", c.LocalAddr().(*net.TCPAddr).IP.String())
 		assert.Equal(t, c.LocalAddr().String(), a.RemoteAddr().String())
 		a.Resume()
 		c.Resume()
 		c.End()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Timeout of the Dialer bounds each attempt.
@@ -179,7 +179,7 @@ func TestOptionsDialerTimeout(t *testing.T) {
 	})
 	s.On.Error(func(error) {})
 	s.Connect("tcp", "name.example:80")
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 2, failed)
 	assert.Equal(t, "ETIMEDOUT", evnet.Code(s.Err()))
 }
@@ -187,7 +187,7 @@ func TestOptionsDialerTimeout(t *testing.T) {
 func TestOptionsAllowHalfOpen(t *testing.T) {
 	for _, allow := range []bool{false, true} {
 		l := evnet.NewLoop()
-		linked(t, l, &evnet.SocketOptions{AllowHalfOpen: allow}, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+		kit.ConnectPair(t, l, &evnet.SocketOptions{AllowHalfOpen: allow}, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
 			assert.Equal(t, allow, c.AllowHalfOpen())
 			assert.True(t, a.AllowHalfOpen())
 			a.Resume()
@@ -200,35 +200,27 @@ func TestOptionsAllowHalfOpen(t *testing.T) {
 				})
 			})
 		})
-		run(t, l)
+		kit.Run(t, l)
 	}
 }
 
 // Logger is told what no listener of Error hears, on either side.
 func TestOptionsLogger(t *testing.T) {
-	mine, servers := &records{}, &records{}
+	mine, servers := &evtest.Records{}, &evtest.Records{}
 	l := evnet.NewLoop()
-	linked(t, l, &evnet.SocketOptions{Logger: slog.New(mine)}, &evnet.ServerOptions{Logger: slog.New(servers)}, func(c, a *evnet.Socket) {
-		c.Destroy(boom("mine"))
-		a.Destroy(boom("theirs"))
+	kit.ConnectPair(t, l, &evnet.SocketOptions{Logger: slog.New(mine)}, &evnet.ServerOptions{Logger: slog.New(servers)}, func(c, a *evnet.Socket) {
+		c.Destroy(evtest.Boom("mine"))
+		a.Destroy(evtest.Boom("theirs"))
 	})
-	run(t, l)
-	require.Len(t, mine.list, 1)
-	require.Len(t, servers.list, 1)
-	assert.Equal(t, slog.LevelWarn, mine.list[0].Level)
-}
-
-// hook is a Resolver that answers 127.0.0.1 after a function was called.
-type hook func()
-
-func (h hook) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	h()
-	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+	kit.Run(t, l)
+	require.Len(t, mine.List, 1)
+	require.Len(t, servers.List, 1)
+	assert.Equal(t, slog.LevelWarn, mine.List[0].Level)
 }
 
 // closedByPeer fails unless the other end of conn is gone.
 func closedByPeer(t *testing.T, conn net.Conn) {
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(evtest.Patience))
 	_, err := conn.Read(make([]byte, 1))
 	assert.Error(t, err)
 	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "a conn was left open")
@@ -264,7 +256,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 					at("dialing")
 					return nil
 				}}
-				s = evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: d, Resolver: hook(func() { at("asked") })})
+				s = evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: d, Resolver: evtest.Hook(func() { at("asked") })})
 				s.On.Lookup(func(evnet.Lookup) { at("lookup") })
 				s.On.ConnectionAttempt(func(evnet.Attempt) {
 					at("attempt")
@@ -275,16 +267,16 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 						conn, err := ln.Accept()
 						require.NoError(t, err)
 						at("dialed")
-						aside(l, func() { closedByPeer(t, conn) })
+						kit.Aside(l, func() { closedByPeer(t, conn) })
 					})
 				})
 				s.On.Connect(func() { t.Error("Connect, though it was ended before"); s.Destroy(nil) })
 				s.On.Error(func(err error) { assert.ErrorIs(t, err, e.want) })
 				closes := 0
 				s.On.Close(func(bool) { closes++ })
-				s.ConnectContext(ctx, "tcp", "name.example:"+port(ln.Addr().String()))
+				s.ConnectContext(ctx, "tcp", "name.example:"+evtest.Port(ln.Addr().String()))
 				at("at once")
-				run(t, l)
+				kit.Run(t, l)
 				assert.Equal(t, 1, closes)
 				assert.ErrorIs(t, s.Err(), e.want)
 
@@ -308,13 +300,13 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 // A context that ends once Connect was emitted has no effect, nor has one after a destruction.
 func TestOptionsContextEndsLater(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, nil)
+	server, addr := kit.Serve(t, l, nil, nil)
 	server.On.Connection(func(a *evnet.Socket) {
 		_ = server.Close(nil)
 		a.Pipe(a)
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	c := client(l)
+	c := kit.NewClient(l)
 	c.On.Connect(func() {
 		cancel()
 		_, _ = c.WriteString("still here")
@@ -325,7 +317,7 @@ func TestOptionsContextEndsLater(t *testing.T) {
 		c.End()
 	})
 	c.ConnectContext(ctx, "tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoError(t, c.Err())
 	assert.Equal(t, "still here", got)
 }
@@ -336,11 +328,11 @@ func TestOptionsDestroyInConnect(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
-	c := client(l)
+	c := kit.NewClient(l)
 	c.On.Connect(func() { c.Destroy(nil) })
 	c.On.Ready(func() { t.Error("Ready after Destroy") })
 	c.Connect("tcp", ln.Addr().String())
-	run(t, l)
+	kit.Run(t, l)
 	conn, err := ln.Accept()
 	require.NoError(t, err)
 	closedByPeer(t, conn)
@@ -371,7 +363,7 @@ func TestOptionsOvertaken(t *testing.T) {
 	})
 	conn.s.On.Ready(func() { conn.s.Destroy(nil) })
 	conn.s.Connect("tcp", "127.0.0.1:1")
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []bool{false, true, false}, conn.told)
 	assert.NoError(t, there.Close())
 }

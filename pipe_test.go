@@ -12,24 +12,26 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 )
 
 // The end of a pipe's source is not the end of a plain writer.
 func TestPipeToWriter(t *testing.T) {
-	want := random(megabyte)
+	want := evtest.RandomBytes(evtest.Megabyte)
 	var got closable
 	l := evnet.NewLoop()
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		a.Pipe(&got)
 		_, _ = c.Write(want)
 		c.End()
 		a.On.End(func() {
-			equalBytes(t, want, got.Bytes())
+			evtest.AssertEqualBytes(t, want, got.Bytes())
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.False(t, got.closed)
 }
 
@@ -59,11 +61,11 @@ func (w *limited) Write(p []byte) (int, error) {
 func TestPipeToWriterThatFails(t *testing.T) {
 	for name, err := range map[string]error{"error": errors.New("disk full"), "short": nil} {
 		t.Run(name, func(t *testing.T) {
-			log, dst := &records{}, &limited{left: 5, err: err}
+			log, dst := &evtest.Records{}, &limited{left: 5, err: err}
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{Logger: slog.New(log)})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{Logger: slog.New(log)})
 			s.Pipe(dst)
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, _ = io.WriteString(peer, "hello")
 				_, _ = io.WriteString(peer, "world")
 			})
@@ -77,28 +79,28 @@ func TestPipeToWriterThatFails(t *testing.T) {
 				s.Destroy(nil)
 			}
 			look()
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, "hello", dst.String())
-			assert.Len(t, log.list, 1)
+			assert.Len(t, log.List, 1)
 		})
 	}
 }
 
 // Among several destinations the one that fails goes alone.
 func TestPipeOneOfSeveralFails(t *testing.T) {
-	want := random(megabyte)
+	want := evtest.RandomBytes(evtest.Megabyte)
 	var all bytes.Buffer
 	bad := &limited{left: 100, err: errors.New("disk full")}
 	l := evnet.NewLoop()
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		a.Pipe(bad)
 		a.Pipe(&all)
 		_, _ = c.Write(want)
 		c.End()
 	})
-	run(t, l)
-	equalBytes(t, want, all.Bytes())
-	equalBytes(t, want[:100], bad.Bytes())
+	kit.Run(t, l)
+	evtest.AssertEqualBytes(t, want, all.Bytes())
+	evtest.AssertEqualBytes(t, want[:100], bad.Bytes())
 }
 
 // fan pipes the far end of one connection to the near ends of others, and gives their far ends.
@@ -113,9 +115,9 @@ func fan(t *testing.T, l *evnet.Loop, n, mark int, ready func(source, middle *ev
 			ready(source, middle, near, far)
 		}
 	}
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) { source, middle = c, a; done() })
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) { source, middle = c, a; done() })
 	for range n {
-		linked(t, l, &evnet.SocketOptions{HighWaterMark: mark, MaxWriteBuffer: -1}, nil, func(c, a *evnet.Socket) {
+		kit.ConnectPair(t, l, &evnet.SocketOptions{HighWaterMark: mark, MaxWriteBuffer: -1}, nil, func(c, a *evnet.Socket) {
 			near, far = append(near, c), append(far, a)
 			done()
 		})
@@ -124,9 +126,9 @@ func fan(t *testing.T, l *evnet.Loop, n, mark int, ready func(source, middle *ev
 
 // The slowest of several destinations governs: the others get no further ahead than buffers hold.
 func TestPipeSlowestGoverns(t *testing.T) {
-	const size = 48 * megabyte
-	want := random(size)
-	sums := []*sum{newSum(), newSum()}
+	const size = 48 * evtest.Megabyte
+	want := evtest.RandomBytes(size)
+	sums := []*evtest.Sum{evtest.NewSum(), evtest.NewSum()}
 	l := evnet.NewLoop()
 	fan(t, l, 2, 64<<10, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
 		_, _ = source.Write(want)
@@ -142,7 +144,7 @@ func TestPipeSlowestGoverns(t *testing.T) {
 		look = func() { // until the slow one is full and the fast one has all there is for it
 			if near[1].NeedDrain() && near[0].BufferedAmount() == 0 {
 				assert.True(t, middle.Paused())
-				assert.Less(t, sums[0].n, size, "it went on without the slow one")
+				assert.Less(t, sums[0].N, size, "it went on without the slow one")
 				far[1].Resume()
 				return
 			}
@@ -151,16 +153,16 @@ func TestPipeSlowestGoverns(t *testing.T) {
 		look()
 		far[1].On.Close(func(bool) { assert.LessOrEqual(t, most, 192<<10, "the mark and one chunk") })
 	})
-	run(t, l)
+	kit.Run(t, l)
 	for _, s := range sums {
-		s.check(t, want)
+		s.Check(t, want)
 	}
 }
 
 // A destination that is destroyed or ends no longer governs.
 func TestPipeDestinationsGo(t *testing.T) {
-	want := random(16 * megabyte)
-	got := newSum()
+	want := evtest.RandomBytes(16 * evtest.Megabyte)
+	got := evtest.NewSum()
 	l := evnet.NewLoop()
 	fan(t, l, 3, 64<<10, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
 		_, _ = source.Write(want)
@@ -184,19 +186,19 @@ func TestPipeDestinationsGo(t *testing.T) {
 		}
 		look()
 	})
-	run(t, l)
-	got.check(t, want)
+	kit.Run(t, l)
+	got.Check(t, want)
 }
 
 // Two loops, each with one end of the pipe: nothing is lost and little is held.
 func TestPipeAcrossLoops(t *testing.T) {
-	const size = 64 * megabyte
-	want := random(size)
-	got := newSum()
+	const size = 64 * evtest.Megabyte
+	want := evtest.RandomBytes(size)
+	got := evtest.NewSum()
 	first, second := evnet.NewLoop(), evnet.NewLoop()
 	var out *evnet.Socket
 	missing := make(chan struct{})
-	linked(t, second, &evnet.SocketOptions{HighWaterMark: 128 << 10}, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, second, &evnet.SocketOptions{HighWaterMark: 128 << 10}, nil, func(c, a *evnet.Socket) {
 		most := 0
 		a.On.Data(func(p []byte) {
 			_, _ = got.Write(p)
@@ -207,26 +209,26 @@ func TestPipeAcrossLoops(t *testing.T) {
 		out = c
 		close(missing)
 	})
-	linked(t, first, &evnet.SocketOptions{MaxWriteBuffer: -1}, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, first, &evnet.SocketOptions{MaxWriteBuffer: -1}, nil, func(c, a *evnet.Socket) {
 		_, _ = c.Write(want)
 		c.End()
-		aside(first, func() {
+		kit.Aside(first, func() {
 			<-missing
 			first.Do(func() { a.Pipe(out) })
 		})
 	})
 	var other sync.WaitGroup
-	other.Go(func() { run(t, second) })
-	run(t, first)
+	other.Go(func() { kit.Run(t, second) })
+	kit.Run(t, first)
 	other.Wait()
-	got.check(t, want)
+	got.Check(t, want)
 }
 
 func TestPipeUnpipeAll(t *testing.T) {
 	l := evnet.NewLoop()
 	var one, two bytes.Buffer
 	var kept []byte
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		a.Pipe(&one)
 		a.Pipe(&two)
 		a.Once.Data(func([]byte) {
@@ -247,7 +249,7 @@ func TestPipeUnpipeAll(t *testing.T) {
 		})
 		_, _ = c.WriteString("first")
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "first", one.String())
 	assert.Equal(t, "first", two.String())
 	assert.Equal(t, "later", string(kept))
@@ -255,10 +257,10 @@ func TestPipeUnpipeAll(t *testing.T) {
 
 // A pipe to itself is an echo, at the pace of the one who listens to it.
 func TestPipeEcho(t *testing.T) {
-	want := random(16 * megabyte)
-	got := newSum()
+	want := evtest.RandomBytes(16 * evtest.Megabyte)
+	got := evtest.NewSum()
 	l := evnet.NewLoop()
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		a.Pipe(a)
 		most := 0
 		c.On.Data(func(p []byte) {
@@ -271,8 +273,8 @@ func TestPipeEcho(t *testing.T) {
 		_, _ = c.Write(want)
 		c.End()
 	})
-	run(t, l)
-	got.check(t, want)
+	kit.Run(t, l)
+	got.Check(t, want)
 }
 
 // Who sends back what comes and then ends its own side still sees the peer's end, as in Node, unless more
@@ -281,8 +283,8 @@ func TestPipeEchoEnds(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
 			l := evnet.NewLoop()
-			linked(t, l, &evnet.SocketOptions{Loop: l, AllowHalfOpen: true}, nil, func(c, a *evnet.Socket) {
-				events := life(a)
+			kit.ConnectPair(t, l, &evnet.SocketOptions{Loop: l, AllowHalfOpen: true}, nil, func(c, a *evnet.Socket) {
+				events := kit.NoteLife(a)
 				a.Pipe(a)
 				c.On.Data(func([]byte) { a.End() })
 				c.On.End(func() {
@@ -290,17 +292,17 @@ func TestPipeEchoEnds(t *testing.T) {
 					if late {
 						c.WriteThen([]byte("late"), func(error) {
 							l.AfterFunc(10*time.Millisecond, func() {
-								assert.Equal(t, notes{"finish"}, *events)
+								assert.Equal(t, kit.Notes{"finish"}, *events)
 								a.Resume()
 							})
 						})
 					}
 					c.End()
 				})
-				a.On.Close(func(bool) { assert.Equal(t, notes{"finish", "end", "close false"}, *events) })
+				a.On.Close(func(bool) { assert.Equal(t, kit.Notes{"finish", "end", "close false"}, *events) })
 				_, _ = c.WriteString("x")
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
@@ -309,7 +311,7 @@ func TestPipeEchoEnds(t *testing.T) {
 func TestPipeDestinationCloses(t *testing.T) {
 	for name, leave := range map[string]func(*evnet.Socket){
 		"destroyed": func(s *evnet.Socket) { s.Destroy(nil) },
-		"failed":    func(s *evnet.Socket) { s.On.Error(func(error) {}); s.Destroy(boom("boom")) },
+		"failed":    func(s *evnet.Socket) { s.On.Error(func(error) {}); s.Destroy(evtest.Boom("boom")) },
 		"ended":     (*evnet.Socket).End,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -329,20 +331,20 @@ func TestPipeDestinationCloses(t *testing.T) {
 				})
 				leave(near[0])
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 	t.Run("destroyed before", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s, _ := wrapped(l, evnet.SocketOptions{})
-		gone := client(l)
+		s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
+		gone := kit.NewClient(l)
 		gone.Destroy(nil)
 		s.Pipe(gone)
 		l.AfterFunc(0, func() {
 			assert.True(t, s.Paused())
 			s.Destroy(nil)
 		})
-		run(t, l)
+		kit.Run(t, l)
 	})
 }
 
@@ -359,17 +361,17 @@ func TestPipeSourceFails(t *testing.T) {
 		far[0].Resume()
 		source.Reset()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Pipes may come and go while data flows on two loops.
 func TestPipeAndUnpipeMeanwhile(t *testing.T) {
-	want := random(8 * megabyte)
-	got := newSum()
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
+	got := evtest.NewSum()
 	l := evnet.NewLoop()
 	var stop atomic.Bool
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
-		aside(l, func() {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
+		kit.Aside(l, func() {
 			for !stop.Load() {
 				a.Pipe(io.Discard)
 				a.Unpipe(io.Discard)
@@ -381,6 +383,6 @@ func TestPipeAndUnpipeMeanwhile(t *testing.T) {
 		_, _ = c.Write(want)
 		c.End()
 	})
-	run(t, l)
-	got.check(t, want)
+	kit.Run(t, l)
+	got.Check(t, want)
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,47 +54,6 @@ func ExampleRelay() {
 	// relayed: <nil>
 }
 
-// relayed is a relay between two peers of blocking code, and what became of it.
-type relayed struct {
-	a, b         *evnet.Socket
-	peerA, peerB net.Conn
-	done         []error
-	closes       int
-}
-
-func newRelayed(t testing.TB, la, lb *evnet.Loop, pair func(testing.TB) (net.Conn, net.Conn)) *relayed {
-	r := &relayed{}
-	var mu sync.Mutex
-	wrap := func(l *evnet.Loop) (*evnet.Socket, net.Conn) {
-		here, there := pair(t)
-		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: slog.New(failOnLog{t: t})})
-		s.On.Close(func(bool) { mu.Lock(); r.closes++; mu.Unlock() })
-		return s, there
-	}
-	r.a, r.peerA = wrap(la)
-	r.b, r.peerB = wrap(lb)
-	evnet.Relay(r.a, r.b, func(err error) {
-		mu.Lock()
-		assert.Equal(t, 2, r.closes, "done before Close")
-		mu.Unlock()
-		r.done = append(r.done, err)
-	})
-	return r
-}
-
-// failOnLog fails the test when a record comes.
-type failOnLog struct{ t testing.TB }
-
-func (f failOnLog) Enabled(context.Context, slog.Level) bool { return true }
-func (f failOnLog) WithAttrs([]slog.Attr) slog.Handler       { return f }
-func (f failOnLog) WithGroup(string) slog.Handler            { return f }
-func (f failOnLog) Handle(_ context.Context, r slog.Record) error {
-	f.t.Errorf("logged: %s", r.Message)
-	return nil
-}
-
-func closeWrite(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }
-
 func shake(c net.Conn) error {
 	if c, ok := c.(*tls.Conn); ok {
 		return c.HandshakeContext(context.Background())
@@ -103,8 +64,8 @@ func shake(c net.Conn) error {
 // Megabytes both ways at once, over each kind of conn, on one loop and on two, each direction ended
 // on its own.
 func TestRelayBothWays(t *testing.T) {
-	there, back := random(4*megabyte), random(3*megabyte)
-	for kind, pair := range connKinds {
+	there, back := evtest.RandomBytes(4*evtest.Megabyte), evtest.RandomBytes(3*evtest.Megabyte)
+	for kind, pair := range evtest.ConnKinds {
 		if kind == "pipe" {
 			continue // it cannot be half open
 		}
@@ -116,75 +77,69 @@ func TestRelayBothWays(t *testing.T) {
 				if loops == 2 {
 					lb = evnet.NewLoop()
 				}
-				r := newRelayed(t, la, lb, pair)
-				r.a.RemoveAllListeners(evnet.EventData, evnet.EventEnd, evnet.EventDrain)
-				r.a.Unpipe(nil)
-				assert.Zero(t, r.a.ListenerCount(evnet.EventData))
-				assert.True(t, r.a.AllowHalfOpen() && r.b.AllowHalfOpen())
+				r := kit.NewRelayed(t, la, lb, pair)
+				r.A.RemoveAllListeners(evnet.EventData, evnet.EventEnd, evnet.EventDrain)
+				r.A.Unpipe(nil)
+				assert.Zero(t, r.A.ListenerCount(evnet.EventData))
+				assert.True(t, r.A.AllowHalfOpen() && r.B.AllowHalfOpen())
 				var peers, other sync.WaitGroup
 				peers.Go(func() {
-					assert.NoError(t, shake(r.peerA))
-					_, err := r.peerA.Write(there)
+					assert.NoError(t, shake(r.PeerA))
+					_, err := r.PeerA.Write(there)
 					assert.NoError(t, err)
-					assert.NoError(t, closeWrite(r.peerA)) // the answer comes only now
-					got, err := io.ReadAll(r.peerA)
+					assert.NoError(t, evtest.CloseWrite(r.PeerA)) // the answer comes only now
+					got, err := io.ReadAll(r.PeerA)
 					assert.NoError(t, err)
-					equalBytes(t, back, got)
-					_ = r.peerA.Close()
+					evtest.AssertEqualBytes(t, back, got)
+					_ = r.PeerA.Close()
 				})
 				peers.Go(func() {
-					assert.NoError(t, shake(r.peerB))
-					got, err := io.ReadAll(r.peerB)
+					assert.NoError(t, shake(r.PeerB))
+					got, err := io.ReadAll(r.PeerB)
 					assert.NoError(t, err)
-					equalBytes(t, there, got)
-					_, err = r.peerB.Write(back)
+					evtest.AssertEqualBytes(t, there, got)
+					_, err = r.PeerB.Write(back)
 					assert.NoError(t, err)
-					_ = r.peerB.Close()
+					_ = r.PeerB.Close()
 				})
 				if lb != la {
-					other.Go(func() { run(t, lb) })
+					other.Go(func() { kit.Run(t, lb) })
 				}
-				run(t, la)
+				kit.Run(t, la)
 				other.Wait()
 				peers.Wait()
-				assert.Equal(t, []error{nil}, r.done)
+				assert.Equal(t, []error{nil}, r.Done)
 				goleak.VerifyNone(t, before)
 			})
 		}
 	}
 }
 
-// endOf reads to the end, and says how that came.
-func endOf(c net.Conn) error {
-	for p := make([]byte, 64<<10); ; {
-		if _, err := c.Read(p); err != nil {
-			return err
-		}
-	}
-}
-
 // writeToEnded brings what cannot be written any more while the end waits behind what was: both streams are cut off.
-func writeToEnded(r *relayed) {
-	_ = r.peerB.(*net.TCPConn).SetReadBuffer(4 << 10)
-	_ = r.b.Conn().(*net.TCPConn).SetWriteBuffer(4 << 10)
-	_, _ = r.b.Write(make([]byte, megabyte)) // more than the kernel takes
-	r.b.End()
-	_, _ = r.peerA.Write([]byte("x"))
+func writeToEnded(r *kit.Relayed) {
+	_ = r.PeerB.(*net.TCPConn).SetReadBuffer(4 << 10)
+	_ = r.B.Conn().(*net.TCPConn).SetWriteBuffer(4 << 10)
+	_, _ = r.B.Write(make([]byte, evtest.Megabyte)) // more than the kernel takes
+	r.B.End()
+	_, _ = r.PeerA.Write([]byte("x"))
 }
 
 // What ends one side before its time ends the other: a failure as a reset.
 func TestRelayTornDown(t *testing.T) {
 	for name, c := range map[string]struct {
-		end   func(r *relayed)
+		end   func(r *kit.Relayed)
 		cause error
 		peer  error // what the peer of the other side is told
 	}{
-		"destroyed":      {func(r *relayed) { r.a.Destroy(nil) }, evnet.ErrDestroyed, io.EOF},
-		"closed":         {func(r *relayed) { _ = r.a.Close() }, evnet.ErrDestroyed, io.EOF},
-		"with an error":  {func(r *relayed) { r.a.Destroy(boom("boom")) }, boom("boom"), syscall.ECONNRESET},
-		"reset":          {func(r *relayed) { r.a.Reset() }, evnet.ErrDestroyed, syscall.ECONNRESET},
-		"reset by peer":  {func(r *relayed) { _ = r.peerA.(*net.TCPConn).SetLinger(0); _ = r.peerA.Close() }, syscall.ECONNRESET, syscall.ECONNRESET},
-		"other way":      {func(r *relayed) { r.a, r.b, r.peerA, r.peerB = r.b, r.a, r.peerB, r.peerA; r.a.Destroy(boom("boom")) }, boom("boom"), syscall.ECONNRESET},
+		"destroyed":     {func(r *kit.Relayed) { r.A.Destroy(nil) }, evnet.ErrDestroyed, io.EOF},
+		"closed":        {func(r *kit.Relayed) { _ = r.A.Close() }, evnet.ErrDestroyed, io.EOF},
+		"with an error": {func(r *kit.Relayed) { r.A.Destroy(evtest.Boom("boom")) }, evtest.Boom("boom"), syscall.ECONNRESET},
+		"reset":         {func(r *kit.Relayed) { r.A.Reset() }, evnet.ErrDestroyed, syscall.ECONNRESET},
+		"reset by peer": {func(r *kit.Relayed) { _ = r.PeerA.(*net.TCPConn).SetLinger(0); _ = r.PeerA.Close() }, syscall.ECONNRESET, syscall.ECONNRESET},
+		"other way": {func(r *kit.Relayed) {
+			r.A, r.B, r.PeerA, r.PeerB = r.B, r.A, r.PeerB, r.PeerA
+			r.A.Destroy(evtest.Boom("boom"))
+		}, evtest.Boom("boom"), syscall.ECONNRESET},
 		"write to ended": {writeToEnded, evnet.ErrWriteAfterEnd, syscall.ECONNRESET},
 	} {
 		for _, loops := range []int{1, 2} {
@@ -195,25 +150,25 @@ func TestRelayTornDown(t *testing.T) {
 				if loops == 2 {
 					lb = evnet.NewLoop()
 				}
-				r := newRelayed(t, la, lb, connKinds["tcp"])
+				r := kit.NewRelayed(t, la, lb, evtest.ConnKinds["tcp"])
 				closed := 0
-				r.b.On.Close(func(hadError bool) { closed++ })
+				r.B.On.Close(func(hadError bool) { closed++ })
 				la.AfterFunc(time.Millisecond, func() { c.end(r) })
 				var other sync.WaitGroup
 				if lb != la {
-					other.Go(func() { run(t, lb) })
+					other.Go(func() { kit.Run(t, lb) })
 				}
-				run(t, la)
+				kit.Run(t, la)
 				other.Wait()
-				require.Len(t, r.done, 1)
-				assert.ErrorIs(t, r.done[0], c.cause)
-				assert.Equal(t, 2, r.closes)
-				assert.ErrorIs(t, endOf(r.peerB), c.peer)
+				require.Len(t, r.Done, 1)
+				assert.ErrorIs(t, r.Done[0], c.cause)
+				assert.Equal(t, 2, r.Closes)
+				assert.ErrorIs(t, evtest.EndOf(r.PeerB), c.peer)
 				if c.cause == evnet.ErrWriteAfterEnd {
-					assert.ErrorIs(t, endOf(r.peerA), c.peer)
+					assert.ErrorIs(t, evtest.EndOf(r.PeerA), c.peer)
 				}
-				_ = r.peerA.Close()
-				_ = r.peerB.Close()
+				_ = r.PeerA.Close()
+				_ = r.PeerB.Close()
 				goleak.VerifyNone(t, before)
 			})
 		}
@@ -223,49 +178,49 @@ func TestRelayTornDown(t *testing.T) {
 // A TLS peer must not take a stream that was cut off for a whole one.
 func TestRelayResetsTLS(t *testing.T) {
 	l := evnet.NewLoop()
-	r := newRelayed(t, l, l, connKinds["tls"])
-	r.b.On.SecureConnect(func() { r.a.Destroy(boom("boom")) })
+	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tls"])
+	r.B.On.SecureConnect(func() { r.A.Destroy(evtest.Boom("boom")) })
 	peer := make(chan error)
 	go func() {
-		_, err := r.peerB.Read(make([]byte, 1))
+		_, err := r.PeerB.Read(make([]byte, 1))
 		peer <- err
 	}()
-	run(t, l)
+	kit.Run(t, l)
 	err := <-peer
 	assert.Error(t, err)
 	assert.NotEqual(t, io.EOF, err)
-	_ = r.peerA.Close()
-	_ = r.peerB.Close()
+	_ = r.PeerA.Close()
+	_ = r.PeerB.Close()
 }
 
 // What came before a clean end reaches a slow reader on the other side whole.
 func TestRelayFlushes(t *testing.T) {
-	want := random(8 * megabyte)
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	l := evnet.NewLoop()
-	r := newRelayed(t, l, l, connKinds["tcp"])
+	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
 	var peers sync.WaitGroup
 	peers.Go(func() {
-		_, _ = r.peerA.Write(want)
-		_ = r.peerA.Close()
+		_, _ = r.PeerA.Write(want)
+		_ = r.PeerA.Close()
 	})
-	_ = closeWrite(r.peerB)
+	_ = evtest.CloseWrite(r.PeerB)
 	peers.Go(func() {
-		got := newSum()
+		got := evtest.NewSum()
 		buf := make([]byte, 100_000)
 		for {
-			n, err := r.peerB.Read(buf)
+			n, err := r.PeerB.Read(buf)
 			_, _ = got.Write(buf[:n])
 			if err != nil {
 				assert.Equal(t, io.EOF, err)
 				break
 			}
 		}
-		got.check(t, want)
+		got.Check(t, want)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	peers.Wait()
-	assert.Equal(t, []error{nil}, r.done)
-	_ = r.peerB.Close()
+	assert.Equal(t, []error{nil}, r.Done)
+	_ = r.PeerB.Close()
 }
 
 // Relay with a socket that is still connecting: what comes waits, within bounds, and a refusal ends
@@ -273,13 +228,13 @@ func TestRelayFlushes(t *testing.T) {
 func TestRelayWhileConnecting(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(failOnLog{t: t})})
-		up.Connect("tcp", closedPort(t))
+		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(kit.FailOnLog{T: t})})
+		up.Connect("tcp", evtest.ClosedPort(t))
 		var done []error
 		evnet.Relay(s, up, func(err error) { done = append(done, err) })
-		run(t, l)
+		kit.Run(t, l)
 		require.Len(t, done, 1)
 		assert.ErrorIs(t, done[0], syscall.ECONNREFUSED)
 		_, err := there.Read(make([]byte, 1))
@@ -287,19 +242,19 @@ func TestRelayWhileConnecting(t *testing.T) {
 		_ = there.Close()
 	})
 	t.Run("slow", func(t *testing.T) {
-		want := random(16 * megabyte)
+		want := evtest.RandomBytes(16 * evtest.Megabyte)
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		var server *evnet.Server
-		got := newSum()
-		server, addr := serve(t, l, nil, func(c *evnet.Socket) {
+		got := evtest.NewSum()
+		server, addr := kit.Serve(t, l, nil, func(c *evnet.Socket) {
 			_ = server.Close(nil)
 			c.On.Data(func(p []byte) { _, _ = got.Write(p) })
 		})
 		answer := make(chan struct{})
-		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: hook(func() { <-answer })})
-		up.Connect("tcp", "name.example:"+port(addr))
+		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.Hook(func() { <-answer })})
+		up.Connect("tcp", "name.example:"+evtest.Port(addr))
 		var done []error
 		evnet.Relay(s, up, func(err error) { done = append(done, err) })
 		go func() {
@@ -316,21 +271,21 @@ func TestRelayWhileConnecting(t *testing.T) {
 			close(answer)
 		}
 		look()
-		run(t, l)
-		got.check(t, want)
+		kit.Run(t, l)
+		got.Check(t, want)
 		assert.Equal(t, []error{nil}, done)
 		_ = there.Close()
 	})
 	t.Run("accepted side goes", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s, peer := wrapped(l, evnet.SocketOptions{})
-		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: mute{}})
+		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
+		up := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.NeverResolves{}})
 		up.Connect("tcp", "name.example:80")
 		var done []error
 		evnet.Relay(s, up, func(err error) { done = append(done, err) })
-		l.AfterFunc(0, func() { s.Destroy(boom("boom")) })
-		run(t, l)
-		assert.Equal(t, []error{boom("boom")}, done)
+		l.AfterFunc(0, func() { s.Destroy(evtest.Boom("boom")) })
+		kit.Run(t, l)
+		assert.Equal(t, []error{evtest.Boom("boom")}, done)
 		_ = peer.Close()
 	})
 }
@@ -345,24 +300,24 @@ func TestRelayMistakes(t *testing.T) {
 		"nil too": {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(nil, s, done) }, evnet.ErrNilArgument},
 		"itself":  {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(s, s, done) }, evnet.ErrRelayed},
 		"closed":  {func(s, gone, _ *evnet.Socket, done func(error)) { evnet.Relay(s, gone, done) }, evnet.ErrDestroyed},
-		"failed":  {func(s, _, failed *evnet.Socket, done func(error)) { evnet.Relay(failed, s, done) }, boom("boom")},
+		"failed":  {func(s, _, failed *evnet.Socket, done func(error)) { evnet.Relay(failed, s, done) }, evtest.Boom("boom")},
 		"from out": {func(s, gone, _ *evnet.Socket, done func(error)) {
-			aside(s.Loop(), func() { evnet.Relay(gone, s, done) })
+			kit.Aside(s.Loop(), func() { evnet.Relay(gone, s, done) })
 		}, evnet.ErrDestroyed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			gone, failed := client(l), client(l)
+			gone, failed := kit.NewClient(l), kit.NewClient(l)
 			failed.On.Error(func(error) {})
 			gone.Destroy(nil)
-			failed.Destroy(boom("boom"))
-			run(t, l)
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			failed.Destroy(evtest.Boom("boom"))
+			kit.Run(t, l)
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			closed := false
 			s.On.Close(func(bool) { closed = true })
 			var done []error
 			c.relay(s, gone, failed, func(err error) { assert.True(t, closed); done = append(done, err) })
-			run(t, l)
+			kit.Run(t, l)
 			require.Len(t, done, 1)
 			assert.ErrorIs(t, done[0], c.is)
 			_ = peer.Close()
@@ -371,28 +326,28 @@ func TestRelayMistakes(t *testing.T) {
 	t.Run("nothing at all", func(t *testing.T) {
 		var done []error
 		evnet.Relay(nil, nil, func(err error) { done = append(done, err) })
-		run(t, evnet.DefaultLoop)
+		kit.Run(t, evnet.DefaultLoop)
 		require.Len(t, done, 1)
 		assert.ErrorIs(t, done[0], evnet.ErrNilArgument)
 	})
 	t.Run("a second relay", func(t *testing.T) {
 		l := evnet.NewLoop()
-		r := newRelayed(t, l, l, connKinds["tcp"])
-		s, peer := wrapped(l, evnet.SocketOptions{})
+		r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
+		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 		var done []error
-		evnet.Relay(r.a, s, func(err error) { // the first goes on
+		evnet.Relay(r.A, s, func(err error) { // the first goes on
 			done = append(done, err)
-			_, _ = r.peerA.Write([]byte("hello"))
-			_ = r.peerA.Close()
-			_ = closeWrite(r.peerB)
+			_, _ = r.PeerA.Write([]byte("hello"))
+			_ = r.PeerA.Close()
+			_ = evtest.CloseWrite(r.PeerB)
 		})
-		run(t, l)
+		kit.Run(t, l)
 		require.Len(t, done, 1)
 		assert.ErrorIs(t, done[0], evnet.ErrRelayed)
-		assert.Equal(t, []error{nil}, r.done)
-		got, _ := io.ReadAll(r.peerB)
+		assert.Equal(t, []error{nil}, r.Done)
+		got, _ := io.ReadAll(r.PeerB)
 		assert.Equal(t, "hello", string(got))
-		_ = r.peerB.Close()
+		_ = r.PeerB.Close()
 		_ = peer.Close()
 	})
 }
@@ -400,15 +355,15 @@ func TestRelayMistakes(t *testing.T) {
 // A relay that begins when one side has ended already passes that on.
 func TestRelayAfterEnd(t *testing.T) {
 	l := evnet.NewLoop()
-	hereA, peerA := tcpConns(t)
-	hereB, peerB := tcpConns(t)
+	hereA, peerA := evtest.TCPPair(t)
+	hereB, peerB := evtest.TCPPair(t)
 	a := evnet.Wrap(hereA, &evnet.SocketOptions{Loop: l})
 	b := evnet.Wrap(hereB, &evnet.SocketOptions{Loop: l})
 	a.Resume()
 	done := errors.New("never")
 	a.On.End(func() { evnet.Relay(a, b, func(err error) { done = err }) })
 	_ = peerA.CloseWrite()
-	aside(l, func() {
+	kit.Aside(l, func() {
 		_, err := peerB.Read(make([]byte, 1))
 		assert.Equal(t, io.EOF, err)
 		_, _ = io.WriteString(peerB, "still")
@@ -417,15 +372,15 @@ func TestRelayAfterEnd(t *testing.T) {
 		assert.Equal(t, "still", string(got))
 		_ = peerA.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoError(t, done)
 }
 
 // A relay that begins while a socket emits Close waits until it has.
 func TestRelayWhileClosing(t *testing.T) {
 	la, lb := evnet.NewLoop(), evnet.NewLoop()
-	hereA, peerA := tcpConns(t)
-	hereB, peerB := tcpConns(t)
+	hereA, peerA := evtest.TCPPair(t)
+	hereB, peerB := evtest.TCPPair(t)
 	a := evnet.Wrap(hereA, &evnet.SocketOptions{Loop: la})
 	b := evnet.Wrap(hereB, &evnet.SocketOptions{Loop: lb})
 	var emitted atomic.Bool
@@ -455,37 +410,37 @@ func TestRelayWhileClosing(t *testing.T) {
 // A socket that was in a relay is free for the next connection.
 func TestRelayThenConnect(t *testing.T) {
 	l := evnet.NewLoop()
-	r := newRelayed(t, l, l, connKinds["tcp"])
-	server, addr := serve(t, l, nil, echo)
+	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
+	server, addr := kit.Serve(t, l, nil, kit.Echo)
 	got := ""
-	r.a.Once.Close(func(bool) {
-		r.a.Connect("tcp", addr)
-		_, _ = r.a.WriteString("again")
-		r.a.On.Data(func(p []byte) { got += string(p); r.a.End() })
-		r.a.Resume()
-		r.a.Once.Close(func(bool) { r.closes = 2; _ = server.Close(nil) })
+	r.A.Once.Close(func(bool) {
+		r.A.Connect("tcp", addr)
+		_, _ = r.A.WriteString("again")
+		r.A.On.Data(func(p []byte) { got += string(p); r.A.End() })
+		r.A.Resume()
+		r.A.Once.Close(func(bool) { r.Closes = 2; _ = server.Close(nil) })
 	})
-	l.AfterFunc(0, func() { r.b.Destroy(nil) })
-	run(t, l)
+	l.AfterFunc(0, func() { r.B.Destroy(nil) })
+	kit.Run(t, l)
 	assert.Equal(t, "again", got)
-	require.Len(t, r.done, 1)
-	_ = r.peerA.Close()
-	_ = r.peerB.Close()
+	require.Len(t, r.Done, 1)
+	_ = r.PeerA.Close()
+	_ = r.PeerB.Close()
 }
 
 // So it is in the midst of its Close already, also for the next relay.
 func TestRelayAgainInClose(t *testing.T) {
 	l := evnet.NewLoop()
-	r := newRelayed(t, l, l, connKinds["tcp"])
+	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
 	var server *evnet.Server
-	server, addr := serve(t, l, nil, func(c *evnet.Socket) { _ = server.Close(nil); echo(c) })
-	other, peer := wrapped(l, evnet.SocketOptions{})
+	server, addr := kit.Serve(t, l, nil, func(c *evnet.Socket) { _ = server.Close(nil); kit.Echo(c) })
+	other, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	var again []error
-	r.a.Once.Close(func(bool) {
-		r.a.Connect("tcp", addr)
-		evnet.Relay(r.a, other, func(err error) { again = append(again, err) })
+	r.A.Once.Close(func(bool) {
+		r.A.Connect("tcp", addr)
+		evnet.Relay(r.A, other, func(err error) { again = append(again, err) })
 	})
-	l.AfterFunc(0, func() { r.b.Destroy(nil) })
+	l.AfterFunc(0, func() { r.B.Destroy(nil) })
 	var answer []byte
 	var talk sync.WaitGroup
 	talk.Go(func() {
@@ -495,11 +450,11 @@ func TestRelayAgainInClose(t *testing.T) {
 		assert.NoError(t, err)
 		_ = peer.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	talk.Wait()
 	assert.Equal(t, "hello", string(answer))
-	assert.Len(t, r.done, 1)
+	assert.Len(t, r.Done, 1)
 	assert.Len(t, again, 1)
-	_ = r.peerA.Close()
-	_ = r.peerB.Close()
+	_ = r.PeerA.Close()
+	_ = r.PeerB.Close()
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -60,11 +62,11 @@ func BenchmarkScanUnfinished(b *testing.B) {
 	for _, bench := range []struct {
 		name  string
 		split bufio.SplitFunc
-	}{{"lines", nil}, {"index", byIndex}, {"bytewise", byByte}, {"frames", frames}} {
+	}{{"lines", nil}, {"index", byIndex}, {"bytewise", byByte}, {"frames", evtest.Frames}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			l := evnet.NewLoop()
-			conn := &drip{head: megabyte, tail: b.N, start: b.ResetTimer}
+			conn := &drip{head: evtest.Megabyte, tail: b.N, start: b.ResetTimer}
 			s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
 			s.On.Error(func(error) {})
 			looked := 0
@@ -78,7 +80,7 @@ func BenchmarkScanUnfinished(b *testing.B) {
 				}
 			}
 			require.NoError(b, s.Scan(split, 1<<30, func([]byte) {}))
-			run(b, l)
+			kit.Run(b, l)
 			b.ReportMetric(float64(looked)/float64(b.N), "looked-B/op")
 		})
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,7 +27,7 @@ func TestScanChangesInsideItself(t *testing.T) {
 			_ = s.OnRead(func(p []byte) bool { got.Write(p); return true })
 		},
 		"chunks": func(s *evnet.Socket, got *bytes.Buffer) {
-			aside(s.Loop(), func() {
+			kit.Aside(s.Loop(), func() {
 				for p := range s.Chunks() {
 					got.Write(p)
 				}
@@ -37,13 +39,13 @@ func TestScanChangesInsideItself(t *testing.T) {
 	} {
 		for cut, parts := range map[string][]string{
 			"one chunk": {"head\n\n" + body},
-			"bytes":     bytewise("head\n\n" + body),
+			"bytes":     evtest.Bytewise("head\n\n" + body),
 			"joined":    {"head", "\n\n" + body},
 		} {
 			t.Run(name+"/"+cut, func(t *testing.T) {
 				l := evnet.NewLoop()
-				s := feed(l, parts...)
-				var head notes
+				s := kit.Feed(l, parts...)
+				var head kit.Notes
 				var got bytes.Buffer
 				require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 					head = append(head, string(line))
@@ -52,31 +54,31 @@ func TestScanChangesInsideItself(t *testing.T) {
 						next(s, &got)
 					}
 				}))
-				run(t, l)
+				kit.Run(t, l)
 				assert.NoError(t, s.Err())
-				assert.Equal(t, notes{"head", ""}, head)
+				assert.Equal(t, kit.Notes{"head", ""}, head)
 				assert.Equal(t, body, got.String())
 			})
 		}
 	}
 	t.Run("replaced", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := feed(l, "head\n"+frame("one")+frame("two")[:5], frame("two")[5:])
-		var got notes
+		s := kit.Feed(l, "head\n"+evtest.Frame("one")+evtest.Frame("two")[:5], evtest.Frame("two")[5:])
+		var got kit.Notes
 		require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 			got = append(got, string(line))
-			require.NoError(t, s.Scan(frames, 0, got.chunk("frame ")))
+			require.NoError(t, s.Scan(evtest.Frames, 0, got.Chunk("frame ")))
 		}))
-		run(t, l)
-		assert.Equal(t, notes{"head", "frame one", "frame two"}, got)
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"head", "frame one", "frame two"}, got)
 	})
 }
 
 // Pause holds the tokens that are there, Resume gives them although nothing more comes.
 func TestScanPause(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
-	var got notes
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
+	var got kit.Notes
 	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 		got = append(got, string(line))
 		s.Pause()
@@ -91,52 +93,52 @@ func TestScanPause(t *testing.T) {
 		case 3:
 			assert.Equal(t, len("fo"), s.ReadableLength())
 			l.AfterFunc(time.Millisecond, func() { // resumed: the unfinished one does not keep more from coming
-				aside(l, func() { _, _ = io.WriteString(peer, "ur"); _ = peer.Close() })
+				kit.Aside(l, func() { _, _ = io.WriteString(peer, "ur"); _ = peer.Close() })
 			})
 		}
 	}))
-	aside(l, func() { _, _ = io.WriteString(peer, "one\ntwo\nthree\nfo") })
-	run(t, l)
-	assert.Equal(t, notes{"one", "two", "three", "four"}, got)
+	kit.Aside(l, func() { _, _ = io.WriteString(peer, "one\ntwo\nthree\nfo") })
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"one", "two", "three", "four"}, got)
 }
 
 // After Destroy no token comes.
 func TestScanDestroy(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "one\ntwo\n")
-	var got notes
+	s := kit.Feed(l, "one\ntwo\n")
+	var got kit.Notes
 	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 		got = append(got, string(line))
 		s.Destroy(nil)
 	}))
-	run(t, l)
-	assert.Equal(t, notes{"one"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"one"}, got)
 }
 
 // Scan gets text like Data, and SetEncoding in its midst loses nothing.
 func TestScanSetEncoding(t *testing.T) {
 	t.Run("text", func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := feed(l, "ol\xc3", "\xa1\nol\xc3")
+		s := kit.Feed(l, "ol\xc3", "\xa1\nol\xc3")
 		require.NoError(t, s.SetEncoding(evnet.UTF8))
-		var got notes
-		require.NoError(t, s.Scan(nil, 0, got.chunk("")))
-		s.On.End(got.say("end"))
-		run(t, l)
-		assert.Equal(t, notes{"olá", "ol\uFFFD", "end"}, got)
+		var got kit.Notes
+		require.NoError(t, s.Scan(nil, 0, got.Chunk("")))
+		s.On.End(got.Say("end"))
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"olá", "ol\uFFFD", "end"}, got)
 	})
 	t.Run("while bytes are held", func(t *testing.T) {
-		for _, parts := range [][]string{{"\xe9\nol\xe1\nch\xe1", "\n"}, bytewise("\xe9\nol\xe1\nch\xe1\n")} {
+		for _, parts := range [][]string{{"\xe9\nol\xe1\nch\xe1", "\n"}, evtest.Bytewise("\xe9\nol\xe1\nch\xe1\n")} {
 			l := evnet.NewLoop()
-			s := feed(l, parts...)
-			var got notes
+			s := kit.Feed(l, parts...)
+			var got kit.Notes
 			require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 				if got = append(got, string(line)); len(got) == 1 {
 					require.NoError(t, s.SetEncoding(evnet.Latin1))
 				}
 			}))
-			run(t, l)
-			assert.Equal(t, notes{"\xe9", "olá", "chá"}, got)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"\xe9", "olá", "chá"}, got)
 		}
 	})
 }
@@ -147,19 +149,19 @@ func TestScanBeginsWithHalfACharacter(t *testing.T) {
 	for name, split := range map[string]bufio.SplitFunc{"characters": bufio.ScanRunes, "bytes": bufio.ScanBytes} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, "\xc3", "\xa1")
+			s := kit.Feed(l, "\xc3", "\xa1")
 			require.NoError(t, s.SetEncoding(evnet.UTF8))
-			var got notes
+			var got kit.Notes
 			var begin func()
 			begin = func() {
 				if s.BytesRead() == 0 {
 					l.AfterFunc(0, begin)
 					return
 				}
-				require.NoError(t, s.Scan(split, 0, got.chunk("")))
+				require.NoError(t, s.Scan(split, 0, got.Chunk("")))
 			}
 			begin()
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, "á", strings.Join(got, ""))
 		})
 	}
@@ -174,13 +176,13 @@ func TestScanReconnects(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
 			says := []string{"first\nunfinished", "2\n3"}
-			server, addr := serve(t, l, nil, func(a *evnet.Socket) {
+			server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) {
 				_, _ = a.WriteString(says[0])
 				says = says[1:]
 				a.Resume()
 			})
-			s := client(l)
-			var got notes
+			s := kit.NewClient(l)
+			var got kit.Notes
 			require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 				got = append(got, string(line))
 				switch string(line) {
@@ -201,11 +203,11 @@ func TestScanReconnects(t *testing.T) {
 				s.On.Close(func(bool) { _ = server.Close(nil) })
 			})
 			s.Connect("tcp", addr)
-			run(t, l)
+			kit.Run(t, l)
 			assert.NoError(t, s.Err())
-			want := notes{"first", "2", "3"}
+			want := kit.Notes{"first", "2", "3"}
 			if name == "ended" {
-				want = notes{"first", "unfinished", "2", "3"}
+				want = kit.Notes{"first", "unfinished", "2", "3"}
 			}
 			assert.Equal(t, want, got)
 		})
@@ -217,18 +219,18 @@ func TestScanWhileHeldChanges(t *testing.T) {
 	for name, c := range map[string]struct {
 		parts  []string // what is held when change is called, and what comes then
 		change func(s *evnet.Socket) error
-		want   notes
+		want   kit.Notes
 	}{
-		"put back": {[]string{"rest", "\n"}, func(s *evnet.Socket) error { return s.Unshift([]byte("a\n")) }, notes{"a", "rest"}},
-		"shorter":  {[]string{"a\x00b\x00", "\n\x00"}, func(s *evnet.Socket) error { return s.SetEncoding(evnet.UTF16LE) }, notes{"ab"}},
-		"longer":   {[]string{"\xe1\xe1\xe1", "\n"}, func(s *evnet.Socket) error { return s.SetEncoding(evnet.Latin1) }, notes{"ááá"}},
+		"put back": {[]string{"rest", "\n"}, func(s *evnet.Socket) error { return s.Unshift([]byte("a\n")) }, kit.Notes{"a", "rest"}},
+		"shorter":  {[]string{"a\x00b\x00", "\n\x00"}, func(s *evnet.Socket) error { return s.SetEncoding(evnet.UTF16LE) }, kit.Notes{"ab"}},
+		"longer":   {[]string{"\xe1\xe1\xe1", "\n"}, func(s *evnet.Socket) error { return s.SetEncoding(evnet.Latin1) }, kit.Notes{"ááá"}},
 	} {
 		t.Run(name+" between", func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{})
-			var got notes
-			require.NoError(t, s.Scan(nil, 0, got.chunk("")))
-			aside(l, func() {
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
+			var got kit.Notes
+			require.NoError(t, s.Scan(nil, 0, got.Chunk("")))
+			kit.Aside(l, func() {
 				_, _ = io.WriteString(peer, c.parts[0])
 				for s.ReadableLength() == 0 {
 					runtime.Gosched()
@@ -237,14 +239,14 @@ func TestScanWhileHeldChanges(t *testing.T) {
 				_, _ = io.WriteString(peer, c.parts[1])
 				_ = peer.Close()
 			})
-			run(t, l)
+			kit.Run(t, l)
 			assert.NoError(t, s.Err())
 			assert.Equal(t, c.want, got)
 		})
 		t.Run(name+" in split", func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, c.parts...)
-			var got notes
+			s := kit.Feed(l, c.parts...)
+			var got kit.Notes
 			changed := false
 			require.NoError(t, s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
 				if !changed {
@@ -253,8 +255,8 @@ func TestScanWhileHeldChanges(t *testing.T) {
 					return len(data), data, nil // of data that is another's by now
 				}
 				return bufio.ScanLines(data, atEOF)
-			}, 0, got.chunk("")))
-			run(t, l)
+			}, 0, got.Chunk("")))
+			kit.Run(t, l)
 			assert.NoError(t, s.Err())
 			assert.Equal(t, c.want, got)
 		})
@@ -264,7 +266,7 @@ func TestScanWhileHeldChanges(t *testing.T) {
 // A Scan that begins when the end is over is never asked.
 func TestScanAfterEnd(t *testing.T) {
 	l := evnet.NewLoop()
-	here, there := tcpConns(t)
+	here, there := evtest.TCPPair(t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, AllowHalfOpen: true})
 	require.NoError(t, there.CloseWrite())
 	require.NoError(t, s.Scan(nil, 0, func([]byte) {}))
@@ -275,6 +277,6 @@ func TestScanAfterEnd(t *testing.T) {
 		}, 0, func([]byte) {}))
 		l.AfterFunc(time.Millisecond, func() { s.Destroy(nil) })
 	})
-	run(t, l)
+	kit.Run(t, l)
 	_ = there.Close()
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,29 +22,29 @@ import (
 
 // Whatever becomes of the consumer meanwhile, nothing is lost and nothing waits for more data.
 func TestScanDeferredChanges(t *testing.T) {
-	all := func(got *notes) func(p []byte) { // in one, however it is cut
+	all := func(got *kit.Notes) func(p []byte) { // in one, however it is cut
 		return func(p []byte) {
 			if len(*got) == 0 {
-				*got = notes{""}
+				*got = kit.Notes{""}
 			}
 			(*got)[0] += string(p)
 		}
 	}
-	whole := notes{strings.Repeat("x", lineDeferred) + deferredBytes}
-	lines := notes{"line", "rest"}
+	whole := kit.Notes{strings.Repeat("x", lineDeferred) + deferredBytes}
+	lines := kit.Notes{"line", "rest"}
 	for name, c := range map[string]struct {
 		act  func(t *testing.T, d *deferring)
-		want notes
+		want kit.Notes
 	}{
 		"pause": {func(_ *testing.T, d *deferring) {
 			d.s.Pause()
 			d.l.AfterFunc(time.Second, func() {
-				d.got.say("resume")()
+				d.got.Say("resume")()
 				d.s.Resume()
 			})
-		}, notes{"resume", "line", "rest"}},
+		}, kit.Notes{"resume", "line", "rest"}},
 		"pause, resume": {func(_ *testing.T, d *deferring) { d.s.Pause(); d.s.Resume() }, lines},
-		"unshift":       {func(t *testing.T, d *deferring) { assert.NoError(t, d.s.Unshift([]byte("a"))) }, notes{"aline", "rest"}},
+		"unshift":       {func(t *testing.T, d *deferring) { assert.NoError(t, d.s.Unshift([]byte("a"))) }, kit.Notes{"aline", "rest"}},
 		"encoding":      {func(t *testing.T, d *deferring) { assert.NoError(t, d.s.SetEncoding(evnet.Latin1)) }, lines},
 		"scan": {func(t *testing.T, d *deferring) {
 			assert.NoError(t, d.s.Scan(bufio.ScanLines, 0, d.token))
@@ -64,16 +66,16 @@ func TestScanDeferredChanges(t *testing.T) {
 		}, whole},
 		"chunks": {func(t *testing.T, d *deferring) {
 			assert.NoError(t, d.s.Scan(nil, 0, nil))
-			aside(d.l, func() {
+			kit.Aside(d.l, func() {
 				for p := range d.s.Chunks() {
 					all(&d.got)(p)
 				}
 			})
 		}, whole},
 		"relay": {func(t *testing.T, d *deferring) {
-			other, end := wrapped(d.l, evnet.SocketOptions{})
+			other, end := kit.WrapPipe(d.l, evnet.SocketOptions{})
 			evnet.Relay(d.s, other, nil)
-			aside(d.l, func() {
+			kit.Aside(d.l, func() {
 				p, err := io.ReadAll(end)
 				assert.NoError(t, err)
 				_ = end.Close()
@@ -124,17 +126,17 @@ func (w writerFunc) Write(p []byte) (int, error) { w(p); return len(p), nil }
 func TestScanDeferredStartTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		s, peer := wrapped(l, evnet.SocketOptions{})
+		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 		var c slow
-		var got notes
+		var got kit.Notes
 		require.NoError(t, s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
 			n, token, err := c.split(data, atEOF)
 			if len(data) > 0 && data[0] == 0x16 { // a handshake
 				return 0, nil, nil
 			}
 			return n, token, err
-		}, 0, got.chunk("")))
-		config := named()
+		}, 0, got.Chunk("")))
+		config := evtest.NamedClientConfig()
 		for i := range 500 {
 			config.NextProtos = append(config.NextProtos, fmt.Sprintf("protocol-%03d", i))
 		}
@@ -144,20 +146,20 @@ func TestScanDeferredStartTLS(t *testing.T) {
 			waiting, _ := evnet.ScansDeferred(l)
 			assert.Equal(t, 1, waiting)
 			l.Do(func() {
-				serving := serving()
+				serving := evtest.ServerConfig()
 				serving.NextProtos = config.NextProtos
 				assert.NoError(t, s.StartTLSServer(serving))
 			})
 		}
-		aside(l, func() {
+		kit.Aside(l, func() {
 			secure := tls.Client(hello, config)
 			_, err := io.WriteString(secure, "hello\n")
 			assert.NoError(t, err)
 			_ = secure.Close()
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.NoError(t, s.Err())
-		assert.Equal(t, notes{"hello"}, got)
+		assert.Equal(t, kit.Notes{"hello"}, got)
 	})
 }
 
@@ -194,7 +196,7 @@ func TestScanDeferredReconnects(t *testing.T) {
 		require.NoError(t, d.s.Scan(d.split, 0, d.token))
 		d.s.Once.Close(func(bool) { d.s.Connect("tcp", "127.0.0.1:1") })
 		d.s.Connect("tcp", "127.0.0.1:1")
-		aside(d.l, func() {
+		kit.Aside(d.l, func() {
 			d.peer = <-peers
 			d.prepare(t)
 			d.s.Destroy(nil)
@@ -205,7 +207,7 @@ func TestScanDeferredReconnects(t *testing.T) {
 			_ = d.peer.Close()
 		})
 		d.run(t)
-		assert.Equal(t, notes{"new", "line", "rest"}, d.got)
+		assert.Equal(t, kit.Notes{"new", "line", "rest"}, d.got)
 	})
 }
 
@@ -216,9 +218,9 @@ func TestScanDeferredPanics(t *testing.T) {
 		panics := 0
 		l.OnPanic(func(*evnet.PanicError) { panics++ })
 		var peers []net.Conn
-		var got notes
+		var got kit.Notes
 		for i := range 3 {
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			peers = append(peers, peer)
 			s.On.Error(func(error) {})
 			require.NoError(t, s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
@@ -233,12 +235,12 @@ func TestScanDeferredPanics(t *testing.T) {
 				}
 				return 0, nil, nil
 			}, 0, func([]byte) {
-				got.say("token")()
+				got.Say("token")()
 				_ = peers[0].Close()
 				s.Destroy(nil)
 			}))
 		}
-		aside(l, func() {
+		kit.Aside(l, func() {
 			for _, n := range []int{4096, 1} {
 				for _, peer := range peers {
 					_, _ = peer.Write(make([]byte, n))
@@ -246,9 +248,9 @@ func TestScanDeferredPanics(t *testing.T) {
 				}
 			}
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, 1, panics)
-		assert.Equal(t, notes{"token"}, got)
+		assert.Equal(t, kit.Notes{"token"}, got)
 		for _, peer := range peers {
 			_ = peer.Close()
 		}

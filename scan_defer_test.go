@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,11 +58,11 @@ func TestScanDefersCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := evnet.NewLoop()
-				s, peer := wrapped(l, evnet.SocketOptions{})
+				s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 				if c.encoding != "" {
 					require.NoError(t, s.SetEncoding(c.encoding))
 				}
-				aside(l, func() {
+				kit.Aside(l, func() {
 					for range size {
 						_, _ = io.WriteString(peer, c.one)
 					}
@@ -77,7 +79,7 @@ func TestScanDefersCalls(t *testing.T) {
 					}
 					return bufio.ScanLines(data, atEOF)
 				}, 0, func(token []byte) { got = append(got, len(token)) }))
-				run(t, l)
+				kit.Run(t, l)
 				assert.Equal(t, []int{longest - 1}, got)
 				assert.Greater(t, calls, 2000, "while it is short it is looked at whenever data arrives")
 				assert.Less(t, looked, 20*longest)
@@ -92,7 +94,7 @@ type deferring struct {
 	l    *evnet.Loop
 	s    *evnet.Socket
 	peer net.Conn
-	got  notes
+	got  kit.Notes
 }
 
 const (
@@ -109,7 +111,7 @@ func hold(t *testing.T, of evnet.SocketOptions, encoding evnet.Encoding, act fun
 		require.NoError(t, d.s.SetEncoding(encoding))
 	}
 	require.NoError(t, d.s.Scan(d.split, 0, d.token))
-	aside(d.l, func() {
+	kit.Aside(d.l, func() {
 		d.prepare(t)
 		act(d)
 	})
@@ -143,7 +145,7 @@ func (d *deferring) token(token []byte) {
 
 // run also checks that nothing waits any more.
 func (d *deferring) run(t *testing.T) {
-	run(t, d.l)
+	kit.Run(t, d.l)
 	waiting, armed := evnet.ScansDeferred(d.l)
 	assert.Zero(t, waiting)
 	assert.False(t, armed)
@@ -162,7 +164,7 @@ func TestScanCallsDeferredSplit(t *testing.T) {
 				d.s.Destroy(nil)
 			}))
 			d.run(t)
-			assert.Equal(t, notes{"line"}, d.got)
+			assert.Equal(t, kit.Notes{"line"}, d.got)
 		})
 	}
 }
@@ -171,9 +173,9 @@ func TestScanCallsDeferredSplit(t *testing.T) {
 func TestScanDeferredAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := hold(t, evnet.SocketOptions{}, "", func(d *deferring) { _ = d.peer.Close() })
-		d.s.On.End(d.got.say("end"))
+		d.s.On.End(d.got.Say("end"))
 		d.run(t)
-		assert.Equal(t, notes{"line", "rest", "end"}, d.got)
+		assert.Equal(t, kit.Notes{"line", "rest", "end"}, d.got)
 		assert.Equal(t, []string{"8198", "4", "4 at the end", "0 at the end"}, d.calls[len(d.calls)-4:])
 	})
 }
@@ -185,11 +187,11 @@ func TestScanDeferredTooLong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := evnet.NewLoop()
-				s, peer := wrapped(l, evnet.SocketOptions{})
+				s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 				if e != "" {
 					require.NoError(t, s.SetEncoding(e))
 				}
-				aside(l, func() {
+				kit.Aside(l, func() {
 					for {
 						if _, err := io.WriteString(peer, "x"); err != nil {
 							return
@@ -202,7 +204,7 @@ func TestScanDeferredTooLong(t *testing.T) {
 					assert.ErrorIs(t, err, bufio.ErrTooLong)
 					assert.EqualValues(t, longest+1, s.BytesRead())
 				})
-				run(t, l)
+				kit.Run(t, l)
 				assert.ErrorIs(t, s.Err(), bufio.ErrTooLong)
 				assert.Less(t, len(c.calls), 4096+100)
 			})
@@ -225,13 +227,13 @@ func TestScanDeferredBeforeTimeouts(t *testing.T) {
 				d := hold(t, c.of, "", func(*deferring) {})
 				c.set(d)
 				timedOut := func() {
-					d.got.say("time-out")()
+					d.got.Say("time-out")()
 					d.s.Destroy(nil)
 				}
 				d.s.On.Error(func(error) { timedOut() })
 				d.s.On.Timeout(timedOut)
 				d.run(t)
-				assert.Equal(t, notes{"line", "time-out"}, d.got)
+				assert.Equal(t, kit.Notes{"line", "time-out"}, d.got)
 				assert.Less(t, d.began[len(d.began)-1]-d.began[0], 10*slowCall, "the pause is cut short")
 			})
 		})
@@ -267,9 +269,9 @@ func TestScanDeferredBeforeAFailure(t *testing.T) {
 			half := strings.Repeat("x", lineDeferred/2)
 			d.s = evnet.Wrap(&endsBadly{here, []string{half, half, "x", deferredBytes}, last}, &evnet.SocketOptions{Loop: d.l})
 			require.NoError(t, d.s.Scan(d.split, 0, d.token))
-			d.s.On.Error(func(error) { d.got.say("error")() })
+			d.s.On.Error(func(error) { d.got.Say("error")() })
 			d.run(t)
-			assert.Equal(t, notes{"line", "error"}, d.got)
+			assert.Equal(t, kit.Notes{"line", "error"}, d.got)
 		})
 	}
 }
@@ -283,7 +285,7 @@ func TestScanDefersCallsOfManySockets(t *testing.T) {
 		called := make(chan int, sockets)
 		var peers []net.Conn
 		for i := range sockets {
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			peers = append(peers, peer)
 			require.NoError(t, s.Scan(func(data []byte, _ bool) (int, []byte, error) {
 				switch {
@@ -297,7 +299,7 @@ func TestScanDefersCallsOfManySockets(t *testing.T) {
 				return 0, nil, nil
 			}, 0, func(token []byte) { assert.Len(t, token, size+2) }))
 		}
-		aside(l, func() {
+		kit.Aside(l, func() {
 			for _, peer := range peers {
 				_, _ = peer.Write(make([]byte, size))
 			}
@@ -321,7 +323,7 @@ func TestScanDefersCallsOfManySockets(t *testing.T) {
 				_ = peer.Close()
 			}
 		})
-		run(t, l)
+		kit.Run(t, l)
 		require.Len(t, began, sockets)
 		for i := range sockets - 1 {
 			assert.Equal(t, 9*slowCall, began[i+1].Sub(began[i]), "a call and its pause")
@@ -331,10 +333,10 @@ func TestScanDefersCallsOfManySockets(t *testing.T) {
 
 // Deferred calls are made under both transports, for the last bytes of a peer that then waits for an answer.
 func TestScanDeferredOverTCP(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		const size, rounds = 32 << 10, 20
 		l := evnet.NewLoop()
-		server, addr := serve(t, l, nil, func(a *evnet.Socket) {
+		server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) {
 			assert.NoError(t, a.Scan(func(data []byte, atEOF bool) (n int, token []byte, err error) {
 				for range 20 { // so slowly that it is worth a pause
 					n, token, err = bufio.ScanLines(data, atEOF)
@@ -345,7 +347,7 @@ func TestScanDeferredOverTCP(t *testing.T) {
 				_, _ = a.WriteString("+")
 			}))
 		})
-		aside(l, func() {
+		kit.Aside(l, func() {
 			c, err := net.Dial("tcp", addr)
 			if assert.NoError(t, err) {
 				message := strings.Repeat("x", size) + "\n"
@@ -360,6 +362,6 @@ func TestScanDeferredOverTCP(t *testing.T) {
 			}
 			_ = server.Close(nil)
 		})
-		run(t, l)
+		kit.Run(t, l)
 	})
 }

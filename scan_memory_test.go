@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,26 +22,26 @@ import (
 // A token must not reach into what is behind it.
 func TestScanTokenIsClipped(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "one\ntwo\n")
-	var got notes
+	s := kit.Feed(l, "one\ntwo\n")
+	var got kit.Notes
 	require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 		got = append(got, string(line))
 		_ = append(line, "overwritten"...)
 	}))
-	run(t, l)
-	assert.Equal(t, notes{"one", "two"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"one", "two"}, got)
 }
 
 // Many small chunks of one long token take time in proportion to its length, not to its square.
 func TestScanLongToken(t *testing.T) {
-	const size, cut = 16 * megabyte, 2 << 10
+	const size, cut = 16 * evtest.Megabyte, 2 << 10
 	want := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	took := func(before, after string, consume func(s *evnet.Socket)) time.Duration {
 		l := evnet.NewLoop()
-		s, peer := wrapped(l, evnet.SocketOptions{})
+		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 		consume(s)
 		began := time.Now()
-		aside(l, func() {
+		kit.Aside(l, func() {
 			_, _ = io.WriteString(peer, before)
 			for rest := want; len(rest) > 0; rest = rest[cut:] {
 				_, _ = peer.Write(rest[:cut])
@@ -47,7 +49,7 @@ func TestScanLongToken(t *testing.T) {
 			_, _ = io.WriteString(peer, after)
 			_ = peer.Close()
 		})
-		run(t, l)
+		kit.Run(t, l)
 		return time.Since(began)
 	}
 	plain := took("", "", func(s *evnet.Socket) { _ = s.OnRead(func([]byte) bool { return true }) })
@@ -56,12 +58,12 @@ func TestScanLongToken(t *testing.T) {
 		split         bufio.SplitFunc
 	}{
 		"line":  {"", "\n", nil},
-		"frame": {frame(string(want))[:4], "", frames},
+		"frame": {evtest.Frame(string(want))[:4], "", evtest.Frames},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tokens := 0
 			scanned := took(c.before, c.after, func(s *evnet.Socket) {
-				require.NoError(t, s.Scan(c.split, size+4, func(token []byte) { tokens++; equalBytes(t, want, token) }))
+				require.NoError(t, s.Scan(c.split, size+4, func(token []byte) { tokens++; evtest.AssertEqualBytes(t, want, token) }))
 			})
 			assert.Equal(t, 1, tokens)
 			assert.Less(t, scanned, 8*plain+5*time.Second, "a look at everything for each piece takes a minute")
@@ -99,7 +101,7 @@ func TestScanBorrows(t *testing.T) {
 				}
 				_ = there.Close()
 			}()
-			var got notes
+			var got kit.Notes
 			var kept []byte
 			require.NoError(t, s.Scan(split, 0, func(token []byte) {
 				if kept != nil && evnet.Scribbles { // the chunk is still the same
@@ -115,8 +117,8 @@ func TestScanBorrows(t *testing.T) {
 					got = append(got, string(token))
 				}
 			}))
-			run(t, l)
-			assert.Equal(t, notes{"lent", "lent", "two", "lent", "lent", "four"}, got)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"lent", "lent", "two", "lent", "lent", "four"}, got)
 		})
 	}
 }
@@ -151,7 +153,7 @@ func TestScanAllocatesNothing(t *testing.T) {
 			require.NoError(t, s.Scan(nil, 0, func([]byte) { tokens++ }))
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			run(t, l)
+			kit.Run(t, l)
 			runtime.ReadMemStats(&after)
 			assert.Equal(t, chunks*lines+1, tokens)
 			assert.Less(t, after.Mallocs-before.Mallocs, uint64(3*chunks+chunks/2))
@@ -164,10 +166,10 @@ func TestScanAllocatesNothing(t *testing.T) {
 func TestScanPanics(t *testing.T) {
 	l := evnet.NewLoop()
 	l.OnPanic(func(*evnet.PanicError) {})
-	s := feed(l, "one\ntwo\n")
+	s := kit.Feed(l, "one\ntwo\n")
 	s.On.Error(func(error) {})
 	require.NoError(t, s.Scan(nil, 0, func([]byte) { panic("x") }))
-	run(t, l)
+	kit.Run(t, l)
 	var perr *evnet.PanicError
 	require.ErrorAs(t, s.Err(), &perr)
 	assert.Same(t, s, perr.Socket)
@@ -175,18 +177,18 @@ func TestScanPanics(t *testing.T) {
 
 // BenchmarkScan is one token found, of two in a message of 64 bytes or of one, in chunks as TCP brings them.
 func BenchmarkScan(b *testing.B) {
-	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "frames": frames} {
+	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "frames": evtest.Frames} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			body := strings.Repeat("x", 60)
 			message := body + "\r\n\r\n"
 			per := 2
 			if split != nil {
-				message, per = frame(body), 1
+				message, per = evtest.Frame(body), 1
 			}
 			b.SetBytes(int64(len(message) / per))
 			l := evnet.NewLoop()
-			linked(b, l, nil, nil, func(c, a *evnet.Socket) {
+			kit.ConnectPair(b, l, nil, nil, func(c, a *evnet.Socket) {
 				left := (b.N + per - 1) / per
 				batch := strings.Repeat(message, 1000)
 				send := func() {
@@ -206,7 +208,7 @@ func BenchmarkScan(b *testing.B) {
 				b.ResetTimer()
 				send()
 			})
-			run(b, l)
+			kit.Run(b, l)
 		})
 	}
 }

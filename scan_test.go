@@ -3,62 +3,44 @@ package evnet_test
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
-// frames is a split function for messages with their length, four bytes, in front.
-func frames(data []byte, _ bool) (int, []byte, error) {
-	if len(data) < 4 {
-		return 0, nil, nil
-	}
-	n := 4 + int(binary.BigEndian.Uint32(data))
-	if len(data) < n {
-		return 0, nil, nil
-	}
-	return n, data[4:n], nil
-}
-
-func frame(body string) string {
-	return string(binary.BigEndian.AppendUint32(nil, uint32(len(body)))) + body
-}
-
-// bytewise is text in chunks of one byte.
-func bytewise(text string) []string { return strings.Split(text, "") }
-
 func TestScanTokens(t *testing.T) {
 	cases := map[string]struct {
 		split bufio.SplitFunc
 		parts []string
-		want  notes
+		want  kit.Notes
 	}{
-		"lines":              {nil, []string{"a\nb\r\n", "c", "d\n\ne"}, notes{"a", "b", "cd", "", "e"}},
-		"lines, one by one":  {bufio.ScanLines, bytewise("a\nb\r\n\ncd"), notes{"a", "b", "", "cd"}},
-		"words":              {bufio.ScanWords, []string{"  one tw", "o  ", "  three "}, notes{"one", "two", "three"}},
-		"characters":         {bufio.ScanRunes, []string{"a\xc3", "\xa9\xff"}, notes{"a", "é", "\uFFFD"}},
-		"frames":             {frames, []string{frame("one") + frame("")[:2], frame("")[2:] + frame("two")}, notes{"one", "", "two"}},
-		"frames, one by one": {frames, bytewise(frame("one") + frame("two")), notes{"one", "two"}},
+		"lines":              {nil, []string{"a\nb\r\n", "c", "d\n\ne"}, kit.Notes{"a", "b", "cd", "", "e"}},
+		"lines, one by one":  {bufio.ScanLines, evtest.Bytewise("a\nb\r\n\ncd"), kit.Notes{"a", "b", "", "cd"}},
+		"words":              {bufio.ScanWords, []string{"  one tw", "o  ", "  three "}, kit.Notes{"one", "two", "three"}},
+		"characters":         {bufio.ScanRunes, []string{"a\xc3", "\xa9\xff"}, kit.Notes{"a", "é", "\uFFFD"}},
+		"frames":             {evtest.Frames, []string{evtest.Frame("one") + evtest.Frame("")[:2], evtest.Frame("")[2:] + evtest.Frame("two")}, kit.Notes{"one", "", "two"}},
+		"frames, one by one": {evtest.Frames, evtest.Bytewise(evtest.Frame("one") + evtest.Frame("two")), kit.Notes{"one", "two"}},
 		"nothing":            {nil, nil, nil},
-		"several in what is joined": {frames, []string{frame("one")[:5], frame("one")[5:] + frame("two") + frame("three")[:5], frame("three")[5:]},
-			notes{"one", "two", "three"}},
+		"several in what is joined": {evtest.Frames, []string{evtest.Frame("one")[:5], evtest.Frame("one")[5:] + evtest.Frame("two") + evtest.Frame("three")[:5], evtest.Frame("three")[5:]},
+			kit.Notes{"one", "two", "three"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			var got notes
-			s := feed(l, c.parts...)
-			require.NoError(t, s.Scan(c.split, 0, got.chunk("")))
-			s.On.End(got.say("(end)"))
-			run(t, l)
+			var got kit.Notes
+			s := kit.Feed(l, c.parts...)
+			require.NoError(t, s.Scan(c.split, 0, got.Chunk("")))
+			s.On.End(got.Say("(end)"))
+			kit.Run(t, l)
 			assert.NoError(t, s.Err())
 			assert.Equal(t, append(c.want, "(end)"), got)
 			assert.Zero(t, s.ReadableLength())
@@ -77,7 +59,7 @@ func TestScanIsBufioScanner(t *testing.T) {
 		pauses := rapid.SliceOfN(rapid.Bool(), 1, 10).Draw(rt, "pauses")
 		encode := rapid.Bool().Draw(rt, "encode")
 
-		var want notes
+		var want kit.Notes
 		sc := bufio.NewScanner(bytes.NewReader(text))
 		for sc.Scan() {
 			want = append(want, sc.Text())
@@ -88,11 +70,11 @@ func TestScanIsBufioScanner(t *testing.T) {
 			parts, rest = append(parts, rest[:n]), rest[n:]
 		}
 		l := evnet.NewLoop()
-		s := feed(l, parts...)
+		s := kit.Feed(l, parts...)
 		if encode {
 			require.NoError(rt, s.SetEncoding(evnet.Latin1))
 		}
-		var got notes
+		var got kit.Notes
 		resting := false
 		require.NoError(rt, s.Scan(bufio.ScanLines, 0, func(token []byte) {
 			require.False(rt, resting, "a token while paused")
@@ -104,7 +86,7 @@ func TestScanIsBufioScanner(t *testing.T) {
 			}
 		}))
 		s.On.End(func() { require.Equal(rt, want, got, "all of it before End") })
-		run(t, l)
+		kit.Run(t, l)
 		require.NoError(rt, s.Err())
 		require.Equal(rt, want, got)
 	})
@@ -138,14 +120,14 @@ func TestScanFails(t *testing.T) {
 		"unfinished":      {nil, 10, []string{"ok\n0123456789", "0"}, bufio.ErrTooLong, "10 bytes", 1},
 		"finished":        {nil, 10, []string{"01234567890\n"}, bufio.ErrTooLong, "10 bytes", 0},
 		"default":         {nil, 0, []string{strings.Repeat("x", 64<<10), "x"}, bufio.ErrTooLong, "65536 bytes", 0},
-		"frame":           {frames, 10, []string{frame(strings.Repeat("x", 100))[:50]}, bufio.ErrTooLong, "10 bytes", 0},
+		"frame":           {evtest.Frames, 10, []string{evtest.Frame(strings.Repeat("x", 100))[:50]}, bufio.ErrTooLong, "10 bytes", 0},
 		"own error":       {answer(0, nil, cause), 0, []string{"x"}, cause, "bad frame", 0},
 		"negative":        {answer(-1, nil, nil), 0, []string{"x"}, bufio.ErrNegativeAdvance, "", 0},
 		"negative, final": {answer(-1, nil, bufio.ErrFinalToken), 0, []string{"x"}, bufio.ErrNegativeAdvance, "", 0},
 		"too far":         {answer(2, []byte("x"), nil), 0, []string{"x"}, bufio.ErrAdvanceTooFar, "", 0},
 		"endless empties": {answer(0, []byte{}, nil), 0, []string{"x"}, io.ErrNoProgress, "", 100},
 		"endless tokens":  {answer(0, []byte("x"), nil), 0, []string{"x"}, io.ErrNoProgress, "", 100},
-		"cut off":         {frames, 0, []string{frame("one") + frame("two")[:6]}, io.ErrUnexpectedEOF, "6 bytes", 1},
+		"cut off":         {evtest.Frames, 0, []string{evtest.Frame("one") + evtest.Frame("two")[:6]}, io.ErrUnexpectedEOF, "6 bytes", 1},
 		"endless at an end": {splitter(func(_ []byte, atEOF bool) (int, []byte, error) {
 			if atEOF {
 				return 0, []byte{}, nil
@@ -156,15 +138,15 @@ func TestScanFails(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, c.parts...)
-			var got notes
+			s := kit.Feed(l, c.parts...)
+			var got kit.Notes
 			tokens := 0
 			require.NoError(t, s.Scan(c.split, c.max, func([]byte) { tokens++ }))
-			s.On.End(got.say("end"))
+			s.On.End(got.Say("end"))
 			s.On.Error(func(err error) { got = append(got, "error"); assert.ErrorIs(t, err, c.is) })
 			s.On.Close(func(bool) { got = append(got, "close") })
-			run(t, l)
-			assert.Equal(t, notes{"error", "close"}, got)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"error", "close"}, got)
 			assert.ErrorContains(t, s.Err(), c.says)
 			assert.ErrorContains(t, s.Err(), s.RemoteAddr().String())
 			assert.Equal(t, c.tokens, tokens)
@@ -176,12 +158,12 @@ func TestScanFails(t *testing.T) {
 func TestScanMaximum(t *testing.T) {
 	for _, parts := range [][]string{{"0123456789\r\n"}, {"0123456789\r", "\n"}, {"0123456789", "\r\n"}, {"0123456789"}} {
 		l := evnet.NewLoop()
-		s := feed(l, parts...)
-		var got notes
-		require.NoError(t, s.Scan(nil, 10, got.chunk("")))
-		run(t, l)
+		s := kit.Feed(l, parts...)
+		var got kit.Notes
+		require.NoError(t, s.Scan(nil, 10, got.Chunk("")))
+		kit.Run(t, l)
 		assert.NoError(t, s.Err())
-		assert.Equal(t, notes{"0123456789"}, got)
+		assert.Equal(t, kit.Notes{"0123456789"}, got)
 	}
 }
 
@@ -201,16 +183,16 @@ func TestScanFinalToken(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		text string
-		want notes
+		want kit.Notes
 	}{
-		"a token":  {"one stop rest", notes{"one", "stop", "data rest"}},
-		"no token": {"one silent rest", notes{"one", "data rest"}},
+		"a token":  {"one stop rest", kit.Notes{"one", "stop", "data rest"}},
+		"no token": {"one silent rest", kit.Notes{"one", "data rest"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, c.text)
-			var got notes
-			require.NoError(t, s.Scan(until("stop"), 0, got.chunk("")))
+			s := kit.Feed(l, c.text)
+			var got kit.Notes
+			require.NoError(t, s.Scan(until("stop"), 0, got.Chunk("")))
 			s.On.End(func() { assert.Equal(t, c.want, got, "End waits for the rest") })
 			var look func()
 			look = func() {
@@ -220,19 +202,19 @@ func TestScanFinalToken(t *testing.T) {
 				}
 				assert.False(t, s.Paused())
 				assert.Equal(t, 4, s.ReadableLength())
-				s.On.Data(got.chunk("data "))
+				s.On.Data(got.Chunk("data "))
 			}
 			look()
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, c.want, got)
 		})
 	}
 	// The example of bufio, whose advance is 0.
-	for text, want := range map[string]notes{"1,2,": {"<1", "<2", "<", "end"}, "1,2": {"<1", "<2", "end"}} {
+	for text, want := range map[string]kit.Notes{"1,2,": {"<1", "<2", "<", "end"}, "1,2": {"<1", "<2", "end"}} {
 		t.Run("at the end of "+text, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, text)
-			var got notes
+			s := kit.Feed(l, text)
+			var got kit.Notes
 			require.NoError(t, s.Scan(func(data []byte, atEOF bool) (int, []byte, error) {
 				if i := bytes.IndexByte(data, ','); i >= 0 {
 					return i + 1, data[:i], nil
@@ -241,17 +223,17 @@ func TestScanFinalToken(t *testing.T) {
 					return 0, nil, nil
 				}
 				return 0, data, bufio.ErrFinalToken
-			}, 0, got.chunk("<")))
-			s.On.End(got.say("end"))
-			run(t, l)
+			}, 0, got.Chunk("<")))
+			s.On.End(got.Say("end"))
+			kit.Run(t, l)
 			assert.Equal(t, want, got)
 		})
 	}
 }
 
 func TestScanNilFunction(t *testing.T) {
-	s := client(evnet.NewLoop())
-	badInput{err: s.Scan(bufio.ScanLines, 0, nil), is: []error{evnet.ErrNilArgument}, code: "ERR_INVALID_ARG_TYPE", says: []string{"Scan"}}.check(t)
+	s := kit.NewClient(evnet.NewLoop())
+	kit.BadInput{Err: s.Scan(bufio.ScanLines, 0, nil), Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"Scan"}}.Check(t)
 	assert.NoError(t, s.Scan(nil, 0, nil))
 	s.Resume()
 	assert.NoError(t, s.Scan(nil, 0, nil), "where there was none it changes nothing")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/scenario"
 )
 
 // The time of a script. Sockets of the kernel live in real time, in which a busy machine may stand still for longer than a
@@ -119,21 +120,12 @@ func (p *player) follow(emitter any, event string, args []any) {
 	}
 }
 
-// timed reports whether a script has time-outs, which its waits are measured against.
-func (s *script) timed() bool { return timed(s.steps) }
-
-func timed(block []*statement) bool {
-	return slices.ContainsFunc(block, func(st *statement) bool {
-		return strings.Contains(strings.ToLower(strings.Join(st.words, " ")), "timeout") || timed(st.block)
-	})
-}
-
 // inTwoRounds has the scripts with time-outs played after all others: one that moves megabytes can hold a process that gets
 // little of a busy machine back for seconds.
-func inTwoRounds(t *testing.T, scripts []*script, play func(t *testing.T, scripts []*script)) {
-	var timed, untimed []*script
+func inTwoRounds(t *testing.T, scripts []*scenario.Script, play func(t *testing.T, scripts []*scenario.Script)) {
+	var timed, untimed []*scenario.Script
 	for _, s := range scripts {
-		if s.timed() {
+		if s.Timed() {
 			timed = append(timed, s)
 		} else {
 			untimed = append(untimed, s)

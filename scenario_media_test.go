@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 
 	"evnet"
+	"evnet/conformance/scenario"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,10 +58,10 @@ var media = []*medium{
 		},
 		dial: func(p *player, name string) (network, address string) { return "tcp", p.addrs[name].String() },
 		socket: func(_ *player, opts *evnet.SocketOptions) {
-			opts.TLSConfig = trusting()
+			opts.TLSConfig = evtest.ClientConfig()
 			opts.TLSConfig.ServerName = "localhost"
 		},
-		server: func(opts *evnet.ServerOptions) { opts.TLSConfig = serving() },
+		server: func(opts *evnet.ServerOptions) { opts.TLSConfig = evtest.ServerConfig() },
 		more:   func(line string) bool { return line == "secureConnect" },
 	},
 	{
@@ -76,7 +78,7 @@ var media = []*medium{
 	},
 }
 
-func (m *medium) play(t *testing.T, s *script) (lines traceLines) {
+func (m *medium) play(t *testing.T, s *scenario.Script) (lines scenario.TraceLines) {
 	if m.virtual {
 		synctest.Test(t, func(t *testing.T) { lines = play(t, s, m) })
 		return lines
@@ -123,7 +125,7 @@ func (m *memoryNet) dial(_ context.Context, network, address string) (net.Conn, 
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: syscall.ECONNREFUSED}
 	}
 	m.ports++
-	c, s := memoryPair(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: m.ports}, ln.addr)
+	c, s := evtest.MemoryPair(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: m.ports}, ln.addr)
 	ln.conns <- s
 	return c, nil
 }
@@ -158,20 +160,20 @@ func (ln *memoryListener) Close() error {
 }
 
 // unfit is why a script cannot be played over another medium than TCP, "" if it can.
-func unfit(block []*statement) string {
+func unfit(block []*scenario.Statement) string {
 	for _, st := range block {
-		_, method, _ := strings.Cut(st.words[0], ".")
-		o := parseOptions(st.words[1:])
+		_, method, _ := strings.Cut(st.Words[0], ".")
+		o := scenario.ParseOptions(st.Words[1:])
 		switch {
-		case st.words[0] == "start" && o["path"] != "", method == "connect" && o["path"] != "", method == "listen" && o["path"] != "":
+		case st.Words[0] == "start" && o["path"] != "", method == "connect" && o["path"] != "", method == "listen" && o["path"] != "":
 			return "it is about a Unix socket's path"
 		case method == "listen" && (o["port"] != "" || o["host"] != "" || o["signal"] != ""):
 			return "it is about listening"
-		case method == "connect" && (o["host"] != "" || net.ParseIP(st.words[1]) != nil || st.words[1] == "closed"),
-			st.words[0] == "socket" && (o["lookup"] != "" || o["family"] != ""), st.words[0] == "silent":
+		case method == "connect" && (o["host"] != "" || net.ParseIP(st.Words[1]) != nil || st.Words[1] == "closed"),
+			st.Words[0] == "socket" && (o["lookup"] != "" || o["family"] != ""), st.Words[0] == "silent":
 			return "it is about addresses"
 		}
-		if why := unfit(st.block); why != "" {
+		if why := unfit(st.Block); why != "" {
 			return why
 		}
 	}
@@ -181,7 +183,7 @@ func unfit(block []*statement) string {
 // exception is what a scenario shows over another medium.
 type exception struct {
 	because string
-	lines   traceLines // of the actors that differ; nil: it is not played
+	lines   scenario.TraceLines // of the actors that differ; nil: it is not played
 }
 
 // readExceptions reads testdata/media.
@@ -194,7 +196,7 @@ func readExceptions(t testing.TB, medium string) map[string]exception {
 		because, lines, _ := strings.Cut(strings.TrimPrefix(body, "because: "), "\n")
 		x := exception{because: because}
 		if strings.TrimSpace(lines) != "" {
-			x.lines = parseLines(lines)
+			x.lines = scenario.ParseLines(lines)
 		}
 		all[name] = x
 	}
@@ -202,15 +204,15 @@ func readExceptions(t testing.TB, medium string) map[string]exception {
 }
 
 func TestTracesOverOtherMedia(t *testing.T) {
-	scripts := readScripts(t)
+	scripts := scenario.ReadScripts(t)
 	exceptions := map[*medium]map[string]exception{}
 	for _, m := range media {
 		unknown := readExceptions(t, m.name)
 		exceptions[m] = maps.Clone(unknown)
 		same, differ, unfit := 0, 0, 0
 		for _, s := range scripts {
-			x, excepted := unknown[s.name]
-			delete(unknown, s.name)
+			x, excepted := unknown[s.Name]
+			delete(unknown, s.Name)
 			switch {
 			case !x.fits(s, excepted):
 				unfit++
@@ -223,7 +225,7 @@ func TestTracesOverOtherMedia(t *testing.T) {
 		assert.Empty(t, unknown, "no such scenarios")
 		t.Logf("%d scenarios as over TCP, %d with a difference, %d that do not fit %s", same, differ, unfit, m.name)
 	}
-	inTwoRounds(t, scripts, func(t *testing.T, scripts []*script) {
+	inTwoRounds(t, scripts, func(t *testing.T, scripts []*scenario.Script) {
 		for _, m := range media {
 			t.Run(m.name, func(t *testing.T) {
 				t.Parallel()
@@ -231,8 +233,8 @@ func TestTracesOverOtherMedia(t *testing.T) {
 					t.Skip("goroutines serve it in any case: it is played without the variable")
 				}
 				for _, s := range scripts {
-					if x, excepted := exceptions[m][s.name]; x.fits(s, excepted) {
-						t.Run(s.name, func(t *testing.T) {
+					if x, excepted := exceptions[m][s.Name]; x.fits(s, excepted) {
+						t.Run(s.Name, func(t *testing.T) {
 							t.Parallel()
 							m.compare(t, s, x)
 						})
@@ -244,20 +246,20 @@ func TestTracesOverOtherMedia(t *testing.T) {
 }
 
 // fits reports whether a script is played over a medium with that exception, if it is one.
-func (x exception) fits(s *script, excepted bool) bool {
-	return s.nodeOnly == "" && unfit(s.steps) == "" && (!excepted || x.lines != nil)
+func (x exception) fits(s *scenario.Script, excepted bool) bool {
+	return s.NodeOnly == "" && unfit(s.Steps) == "" && (!excepted || x.lines != nil)
 }
 
 // compare plays a script and compares what it shows with the recorded trace.
-func (m *medium) compare(t *testing.T, s *script, x exception) {
+func (m *medium) compare(t *testing.T, s *scenario.Script, x exception) {
 	got := m.play(t, s)
-	for actor, want := range s.expected() {
+	for actor, want := range s.Expected() {
 		for i, line := range want {
 			if m.says != nil {
 				want[i] = m.says(line)
 			}
 		}
-		seen := merged(got[actor], counterpart)
+		seen := scenario.Merge(got[actor], scenario.NoCounterpart)
 		if m.more != nil {
 			seen = slices.DeleteFunc(seen, m.more)
 		}

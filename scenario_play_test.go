@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/conformance/scenario"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -20,11 +23,11 @@ import (
 type player struct {
 	testing.TB
 	l        *evnet.Loop
-	lines    traceLines
+	lines    scenario.TraceLines
 	objects  map[string]any // sockets and servers
 	names    map[any]string
-	blocks   map[string][]*statement
-	done     map[*statement]bool // `when` that has run
+	blocks   map[string][]*scenario.Statement
+	done     map[*scenario.Statement]bool // `when` that has run
 	named    map[string][]evnet.Listener
 	hidden   map[string]bool // "actor event"
 	traffic  map[string]*traffic
@@ -69,27 +72,27 @@ func (e env) with(more env) env {
 
 func newPlayer(t testing.TB) *player {
 	p := &player{
-		TB: t, l: evnet.NewLoop(), lines: traceLines{}, objects: map[string]any{}, names: map[any]string{},
-		blocks: map[string][]*statement{}, done: map[*statement]bool{}, named: map[string][]evnet.Listener{},
+		TB: t, l: evnet.NewLoop(), lines: scenario.TraceLines{}, objects: map[string]any{}, names: map[any]string{},
+		blocks: map[string][]*scenario.Statement{}, done: map[*scenario.Statement]bool{}, named: map[string][]evnet.Listener{},
 		hidden: map[string]bool{}, traffic: map[string]*traffic{}, cancels: map[string]context.CancelFunc{},
 		paths: map[string]string{}, accepted: map[string]int{}, addrs: map[string]net.Addr{}, unrefed: map[string]bool{},
 		ms: ms, clock: clock{attempts: map[any]bool{}},
 	}
-	setTracer(p.l, p.traced)
+	kit.SetTracer(p.l, p.traced)
 	return p
 }
 
 // play plays the whole script, until nothing is left open. No medium is TCP.
-func play(t testing.TB, s *script, over *medium) traceLines {
+func play(t testing.TB, s *scenario.Script, over *medium) scenario.TraceLines {
 	p := newPlayer(t)
 	p.medium = over
 	virtual := over != nil && over.virtual
-	p.realTime = virtual || s.timed()
+	p.realTime = virtual || s.Timed()
 	if p.realTime && !virtual {
 		p.ms *= unhurried
 	}
-	p.run(s.steps, env{})
-	run(t, p.l)
+	p.run(s.Steps, env{})
+	kit.Run(t, p.l)
 	for _, cancel := range p.cancels {
 		cancel()
 	}
@@ -142,7 +145,7 @@ func (p *player) watch(name string, object any) {
 
 func (p *player) place(name string) string {
 	if p.dir == "" {
-		p.dir = socketDir(p)
+		p.dir = evtest.SocketDir(p)
 	}
 	return filepath.Join(p.dir, name)
 }
@@ -153,7 +156,7 @@ type outcome struct {
 	value bool
 }
 
-func (p *player) run(block []*statement, e env) outcome {
+func (p *player) run(block []*scenario.Statement, e env) outcome {
 	for _, st := range block {
 		if out := p.step(st, e); out.word != "" {
 			return out
@@ -162,36 +165,36 @@ func (p *player) run(block []*statement, e env) outcome {
 	return outcome{}
 }
 
-func (p *player) then(block []*statement, e env) func() { return func() { p.run(block, e) } }
+func (p *player) then(block []*scenario.Statement, e env) func() { return func() { p.run(block, e) } }
 
-func (p *player) step(st *statement, e env) outcome {
-	verb, args := st.words[0], st.words[1:]
+func (p *player) step(st *scenario.Statement, e env) outcome {
+	verb, args := st.Words[0], st.Words[1:]
 	switch verb {
 	case "server":
 		p.makeServer(args)
 	case "socket":
 		p.makeSocket(args)
 	case "start":
-		p.listen(args[0], parseOptions(args[1:]), nil, e)
+		p.listen(args[0], scenario.ParseOptions(args[1:]), nil, e)
 		require.Equal(p, "ok", e["result"])
 		p.unref(args[0])
 	case "stale":
-		leaveStale(p, p.place(args[0]))
+		evtest.LeaveStale(p, p.place(args[0]))
 	case "silent":
 		require.Equal(p, "127.0.0.3", args[0]) // which always is
 	case "define":
-		p.blocks[args[0]] = st.block
+		p.blocks[args[0]] = st.Block
 	case "show": // Node's own events
 	case "hide":
 		for _, event := range args[1:] {
 			p.hidden[args[0]+" "+event] = true
 		}
 	case "log":
-		p.note(args[0], p.fill(st.text, e))
+		p.note(args[0], p.fill(st.Text, e))
 	case "after":
-		p.after(number(args[0]), p.then(st.block, e))
+		p.after(number(args[0]), p.then(st.Block, e))
 	case "tick", "immediate":
-		p.l.Post(p.then(st.block, e))
+		p.l.Post(p.then(st.Block, e))
 	case "every":
 		times := -1
 		if len(args) > 1 {
@@ -204,15 +207,15 @@ func (p *player) step(st *statement, e env) outcome {
 		p.iterate(st, p.socket(args[0]), args[1], e)
 	case "if":
 		if p.holds(args, e) {
-			return p.run(st.block, e)
+			return p.run(st.Block, e)
 		}
 	case "when":
 		if !p.done[st] && p.holds(args, e) {
 			p.done[st] = true
-			return p.run(st.block, e)
+			return p.run(st.Block, e)
 		}
 	case "throw":
-		panic(boom(args[0]))
+		panic(evtest.Boom(args[0]))
 	case "return":
 		return outcome{"return", args[0] != "false"}
 	case "break":
@@ -228,7 +231,7 @@ func (p *player) step(st *statement, e env) outcome {
 		case *evnet.Server:
 			p.onServer(o, name, method, args, st, e)
 		default:
-			require.Fail(p, "unknown object", "line %d: %s", st.line, verb)
+			require.Fail(p, "unknown object", "line %d: %s", st.Line, verb)
 		}
 	}
 	return outcome{}
@@ -264,11 +267,11 @@ func (p *player) stop() {
 	}
 }
 
-func (p *player) every(st *statement, wait, times int, e env) {
+func (p *player) every(st *scenario.Statement, wait, times int, e env) {
 	if p.over || times == 0 {
 		return
 	}
-	p.run(st.block, e)
+	p.run(st.Block, e)
 	p.after(wait, func() { p.every(st, wait, times-1, e) })
 }
 
@@ -280,9 +283,9 @@ func (p *player) unref(name string) {
 }
 
 // settled runs the block once the socket has read something and then no more for a while.
-func (p *player) settled(st *statement, c *evnet.Socket, last int64, e env) {
+func (p *player) settled(st *scenario.Statement, c *evnet.Socket, last int64, e env) {
 	if now := c.BytesRead(); now > 0 && now == last {
-		p.run(st.block, e)
+		p.run(st.Block, e)
 		return
 	}
 	last = c.BytesRead()
@@ -290,7 +293,7 @@ func (p *player) settled(st *statement, c *evnet.Socket, last int64, e env) {
 }
 
 func (p *player) makeServer(args []string) {
-	o := parseOptions(args[1:])
+	o := scenario.ParseOptions(args[1:])
 	opts := &evnet.ServerOptions{Loops: []*evnet.Loop{p.l}, AllowHalfOpen: o["halfOpen"] != "", PauseOnConnect: o["pauseOnConnect"] != ""}
 	opts.MaxWriteBuffer = -1 // as in Node
 	if o["maxConnections"] != "" {
@@ -303,10 +306,10 @@ func (p *player) makeServer(args []string) {
 }
 
 func (p *player) makeSocket(args []string) {
-	name, o := args[0], parseOptions(args[1:])
+	name, o := args[0], scenario.ParseOptions(args[1:])
 	opts := &evnet.SocketOptions{
 		Loop: p.l, AllowHalfOpen: o["halfOpen"] != "", NoAutoSelectFamily: o["autoSelectFamily"] == "off",
-		Dialer: silent(), AttemptDelay: patience,
+		Dialer: evtest.UnresponsiveDialer(), AttemptDelay: evtest.Patience,
 		MaxWriteBuffer: -1, // as in Node
 	}
 	switch o["highWaterMark"] {
@@ -319,11 +322,11 @@ func (p *player) makeSocket(args []string) {
 	switch o["lookup"] {
 	case "":
 	case "never":
-		opts.Resolver = mute{}
+		opts.Resolver = evtest.NeverResolves{}
 	case "ENOTFOUND":
-		opts.Resolver = fakeResolver{err: &net.DNSError{Err: "no such host", IsNotFound: true}}
+		opts.Resolver = evtest.Resolver{Err: &net.DNSError{Err: "no such host", IsNotFound: true}}
 	default:
-		opts.Resolver = ips(strings.Split(o["lookup"], ",")...)
+		opts.Resolver = evtest.IPs(strings.Split(o["lookup"], ",")...)
 	}
 	if o["family"] != "" {
 		opts.Family = number(o["family"])
@@ -370,7 +373,7 @@ func (p *player) abort(name string) {
 
 // iterate ranges over the chunks on a goroutine of its own, and runs the block for each on the loop.
 // When they have ended by themselves, what follows is run after Close, so that its place is certain.
-func (p *player) iterate(st *statement, c *evnet.Socket, after string, e env) {
+func (p *player) iterate(st *scenario.Statement, c *evnet.Socket, after string, e env) {
 	closed := make(chan struct{})
 	c.On.Close(func(bool) { close(closed) })
 	p.l.Ref()
@@ -382,7 +385,7 @@ func (p *player) iterate(st *statement, c *evnet.Socket, after string, e env) {
 			if failed = err; err != nil {
 				break
 			}
-			p.l.Do(func() { left = p.run(st.block, e.with(env{"chunk": string(chunk)})).word == "break" })
+			p.l.Do(func() { left = p.run(st.Block, e.with(env{"chunk": string(chunk)})).word == "break" })
 			if left {
 				break
 			}

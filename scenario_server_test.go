@@ -6,14 +6,15 @@ import (
 	"os"
 
 	"evnet"
+	"evnet/conformance/scenario"
 
 	"github.com/stretchr/testify/require"
 )
 
 // What a script does with servers, and asks of them.
 
-func (p *player) onServer(s *evnet.Server, name, method string, args []string, st *statement, e env) {
-	block := p.then(st.block, e)
+func (p *player) onServer(s *evnet.Server, name, method string, args []string, st *scenario.Statement, e env) {
+	block := p.then(st.Block, e)
 	switch method {
 	case "on", "once":
 		v := s.On
@@ -33,33 +34,33 @@ func (p *player) onServer(s *evnet.Server, name, method string, args []string, s
 		case "drop":
 			v.Drop(func(evnet.Drop) { block() })
 		case "error":
-			v.Error(func(err error) { p.run(st.block, e.with(errorEnv(err))) })
+			v.Error(func(err error) { p.run(st.Block, e.with(errorEnv(err))) })
 		default:
-			require.Fail(p, "unknown event", "line %d: %s", st.line, args[0])
+			require.Fail(p, "unknown event", "line %d: %s", st.Line, args[0])
 		}
 	case "listen":
 		var onListening func()
-		if len(st.block) > 0 {
+		if len(st.Block) > 0 {
 			onListening = block
 		}
-		p.listen(name, parseOptions(args), onListening, e)
+		p.listen(name, scenario.ParseOptions(args), onListening, e)
 	case "close":
 		var onClose func()
-		if len(st.block) > 0 {
-			onClose = func() { p.run(st.block, e.with(env{"result": "ok"})) }
+		if len(st.Block) > 0 {
+			onClose = func() { p.run(st.Block, e.with(env{"result": "ok"})) }
 		}
 		e["result"] = codeOf(s.Close(onClose))
 		delete(p.unrefed, name)
 	case "abort":
 		p.abort(name)
 	case "getConnections":
-		p.run(st.block, e.with(env{"count": s.Connections(), "result": "null"}))
+		p.run(st.Block, e.with(env{"count": s.Connections(), "result": "null"}))
 	case "ref":
 		s.Ref()
 	case "unref":
 		p.unref(name)
 	default:
-		require.Fail(p, "unknown verb", "line %d: %s", st.line, method)
+		require.Fail(p, "unknown verb", "line %d: %s", st.Line, method)
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"evnet/conformance/scenario"
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -29,8 +32,8 @@ type recorded struct {
 	TraceSince22 json.RawMessage
 }
 
-func byActor(trace json.RawMessage) traceLines {
-	all := traceLines{}
+func byActor(trace json.RawMessage) scenario.TraceLines {
+	all := scenario.TraceLines{}
 	var flat []string
 	if json.Unmarshal(trace, &flat) != nil {
 		_ = json.Unmarshal(trace, &all)
@@ -68,18 +71,18 @@ type nodePlay struct{ results map[string]chan nodeResult }
 
 type nodeResult struct {
 	Name  string
-	Lines traceLines
+	Lines scenario.TraceLines
 	Error string
 }
 
-func playOnNode(t *testing.T, scripts []*script) *nodePlay {
+func playOnNode(t *testing.T, scripts []*scenario.Script) *nodePlay {
 	p := &nodePlay{results: map[string]chan nodeResult{}}
 	args := []string{"testdata/node/play.js"}
 	for _, s := range scripts {
-		p.results[s.name] = make(chan nodeResult, 1)
-		args = append(args, "testdata/scenarios/"+s.name+".txt")
+		p.results[s.Name] = make(chan nodeResult, 1)
+		args = append(args, "testdata/scenarios/"+s.Name+".txt")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // for all of them
+	ctx, cancel := context.WithTimeout(context.Background(), 5*evtest.Patience) // for all of them
 	cmd := exec.CommandContext(ctx, "node", args...)
 	cmd.Env = append(os.Environ(), fmt.Sprint("SCALE=", int(ms/time.Millisecond)))
 	cmd.Stderr = os.Stderr
@@ -108,26 +111,6 @@ func playOnNode(t *testing.T, scripts []*script) *nodePlay {
 	return p
 }
 
-// expected is what a script is to show on evnet: Node's trace but for what differs.
-func (s *script) expected() traceLines {
-	want := traceLines{}
-	for actor, all := range s.nodeTrace(22) {
-		want[actor] = merged(all, counterpart)
-	}
-	for actor, all := range s.evnet {
-		want[actor] = merged(all, nil)
-	}
-	return want
-}
-
-// nodeTrace is the recorded trace of a version of Node.
-func (s *script) nodeTrace(version int) traceLines {
-	if version >= 22 && s.since22 != nil {
-		return s.since22
-	}
-	return s.recorded
-}
-
 // matchStars makes a line seen as the one wanted where a * stands for what is not the same each time.
 func matchStars(want, seen []string) {
 	for i, line := range want {
@@ -140,7 +123,7 @@ func matchStars(want, seen []string) {
 }
 
 func TestTraces(t *testing.T) {
-	scripts := readScripts(t)
+	scripts := scenario.ReadScripts(t)
 	all := recordedTraces(t)
 	require.Len(t, all, 168)
 	byName := map[string]recorded{}
@@ -161,49 +144,49 @@ func TestTraces(t *testing.T) {
 	var same, differ, inapplicable int
 	for _, s := range scripts {
 		switch {
-		case s.nodeOnly != "":
+		case s.NodeOnly != "":
 			inapplicable++
-		case s.evnet != nil:
+		case s.Evnet != nil:
 			differ++
 		default:
 			same++
 		}
 	}
-	inTwoRounds(t, scripts, func(t *testing.T, scripts []*script) {
+	inTwoRounds(t, scripts, func(t *testing.T, scripts []*scenario.Script) {
 		for _, s := range scripts {
-			t.Run(s.name, func(t *testing.T) {
+			t.Run(s.Name, func(t *testing.T) {
 				t.Parallel() // much of it is waiting
-				rec, ok := byName[s.name]
+				rec, ok := byName[s.Name]
 				require.True(t, ok, "no such recorded trace")
-				assert.Equal(t, byActor(rec.Trace), s.recorded, "the scenario's trace is not the recorded one")
+				assert.Equal(t, byActor(rec.Trace), s.Recorded, "the scenario's trace is not the recorded one")
 				if rec.TraceSince22 != nil {
-					assert.Equal(t, byActor(rec.TraceSince22), s.since22)
+					assert.Equal(t, byActor(rec.TraceSince22), s.Since22)
 				}
-				if rec.Platform == "linux" && !onLinux {
+				if rec.Platform == "linux" && !evtest.OnLinux {
 					t.Skip("recorded on Linux; the kernel decides")
 				}
 				if onNode != nil {
-					got := <-onNode.results[s.name]
+					got := <-onNode.results[s.Name]
 					require.Empty(t, got.Error)
-					for actor, want := range s.nodeTrace(nodeVersion()) {
-						assert.Equal(t, merged(want, nil), merged(got.Lines[actor], nil), "trace of %s on Node", actor)
+					for actor, want := range s.NodeTrace(nodeVersion()) {
+						assert.Equal(t, scenario.Merge(want, nil), scenario.Merge(got.Lines[actor], nil), "trace of %s on Node", actor)
 					}
 				}
-				if s.nodeOnly != "" {
+				if s.NodeOnly != "" {
 					return
 				}
-				want := s.expected()
-				if s.evnet != nil {
-					require.NotEmpty(t, s.because)
+				want := s.Expected()
+				if s.Evnet != nil {
+					require.NotEmpty(t, s.Because)
 					same := true
-					for actor, lines := range s.nodeTrace(22) {
-						same = same && slices.Equal(want[actor], merged(lines, counterpart))
+					for actor, lines := range s.NodeTrace(22) {
+						same = same && slices.Equal(want[actor], scenario.Merge(lines, scenario.NoCounterpart))
 					}
-					require.False(t, same, "marked as a difference, but it is none: %s", s.because)
+					require.False(t, same, "marked as a difference, but it is none: %s", s.Because)
 				}
 				got := play(t, s, nil)
 				for actor := range want {
-					seen := merged(got[actor], counterpart)
+					seen := scenario.Merge(got[actor], scenario.NoCounterpart)
 					matchStars(want[actor], seen)
 					assert.Equal(t, want[actor], seen, "trace of %s", actor)
 				}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/scenario"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -144,9 +146,9 @@ func (p *player) socketValue(c *evnet.Socket, name, prop, arg string) any {
 }
 
 // blockOf is a statement's own block, or the one it names.
-func (p *player) blockOf(st *statement, name string) []*statement {
-	if len(st.block) > 0 {
-		return st.block
+func (p *player) blockOf(st *scenario.Statement, name string) []*scenario.Statement {
+	if len(st.Block) > 0 {
+		return st.Block
 	}
 	return p.blocks[name]
 }
@@ -158,7 +160,7 @@ func last(args []string) string {
 	return args[len(args)-1]
 }
 
-func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, st *statement, e env) {
+func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, st *scenario.Statement, e env) {
 	switch method {
 	case "on":
 		p.listener(c.On, name, args, st, e)
@@ -190,20 +192,20 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 	case "abort":
 		p.abort(name)
 	case "receive":
-		c.On.Data(func(b []byte) { p.run(st.block, e.with(env{"chunk": string(b)})) })
+		c.On.Data(func(b []byte) { p.run(st.Block, e.with(env{"chunk": string(b)})) })
 	case "echo":
 		_, err := c.Write(e["raw"].([]byte))
 		require.NoError(p, err)
 	case "write", "end":
 		p.write(c, method, args, st, e)
 	case "pump":
-		p.pump(c, len(parseData(args[0])), len(parseData(args[1])))
+		p.pump(c, len(scenario.ParseData(args[0])), len(scenario.ParseData(args[1])))
 	case "verify":
 		p.traffic[name].verify = true
 		c.On.Data(func([]byte) {})
 	case "destroy":
 		if len(args) > 0 {
-			c.Destroy(boom(args[0]))
+			c.Destroy(evtest.Boom(args[0]))
 		} else {
 			c.Destroy(nil)
 		}
@@ -213,7 +215,7 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 		c.Reset()
 	case "pipe":
 		dst := p.socket(args[0])
-		if parseOptions(args[1:])["end"] == "false" {
+		if scenario.ParseOptions(args[1:])["end"] == "false" {
 			c.Pipe(struct{ *writer }{&writer{dst}}) // not a socket, so not ended
 		} else {
 			c.Pipe(dst)
@@ -222,7 +224,7 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 		c.Unpipe(p.socket(args[0]))
 		e["returned"] = true
 	case "unshift":
-		e["result"] = codeOf(c.Unshift(parseData(args[0])))
+		e["result"] = codeOf(c.Unshift(scenario.ParseData(args[0])))
 	case "read": // there is none: what a new consumer would get at once
 		e["chunk"] = "null"
 	case "setTimeout":
@@ -246,13 +248,13 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 	case "unref":
 		c.Unref()
 	default:
-		require.Fail(p, "unknown verb", "line %d: %s", st.line, method)
+		require.Fail(p, "unknown verb", "line %d: %s", st.Line, method)
 	}
 }
 
 // timeoutListener does what the callback of Node's setTimeout does: it is a one-time listener, and
 // goes with a time of 0.
-func (p *player) timeoutListener(c *evnet.Socket, name string, args []string, st *statement, e env) {
+func (p *player) timeoutListener(c *evnet.Socket, name string, args []string, st *scenario.Statement, e env) {
 	block := p.blockOf(st, last(args))
 	key := name + " setTimeout " + last(args)
 	switch {
@@ -265,7 +267,7 @@ func (p *player) timeoutListener(c *evnet.Socket, name string, args []string, st
 }
 
 // listener registers a statement's block, or the one it names, for an event.
-func (p *player) listener(v evnet.SocketEvents, name string, args []string, st *statement, e env) {
+func (p *player) listener(v evnet.SocketEvents, name string, args []string, st *scenario.Statement, e env) {
 	block := p.blockOf(st, last(args))
 	do := func(more env) { p.run(block, e.with(more)) }
 	plain := func() { do(nil) }
@@ -296,17 +298,17 @@ func (p *player) listener(v evnet.SocketEvents, name string, args []string, st *
 	case "close":
 		l = v.Close(func(bool) { plain() })
 	default:
-		require.Fail(p, "unknown event", "line %d: %s", st.line, args[0])
+		require.Fail(p, "unknown event", "line %d: %s", st.Line, args[0])
 	}
 	key := name + " " + strings.Join(args, " ")
 	p.named[key] = append(p.named[key], l)
 }
 
-func (p *player) connect(c *evnet.Socket, args []string, st *statement, e env) {
-	if len(st.block) > 0 {
-		c.Once.Connect(p.then(st.block, e))
+func (p *player) connect(c *evnet.Socket, args []string, st *scenario.Statement, e env) {
+	if len(st.Block) > 0 {
+		c.Once.Connect(p.then(st.Block, e))
 	}
-	o := parseOptions(args)
+	o := scenario.ParseOptions(args)
 	network, address := "tcp", args[0]
 	switch p.objects[args[0]].(type) {
 	case *evnet.Server:
@@ -319,7 +321,7 @@ func (p *player) connect(c *evnet.Socket, args []string, st *statement, e env) {
 		case o["path"] != "":
 			network, address = "unix", p.place(o["path"])
 		case address == "closed":
-			address = closedPort(p)
+			address = evtest.ClosedPort(p)
 		default:
 			address += ":80"
 		}
@@ -332,14 +334,14 @@ func (p *player) connect(c *evnet.Socket, args []string, st *statement, e env) {
 }
 
 // write also does Node's end with data: a write, then End.
-func (p *player) write(c *evnet.Socket, method string, args []string, st *statement, e env) {
+func (p *player) write(c *evnet.Socket, method string, args []string, st *scenario.Statement, e env) {
 	if len(args) > 0 && p.blocks[args[0]] == nil {
 		done := func(error) {}
 		if block := p.blockOf(st, last(args)); block != nil && method == "write" {
 			done = func(err error) { p.run(block, e.with(errorEnv(err))) }
 		}
 		taken := c.Writable() && c.ReadyState() != evnet.StateNew
-		c.WriteThen(encoded(parseData(args[0]), parseOptions(args)["encoding"]), done)
+		c.WriteThen(encoded(scenario.ParseData(args[0]), scenario.ParseOptions(args)["encoding"]), done)
 		e["returned"] = taken && !c.NeedDrain()
 	}
 	if method == "end" {

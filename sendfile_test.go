@@ -12,29 +12,22 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-func fileOf(t testing.TB, p []byte) *os.File {
-	name := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(name, p, 0o600))
-	f, err := os.Open(name)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = f.Close() })
-	return f
-}
-
 // sends lets a goroutine use a socket and gives what the peer got.
 func sends(t testing.TB, kind string, use func(l *evnet.Loop, s *evnet.Socket, peer net.Conn)) []byte {
 	l := evnet.NewLoop()
-	here, there := connKinds[kind](t)
+	here, there := evtest.ConnKinds[kind](t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 	s.Resume()
 	var got []byte
 	var work sync.WaitGroup
-	aside(l, func() {
+	kit.Aside(l, func() {
 		use(l, s, there)
 		s.End()
 	})
@@ -44,7 +37,7 @@ func sends(t testing.TB, kind string, use func(l *evnet.Loop, s *evnet.Socket, p
 		assert.NoError(t, err)
 		_ = there.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	work.Wait()
 	return got
 }
@@ -53,7 +46,7 @@ func sends(t testing.TB, kind string, use func(l *evnet.Loop, s *evnet.Socket, p
 // giving it; its offset is behind what was sent, and so are the counters.
 func TestSendFile(t *testing.T) {
 	for _, kind := range []string{"tcp", "unix"} {
-		for _, size := range []int{0, 1, 64 << 10, 10 * megabyte} {
+		for _, size := range []int{0, 1, 64 << 10, 10 * evtest.Megabyte} {
 			for name, way := range map[string]struct {
 				from, less int
 				copy       func(s *evnet.Socket, f *os.File, n int) (int64, error)
@@ -72,9 +65,9 @@ func TestSendFile(t *testing.T) {
 				}},
 			} {
 				t.Run(fmt.Sprint(kind, size, name), func(t *testing.T) {
-					want := random(size)
-					f := fileOf(t, want)
-					fds, before := descriptors(), evnet.Spliced()
+					want := evtest.RandomBytes(size)
+					f := evtest.FileOf(t, want)
+					fds, before := evtest.Descriptors(), evnet.Spliced()
 					want = want[way.from : size-way.less]
 					got := sends(t, kind, func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
 						_, err := f.Seek(int64(way.from), io.SeekStart)
@@ -87,9 +80,9 @@ func TestSendFile(t *testing.T) {
 						assert.NoError(t, err)
 						assert.EqualValues(t, size-way.less, at)
 					})
-					equalBytes(t, want, got)
+					evtest.AssertEqualBytes(t, want, got)
 					spliced(t, before, len(want) > 0)
-					assert.Equal(t, fds, descriptors())
+					assert.Equal(t, fds, evtest.Descriptors())
 				})
 			}
 		}
@@ -110,10 +103,10 @@ func (c *counting) Read(p []byte) (int, error) {
 
 // What is no plain file is read.
 func TestSendFileOnlyFiles(t *testing.T) {
-	want := random(300_000)
-	c := &counting{File: fileOf(t, want)}
+	want := evtest.RandomBytes(300_000)
+	c := &counting{File: evtest.FileOf(t, want)}
 	before := evnet.Spliced()
-	equalBytes(t, want, sends(t, "tcp", func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+	evtest.AssertEqualBytes(t, want, sends(t, "tcp", func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
 		n, err := s.ReadFrom(c)
 		assert.NoError(t, err)
 		assert.EqualValues(t, len(want), n)
@@ -123,14 +116,14 @@ func TestSendFileOnlyFiles(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
-	equalBytes(t, want, sends(t, "tcp", func(l *evnet.Loop, s *evnet.Socket, _ net.Conn) {
+	evtest.AssertEqualBytes(t, want, sends(t, "tcp", func(l *evnet.Loop, s *evnet.Socket, _ net.Conn) {
 		var work sync.WaitGroup
 		work.Go(func() { _, _ = w.Write(want); _ = w.Close() })
 		_, err := s.ReadFrom(r)
 		assert.NoError(t, err)
 		work.Wait()
 	}))
-	if onLinux { // a file that looks empty, and that the kernel cannot splice
+	if evtest.OnLinux { // a file that looks empty, and that the kernel cannot splice
 		p, err := os.Open("/proc/self/status")
 		require.NoError(t, err)
 		defer p.Close()
@@ -147,7 +140,7 @@ func TestSendFileFails(t *testing.T) {
 	d, err := os.Open(t.TempDir())
 	require.NoError(t, err)
 	defer d.Close()
-	f := fileOf(t, random(1000))
+	f := evtest.FileOf(t, evtest.RandomBytes(1000))
 	require.NoError(t, f.Close())
 	assert.Empty(t, sends(t, "tcp", func(_ *evnet.Loop, s *evnet.Socket, _ net.Conn) {
 		for _, r := range []io.Reader{d, f} {
@@ -162,16 +155,16 @@ func TestSendFileFails(t *testing.T) {
 // A file that is cut while it is sent ends there.
 func TestSendFileTruncated(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(name, make([]byte, 64*megabyte), 0o600))
+	require.NoError(t, os.WriteFile(name, make([]byte, 64*evtest.Megabyte), 0o600))
 	f, err := os.Open(name)
 	require.NoError(t, err)
 	defer f.Close()
 	l := evnet.NewLoop()
-	here, there := tcpConns(t)
+	here, there := evtest.TCPPair(t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 	s.Resume()
 	var sent int64
-	aside(l, func() {
+	kit.Aside(l, func() {
 		sent, err = s.ReadFrom(f)
 		assert.NoError(t, err)
 		s.End()
@@ -179,7 +172,7 @@ func TestSendFileTruncated(t *testing.T) {
 	got := 0
 	var work sync.WaitGroup
 	work.Go(func() {
-		p := make([]byte, megabyte)
+		p := make([]byte, evtest.Megabyte)
 		_, _ = io.ReadFull(there, p) // it is under way
 		assert.NoError(t, os.Truncate(name, 0))
 		got = len(p)
@@ -188,15 +181,15 @@ func TestSendFileTruncated(t *testing.T) {
 		got += int(n)
 		_ = there.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	work.Wait()
 	assert.EqualValues(t, sent, got)
-	assert.Less(t, got, 64*megabyte)
+	assert.Less(t, got, 64*evtest.Megabyte)
 }
 
 // What others write, on the loop and elsewhere, comes between chunks and never inside one.
 func TestSendFileMixed(t *testing.T) {
-	const chunk, size = 4096, 8 * megabyte
+	const chunk, size = 4096, 8 * evtest.Megabyte
 	p := make([]byte, size)
 	for i := range p {
 		p[i] = 'f'
@@ -222,13 +215,13 @@ func TestSendFileMixed(t *testing.T) {
 				})
 			}
 		})
-		n, err := s.ReadFrom(fileOf(t, p))
+		n, err := s.ReadFrom(evtest.FileOf(t, p))
 		assert.NoError(t, err)
 		assert.EqualValues(t, size, n)
 		close(stop)
 		work.Wait()
 		s.Cork()
-		n, err = s.ReadFrom(io.LimitReader(fileOf(t, p), chunk)) // behind the cork
+		n, err = s.ReadFrom(io.LimitReader(evtest.FileOf(t, p), chunk)) // behind the cork
 		assert.NoError(t, err)
 		assert.EqualValues(t, chunk, n)
 		others.Add(-chunk)
@@ -245,25 +238,25 @@ func TestSendFileMixed(t *testing.T) {
 // A socket that goes while ReadFrom waits for room ends it, with the cause, and leaves no descriptor.
 func TestSendFileSocketGoes(t *testing.T) {
 	for name, leave := range map[string]func(s *evnet.Socket, peer net.Conn){
-		"destroyed": func(s *evnet.Socket, _ net.Conn) { s.Destroy(boom("x")) },
+		"destroyed": func(s *evnet.Socket, _ net.Conn) { s.Destroy(evtest.Boom("x")) },
 		"reset":     func(s *evnet.Socket, _ net.Conn) { s.Reset() },
 		"ended":     func(s *evnet.Socket, _ net.Conn) { s.End() },
 		"by peer":   func(_ *evnet.Socket, peer net.Conn) { _ = peer.(*net.TCPConn).SetLinger(0); _ = peer.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			f := fileOf(t, make([]byte, 64*megabyte))
-			fds := descriptors()
-			here, there := tcpConns(t)
+			f := evtest.FileOf(t, make([]byte, 64*evtest.Megabyte))
+			fds := evtest.Descriptors()
+			here, there := evtest.TCPPair(t)
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 			s.On.Error(func(error) {})
 			s.Resume()
-			aside(l, func() {
+			kit.Aside(l, func() {
 				n, err := s.ReadFrom(f)
-				assert.Less(t, n, int64(64*megabyte))
+				assert.Less(t, n, int64(64*evtest.Megabyte))
 				switch name {
 				case "destroyed":
-					assert.ErrorIs(t, err, boom("x"))
+					assert.ErrorIs(t, err, evtest.Boom("x"))
 				case "ended":
 					assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
 				default:
@@ -273,16 +266,16 @@ func TestSendFileSocketGoes(t *testing.T) {
 			})
 			var look func()
 			look = func() {
-				if s.BytesWritten() < megabyte { // the peer reads nothing: much cannot follow
+				if s.BytesWritten() < evtest.Megabyte { // the peer reads nothing: much cannot follow
 					l.AfterFunc(0, look)
 					return
 				}
 				leave(s, there)
 			}
 			look()
-			run(t, l)
+			kit.Run(t, l)
 			_ = there.Close()
-			assert.Equal(t, fds, descriptors())
+			assert.Equal(t, fds, evtest.Descriptors())
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package evnet_test
 
 import (
-	"errors"
 	"net"
 	"runtime"
 	"sync"
@@ -11,35 +10,23 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// acceptor is a listener whose Accept is a function, called with the number of the call.
-type acceptor struct {
-	*memory
-	calls  int
-	accept func(n int) (net.Conn, error)
-}
-
-func (a *acceptor) Accept() (net.Conn, error) {
-	a.calls++
-	return a.accept(a.calls)
-}
-
-var errAccept = errors.New("no more descriptors")
 
 // Each failure is told, and tried again after a time that doubles, up to a second.
 func TestServerAcceptBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
-		m := newMemory()
+		m := evtest.NewMemoryListener()
 		began := time.Now()
 		var at []time.Duration // of each call of Accept, since the last one
 		last := began
-		a := &acceptor{memory: m, accept: func(n int) (net.Conn, error) {
+		a := &evtest.Acceptor{MemoryListener: m, OnAccept: func(n int) (net.Conn, error) {
 			at = append(at, time.Since(last))
 			last = time.Now()
 			if n == 12 { // a success starts the row anew
@@ -49,12 +36,12 @@ func TestServerAcceptBacksOff(t *testing.T) {
 			if n >= 15 {
 				return m.Accept()
 			}
-			return nil, errAccept
+			return nil, evtest.ErrAccept
 		}}
 		failures, connections := 0, 0
 		server.On.Error(func(err error) {
 			failures++
-			assert.ErrorIs(t, err, errAccept)
+			assert.ErrorIs(t, err, evtest.ErrAccept)
 			assert.True(t, server.Listening(), "it never ends the server")
 			if failures == 13 {
 				l.AfterFunc(time.Minute/2, func() { _ = server.Close(nil) })
@@ -62,7 +49,7 @@ func TestServerAcceptBacksOff(t *testing.T) {
 		})
 		server.On.Connection(func(s *evnet.Socket) { connections++; s.Destroy(nil) })
 		require.NoError(t, server.Serve(a))
-		run(t, l)
+		kit.Run(t, l)
 		var want []time.Duration
 		for _, ms := range []int{0, 5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 0, 5, 10} {
 			want = append(want, time.Duration(ms)*time.Millisecond)
@@ -78,7 +65,7 @@ func TestServerCloseDuringBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
-		a := &acceptor{memory: newMemory(), accept: func(int) (net.Conn, error) { return nil, errAccept }}
+		a := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener(), OnAccept: func(int) (net.Conn, error) { return nil, evtest.ErrAccept }}
 		failures := 0
 		var asked, closed time.Time
 		server.On.Error(func(error) {
@@ -90,7 +77,7 @@ func TestServerCloseDuringBackOff(t *testing.T) {
 			}
 		})
 		require.NoError(t, server.Serve(a))
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, asked, closed)
 		assert.Equal(t, asked, time.Now(), "nothing keeps Run waiting")
 		assert.Equal(t, 10, failures)
@@ -111,7 +98,7 @@ func TestServerListenerClosedFromOutside(t *testing.T) {
 	})
 	server.On.Close(func() { events = append(events, "close") })
 	require.NoError(t, server.Serve(ln))
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"error", "close"}, events)
 	assert.False(t, server.Listening())
 	assert.ErrorIs(t, server.Close(nil), evnet.ErrServerNotRunning)
@@ -120,7 +107,7 @@ func TestServerListenerClosedFromOutside(t *testing.T) {
 // Any net.Listener will do, with any conns.
 func TestServerServesAnyListener(t *testing.T) {
 	l := evnet.NewLoop()
-	m := newMemory()
+	m := evtest.NewMemoryListener()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 	server.On.Connection(func(s *evnet.Socket) {
 		s.Pipe(s)
@@ -128,15 +115,15 @@ func TestServerServesAnyListener(t *testing.T) {
 	})
 	require.NoError(t, server.Serve(m))
 	assert.Equal(t, "here", server.Address().String())
-	assert.ErrorIs(t, server.Serve(newMemory()), evnet.ErrServerAlreadyListening)
+	assert.ErrorIs(t, server.Serve(evtest.NewMemoryListener()), evnet.ErrServerAlreadyListening)
 	heard := make([]byte, 4)
-	conn := m.dial()
-	aside(l, func() {
+	conn := m.Dial()
+	kit.Aside(l, func() {
 		_, _ = conn.Write([]byte("ping"))
 		_, _ = conn.Read(heard)
 		_ = conn.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "ping", string(heard))
 }
 
@@ -154,7 +141,7 @@ func TestServerMaxConnections(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			server, addr := serve(t, l, &evnet.ServerOptions{MaxConnections: c.max}, nil)
+			server, addr := kit.Serve(t, l, &evnet.ServerOptions{MaxConnections: c.max}, nil)
 			if c.change != nil {
 				c.change(server)
 			}
@@ -182,7 +169,7 @@ func TestServerMaxConnections(t *testing.T) {
 				t.Cleanup(func() { _ = conn.Close() })
 			}
 			l.Post(next)
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, c.accepted, accepted)
 			assert.Equal(t, c.dropped, dropped)
 		})
@@ -199,7 +186,7 @@ func lower(s *evnet.Server) {
 // Nothing is read before Resume, not even by a Data listener.
 func TestServerPauseOnConnect(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
 		c.Resume()
 		got := ""
 		resumed := false
@@ -219,20 +206,20 @@ func TestServerPauseOnConnect(t *testing.T) {
 		c.End()
 		a.On.End(func() { assert.Equal(t, "hello", got) })
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestServerRefs(t *testing.T) {
 	l := evnet.NewLoop()
-	server, _ := serve(t, l, nil, nil)
+	server, _ := kit.Serve(t, l, nil, nil)
 	closes := 0
 	server.On.Close(func() { closes++ })
 	server.Unref()
-	run(t, l) // returns: nothing referenced is open
+	kit.Run(t, l) // returns: nothing referenced is open
 	assert.Equal(t, 1, closes, "what is left open is closed")
 
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil)) // Unref counts for the next time too
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 2, closes)
 
 	server.Unref()
@@ -242,7 +229,7 @@ func TestServerRefs(t *testing.T) {
 		assert.True(t, server.Listening())
 		_ = server.Close(nil)
 	}).Unref()
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 3, closes)
 }
 
@@ -253,7 +240,7 @@ func TestServerSpreadsOverLoops(t *testing.T) {
 	count := map[*evnet.Loop]*int{loops[0]: new(int), loops[1]: new(int)}
 	var closed atomic.Int32
 	var server *evnet.Server
-	server, addr := serve(t, loops[0], &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, loops[0], &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
 		*count[s.Loop()]++
 		s.On.Data(func(p []byte) { *count[s.Loop()]++; _, _ = s.Write(p) })
 		s.On.Close(func(bool) {
@@ -267,16 +254,16 @@ func TestServerSpreadsOverLoops(t *testing.T) {
 	server.On.Close(func() { *count[loops[0]] += 1000; loops[1].Unref() })
 	l := evnet.NewLoop()
 	for range clients {
-		c := client(l)
+		c := kit.NewClient(l)
 		c.On.Ready(func() { _, _ = c.WriteString("x") })
 		c.On.Data(func([]byte) { c.End() })
 		c.Connect("tcp", addr)
 	}
 	var others sync.WaitGroup
 	for _, other := range []*evnet.Loop{loops[1], l} {
-		others.Go(func() { run(t, other) })
+		others.Go(func() { kit.Run(t, other) })
 	}
-	run(t, loops[0])
+	kit.Run(t, loops[0])
 	others.Wait()
 	assert.Equal(t, 1000+3*clients/2, *count[loops[0]])
 	assert.Equal(t, 3*clients/2, *count[loops[1]])
@@ -288,11 +275,11 @@ func TestServerGoesRoundALoopThatStandsStill(t *testing.T) {
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 	stuck, still, release := evnet.NewLoop(), make(chan struct{}), make(chan struct{})
 	loops[1] = stuck
-	ln := &acceptor{memory: newMemory()}
-	ln.accept = func(n int) (net.Conn, error) {
+	ln := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+	ln.OnAccept = func(n int) (net.Conn, error) {
 		<-still
 		if n > conns {
-			return ln.memory.Accept()
+			return ln.MemoryListener.Accept()
 		}
 		here, there := net.Pipe()
 		_ = there.Close()
@@ -313,8 +300,8 @@ func TestServerGoesRoundALoopThatStandsStill(t *testing.T) {
 	stuck.Post(func() { close(still); <-release })
 	require.NoError(t, server.Serve(ln))
 	var others sync.WaitGroup
-	others.Go(func() { run(t, stuck) })
-	run(t, loops[0])
+	others.Go(func() { kit.Run(t, stuck) })
+	kit.Run(t, loops[0])
 	others.Wait()
 	assert.Equal(t, conns-wait, served)
 }
@@ -322,7 +309,7 @@ func TestServerGoesRoundALoopThatStandsStill(t *testing.T) {
 // A server's own events, Drop among them, are on the first of its loops.
 func TestServerDropsOnItsOwnLoop(t *testing.T) {
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
-	server, addr := serve(t, loops[0], &evnet.ServerOptions{Loops: loops, MaxConnections: -1}, nil)
+	server, addr := kit.Serve(t, loops[0], &evnet.ServerOptions{Loops: loops, MaxConnections: -1}, nil)
 	var mu sync.Mutex
 	dropped, elsewhere := 0, 0
 	var own string
@@ -340,15 +327,15 @@ func TestServerDropsOnItsOwnLoop(t *testing.T) {
 	loops[1].Ref()
 	server.On.Close(loops[1].Unref)
 	var others sync.WaitGroup
-	others.Go(func() { run(t, loops[1]) })
-	aside(loops[0], func() {
+	others.Go(func() { kit.Run(t, loops[1]) })
+	kit.Aside(loops[0], func() {
 		for range 4 {
 			if c, err := net.Dial("tcp", addr); assert.NoError(t, err) {
 				defer c.Close()
 			}
 		}
 	})
-	run(t, loops[0])
+	kit.Run(t, loops[0])
 	others.Wait()
 	assert.Equal(t, 4, dropped)
 	assert.Zero(t, elsewhere, "Drop on the loop of a socket")
@@ -373,7 +360,7 @@ func TestServerOutlivesPanics(t *testing.T) {
 	l.OnPanic(func(err *evnet.PanicError) { caught = append(caught, err) })
 	n := 0
 	var bad *evnet.Socket
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		if n++; n == 2 {
 			bad = s
 			panic("one of them")
@@ -387,7 +374,7 @@ func TestServerOutlivesPanics(t *testing.T) {
 			_ = server.Close(nil)
 			return
 		}
-		c := client(l)
+		c := kit.NewClient(l)
 		c.On.Ready(func() { _, _ = c.WriteString("x") })
 		c.On.Data(func([]byte) { echoes++; c.End() })
 		c.On.Error(func(error) {})
@@ -395,7 +382,7 @@ func TestServerOutlivesPanics(t *testing.T) {
 		c.Connect("tcp", addr)
 	}
 	next(4)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 3, echoes)
 	require.Len(t, caught, 1)
 	assert.Same(t, bad, caught[0].Socket)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,7 +36,7 @@ func listener(fd uintptr) (net.Listener, error) {
 }
 
 func TestServeDescriptor(t *testing.T) {
-	path := socketPath(t)
+	path := evtest.SocketPath(t)
 	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": path} {
 		t.Run(network, func(t *testing.T) {
 			ln, err := net.Listen(network, address)
@@ -47,18 +49,18 @@ func TestServeDescriptor(t *testing.T) {
 			require.NoError(t, ln.Close())
 
 			l := evnet.NewLoop()
-			s := greeter(l, "here", nil)
+			s := kit.Greeter(l, "here", nil)
 			ln, err = listener(fd)
 			require.NoError(t, err)
 			require.NoError(t, s.Serve(ln))
 			assert.Equal(t, network, s.Address().Network())
 			assert.Equal(t, address, s.Address().String())
 			heard := ""
-			c := client(l)
+			c := kit.NewClient(l)
 			c.On.Data(func(p []byte) { heard += string(p) })
 			c.On.Close(func(bool) { require.NoError(t, s.Close(nil)) })
 			c.Connect(network, address)
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, "here", heard)
 			if network == "unix" {
 				assert.FileExists(t, path, "who made it removes it")
@@ -97,7 +99,7 @@ func TestServeSocketThatDoesNotListen(t *testing.T) {
 	defer syscall.Close(pair[1])
 	plain, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)
-	path := socketPath(t)
+	path := evtest.SocketPath(t)
 	bound, err := syscall.Dup(bind(t, path))
 	require.NoError(t, err)
 	for name, fd := range map[string]int{"connected": pair[0], "fresh": plain, "bound": bound} {
@@ -105,14 +107,14 @@ func TestServeSocketThatDoesNotListen(t *testing.T) {
 		ln, err := net.FileListener(f)
 		require.NoError(t, err)
 		l := evnet.NewLoop()
-		s := greeter(l, "", nil)
+		s := kit.Greeter(l, "", nil)
 		s.On.Error(func(err error) { t.Error(name, err) })
 		err = s.Serve(ln)
 		assert.ErrorIs(t, err, syscall.EINVAL, name)
 		assert.Equal(t, "EINVAL", evnet.Code(err), name)
 		assert.ErrorContains(t, err, "does not listen", name)
 		assert.False(t, s.Listening())
-		run(t, l)
+		kit.Run(t, l)
 		require.NoError(t, f.Close())
 		if ln.Addr().String() != "" { // net's own Close panics without an address
 			require.NoError(t, ln.Close())
@@ -139,6 +141,6 @@ func TestWrapDescriptor(t *testing.T) {
 	_, err = ends[0].WriteString("echo")
 	require.NoError(t, err)
 	ends[0].End()
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "echo", heard)
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +22,7 @@ import (
 func TestServerListensAgainOnAllItsLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
-		first, second := newMemory(), newMemory()
+		first, second := evtest.NewMemoryListener(), evtest.NewMemoryListener()
 		var last *evnet.Socket // of the first time
 		served := map[*evnet.Loop]int{}
 		var mu sync.Mutex
@@ -36,15 +38,15 @@ func TestServerListensAgainOnAllItsLoops(t *testing.T) {
 			assert.NoError(t, server.Serve(second))
 		})
 		require.NoError(t, server.Serve(first))
-		_ = first.dial()
+		_ = first.Dial()
 		var all sync.WaitGroup
 		for _, l := range loops {
-			all.Go(func() { run(t, l) })
+			all.Go(func() { kit.Run(t, l) })
 		}
 		synctest.Wait() // now a loop has gone that does not wait
 		last.Destroy(nil)
 		synctest.Wait()
-		_, _ = second.dial(), second.dial()
+		_, _ = second.Dial(), second.Dial()
 		synctest.Wait()
 		_ = server.Close(nil)
 		all.Wait()
@@ -59,7 +61,7 @@ func TestServerLetsALoopGoThatEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: loops})
-			require.NoError(t, server.Serve(newMemory()))
+			require.NoError(t, server.Serve(evtest.NewMemoryListener()))
 			ctx, cancel := context.WithCancel(t.Context())
 			loops[1].Post(func() {
 				if closed {
@@ -67,10 +69,10 @@ func TestServerLetsALoopGoThatEnds(t *testing.T) {
 				}
 				cancel()
 			})
-			hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Serve does not return") })
+			hung := time.AfterFunc(evtest.Patience, func() { panic(t.Name() + ": Loop.Serve does not return") })
 			defer hung.Stop()
 			assert.Equal(t, context.Canceled, loops[1].Serve(ctx))
-			run(t, loops[0])
+			kit.Run(t, loops[0])
 		})
 	}
 }
@@ -81,7 +83,7 @@ func TestServerHasOneCloseForBothTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
-		first, second := newMemory(), newMemory()
+		first, second := evtest.NewMemoryListener(), evtest.NewMemoryListener()
 		var told []string
 		tell := func(what string) func() { return func() { told = append(told, what) } }
 		server.On.Close(tell("close"))
@@ -92,9 +94,9 @@ func TestServerHasOneCloseForBothTimes(t *testing.T) {
 			assert.NoError(t, server.Serve(second))
 		})
 		require.NoError(t, server.Serve(first))
-		_ = first.dial()
+		_ = first.Dial()
 		var others sync.WaitGroup
-		others.Go(func() { run(t, l) })
+		others.Go(func() { kit.Run(t, l) })
 		synctest.Wait()
 		last.Destroy(nil)
 		synctest.Wait()
@@ -114,16 +116,16 @@ func TestServerKeepsItsLoopsUntilTheLastClose(t *testing.T) {
 		closes := 0
 		server.On.Close(func() {
 			if closes++; closes == 1 {
-				assert.NoError(t, server.Serve(newMemory()))
+				assert.NoError(t, server.Serve(evtest.NewMemoryListener()))
 				assert.NoError(t, server.Close(nil))
 			}
 			synctest.Wait()
 			assert.False(t, ended.Load(), "before Close %d", closes)
 		})
-		require.NoError(t, server.Serve(newMemory()))
+		require.NoError(t, server.Serve(evtest.NewMemoryListener()))
 		var all sync.WaitGroup
-		all.Go(func() { run(t, loops[1]); ended.Store(true) })
-		all.Go(func() { run(t, loops[0]) })
+		all.Go(func() { kit.Run(t, loops[1]); ended.Store(true) })
+		all.Go(func() { kit.Run(t, loops[0]) })
 		synctest.Wait()
 		assert.NoError(t, server.Close(nil))
 		all.Wait()
@@ -142,14 +144,14 @@ func TestServerBoundsItsDrops(t *testing.T) {
 			still, release := make(chan struct{}), make(chan struct{})
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: loops, MaxConnections: -1})
 			var closed atomic.Int32
-			ln := &acceptor{memory: newMemory()}
-			ln.accept = func(n int) (net.Conn, error) {
+			ln := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
+			ln.OnAccept = func(n int) (net.Conn, error) {
 				<-still
 				if n > 128+c.dropped { // as many wait for the loop that stands still
-					return ln.memory.Accept()
+					return ln.MemoryListener.Accept()
 				}
 				here, _ := net.Pipe()
-				return leaving{Conn: here, closed: func() {
+				return evtest.ClosingConn{Conn: here, Closed: func() {
 					if int(closed.Add(1)) == c.dropped {
 						loops[1].Post(func() { _ = server.Close(nil); close(release) })
 					}
@@ -160,21 +162,10 @@ func TestServerBoundsItsDrops(t *testing.T) {
 			loops[0].Post(func() { close(still); <-release })
 			require.NoError(t, server.Serve(ln))
 			var others sync.WaitGroup
-			others.Go(func() { run(t, loops[1]) })
-			run(t, loops[0])
+			others.Go(func() { kit.Run(t, loops[1]) })
+			kit.Run(t, loops[0])
 			others.Wait()
 			assert.Equal(t, c.told, told)
 		})
 	}
-}
-
-// leaving is a conn that tells of its Close.
-type leaving struct {
-	net.Conn
-	closed func()
-}
-
-func (c leaving) Close() error {
-	defer c.closed()
-	return c.Conn.Close()
 }

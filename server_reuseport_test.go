@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -48,15 +50,15 @@ func TestReusePort(t *testing.T) {
 		if !servers[0].Listening() {
 			return
 		}
-		c := client(l)
+		c := kit.NewClient(l)
 		c.Resume()
 		c.On.Error(func(error) {})
 		c.On.Close(func(bool) { again() })
 		c.Connect("tcp", address)
 	}
 	again()
-	run(t, l)
-	if onLinux {
+	kit.Run(t, l)
+	if evtest.OnLinux {
 		assert.NotZero(t, accepted[0])
 		assert.NotZero(t, accepted[1])
 	}
@@ -69,7 +71,7 @@ func greeterless(l *evnet.Loop) *evnet.Server {
 // Sharing has to be asked for by the first server too.
 func TestReusePortNotAskedFor(t *testing.T) {
 	l := evnet.NewLoop()
-	first, address := serve(t, l, nil, nil)
+	first, address := kit.Serve(t, l, nil, nil)
 	for _, share := range []bool{false, true} {
 		s := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, ReusePort: share})
 		err := s.Listen("tcp", address, nil)
@@ -78,7 +80,7 @@ func TestReusePortNotAskedFor(t *testing.T) {
 		}
 	}
 	require.NoError(t, first.Close(nil))
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // reached are the addresses at which a server that listens at network, address takes connections.
@@ -93,7 +95,7 @@ func reached(t *testing.T, network, address string) (v4, v6 bool) {
 	require.NoError(t, err)
 	open := 2
 	for host, got := range map[string]*bool{"127.0.0.1": &v4, "::1": &v6} {
-		c := client(l)
+		c := kit.NewClient(l)
 		c.Resume()
 		c.On.Connect(func() { *got = true })
 		c.On.Error(func(err error) { assert.Equal(t, "ECONNREFUSED", evnet.Code(err), "%v", err) })
@@ -104,7 +106,7 @@ func reached(t *testing.T, network, address string) (v4, v6 bool) {
 		})
 		c.Connect("tcp", net.JoinHostPort(host, port))
 	}
-	run(t, l)
+	kit.Run(t, l)
 	return v4, v6
 }
 
@@ -141,5 +143,5 @@ func TestServerTCP6LeavesIPv4Free(t *testing.T) {
 	assert.NotErrorIs(t, four.Listen("tcp4", "0.0.0.0:"+port, nil), syscall.EADDRINUSE)
 	_ = six.Close(nil)
 	_ = four.Close(nil)
-	run(t, l)
+	kit.Run(t, l)
 }

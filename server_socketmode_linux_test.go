@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,7 +21,7 @@ import (
 // slowPath returns a path to dir that the kernel needs long to walk: it leads through links, each to
 // a path of many components. What happens between two walks is then easy to hit.
 func slowPath(t *testing.T, dir string) string {
-	maze := socketDir(t)
+	maze := evtest.SocketDir(t)
 	require.NoError(t, os.Mkdir(filepath.Join(maze, "d"), 0o700))
 	next := dir
 	for i := range 20 {
@@ -49,14 +51,14 @@ func swap(other, path string, stop *atomic.Bool) bool {
 func TestUnixSocketModeFollowsNoLink(t *testing.T) {
 	umask := syscall.Umask(0o022) // so that Listen has bits to add
 	defer syscall.Umask(umask)
-	victim := filepath.Join(socketDir(t), "victim")
+	victim := filepath.Join(evtest.SocketDir(t), "victim")
 	require.NoError(t, os.WriteFile(victim, nil, 0o600))
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	path, link := filepath.Join(dir, "s"), filepath.Join(dir, "link")
 	slow := filepath.Join(slowPath(t, dir), "s")
 
 	l := evnet.NewLoop()
-	s := greeter(l, "", &evnet.ServerOptions{SocketMode: 0o666})
+	s := kit.Greeter(l, "", &evnet.ServerOptions{SocketMode: 0o666})
 	const tries = 30
 	swapped, refused := 0, 0
 	for try := range tries {
@@ -82,11 +84,11 @@ func TestUnixSocketModeFollowsNoLink(t *testing.T) {
 			assert.ErrorContains(t, err, "not the socket that was bound")
 		} else {
 			require.NoError(t, s.Close(nil))
-			run(t, l)
+			kit.Run(t, l)
 		}
 		_ = os.Remove(link)
 		_ = os.Remove(path)
-		require.Empty(t, names(t, dir))
+		require.Empty(t, evtest.FileNames(t, dir))
 	}
 	t.Logf("%d tries: %d swaps, %d refused by Listen", tries, swapped, refused)
 }

@@ -10,88 +10,21 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// memory is a listener without a network: its conns are ends of net.Pipe.
-type memory struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newMemory() *memory { return &memory{conns: make(chan net.Conn, 16), closed: make(chan struct{})} }
-
-func (m *memory) Accept() (net.Conn, error) {
-	select {
-	case c := <-m.conns:
-		return c, nil
-	case <-m.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (m *memory) Close() error {
-	m.once.Do(func() { close(m.closed) })
-	return nil
-}
-
-func (m *memory) Addr() net.Addr  { return m }
-func (m *memory) Network() string { return "memory" }
-func (m *memory) String() string  { return "here" }
-
-func (m *memory) dial() net.Conn {
-	here, there := net.Pipe()
-	m.conns <- there
-	return here
-}
-
-// linked calls ready on the loop once a client and what the server accepted are both connected;
-// the server listens no more then.
-func linked(t testing.TB, l *evnet.Loop, of *evnet.SocketOptions, accepted *evnet.ServerOptions, ready func(c, a *evnet.Socket)) {
-	t.Helper()
-	var o evnet.SocketOptions
-	if of != nil {
-		o = *of
-	}
-	o.Loop = l
-	c := evnet.NewSocket(&o)
-	var a *evnet.Socket
-	missing := 2
-	arrive := func() {
-		if missing--; missing == 0 {
-			ready(c, a)
-		}
-	}
-	var s *evnet.Server
-	s, addr := serve(t, l, accepted, func(x *evnet.Socket) {
-		a = x
-		assert.NoError(t, s.Close(nil))
-		arrive()
-	})
-	c.Once.Ready(arrive)
-	c.Connect("tcp", addr)
-}
-
-// aside runs fn on a goroutine of its own, which the loop waits for.
-func aside(l *evnet.Loop, fn func()) {
-	l.Ref()
-	go func() {
-		defer l.Unref()
-		fn()
-	}()
-}
 
 func TestServerShutdownIsGraceful(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
 	var closed, served bool
 	var addr string
-	server, addr = serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr = kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		_, _ = s.WriteString("last words")
-		aside(l, func() {
+		kit.Aside(l, func() {
 			assert.NoError(t, server.Shutdown(context.Background()))
 			l.Do(func() {
 				assert.True(t, closed, "it returns after Close")
@@ -100,12 +33,12 @@ func TestServerShutdownIsGraceful(t *testing.T) {
 		})
 	})
 	server.On.Close(func() { closed = true })
-	c := client(l)
+	c := kit.NewClient(l)
 	heard := ""
 	c.On.Data(func(p []byte) { heard += string(p) })
 	c.On.Error(func(err error) { assert.NoError(t, err) })
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, served)
 	assert.Equal(t, "last words", heard)
 	assert.Zero(t, server.Connections())
@@ -117,9 +50,9 @@ func TestServerShutdownContextEnds(t *testing.T) {
 	var accepted *evnet.Socket
 	var server *evnet.Server
 	ctx, cancel := context.WithCancel(context.Background())
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		accepted = s
-		aside(l, func() { assert.Equal(t, context.Canceled, server.Shutdown(ctx)) })
+		kit.Aside(l, func() { assert.Equal(t, context.Canceled, server.Shutdown(ctx)) })
 	})
 	c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, AllowHalfOpen: true})
 	c.On.End(cancel) // the server has ended its side; this one stays open
@@ -127,7 +60,7 @@ func TestServerShutdownContextEnds(t *testing.T) {
 	accepted2 := false
 	server.On.Close(func() { accepted2 = accepted.Destroyed(); c.Destroy(nil) })
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, accepted2)
 }
 
@@ -137,7 +70,7 @@ func TestServerShutdownHasDestroyedWhenItReturns(t *testing.T) {
 	cancel()
 	for range 50 {
 		l := evnet.NewLoop()
-		m := newMemory()
+		m := evtest.NewMemoryListener()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 		missing := 20
 		server.On.Connection(func(s *evnet.Socket) {
@@ -145,7 +78,7 @@ func TestServerShutdownHasDestroyedWhenItReturns(t *testing.T) {
 			if missing--; missing > 0 {
 				return
 			}
-			aside(l, func() {
+			kit.Aside(l, func() {
 				if server.Shutdown(ctx) != nil { // nil if it was all over that soon
 					assert.Zero(t, server.Connections(), "still open after Shutdown has returned")
 				}
@@ -153,9 +86,9 @@ func TestServerShutdownHasDestroyedWhenItReturns(t *testing.T) {
 		})
 		require.NoError(t, server.Serve(m))
 		for range missing {
-			go m.dial()
+			go m.Dial()
 		}
-		run(t, l)
+		kit.Run(t, l)
 	}
 }
 
@@ -163,17 +96,17 @@ func TestServerShutdownInCallback(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
 	var events []string
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		s.On.Close(func(bool) { events = append(events, "socket closed") })
 		assert.NoError(t, server.Shutdown(context.Background()))
 		assert.False(t, server.Listening())
 		events = append(events, "returned")
 	})
 	server.On.Close(func() { events = append(events, "closed") })
-	c := client(l)
+	c := kit.NewClient(l)
 	c.Resume()
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"returned", "socket closed", "closed"}, events)
 }
 
@@ -182,16 +115,16 @@ func TestServerShutdownInCallbackOfTheSecondLoop(t *testing.T) {
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 	var server *evnet.Server
 	var addr string
-	ctx, cancel := context.WithTimeout(context.Background(), patience/12) // only to end the test if it waits
+	ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience/12) // only to end the test if it waits
 	defer cancel()
-	server, addr = serve(t, loops[0], &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
+	server, addr = kit.Serve(t, loops[0], &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
 		if s.Loop() == loops[1] {
 			assert.NoError(t, server.Shutdown(ctx))
 		}
 	})
 	l := evnet.NewLoop()
 	for range 2 {
-		c := client(l)
+		c := kit.NewClient(l)
 		c.Resume()
 		c.Connect("tcp", addr)
 	}
@@ -199,9 +132,9 @@ func TestServerShutdownInCallbackOfTheSecondLoop(t *testing.T) {
 	server.On.Close(loops[1].Unref)
 	var others sync.WaitGroup
 	for _, other := range []*evnet.Loop{loops[1], l} {
-		others.Go(func() { run(t, other) })
+		others.Go(func() { kit.Run(t, other) })
 	}
-	run(t, loops[0])
+	kit.Run(t, loops[0])
 	others.Wait()
 	assert.NoError(t, ctx.Err(), "it waited for its own loop")
 }
@@ -211,11 +144,11 @@ func TestServerShutdownInCallbackForgetsItsContext(t *testing.T) {
 	l := evnet.NewLoop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	server, _ := serve(t, l, nil, nil)
+	server, _ := kit.Serve(t, l, nil, nil)
 	server.Once.Listening(func() { assert.NoError(t, server.Shutdown(ctx)) })
 	server.Once.Close(func() {
 		require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
-		c := client(l)
+		c := kit.NewClient(l)
 		c.Connect("tcp", server.Address().String())
 		rounds := 0
 		c.On.Ready(func() { _, _ = c.WriteString("x") })
@@ -236,7 +169,7 @@ func TestServerShutdownInCallbackForgetsItsContext(t *testing.T) {
 		})
 	})
 	server.On.Connection(func(s *evnet.Socket) { s.Pipe(s) })
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestServerShutdownNotRunning(t *testing.T) {
@@ -247,9 +180,9 @@ func TestServerShutdownNotRunning(t *testing.T) {
 	require.NoError(t, server.Close(nil))
 	closes := 0
 	server.On.Close(func() { closes++ })
-	run(t, l)
+	kit.Run(t, l)
 	assert.ErrorIs(t, server.Shutdown(context.Background()), evnet.ErrServerNotRunning)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 1, closes)
 }
 
@@ -258,32 +191,32 @@ func TestServerShutdownAfterClose(t *testing.T) {
 	l := evnet.NewLoop()
 	done := false
 	var server *evnet.Server
-	server, addr := serve(t, l, nil, func(*evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(*evnet.Socket) {
 		require.NoError(t, server.Close(nil))
-		aside(l, func() {
+		kit.Aside(l, func() {
 			assert.NoError(t, server.Shutdown(context.Background()))
 			done = true
 		})
 	})
-	c := client(l)
+	c := kit.NewClient(l)
 	c.Resume()
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, done)
 }
 
 // The last socket may close at the very time at which Shutdown looks.
 func TestServerShutdownWhileTheLastSocketCloses(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience/12)
+	ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience/12)
 	defer cancel()
 	for range 300 {
 		l := evnet.NewLoop()
-		m := newMemory()
+		m := evtest.NewMemoryListener()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 		server.On.Connection(func(s *evnet.Socket) {
 			require.NoError(t, server.Close(nil))
 			about := make(chan struct{})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				close(about)
 				if err := server.Shutdown(ctx); err != nil {
 					assert.ErrorIs(t, err, evnet.ErrServerNotRunning)
@@ -294,8 +227,8 @@ func TestServerShutdownWhileTheLastSocketCloses(t *testing.T) {
 			s.Destroy(nil)
 		})
 		require.NoError(t, server.Serve(m))
-		m.dial()
-		run(t, l)
+		m.Dial()
+		kit.Run(t, l)
 		if !assert.NoError(t, ctx.Err(), "Shutdown missed Close and waited for the context") {
 			return
 		}
@@ -306,7 +239,7 @@ func TestServerCloseAllConnections(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
 	accepted := 0
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		if accepted++; accepted < 3 {
 			return
 		}
@@ -319,13 +252,13 @@ func TestServerCloseAllConnections(t *testing.T) {
 	})
 	closed := 0
 	for range 3 {
-		c := client(l)
+		c := kit.NewClient(l)
 		c.Resume()
 		c.On.Error(func(error) {})
 		c.On.Close(func(bool) { closed++ })
 		c.Connect("tcp", addr)
 	}
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 3, closed)
 }
 
@@ -336,7 +269,7 @@ func TestServerCloseWaitsForConnections(t *testing.T) {
 	var events []string
 	say := func(what string) func() { return func() { events = append(events, what) } }
 	accepted := 0
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		s.Resume()
 		s.On.Close(func(bool) { say("socket")() })
 		if accepted++; accepted == 2 {
@@ -351,18 +284,18 @@ func TestServerCloseWaitsForConnections(t *testing.T) {
 	})
 	server.On.Close(say("event"))
 	for range 2 {
-		c := client(l)
+		c := kit.NewClient(l)
 		c.Resume()
 		c.On.Error(func(error) {})
 		c.Connect("tcp", addr)
 	}
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"socket", "socket", "event", "callback"}, events)
 
 	events = nil // the callback of one Close is not that of the next
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 	require.NoError(t, server.Close(nil))
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"event"}, events)
 }
 
@@ -373,7 +306,7 @@ func TestServerListenContext(t *testing.T) {
 	server.On.Close(func() { closes++ })
 	ctx, cancel := context.WithCancel(context.Background())
 	require.NoError(t, server.ListenContext(ctx, "tcp", "127.0.0.1:0", func() { called++; go cancel() }))
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 1, called)
 	assert.Equal(t, 1, closes)
 	assert.False(t, server.Listening())
@@ -381,27 +314,27 @@ func TestServerListenContext(t *testing.T) {
 	err := server.ListenContext(ctx, "tcp", "127.0.0.1:0", func() { called++ })
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Nil(t, server.Address())
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 1, closes, "nothing was opened, nothing closes")
 
 	// A context that ends after Close, and while the server listens anew, has no effect.
 	ctx, cancel = context.WithCancel(context.Background())
 	require.NoError(t, server.ListenContext(ctx, "tcp", "127.0.0.1:0", nil))
 	require.NoError(t, server.Close(nil))
-	run(t, l)
+	kit.Run(t, l)
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 	cancel()
 	l.AfterFunc(time.Millisecond, func() {
 		assert.True(t, server.Listening())
 		require.NoError(t, server.Close(nil))
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, 3, closes)
 }
 
 func TestServerAddresses(t *testing.T) {
 	l := evnet.NewLoop()
-	path := socketPath(t)
+	path := evtest.SocketPath(t)
 	for network, address := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0", "unix": path} {
 		t.Run(network, func(t *testing.T) {
 			if network == "unix" && runtime.GOOS == "windows" {
@@ -415,7 +348,7 @@ func TestServerAddresses(t *testing.T) {
 				}
 				require.NoError(t, err)
 				got := server.Address()
-				c := client(l)
+				c := kit.NewClient(l)
 				if network == "unix" {
 					assert.Equal(t, path, got.String())
 					c.Connect("unix", path)
@@ -432,7 +365,7 @@ func TestServerAddresses(t *testing.T) {
 					s.End()
 				})
 				c.Resume()
-				run(t, l)
+				kit.Run(t, l)
 				if network == "unix" {
 					assert.NoFileExists(t, path)
 					assert.Equal(t, path, server.Address().String(), "a Unix server keeps its path")

@@ -15,31 +15,18 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
 
-// greeter is a server on l that says name to who connects.
-func greeter(l *evnet.Loop, name string, opts *evnet.ServerOptions) *evnet.Server {
-	var o evnet.ServerOptions
-	if opts != nil {
-		o = *opts
-	}
-	o.Loops = []*evnet.Loop{l}
-	s := evnet.NewServer(&o)
-	s.On.Connection(func(c *evnet.Socket) {
-		_, _ = c.WriteString(name)
-		c.End()
-	})
-	return s
-}
-
 // greeting is what the server at path says; then the servers are closed and l has run.
 func greeting(t testing.TB, l *evnet.Loop, path string, servers ...*evnet.Server) string {
 	heard := ""
-	c := client(l)
+	c := kit.NewClient(l)
 	c.On.Data(func(p []byte) { heard += string(p) })
 	c.On.Error(func(err error) { assert.NoError(t, err) })
 	c.On.Close(func(bool) {
@@ -48,18 +35,8 @@ func greeting(t testing.TB, l *evnet.Loop, path string, servers ...*evnet.Server
 		}
 	})
 	c.Connect("unix", path)
-	run(t, l)
+	kit.Run(t, l)
 	return heard
-}
-
-func names(t testing.TB, dir string) []string {
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	list := []string{}
-	for _, e := range entries {
-		list = append(list, e.Name())
-	}
-	return list
 }
 
 // requireInUse is a failed Listen at a path that something has.
@@ -76,40 +53,40 @@ func requireInUse(t testing.TB, err error, path string) {
 
 func TestUnixListenReplacesAStaleFile(t *testing.T) {
 	l := evnet.NewLoop()
-	path := socketPath(t)
-	leaveStale(t, path)
-	s := greeter(l, "new", nil)
+	path := evtest.SocketPath(t)
+	evtest.LeaveStale(t, path)
+	s := kit.Greeter(l, "new", nil)
 	require.NoError(t, s.Listen("unix", path, nil))
-	assert.Equal(t, []string{"s"}, names(t, filepath.Dir(path)), "nothing else is left")
+	assert.Equal(t, []string{"s"}, evtest.FileNames(t, filepath.Dir(path)), "nothing else is left")
 	assert.Equal(t, path, s.Address().String())
 	assert.Equal(t, "new", greeting(t, l, path, s))
-	assert.Empty(t, names(t, filepath.Dir(path)))
+	assert.Empty(t, evtest.FileNames(t, filepath.Dir(path)))
 	assert.Equal(t, path, s.Address().String(), "kept after Close, as in Node")
 }
 
 // A stale file is recognised in a directory whose path leaves no room for a longer name.
 func TestUnixListenReplacesAStaleFileAtTheLongestPath(t *testing.T) {
 	l := evnet.NewLoop()
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	room := len(syscall.RawSockaddrUnix{}.Path) - 1
 	dir = filepath.Join(dir, strings.Repeat("d", room-len(dir)-len("//s")))
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	path := filepath.Join(dir, "s")
 	require.Len(t, path, room)
-	leaveStale(t, path)
-	s := greeter(l, "new", nil)
+	evtest.LeaveStale(t, path)
+	s := kit.Greeter(l, "new", nil)
 	require.NoError(t, s.Listen("unix", path, nil))
 	assert.Equal(t, "new", greeting(t, l, path, s))
-	assert.Empty(t, names(t, dir))
+	assert.Empty(t, evtest.FileNames(t, dir))
 }
 
 // What is not a stale socket stays as it is.
 func TestUnixListenLeavesOthersAlone(t *testing.T) {
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	require.NoError(t, os.WriteFile(in("file"), []byte("precious"), 0o600))
 	require.NoError(t, os.Mkdir(in("dir"), 0o700))
-	leaveStale(t, in("stale"))
+	evtest.LeaveStale(t, in("stale"))
 	require.NoError(t, os.Symlink("file", in("link-to-file")))
 	require.NoError(t, os.Symlink("stale", in("link-to-stale")))
 	require.NoError(t, os.Symlink("nothing", in("link-to-nothing")))
@@ -125,7 +102,7 @@ func TestUnixListenLeavesOthersAlone(t *testing.T) {
 	fill(t, in("full"))
 
 	before := map[string]fs.FileInfo{}
-	for _, name := range names(t, dir) {
+	for _, name := range evtest.FileNames(t, dir) {
 		before[name], err = os.Lstat(in(name))
 		require.NoError(t, err)
 	}
@@ -136,15 +113,15 @@ func TestUnixListenLeavesOthersAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ignore := goleak.IgnoreCurrent()
 			l := evnet.NewLoop()
-			s := greeter(l, "wrong", nil)
+			s := kit.Greeter(l, "wrong", nil)
 			requireInUse(t, s.Listen("unix", in(name), nil), in(name))
 			assert.False(t, s.Listening())
 			assert.Nil(t, s.Address())
-			run(t, l)
+			kit.Run(t, l)
 			goleak.VerifyNone(t, ignore)
 		})
 	}
-	assert.Len(t, names(t, dir), len(before))
+	assert.Len(t, evtest.FileNames(t, dir), len(before))
 	for name, was := range before {
 		now, err := os.Lstat(in(name))
 		require.NoError(t, err, name)
@@ -186,13 +163,13 @@ func TestUnixListenWithoutPermission(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may do everything")
 	}
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	path := filepath.Join(dir, "s")
-	leaveStale(t, path)
+	evtest.LeaveStale(t, path)
 	require.NoError(t, os.Chmod(dir, 0o500))
 	defer os.Chmod(dir, 0o700)
 	l := evnet.NewLoop()
-	s := greeter(l, "wrong", nil)
+	s := kit.Greeter(l, "wrong", nil)
 	requireInUse(t, s.Listen("unix", path, nil), path)
 	assert.FileExists(t, path)
 	err := s.Listen("unix", path+"2", nil)
@@ -202,14 +179,14 @@ func TestUnixListenWithoutPermission(t *testing.T) {
 
 // Servers that find the same stale file at once: one gets the path, and is the one that is there.
 func TestUnixListenAtOnce(t *testing.T) {
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	path := filepath.Join(dir, "s")
 	for range 100 {
-		leaveStale(t, path)
+		evtest.LeaveStale(t, path)
 		l := evnet.NewLoop()
 		var servers []*evnet.Server
 		for i := range 4 {
-			servers = append(servers, greeter(l, fmt.Sprint(i), nil))
+			servers = append(servers, kit.Greeter(l, fmt.Sprint(i), nil))
 		}
 		errs := make([]error, len(servers))
 		var start, done sync.WaitGroup
@@ -232,14 +209,14 @@ func TestUnixListenAtOnce(t *testing.T) {
 		}
 		require.Len(t, winners, 1)
 		require.Equal(t, winners[0], greeting(t, l, path, servers...))
-		require.Empty(t, names(t, dir))
+		require.Empty(t, evtest.FileNames(t, dir))
 	}
 }
 
 func TestUnixCloseRemovesOnlyItsOwnFile(t *testing.T) {
 	l := evnet.NewLoop()
-	path := socketPath(t)
-	s := greeter(l, "first", nil)
+	path := evtest.SocketPath(t)
+	s := kit.Greeter(l, "first", nil)
 
 	require.NoError(t, s.Listen("unix", path, nil))
 	require.NoError(t, s.Close(nil))
@@ -249,11 +226,11 @@ func TestUnixCloseRemovesOnlyItsOwnFile(t *testing.T) {
 
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, s.Close(nil), "it is gone already")
-	run(t, l)
+	kit.Run(t, l)
 
 	require.NoError(t, s.Listen("unix", path, nil))
 	require.NoError(t, os.Remove(path))
-	other := greeter(l, "other", nil)
+	other := kit.Greeter(l, "other", nil)
 	require.NoError(t, other.Listen("unix", path, nil))
 	require.NoError(t, s.Close(nil))
 	assert.FileExists(t, path)
@@ -264,43 +241,43 @@ func TestUnixCloseRemovesOnlyItsOwnFile(t *testing.T) {
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
 	require.NoError(t, s.Close(nil))
-	run(t, l)
+	kit.Run(t, l)
 	assert.FileExists(t, path)
-	assert.Equal(t, []string{"s"}, names(t, filepath.Dir(path)))
+	assert.Equal(t, []string{"s"}, evtest.FileNames(t, filepath.Dir(path)))
 }
 
 // Every way to end removes the file.
 func TestUnixFileGoesWithTheServer(t *testing.T) {
 	l := evnet.NewLoop()
-	path := socketPath(t)
-	s := greeter(l, "", nil)
+	path := evtest.SocketPath(t)
+	s := kit.Greeter(l, "", nil)
 	s.Unref()
 	require.NoError(t, s.Listen("unix", path, nil))
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoFileExists(t, path)
 }
 
 func TestUnixRelativePath(t *testing.T) {
 	l := evnet.NewLoop()
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	t.Chdir(dir)
-	leaveStale(t, "s")
-	s := greeter(l, "here", nil)
+	evtest.LeaveStale(t, "s")
+	s := kit.Greeter(l, "here", nil)
 	require.NoError(t, s.Listen("unix", "s", nil))
 	assert.Equal(t, "s", s.Address().String())
 	assert.Equal(t, "here", greeting(t, l, "s", s))
-	assert.Empty(t, names(t, dir))
+	assert.Empty(t, evtest.FileNames(t, dir))
 
 	require.NoError(t, s.Listen("unix", "s", nil))
 	require.NoError(t, os.Mkdir("elsewhere", 0o700))
 	t.Chdir("elsewhere")
 	require.NoError(t, s.Close(nil))
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoFileExists(t, filepath.Join(dir, "s"), "the working directory is another now")
 }
 
 func TestUnixListenBadPath(t *testing.T) {
-	dir := socketDir(t)
+	dir := evtest.SocketDir(t)
 	room := len(syscall.RawSockaddrUnix{}.Path) - 1
 	long := dir + "/" + strings.Repeat("x", room-len(dir))
 	require.Len(t, long, room+1)
@@ -315,20 +292,20 @@ func TestUnixListenBadPath(t *testing.T) {
 		"/dev/null/not-a-dir": {syscall.ENOTDIR, nil},
 	} {
 		l := evnet.NewLoop()
-		err := greeter(l, "", nil).Listen("unix", path, nil)
+		err := kit.Greeter(l, "", nil).Listen("unix", path, nil)
 		require.ErrorIs(t, err, want.err, "%q", path)
 		for _, text := range append(want.says, "listen unix", path) {
 			assert.Contains(t, err.Error(), text)
 		}
-		assert.Empty(t, names(t, dir))
+		assert.Empty(t, evtest.FileNames(t, dir))
 
-		c := client(l)
+		c := kit.NewClient(l)
 		c.On.Error(func(error) {})
 		if want.says != nil {
 			c.On.ConnectionAttempt(func(evnet.Attempt) { t.Errorf("%q was tried", path) })
 		}
 		c.Connect("unix", path)
-		run(t, l)
+		kit.Run(t, l)
 		if want.says != nil {
 			require.ErrorIs(t, c.Err(), want.err, "%q", path)
 		}
@@ -336,7 +313,7 @@ func TestUnixListenBadPath(t *testing.T) {
 			assert.ErrorContains(t, c.Err(), text)
 		}
 	}
-	leaveStale(t, dir+"/s")
-	requireInUse(t, greeter(evnet.NewLoop(), "", nil).Listen("unix", dir+"/s/", nil), dir+"/s/")
+	evtest.LeaveStale(t, dir+"/s")
+	requireInUse(t, kit.Greeter(evnet.NewLoop(), "", nil).Listen("unix", dir+"/s/", nil), dir+"/s/")
 	assert.FileExists(t, dir+"/s", "nothing can be made in its place")
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +22,7 @@ func exhaust(t testing.TB) (release func()) {
 	var old syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old))
 	few := old
-	few.Cur = uint64(descriptors() + 64)
+	few.Cur = uint64(evtest.Descriptors() + 64)
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few))
 	var taken []int
 	for {
@@ -41,12 +43,12 @@ func exhaust(t testing.TB) (release func()) {
 
 // Without a descriptor left the bytes are copied, streams and files.
 func TestSpliceWithoutDescriptors(t *testing.T) {
-	const size = 4 * megabyte
-	want := random(size)
+	const size = 4 * evtest.Megabyte
+	want := evtest.RandomBytes(size)
 	l := evnet.NewLoop()
-	b := newBetween(t, l, l, connKinds["tcp"])
-	here, there := tcpConns(t)
-	f := fileOf(t, want)
+	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
+	here, there := evtest.TCPPair(t)
+	f := evtest.FileOf(t, want)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 	s.Resume()
 	before := evnet.Spliced()
@@ -56,7 +58,7 @@ func TestSpliceWithoutDescriptors(t *testing.T) {
 		release = exhaust(t)
 		evnet.Relay(b.src, b.dst, nil)
 		work.Go(func() { b.feed(t, want) })
-		aside(l, func() {
+		kit.Aside(l, func() {
 			_, err := s.ReadFrom(f)
 			assert.NoError(t, err)
 			s.End()
@@ -69,7 +71,7 @@ func TestSpliceWithoutDescriptors(t *testing.T) {
 		stream, _ = io.ReadAll(b.out)
 		both.Done()
 		both.Wait()
-		_ = closeWrite(b.out)
+		_ = evtest.CloseWrite(b.out)
 	})
 	work.Go(func() {
 		file, _ = io.ReadAll(there)
@@ -77,11 +79,11 @@ func TestSpliceWithoutDescriptors(t *testing.T) {
 		both.Wait()
 		_ = there.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	release()
 	work.Wait()
-	equalBytes(t, want, stream)
-	equalBytes(t, want, file)
+	evtest.AssertEqualBytes(t, want, stream)
+	evtest.AssertEqualBytes(t, want, file)
 	if evnet.Splices {
 		assert.EqualValues(t, before+size, evnet.Spliced(), "a file needs none")
 	}
@@ -97,17 +99,17 @@ func TestSpliceManyStuck(t *testing.T) {
 
 func manyStuck(t *testing.T, loops int) {
 	const pairs, size = 40, 1 << 20 // more pairs than a loop has tubes
-	want := random(size)
+	want := evtest.RandomBytes(size)
 	la := evnet.NewLoop()
 	lb := la
 	if loops == 2 {
 		lb = evnet.NewLoop()
 	}
-	fds := descriptors()
+	fds := evtest.Descriptors()
 	var all []*between
 	var work sync.WaitGroup
 	join := func(begin <-chan struct{}) *between {
-		b := newBetween(t, la, lb, connKinds["unix"])
+		b := newBetween(t, la, lb, evtest.ConnKinds["unix"])
 		all = append(all, b)
 		evnet.Relay(b.src, b.dst, nil)
 		work.Go(func() { b.feed(t, want) })
@@ -115,8 +117,8 @@ func manyStuck(t *testing.T, loops int) {
 			<-begin
 			got, err := io.ReadAll(b.out)
 			assert.NoError(t, err)
-			equalBytes(t, want, got)
-			_ = closeWrite(b.out)
+			evtest.AssertEqualBytes(t, want, got)
+			_ = evtest.CloseWrite(b.out)
 		})
 		return b
 	}
@@ -136,7 +138,7 @@ func manyStuck(t *testing.T, loops int) {
 	var reader *between
 	var look func()
 	look = func() {
-		most = max(most, descriptors())
+		most = max(most, evtest.Descriptors())
 		switch {
 		case !stuck():
 		case reader == nil:
@@ -153,25 +155,25 @@ func manyStuck(t *testing.T, loops int) {
 	}
 	look()
 	if loops == 2 {
-		work.Go(func() { run(t, lb) })
+		work.Go(func() { kit.Run(t, lb) })
 	}
-	run(t, la)
+	kit.Run(t, la)
 	work.Wait()
 	const own = 2 // epoll, of each loop
 	assert.LessOrEqual(t, most, fds+4*(pairs+1)+2*evnet.MaxTubes*loops+own, "two each of the sockets and peers, and of the tubes")
 	for _, b := range all {
 		_, _ = b.in.Close(), b.out.Close()
 	}
-	assert.LessOrEqual(t, descriptors(), fds)
+	assert.LessOrEqual(t, evtest.Descriptors(), fds)
 }
 
 // splice stops before an urgent byte as if nothing had come, though the socket stays readable: reading
 // goes past it.
 func TestSpliceUrgent(t *testing.T) {
 	l := evnet.NewLoop()
-	b := newBetween(t, l, l, connKinds["tcp"])
+	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
 	before := evnet.Spliced()
-	part := random(4 * megabyte)
+	part := evtest.RandomBytes(4 * evtest.Megabyte)
 	evnet.Relay(b.src, b.dst, nil)
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -187,10 +189,10 @@ func TestSpliceUrgent(t *testing.T) {
 	work.Go(func() {
 		got, err := io.ReadAll(b.out)
 		assert.NoError(t, err)
-		equalBytes(t, append(part[:len(part):len(part)], part...), got)
-		_ = closeWrite(b.out)
+		evtest.AssertEqualBytes(t, append(part[:len(part):len(part)], part...), got)
+		_ = evtest.CloseWrite(b.out)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	work.Wait()
 	spliced(t, before, true)
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -33,7 +35,7 @@ func newBetween(t testing.TB, la, lb *evnet.Loop, pair func(testing.TB) (net.Con
 func (b *between) feed(t testing.TB, p []byte) {
 	_, err := b.in.Write(p)
 	assert.NoError(t, err)
-	assert.NoError(t, closeWrite(b.in))
+	assert.NoError(t, evtest.CloseWrite(b.in))
 }
 
 // stuck reports whether bytes wait for the destination, and the source for them: also below the
@@ -54,7 +56,7 @@ func spliced(t testing.TB, before int64, used bool) {
 func TestSpliceIntact(t *testing.T) {
 	for _, kind := range []string{"tcp", "unix"} {
 		for _, loops := range []int{1, 2} {
-			for _, size := range []int{0, 1, 16 << 10, 64 << 10, 64<<10 + 1, 200_003, 5 * megabyte} {
+			for _, size := range []int{0, 1, 16 << 10, 64 << 10, 64<<10 + 1, 200_003, 5 * evtest.Megabyte} {
 				for _, relay := range []bool{true, false} {
 					t.Run(fmt.Sprint(kind, loops, " ", size, " ", relay), func(t *testing.T) {
 						la := evnet.NewLoop()
@@ -63,8 +65,8 @@ func TestSpliceIntact(t *testing.T) {
 							lb = evnet.NewLoop()
 						}
 						before := evnet.Spliced()
-						b := newBetween(t, la, lb, connKinds[kind])
-						there, back := random(size), random(size+7)
+						b := newBetween(t, la, lb, evtest.ConnKinds[kind])
+						there, back := evtest.RandomBytes(size), evtest.RandomBytes(size+7)
 						if relay {
 							evnet.Relay(b.src, b.dst, func(err error) { assert.NoError(t, err) })
 						} else {
@@ -76,7 +78,7 @@ func TestSpliceIntact(t *testing.T) {
 						work.Go(func() {
 							_, err := b.out.Write(back)
 							assert.NoError(t, err)
-							assert.NoError(t, closeWrite(b.out))
+							assert.NoError(t, evtest.CloseWrite(b.out))
 						})
 						check := func(c net.Conn, want []byte) {
 							got, err := io.ReadAll(c)
@@ -87,9 +89,9 @@ func TestSpliceIntact(t *testing.T) {
 						work.Go(func() { check(b.out, there) })
 						work.Go(func() { check(b.in, back) })
 						if loops == 2 {
-							work.Go(func() { run(t, lb) })
+							work.Go(func() { kit.Run(t, lb) })
 						}
-						run(t, la)
+						kit.Run(t, la)
 						work.Wait()
 						for _, n := range []int64{b.src.BytesRead(), b.dst.BytesWritten()} {
 							assert.EqualValues(t, len(there), n)
@@ -97,7 +99,7 @@ func TestSpliceIntact(t *testing.T) {
 						for _, n := range []int64{b.dst.BytesRead(), b.src.BytesWritten()} {
 							assert.EqualValues(t, len(back), n)
 						}
-						if size > 4*megabyte {
+						if size > 4*evtest.Megabyte {
 							spliced(t, before, true)
 						} else if size < 64<<10-7 {
 							spliced(t, before, false)
@@ -112,14 +114,14 @@ func TestSpliceIntact(t *testing.T) {
 // A reader that is slow, or begins late, gets everything; meanwhile no more waits than Write would let
 // wait, the source is held back, and Drain follows NeedDrain.
 func TestSpliceSlowReader(t *testing.T) {
-	const size = 24 * megabyte
-	want := random(size)
+	const size = 24 * evtest.Megabyte
+	want := evtest.RandomBytes(size)
 	for _, kind := range []string{"tcp", "unix"} {
 		for _, chunk := range []int{1 << 20, 3000} {
 			t.Run(fmt.Sprint(kind, chunk), func(t *testing.T) {
 				l := evnet.NewLoop()
-				fds, before := descriptors(), evnet.Spliced()
-				b := newBetween(t, l, l, connKinds[kind])
+				fds, before := evtest.Descriptors(), evnet.Spliced()
+				b := newBetween(t, l, l, evtest.ConnKinds[kind])
 				drains, most, owed := 0, 0, false
 				var once sync.Once
 				full := make(chan struct{})
@@ -139,7 +141,7 @@ func TestSpliceSlowReader(t *testing.T) {
 				look()
 				var work sync.WaitGroup
 				work.Go(func() { b.feed(t, want) })
-				got := newSum()
+				got := evtest.NewSum()
 				work.Go(func() {
 					<-full
 					p := make([]byte, chunk)
@@ -155,14 +157,14 @@ func TestSpliceSlowReader(t *testing.T) {
 				})
 				b.dst.On.Finish(func() { b.src.End() })
 				b.dst.Resume()
-				run(t, l)
+				kit.Run(t, l)
 				work.Wait()
-				got.check(t, want)
+				got.Check(t, want)
 				assert.True(t, drains > 0 || !owed, "Drain follows NeedDrain")
 				assert.LessOrEqual(t, most, b.dst.HighWaterMark()+64<<10)
 				assert.False(t, b.dst.NeedDrain())
 				spliced(t, before, true)
-				assert.LessOrEqual(t, descriptors(), fds+4, "besides the peers")
+				assert.LessOrEqual(t, evtest.Descriptors(), fds+4, "besides the peers")
 			})
 		}
 	}
@@ -171,14 +173,14 @@ func TestSpliceSlowReader(t *testing.T) {
 // Whoever looks at the bytes gets them all: nothing is spliced then, and nothing is lost or doubled
 // when a listener, a second destination or a decoder comes or goes in the midst.
 func TestSpliceSwitches(t *testing.T) {
-	const size = 16 * megabyte
-	want := random(size)
-	for name, join := range map[string]func(l *evnet.Loop, src *evnet.Socket, seen *sum){
-		"data": func(_ *evnet.Loop, src *evnet.Socket, seen *sum) {
+	const size = 16 * evtest.Megabyte
+	want := evtest.RandomBytes(size)
+	for name, join := range map[string]func(l *evnet.Loop, src *evnet.Socket, seen *evtest.Sum){
+		"data": func(_ *evnet.Loop, src *evnet.Socket, seen *evtest.Sum) {
 			src.On.Data(func(p []byte) { _, _ = seen.Write(p) })
 		},
-		"pipe": func(_ *evnet.Loop, src *evnet.Socket, seen *sum) { src.Pipe(seen) },
-		"encoding": func(_ *evnet.Loop, src *evnet.Socket, seen *sum) {
+		"pipe": func(_ *evnet.Loop, src *evnet.Socket, seen *evtest.Sum) { src.Pipe(seen) },
+		"encoding": func(_ *evnet.Loop, src *evnet.Socket, seen *evtest.Sum) {
 			assert.NoError(t, src.SetEncoding("latin1"))
 		},
 	} {
@@ -186,13 +188,13 @@ func TestSpliceSwitches(t *testing.T) {
 			t.Run(fmt.Sprint(name, midway), func(t *testing.T) {
 				l := evnet.NewLoop()
 				before := evnet.Spliced()
-				b := newBetween(t, l, l, connKinds["tcp"])
-				seen := newSum()
+				b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
+				seen := evtest.NewSum()
 				at, joined := int64(0), make(chan struct{})
 				if midway {
 					var look func()
 					look = func() {
-						if b.src.BytesRead() < 4*megabyte {
+						if b.src.BytesRead() < 4*evtest.Megabyte {
 							l.AfterFunc(0, look)
 							return
 						}
@@ -220,16 +222,16 @@ func TestSpliceSwitches(t *testing.T) {
 					var err error
 					got, err = io.ReadAll(b.out)
 					assert.NoError(t, err)
-					_ = closeWrite(b.out)
+					_ = evtest.CloseWrite(b.out)
 				})
-				run(t, l)
+				kit.Run(t, l)
 				work.Wait()
 				if name == "encoding" {
 					assert.Greater(t, len(got), size, "decoded to UTF-8")
 				} else {
-					equalBytes(t, want, got)
-					assert.EqualValues(t, size-at, seen.n)
-					seen.check(t, want[at:])
+					evtest.AssertEqualBytes(t, want, got)
+					assert.EqualValues(t, size-at, seen.N)
+					seen.Check(t, want[at:])
 				}
 				spliced(t, before, false)
 			})
@@ -245,15 +247,15 @@ func TestSpliceDestinationGoes(t *testing.T) {
 		relay bool
 	}{
 		"destroyed":        {leave: func(b *between) { b.dst.Destroy(nil) }},
-		"failed":           {leave: func(b *between) { b.dst.Destroy(boom("x")) }, relay: true},
+		"failed":           {leave: func(b *between) { b.dst.Destroy(evtest.Boom("x")) }, relay: true},
 		"reset":            {leave: func(b *between) { b.dst.Reset() }},
 		"reset by peer":    {leave: func(b *between) { _ = b.out.(*net.TCPConn).SetLinger(0); _ = b.out.Close() }, relay: true},
 		"source destroyed": {leave: func(b *between) { b.src.Destroy(nil); b.dst.Destroy(nil) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			fds := descriptors()
-			b := newBetween(t, l, l, connKinds["tcp"])
+			fds := evtest.Descriptors()
+			b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
 			b.src.On.Error(func(error) {})
 			b.dst.On.Error(func(error) {})
 			told := 0
@@ -263,7 +265,7 @@ func TestSpliceDestinationGoes(t *testing.T) {
 				b.src.Pipe(b.dst)
 			}
 			var work sync.WaitGroup
-			work.Go(func() { _, _ = io.Copy(b.in, neverEnding{}) })
+			work.Go(func() { _, _ = io.Copy(b.in, evtest.EndlessReader{}) })
 			var look func()
 			look = func() {
 				if !b.stuck() {
@@ -282,7 +284,7 @@ func TestSpliceDestinationGoes(t *testing.T) {
 				c.leave(b)
 			}
 			look()
-			run(t, l)
+			kit.Run(t, l)
 			_ = b.in.Close()
 			_ = b.out.Close()
 			work.Wait()
@@ -290,7 +292,7 @@ func TestSpliceDestinationGoes(t *testing.T) {
 				assert.Equal(t, 1, told)
 			}
 			assert.Zero(t, b.dst.BufferedAmount())
-			assert.Equal(t, fds, descriptors())
+			assert.Equal(t, fds, evtest.Descriptors())
 		})
 	}
 }
@@ -298,9 +300,9 @@ func TestSpliceDestinationGoes(t *testing.T) {
 // What is written, ended or detached while bytes wait in the kernel comes behind them.
 func TestSpliceThenWrite(t *testing.T) {
 	l := evnet.NewLoop()
-	b := newBetween(t, l, l, connKinds["tcp"])
-	want := random(12 * megabyte)
-	tail := random(100_000)
+	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
+	want := evtest.RandomBytes(12 * evtest.Megabyte)
+	tail := evtest.RandomBytes(100_000)
 	b.src.Pipe(b.dst)
 	var rest []byte
 	var taken net.Conn
@@ -341,19 +343,19 @@ func TestSpliceThenWrite(t *testing.T) {
 		assert.NoError(t, err)
 	})
 	b.dst.Resume()
-	run(t, l)
+	kit.Run(t, l)
 	work.Wait()
 	require.NoError(t, taken.Close())
 	passed := len(got) - len(tail)
 	require.Positive(t, passed)
-	equalBytes(t, tail, got[passed:])
-	equalBytes(t, want, append(append(got[:passed:passed], rest...), behind...))
+	evtest.AssertEqualBytes(t, tail, got[passed:])
+	evtest.AssertEqualBytes(t, want, append(append(got[:passed:passed], rest...), behind...))
 }
 
 // A reset of the source is a failure, not its end, also when the kernel has moved what came before it.
 func TestSpliceSourceReset(t *testing.T) {
 	l := evnet.NewLoop()
-	b := newBetween(t, l, l, connKinds["tcp"])
+	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
 	var cause error
 	ended := false
 	b.src.On.Error(func(err error) { cause = err })
@@ -364,12 +366,12 @@ func TestSpliceSourceReset(t *testing.T) {
 	work.Go(func() { _, _ = io.Copy(io.Discard, b.out) })
 	work.Go(func() {
 		for range 64 {
-			_, _ = b.in.Write(random(100_000))
+			_, _ = b.in.Write(evtest.RandomBytes(100_000))
 		}
 		_ = b.in.(*net.TCPConn).SetLinger(0)
 		_ = b.in.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	work.Wait()
 	assert.Equal(t, "ECONNRESET", evnet.Code(cause))
 	assert.False(t, ended)
@@ -378,15 +380,15 @@ func TestSpliceSourceReset(t *testing.T) {
 // A quiet socket is served beside one that is flooded.
 func TestSpliceFairness(t *testing.T) {
 	l := evnet.NewLoop()
-	b := newBetween(t, l, l, connKinds["tcp"])
-	here, there := tcpConns(t)
+	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
+	here, there := evtest.TCPPair(t)
 	echo := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 	echo.Pipe(echo)
 	b.src.Pipe(b.dst)
 	b.src.On.Error(func(error) {})
 	b.dst.On.Error(func(error) {})
 	var work sync.WaitGroup
-	work.Go(func() { _, _ = io.Copy(b.in, neverEnding{}) })
+	work.Go(func() { _, _ = io.Copy(b.in, evtest.EndlessReader{}) })
 	work.Go(func() { _, _ = io.Copy(io.Discard, b.out) })
 	work.Go(func() {
 		p := make([]byte, 1)
@@ -396,12 +398,12 @@ func TestSpliceFairness(t *testing.T) {
 			assert.NoError(t, err)
 			_, err = io.ReadFull(there, p)
 			assert.NoError(t, err)
-			assert.Less(t, b.src.BytesRead()-at, int64(64*megabyte), "the flood went on for long")
+			assert.Less(t, b.src.BytesRead()-at, int64(64*evtest.Megabyte), "the flood went on for long")
 		}
 		_ = there.Close()
 		l.Do(func() { b.src.Destroy(nil); b.dst.Destroy(nil) })
 	})
-	run(t, l)
+	kit.Run(t, l)
 	_ = b.in.Close()
 	work.Wait()
 }

@@ -8,84 +8,86 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 )
 
 // Where it cannot be it says why, of which socket, and changes nothing.
 func TestStartTLSRefused(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		fresh := client(l)
+		fresh := kit.NewClient(l)
 		for name, refused := range map[string]struct {
 			arrange func(s, other *evnet.Socket)
 			is      error
 		}{
 			"destroyed": {func(s, _ *evnet.Socket) { s.Destroy(nil) }, evnet.ErrDestroyed},
 			"ended":     {func(s, _ *evnet.Socket) { s.End() }, evnet.ErrWriteAfterEnd},
-			"twice":     {func(s, _ *evnet.Socket) { _ = s.StartTLS(named()) }, evnet.ErrAlreadyTLS},
+			"twice":     {func(s, _ *evnet.Socket) { _ = s.StartTLS(evtest.NamedClientConfig()) }, evnet.ErrAlreadyTLS},
 			"piped":     {func(s, other *evnet.Socket) { s.Pipe(io.Discard) }, evnet.ErrConsumed},
 			"relayed":   {func(s, other *evnet.Socket) { evnet.Relay(s, other, nil) }, evnet.ErrRelayed},
 		} {
 			t.Run(name, func(t *testing.T) {
 				l := evnet.NewLoop()
-				a, b := tcpConns(t)
+				a, b := evtest.TCPPair(t)
 				s, other := evnet.Wrap(a, &evnet.SocketOptions{Loop: l}), evnet.Wrap(b, &evnet.SocketOptions{Loop: l})
 				l.Post(func() {
 					refused.arrange(s, other)
-					for _, err := range []error{s.StartTLS(named()), s.StartTLSServer(serving())} {
+					for _, err := range []error{s.StartTLS(evtest.NamedClientConfig()), s.StartTLSServer(evtest.ServerConfig())} {
 						assert.ErrorIs(t, err, refused.is)
 						assert.ErrorContains(t, err, a.RemoteAddr().String())
 					}
 					s.Destroy(nil)
 					other.Destroy(nil)
 				})
-				run(t, l)
+				kit.Run(t, l)
 			})
 		}
-		assert.ErrorIs(t, fresh.StartTLS(named()), evnet.ErrSocketClosed)
+		assert.ErrorIs(t, fresh.StartTLS(evtest.NamedClientConfig()), evnet.ErrSocketClosed)
 		assert.ErrorIs(t, fresh.StartTLS(nil), evnet.ErrNilArgument)
 		assert.ErrorIs(t, fresh.StartTLSServer(nil), evnet.ErrNilArgument)
 		assert.ErrorIs(t, fresh.StartTLSServer(&tls.Config{}), evnet.ErrNilArgument)
 
-		a, b := tcpConns(t) // the peer has ended
+		a, b := evtest.TCPPair(t) // the peer has ended
 		s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l, AllowHalfOpen: true})
 		_ = b.CloseWrite()
 		s.Resume()
-		s.On.End(func() { assert.ErrorIs(t, s.StartTLS(named()), io.ErrUnexpectedEOF); s.End() })
-		run(t, l)
+		s.On.End(func() { assert.ErrorIs(t, s.StartTLS(evtest.NamedClientConfig()), io.ErrUnexpectedEOF); s.End() })
+		kit.Run(t, l)
 		_ = b.Close()
 
-		c := meetTLS(t, l, evnet.ServerOptions{}, nil, func(c *evnet.Socket) { // TLS from the start
-			c.On.SecureConnect(func() { assert.ErrorIs(t, c.StartTLS(named()), evnet.ErrAlreadyTLS); c.Destroy(nil) })
+		c := kit.MeetTLS(t, l, evnet.ServerOptions{}, nil, func(c *evnet.Socket) { // TLS from the start
+			c.On.SecureConnect(func() { assert.ErrorIs(t, c.StartTLS(evtest.NamedClientConfig()), evnet.ErrAlreadyTLS); c.Destroy(nil) })
 		})
-		c.On.Ready(func() { assert.ErrorIs(t, c.StartTLS(named()), evnet.ErrAlreadyTLS) })
-		run(t, l)
+		c.On.Ready(func() { assert.ErrorIs(t, c.StartTLS(evtest.NamedClientConfig()), evnet.ErrAlreadyTLS) })
+		kit.Run(t, l)
 	})
 }
 
 // Chunks takes what comes as plain text.
 func TestStartTLSRefusedDuringChunks(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		a, b := tcpConns(t)
+		a, b := evtest.TCPPair(t)
 		s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l})
 		_, _ = io.WriteString(b, "x")
-		aside(l, func() {
+		kit.Aside(l, func() {
 			for range s.Chunks() {
-				assert.ErrorIs(t, s.StartTLS(named()), evnet.ErrConsumed)
+				assert.ErrorIs(t, s.StartTLS(evtest.NamedClientConfig()), evnet.ErrConsumed)
 				break
 			}
 			s.Destroy(nil)
 		})
-		run(t, l)
+		kit.Run(t, l)
 		_ = b.Close()
 	})
 }
 
 // What ends a socket on its way to TLS, while the peer does not take what was written before.
 func TestStartTLSEndedOnTheWay(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, play := range map[string]struct {
 			opts evnet.SocketOptions
 			end  func(s *evnet.Socket)
@@ -102,18 +104,18 @@ func TestStartTLSEndedOnTheWay(t *testing.T) {
 		} {
 			for _, size := range []int{0, 30_000_000} {
 				l := evnet.NewLoop()
-				a, b := tcpConns(t)
+				a, b := evtest.TCPPair(t)
 				play.opts.Loop = l
 				s := evnet.Wrap(a, &play.opts)
 				s.On.Error(func(error) {})
 				var told error
 				l.Post(func() {
 					_, _ = s.Write(make([]byte, size))
-					assert.NoError(t, s.StartTLS(named()))
+					assert.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
 					s.WriteThen([]byte("x"), func(err error) { told = err })
 					l.AfterFunc(time.Millisecond, func() { play.end(s) })
 				})
-				run(t, l)
+				kit.Run(t, l)
 				assert.Error(t, told)
 				if play.is != nil {
 					assert.ErrorIs(t, s.Err(), play.is, "%s %d", name, size)
@@ -128,22 +130,22 @@ func TestStartTLSEndedOnTheWay(t *testing.T) {
 
 // It begins where the peer has gone, and fails there.
 func TestStartTLSPeerGone(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for _, server := range []bool{false, true} {
 			l := evnet.NewLoop()
-			a, b := tcpConns(t)
+			a, b := evtest.TCPPair(t)
 			s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l})
 			s.On.Error(func(error) {})
 			s.On.Data(func(p []byte) {
 				_ = b.Close()
 				if server {
-					assert.NoError(t, s.StartTLSServer(serving()))
+					assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 				} else {
-					assert.NoError(t, s.StartTLS(named()))
+					assert.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
 				}
 			})
 			_, _ = io.WriteString(b, "x")
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, "ECONNRESET", evnet.Code(s.Err()), "%v", s.Err())
 			assert.ErrorContains(t, s.Err(), "handshake")
 		}

@@ -14,29 +14,25 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-func named() *tls.Config {
-	config := trusting()
-	config.ServerName = "localhost"
-	return config
-}
-
 // mail is a server that speaks lines, and TLS once it is asked for that.
-func mail(t testing.TB, s *evnet.Socket, got *notes) {
+func mail(t testing.TB, s *evnet.Socket, got *kit.Notes) {
 	s.On.Error(func(error) {})
-	s.On.SecureConnect(got.say("secure"))
-	s.On.End(got.say("end"))
+	s.On.SecureConnect(got.Say("secure"))
+	s.On.End(got.Say("end"))
 	_, _ = s.WriteString("220 ready\r\n")
 	assert.NoError(t, s.Scan(nil, 0, func(line []byte) {
-		got.chunk("> ")(line)
+		got.Chunk("> ")(line)
 		switch string(line) {
 		case "STARTTLS":
 			_, _ = s.WriteString("220 go\r\n")
-			assert.NoError(t, s.StartTLSServer(serving()))
+			assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 		default:
 			_, _ = s.WriteString("250 " + string(line) + "\r\n")
 		}
@@ -45,21 +41,21 @@ func mail(t testing.TB, s *evnet.Socket, got *notes) {
 
 // The dialogue of a mail program, with both sides here: inside Scan, and from the address's host name.
 func TestStartTLS(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		var served, got notes
-		server, addr := serve(t, l, nil, func(s *evnet.Socket) { mail(t, s, &served) })
-		config := trusting()
-		c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1")})
+		var served, got kit.Notes
+		server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { mail(t, s, &served) })
+		config := evtest.ClientConfig()
+		c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.IPs("127.0.0.1")})
 		c.On.SecureConnect(func() {
-			got.say("secure")()
+			got.Say("secure")()
 			state, ok := c.TLS()
 			assert.True(t, ok)
 			assert.Equal(t, "localhost", state.ServerName)
 			assert.IsType(t, (*tls.Conn)(nil), c.Conn())
 		})
 		assert.NoError(t, c.Scan(nil, 0, func(line []byte) {
-			got.chunk("< ")(line)
+			got.Chunk("< ")(line)
 			switch string(line) {
 			case "220 ready":
 				_, _ = c.WriteString("STARTTLS\r\n")
@@ -73,10 +69,10 @@ func TestStartTLS(t *testing.T) {
 			}
 		}))
 		c.On.Close(func(hadError bool) { assert.False(t, hadError); _ = server.Close(nil) })
-		c.Connect("tcp", "localhost:"+port(addr))
-		run(t, l)
-		assert.Equal(t, notes{"< 220 ready", "< 220 go", "secure", "< 250 secret"}, got)
-		assert.Equal(t, notes{"> STARTTLS", "secure", "> secret", "end"}, served)
+		c.Connect("tcp", "localhost:"+evtest.Port(addr))
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"< 220 ready", "< 220 go", "secure", "< 250 secret"}, got)
+		assert.Equal(t, kit.Notes{"> STARTTLS", "secure", "> secret", "end"}, served)
 		assert.Empty(t, config.ServerName)
 		assert.Equal(t, addr, c.RemoteAddr().String())
 	})
@@ -84,18 +80,18 @@ func TestStartTLS(t *testing.T) {
 
 // pairs are what may lie under a socket that turns to TLS.
 var turnPairs = map[string]func(testing.TB) (here, there net.Conn){
-	"tcp":      func(t testing.TB) (net.Conn, net.Conn) { return tcpConns(t) },
+	"tcp":      func(t testing.TB) (net.Conn, net.Conn) { return evtest.TCPPair(t) },
 	"net.Pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
 	"embedded": func(t testing.TB) (net.Conn, net.Conn) {
-		a, b := tcpConns(t)
-		return secret{TCPConn: a}, secret{TCPConn: b}
+		a, b := evtest.TCPPair(t)
+		return evtest.ScramblingConn{TCPConn: a}, evtest.ScramblingConn{TCPConn: b}
 	},
 }
 
 // What is written before leaves as it is and first, however much it is, corked or not; what is written
 // afterwards under TLS. The bytes of the answer arrive whole.
 func TestStartTLSOrderOfWrites(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, pair := range turnPairs {
 			for _, size := range []int{0, 10, 100_000, 20_000_000} {
 				after := 300_000
@@ -105,34 +101,34 @@ func TestStartTLSOrderOfWrites(t *testing.T) {
 				l := evnet.NewLoop()
 				here, there := pair(t)
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: -1})
-				plain, encrypted := bytes.Repeat([]byte("plain"), size/5), pattern(after)
+				plain, encrypted := bytes.Repeat([]byte("plain"), size/5), evtest.PatternBytes(after)
 				told := 0
 				written := func(err error) { assert.NoError(t, err); told++ }
-				back := collect(s)
+				back := kit.Collect(s)
 				l.Post(func() {
 					s.Cork()
 					s.WriteThen(plain, written)
-					require.NoError(t, s.StartTLS(named()))
+					require.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
 					s.WriteThen(encrypted, written)
 					s.End()
 				})
-				aside(l, func() {
+				kit.Aside(l, func() {
 					got := make([]byte, len(plain))
 					_, err := io.ReadFull(there, got)
 					assert.NoError(t, err)
 					assert.True(t, bytes.Equal(plain, got))
-					peer := tls.Server(there, serving())
+					peer := tls.Server(there, evtest.ServerConfig())
 					got, err = io.ReadAll(peer)
 					assert.NoError(t, err)
-					equalBytes(t, encrypted, got)
+					evtest.AssertEqualBytes(t, encrypted, got)
 					_, err = peer.Write(encrypted)
 					assert.NoError(t, err)
 					assert.NoError(t, peer.CloseWrite())
 					_ = there.Close()
 				})
-				run(t, l)
+				kit.Run(t, l)
 				require.NoError(t, s.Err(), "%s %d", name, size)
-				equalBytes(t, encrypted, back.Bytes())
+				evtest.AssertEqualBytes(t, encrypted, back.Bytes())
 				assert.Equal(t, 2, told)
 				assert.Zero(t, s.BufferedAmount())
 			}
@@ -142,9 +138,9 @@ func TestStartTLSOrderOfWrites(t *testing.T) {
 
 // A Cork is undone, and a file that ReadFrom sends leaves under TLS, however soon it begins.
 func TestStartTLSCorkAndFile(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		path := filepath.Join(t.TempDir(), "file")
 		require.NoError(t, os.WriteFile(path, []byte("of a file"), 0o600))
 		file, err := os.Open(path)
@@ -155,7 +151,7 @@ func TestStartTLSCorkAndFile(t *testing.T) {
 		l.Post(func() {
 			s.Cork()
 			_, _ = s.WriteString("plain")
-			require.NoError(t, s.StartTLS(named()))
+			require.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
 			sent := make(chan error)
 			go func() {
 				_, err := s.ReadFrom(file)
@@ -163,12 +159,12 @@ func TestStartTLSCorkAndFile(t *testing.T) {
 			}()
 			assert.NoError(t, <-sent) // in this callback: TLS has not begun
 		})
-		aside(l, func() {
+		kit.Aside(l, func() {
 			got := make([]byte, 5)
 			_, err := io.ReadFull(there, got)
 			assert.NoError(t, err)
 			assert.Equal(t, "plain", string(got))
-			peer := tls.Server(there, serving())
+			peer := tls.Server(there, evtest.ServerConfig())
 			got = make([]byte, 9)
 			_, err = io.ReadFull(peer, got)
 			assert.NoError(t, err)
@@ -177,7 +173,7 @@ func TestStartTLSCorkAndFile(t *testing.T) {
 			_, _ = io.Copy(io.Discard, peer)
 			_ = peer.Close()
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.NoError(t, s.Err())
 	})
 }
@@ -185,27 +181,27 @@ func TestStartTLSCorkAndFile(t *testing.T) {
 // Nothing that comes as plain text is delivered, also while what was written before still waits to leave, and where
 // nothing was read yet.
 func TestStartTLSDeliversNoPlainText(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, start := range map[string]func(l *evnet.Loop, s *evnet.Socket, turn func()){
 			"at once":    func(l *evnet.Loop, s *evnet.Socket, turn func()) { turn() },
 			"soon":       func(l *evnet.Loop, s *evnet.Socket, turn func()) { l.Post(turn) },
 			"and Resume": func(l *evnet.Loop, s *evnet.Socket, turn func()) { l.Post(func() { turn(); s.Pause(); s.Resume() }) },
 		} {
 			l := evnet.NewLoop()
-			here, there := tcpConns(t)
+			here, there := evtest.TCPPair(t)
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 			s.On.Error(func(error) {})
 			s.On.Data(func(p []byte) { t.Errorf("%s: %q", name, p) })
 			start(l, s, func() {
 				_, _ = s.Write(make([]byte, 20_000_000))
-				assert.NoError(t, s.StartTLSServer(serving()))
+				assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 			})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, _ = io.WriteString(there, "plain text")
 				_, _ = io.Copy(io.Discard, there)
 				_ = there.Close()
 			})
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, "ERR_SSL_WRONG_VERSION_NUMBER", evnet.Code(s.Err()), "%s: %v", name, s.Err())
 		}
 	})
@@ -261,29 +257,29 @@ var turnConsumers = map[string]func(s *evnet.Socket, turn func(), heard func([]b
 // What somebody on the way has put behind STARTTLS is never taken for the peer's words: it is part of the
 // handshake, which fails by it.
 func TestStartTLSInjection(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, consume := range turnConsumers {
 			for side := range 2 {
 				l := evnet.NewLoop()
-				here, there := tcpConns(t)
+				here, there := evtest.TCPPair(t)
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 				s.On.Error(func(error) {})
 				s.On.SecureConnect(func() { t.Error("secureConnect") })
-				var heard notes
+				var heard kit.Notes
 				consume(s, func() {
 					if side == 0 {
-						assert.NoError(t, s.StartTLSServer(serving()))
+						assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 					} else {
-						assert.NoError(t, s.StartTLS(named()))
+						assert.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
 					}
-				}, heard.chunk(""))
-				aside(l, func() {
+				}, heard.Chunk(""))
+				kit.Aside(l, func() {
 					_, _ = io.WriteString(there, "STARTTLS\r\nRCPT TO:<eve@example>\r\nand so on\r\n")
 					_, _ = io.Copy(io.Discard, there)
 					_ = there.Close()
 				})
-				run(t, l)
-				assert.Equal(t, notes{"STARTTLS"}, heard, name)
+				kit.Run(t, l)
+				assert.Equal(t, kit.Notes{"STARTTLS"}, heard, name)
 				assert.Equal(t, "ERR_SSL_WRONG_VERSION_NUMBER", evnet.Code(s.Err()), "%s: %v", name, s.Err())
 				assert.ErrorAs(t, s.Err(), new(tls.RecordHeaderError))
 			}
@@ -306,22 +302,22 @@ func (c *hasty) Write(p []byte) (int, error) {
 
 // A client that begins without waiting for the answer is served: the bytes read early are kept.
 func TestStartTLSKeepsEarlyBytes(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, consume := range turnConsumers {
 			if name == "Scan with an encoding" {
 				continue // which takes the bytes of a handshake for text
 			}
 			l := evnet.NewLoop()
-			here, there := tcpConns(t)
+			here, there := evtest.TCPPair(t)
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-			var heard notes
+			var heard kit.Notes
 			consume(s, func() {
-				assert.NoError(t, s.StartTLSServer(serving()))
+				assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 				_, _ = s.WriteString("under TLS")
 				s.End()
-			}, heard.chunk(""))
-			aside(l, func() {
-				c := tls.Client(&hasty{there, "STARTTLS\r\n"}, named())
+			}, heard.Chunk(""))
+			kit.Aside(l, func() {
+				c := tls.Client(&hasty{there, "STARTTLS\r\n"}, evtest.NamedClientConfig())
 				_, err := io.WriteString(c, "QUIT\r\n")
 				assert.NoError(t, err)
 				assert.NoError(t, c.CloseWrite())
@@ -330,7 +326,7 @@ func TestStartTLSKeepsEarlyBytes(t *testing.T) {
 				assert.Equal(t, "under TLS", string(got))
 				_ = c.Close()
 			})
-			run(t, l)
+			kit.Run(t, l)
 			require.NoError(t, s.Err(), name)
 			assert.Equal(t, "STARTTLS", heard[0], name)
 			assert.Equal(t, "QUIT", strings.TrimSpace(strings.Join(heard[1:], "")), name)
@@ -340,7 +336,7 @@ func TestStartTLSKeepsEarlyBytes(t *testing.T) {
 
 // It may be called as soon as there is a connection, and from any goroutine.
 func TestStartTLSAnywhere(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, start := range map[string]func(c *evnet.Socket, turn func()){
 			"in Connect": func(c *evnet.Socket, turn func()) { c.On.Connect(turn) },
 			"in Ready":   func(c *evnet.Socket, turn func()) { c.On.Ready(turn) },
@@ -348,61 +344,61 @@ func TestStartTLSAnywhere(t *testing.T) {
 			"in WriteThen": func(c *evnet.Socket, turn func()) {
 				c.On.Ready(func() { c.WriteThen(nil, func(error) { turn() }) })
 			},
-			"elsewhere": func(c *evnet.Socket, turn func()) { c.On.Ready(func() { aside(c.Loop(), turn) }) },
+			"elsewhere": func(c *evnet.Socket, turn func()) { c.On.Ready(func() { kit.Aside(c.Loop(), turn) }) },
 		} {
 			l := evnet.NewLoop()
-			server, addr := serve(t, l, nil, func(s *evnet.Socket) {
-				assert.NoError(t, s.StartTLSServer(serving()))
+			server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
+				assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 				s.Pipe(s)
 			})
-			c := client(l)
-			got := collect(c)
-			start(c, func() { assert.NoError(t, c.StartTLS(named())); _, _ = c.WriteString("x") })
+			c := kit.NewClient(l)
+			got := kit.Collect(c)
+			start(c, func() { assert.NoError(t, c.StartTLS(evtest.NamedClientConfig())); _, _ = c.WriteString("x") })
 			c.On.Data(func([]byte) { c.End() })
 			c.On.Close(func(bool) { _ = server.Close(nil) })
 			c.Connect("tcp", addr)
-			run(t, l)
+			kit.Run(t, l)
 			require.NoError(t, c.Err(), name)
 			assert.Equal(t, "x", got.String(), name)
 		}
 
 		l := evnet.NewLoop()
-		a, b := tcpConns(t)
+		a, b := evtest.TCPPair(t)
 		c, s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l}), evnet.Wrap(b, &evnet.SocketOptions{Loop: l})
-		require.NoError(t, errors.Join(c.StartTLS(named()), s.StartTLSServer(serving()))) // before they have begun
+		require.NoError(t, errors.Join(c.StartTLS(evtest.NamedClientConfig()), s.StartTLSServer(evtest.ServerConfig()))) // before they have begun
 		s.Pipe(s)
-		got := collect(c)
+		got := kit.Collect(c)
 		c.On.Data(func([]byte) { c.End() })
 		_, _ = c.WriteString("x")
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, "x", got.String())
 	})
 }
 
 // A decoder does not join half a character of the plain text with what comes under TLS.
 func TestStartTLSEncoding(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		require.NoError(t, s.SetEncoding(evnet.Hex))
-		var got notes
+		var got kit.Notes
 		s.On.Data(func(p []byte) {
-			if got.chunk("")(p); len(got) == 1 {
-				assert.NoError(t, s.StartTLS(named()))
+			if got.Chunk("")(p); len(got) == 1 {
+				assert.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
 			}
 		})
-		aside(l, func() {
+		kit.Aside(l, func() {
 			_, _ = io.WriteString(there, "A")
-			peer := tls.Server(there, serving())
+			peer := tls.Server(there, evtest.ServerConfig())
 			_, _ = io.WriteString(peer, "B")
 			_ = peer.CloseWrite()
 			_, _ = io.Copy(io.Discard, peer)
 			_ = there.Close()
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.NoError(t, s.Err())
-		assert.Equal(t, notes{"41", "42"}, got)
+		assert.Equal(t, kit.Notes{"41", "42"}, got)
 	})
 }
 
@@ -414,7 +410,7 @@ func ExampleSocket_StartTLSServer() {
 				return
 			}
 			_, _ = c.WriteString("220 go ahead\r\n") // the last words in plain text
-			if err := c.StartTLSServer(&tls.Config{Certificates: []tls.Certificate{trusted()}}); err != nil {
+			if err := c.StartTLSServer(&tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}); err != nil {
 				c.Destroy(err)
 			}
 		})
@@ -427,7 +423,7 @@ func ExampleSocket_StartTLSServer() {
 		case "220 ready":
 			_, _ = client.WriteString("STARTTLS\r\n")
 		case "220 go ahead":
-			_ = client.StartTLS(&tls.Config{RootCAs: roots()})
+			_ = client.StartTLS(&tls.Config{RootCAs: evtest.Roots()})
 		}
 	})
 	client.On.Close(func(bool) { _ = server.Close(nil) })

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -15,13 +17,13 @@ import (
 // The table of Node's values along a life.
 func TestStateAlongALife(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	s := client(l)
+	var got kit.Notes
+	s := kit.NewClient(l)
 	note := func(when string) {
 		got = append(got, fmt.Sprintf("%s pending=%v ended=%v,%v finished=%v closed=%v",
 			when, s.Pending(), s.ReadableEnded(), s.WritableEnded(), s.WritableFinished(), s.Closed()))
 	}
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) { a.Resume() })
+	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { a.Resume() })
 	note("created")
 	s.Connect("tcp", addr)
 	note("connecting")
@@ -33,8 +35,8 @@ func TestStateAlongALife(t *testing.T) {
 	s.On.Finish(func() { note("finish") })
 	s.On.End(func() { note("end") })
 	s.On.Close(func(bool) { note("close"); _ = server.Close(nil) })
-	run(t, l)
-	assert.Equal(t, notes{
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{
 		"created pending=true ended=false,false finished=false closed=false",
 		"connecting pending=true ended=false,false finished=false closed=false",
 		"connect pending=false ended=false,false finished=false closed=false",
@@ -47,21 +49,21 @@ func TestStateAlongALife(t *testing.T) {
 
 func TestStateDestroyed(t *testing.T) {
 	l := evnet.NewLoop()
-	s, _ := wrapped(l, evnet.SocketOptions{})
+	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
 	assert.False(t, s.Pending())
 	s.On.Error(func(error) { assert.True(t, s.Closed()) })
-	s.Destroy(boom("boom"))
+	s.Destroy(evtest.Boom("boom"))
 	assert.True(t, s.Pending())
 	assert.True(t, s.Closed(), "Close is still to come")
 	assert.False(t, s.WritableEnded())
-	run(t, l)
+	kit.Run(t, l)
 	assert.False(t, s.ReadableEnded())
 	assert.False(t, s.WritableFinished())
 }
 
 func TestStateCorked(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	s.Cork()
 	s.Cork()
 	assert.Equal(t, 2, s.Corked())
@@ -71,7 +73,7 @@ func TestStateCorked(t *testing.T) {
 	assert.Zero(t, s.Corked())
 	_ = peer.Close()
 	s.Resume()
-	run(t, l)
+	kit.Run(t, l)
 }
 
 func TestStateHighWaterMark(t *testing.T) {
@@ -82,7 +84,7 @@ func TestStateHighWaterMark(t *testing.T) {
 
 func TestStateFlowing(t *testing.T) {
 	l := evnet.NewLoop()
-	s, _ := wrapped(l, evnet.SocketOptions{})
+	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
 	assert.False(t, s.Flowing(), "nobody has asked")
 	data := s.On.Data(func([]byte) {})
 	assert.True(t, s.Flowing())
@@ -95,16 +97,16 @@ func TestStateFlowing(t *testing.T) {
 	s.Resume()
 	assert.True(t, s.Flowing(), "it drops what comes")
 	s.Destroy(nil)
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A full destination of Pipe counts as a pause.
 func TestStateFlowingBehindAFullPipe(t *testing.T) {
 	l := evnet.NewLoop()
-	s, source := wrapped(l, evnet.SocketOptions{})
-	full, _ := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	s, source := kit.WrapPipe(l, evnet.SocketOptions{})
+	full, _ := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
 	s.Pipe(full)
-	aside(l, func() { _, _ = io.WriteString(source, "much") })
+	kit.Aside(l, func() { _, _ = io.WriteString(source, "much") })
 	var look func()
 	look = func() {
 		if !full.NeedDrain() {
@@ -117,13 +119,13 @@ func TestStateFlowingBehindAFullPipe(t *testing.T) {
 		s.Destroy(nil)
 	}
 	look()
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // What Scan holds unfinished, and what was put back, counts as waiting.
 func TestStateReadableLength(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	require.NoError(t, s.Scan(nil, 0, func([]byte) {
 		l.Post(func() {
 			assert.Equal(t, len("unfinished"), s.ReadableLength())
@@ -133,6 +135,6 @@ func TestStateReadableLength(t *testing.T) {
 			s.Destroy(nil)
 		})
 	}))
-	aside(l, func() { _, _ = io.WriteString(peer, "token\nunfinished") })
-	run(t, l)
+	kit.Aside(l, func() { _, _ = io.WriteString(peer, "token\nunfinished") })
+	kit.Run(t, l)
 }

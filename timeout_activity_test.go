@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,66 +21,61 @@ import (
 
 // What counts as activity for SetTimeout, and what does not: Node's list, line by line.
 
-// halves is a conn that knows to end one side, and does nothing about it.
-type halves struct{ net.Conn }
-
-func (halves) CloseWrite() error { return nil }
-
 // A socket whose time is 2 s does this after 1 s: Timeout comes at 3 s if that was activity, else at 2.
 func TestTimeoutActivity(t *testing.T) {
 	const counts, doesNot = 3 * second, 2 * second
-	stuck := func(b *bubble) { _, _ = b.s.Write(make([]byte, 1000)) } // the peer does not read
+	stuck := func(b *kit.Bubble) { _, _ = b.S.Write(make([]byte, 1000)) } // the peer does not read
 	for name, c := range map[string]struct {
 		want   time.Duration
-		before func(b *bubble)
-		act    func(b *bubble)
+		before func(b *kit.Bubble)
+		act    func(b *kit.Bubble)
 	}{
-		"bytes received":      {counts, func(b *bubble) { consume(b.s) }, func(b *bubble) { go b.peer.Write([]byte("x")) }},
-		"FIN received":        {counts, func(b *bubble) { consume(b.s) }, func(b *bubble) { _ = b.peer.Close() }},
-		"unheard bytes":       {counts, nil, func(b *bubble) { go b.peer.Write([]byte("x")) }},
-		"bytes, while paused": {doesNot, func(b *bubble) { b.s.Pause() }, func(b *bubble) { go b.peer.Write([]byte("x")) }},
-		"write handed over": {counts, func(b *bubble) { go io.Copy(io.Discard, b.peer) },
-			func(b *bubble) { _, _ = b.s.WriteString("x") }},
-		"queued write completed":  {counts, stuck, func(b *bubble) { go io.Copy(io.Discard, b.peer) }},
+		"bytes received":      {counts, func(b *kit.Bubble) { kit.Consume(b.S) }, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }},
+		"FIN received":        {counts, func(b *kit.Bubble) { kit.Consume(b.S) }, func(b *kit.Bubble) { _ = b.Peer.Close() }},
+		"unheard bytes":       {counts, nil, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }},
+		"bytes, while paused": {doesNot, func(b *kit.Bubble) { b.S.Pause() }, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }},
+		"write handed over": {counts, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) },
+			func(b *kit.Bubble) { _, _ = b.S.WriteString("x") }},
+		"queued write completed":  {counts, stuck, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) }},
 		"write that nobody takes": {doesNot, nil, stuck},
 		"write behind another":    {doesNot, stuck, stuck},
-		"corked write": {doesNot, func(b *bubble) { go io.Copy(io.Discard, b.peer) },
-			func(b *bubble) { b.s.Cork(); _, _ = b.s.WriteString("x") }},
-		"empty write":        {doesNot, nil, func(b *bubble) { _, _ = b.s.Write(nil) }},
-		"refused write":      {doesNot, func(b *bubble) { b.s.End() }, func(b *bubble) { _, _ = b.s.WriteString("x") }},
-		"End":                {doesNot, nil, func(b *bubble) { b.s.End() }},
-		"End behind a write": {doesNot, stuck, func(b *bubble) { b.s.End() }},
-		"SetTimeout":         {counts, nil, func(b *bubble) { require.NoError(b, b.s.SetTimeout(2*second)) }},
-		"a bad SetTimeout":   {doesNot, nil, func(b *bubble) { require.Error(b, b.s.SetTimeout(-1)) }},
-		"Pause":              {doesNot, func(b *bubble) { consume(b.s) }, func(b *bubble) { b.s.Pause() }},
-		"Resume":             {doesNot, func(b *bubble) { b.s.Pause() }, func(b *bubble) { b.s.Resume() }},
-		"delivery of what was held": {doesNot, func(b *bubble) { go b.peer.Write([]byte("x")) }, func(b *bubble) {
-			require.Equal(b, 1, b.s.ReadableLength())
-			consume(b.s)
+		"corked write": {doesNot, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) },
+			func(b *kit.Bubble) { b.S.Cork(); _, _ = b.S.WriteString("x") }},
+		"empty write":        {doesNot, nil, func(b *kit.Bubble) { _, _ = b.S.Write(nil) }},
+		"refused write":      {doesNot, func(b *kit.Bubble) { b.S.End() }, func(b *kit.Bubble) { _, _ = b.S.WriteString("x") }},
+		"End":                {doesNot, nil, func(b *kit.Bubble) { b.S.End() }},
+		"End behind a write": {doesNot, stuck, func(b *kit.Bubble) { b.S.End() }},
+		"SetTimeout":         {counts, nil, func(b *kit.Bubble) { require.NoError(b, b.S.SetTimeout(2*second)) }},
+		"a bad SetTimeout":   {doesNot, nil, func(b *kit.Bubble) { require.Error(b, b.S.SetTimeout(-1)) }},
+		"Pause":              {doesNot, func(b *kit.Bubble) { kit.Consume(b.S) }, func(b *kit.Bubble) { b.S.Pause() }},
+		"Resume":             {doesNot, func(b *kit.Bubble) { b.S.Pause() }, func(b *kit.Bubble) { b.S.Resume() }},
+		"delivery of what was held": {doesNot, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }, func(b *kit.Bubble) {
+			require.Equal(b, 1, b.S.ReadableLength())
+			kit.Consume(b.S)
 		}},
-		"SetNoDelay": {doesNot, nil, func(b *bubble) { _ = b.s.SetNoDelay(true) }},
-		"getters": {doesNot, nil, func(b *bubble) {
-			_, _, _ = b.s.BytesRead(), b.s.ReadyState(), b.s.Timeout()
-			_, _, _ = b.s.BufferedAmount(), b.s.RemoteAddr(), b.s.NeedDrain()
+		"SetNoDelay": {doesNot, nil, func(b *kit.Bubble) { _ = b.S.SetNoDelay(true) }},
+		"getters": {doesNot, nil, func(b *kit.Bubble) {
+			_, _, _ = b.S.BytesRead(), b.S.ReadyState(), b.S.Timeout()
+			_, _, _ = b.S.BufferedAmount(), b.S.RemoteAddr(), b.S.NeedDrain()
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := &bubble{T: t, l: evnet.NewLoop(), began: time.Now()}
+				b := &kit.Bubble{T: t, L: evnet.NewLoop(), Began: time.Now()}
 				here, there := net.Pipe()
-				b.peer = there
-				b.s = evnet.Wrap(halves{Conn: here}, &evnet.SocketOptions{Loop: b.l, AllowHalfOpen: true})
-				b.s.On.Error(func(error) {})
-				b.s.Once.Timeout(func() { b.at = append(b.at, b.now()) })
+				b.Peer = there
+				b.S = evnet.Wrap(evtest.HalfCloser{Conn: here}, &evnet.SocketOptions{Loop: b.L, AllowHalfOpen: true})
+				b.S.On.Error(func(error) {})
+				b.S.Once.Timeout(func() { b.At = append(b.At, b.Now()) })
 				if c.before != nil {
 					c.before(b)
 				}
-				b.l.AfterFunc(0, func() { require.NoError(t, b.s.SetTimeout(2*second)) })
-				b.when(second, func() { c.act(b) })
-				b.destroyAt(9 * second)
-				run(t, b.l)
+				b.L.AfterFunc(0, func() { require.NoError(t, b.S.SetTimeout(2*second)) })
+				b.When(second, func() { c.act(b) })
+				b.DestroyAt(9 * second)
+				kit.Run(t, b.L)
 				_ = there.Close()
-				assert.Equal(t, []time.Duration{c.want}, b.at)
+				assert.Equal(t, []time.Duration{c.want}, b.At)
 			})
 		})
 	}
@@ -89,7 +86,7 @@ type slowly []string
 
 func (a slowly) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	time.Sleep(second) // of a bubble: no time passes
-	return ips(a...).LookupNetIP(ctx, network, host)
+	return evtest.IPs(a...).LookupNetIP(ctx, network, host)
 }
 
 // The steps of Connect: to call it and the resolver's answer are activity, a further attempt is not.
@@ -98,9 +95,9 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 		resolver evnet.Resolver
 		want     time.Duration
 	}{
-		"called, no answer": {mute{}, 3 * second},                  // called at 1 s
-		"answered":          {slowly{"127.0.0.3"}, 4 * second},     // at 2 s
-		"a further attempt": {ips("127.0.0.3", "::1"), 3 * second}, // at 2 s
+		"called, no answer": {evtest.NeverResolves{}, 3 * second},         // called at 1 s
+		"answered":          {slowly{"127.0.0.3"}, 4 * second},            // at 2 s
+		"a further attempt": {evtest.IPs("127.0.0.3", "::1"), 3 * second}, // at 2 s
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -120,7 +117,7 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 				})
 				require.NoError(t, s.SetTimeout(2*second))
 				l.AfterFunc(second, func() { s.Connect("tcp", "name.example:1") })
-				run(t, l)
+				kit.Run(t, l)
 				assert.Equal(t, c.want, time.Since(began))
 				if name == "a further attempt" {
 					assert.Equal(t, 2, attempts)
@@ -134,7 +131,7 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 func TestTimeoutActivityOfBeingConnected(t *testing.T) {
 	const limit = 150 * time.Millisecond
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, nil)
+	server, addr := kit.Serve(t, l, nil, nil)
 	made := make(chan struct{})
 	l.AfterFunc(limit-50*time.Millisecond, func() { close(made) })
 	slow := &net.Dialer{Control: func(string, string, syscall.RawConn) error {
@@ -155,7 +152,7 @@ func TestTimeoutActivityOfBeingConnected(t *testing.T) {
 	})
 	require.NoError(t, s.SetTimeout(limit))
 	s.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, s.Destroyed())
 }
 
@@ -170,7 +167,7 @@ func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 				peers <- there
 				return here, nil
 			}})
-		consume(s)
+		kit.Consume(s)
 		require.NoError(t, s.SetTimeout(2*second))
 		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
 		s.On.Ready(func() { _, _ = s.WriteString("taken?") })
@@ -186,7 +183,7 @@ func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 			_, _ = io.ReadFull(peer, make([]byte, 6))
 			_ = peer.Close()
 		}()
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, 2*second, told)
 		assert.Equal(t, 3*second, time.Since(began))
 		_ = (<-peers).Close()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,140 +18,101 @@ import (
 
 const second = time.Second
 
-// bubble is a socket over net.Pipe and its blocking peer, under a clock of their own.
-type bubble struct {
-	*testing.T
-	l     *evnet.Loop
-	s     *evnet.Socket
-	peer  net.Conn
-	began time.Time
-	at    []time.Duration // of each Timeout
-	check func()          // at the end
-}
-
-func inBubble(t *testing.T, opts evnet.SocketOptions, play func(b *bubble)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		b := &bubble{T: t, l: evnet.NewLoop(), began: time.Now()}
-		var here net.Conn
-		here, b.peer = net.Pipe()
-		opts.Loop = b.l
-		b.s = evnet.Wrap(here, &opts)
-		b.s.On.Timeout(func() { b.at = append(b.at, b.now()) })
-		b.s.On.Error(func(error) {})
-		play(b)
-		run(t, b.l)
-		_ = b.peer.Close()
-		if b.check != nil {
-			b.check()
-		}
-	})
-}
-
-func (b *bubble) finally(check func()) { b.check = check }
-
-func (b *bubble) now() time.Duration { return time.Since(b.began) }
-
-// when runs fn on the loop at a time, which keeps Run going until then.
-func (b *bubble) when(at time.Duration, fn func()) { b.l.AfterFunc(at-b.now(), fn) }
-
-func (b *bubble) destroyAt(at time.Duration) { b.when(at, func() { b.s.Destroy(nil) }) }
-
 // Timeout comes once for each time of idleness, however long it is.
 func TestTimeoutOncePerIdleness(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-		require.NoError(t, b.s.SetTimeout(2*second))
-		consume(b.s)
-		b.when(20*second, func() { go b.peer.Write([]byte("x")) })
-		b.destroyAt(50 * second)
-		b.finally(func() { assert.Equal(t, []time.Duration{2 * second, 22 * second}, b.at) })
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		require.NoError(t, b.S.SetTimeout(2*second))
+		kit.Consume(b.S)
+		b.When(20*second, func() { go b.Peer.Write([]byte("x")) })
+		b.DestroyAt(50 * second)
+		b.Finally(func() { assert.Equal(t, []time.Duration{2 * second, 22 * second}, b.At) })
 	})
 }
 
 func TestTimeoutPostponedByTraffic(t *testing.T) {
-	for name, act := range map[string]func(b *bubble){
-		"read":  func(b *bubble) { go b.peer.Write([]byte("x")) },
-		"write": func(b *bubble) { _, _ = b.s.WriteString("x") },
+	for name, act := range map[string]func(b *kit.Bubble){
+		"read":  func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) },
+		"write": func(b *kit.Bubble) { _, _ = b.S.WriteString("x") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-				require.NoError(t, b.s.SetTimeout(2*second))
-				consume(b.s)
-				go io.Copy(io.Discard, b.peer)
+			kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+				require.NoError(t, b.S.SetTimeout(2*second))
+				kit.Consume(b.S)
+				go io.Copy(io.Discard, b.Peer)
 				for i := range 4 { // at 1.5, 3, 4.5 and 6 seconds
-					b.when(time.Duration(i+1)*1500*time.Millisecond, func() { act(b) })
+					b.When(time.Duration(i+1)*1500*time.Millisecond, func() { act(b) })
 				}
-				b.destroyAt(30 * second)
-				b.finally(func() { assert.Equal(t, []time.Duration{8 * second}, b.at) })
+				b.DestroyAt(30 * second)
+				b.Finally(func() { assert.Equal(t, []time.Duration{8 * second}, b.At) })
 			})
 		})
 	}
 }
 
 func TestTimeoutSetAgain(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-		require.NoError(t, b.s.SetTimeout(5*second))
-		b.when(2*second, func() {
-			require.NoError(t, b.s.SetTimeout(10*second)) // starts anew: due at 12
-			assert.Equal(t, 10*second, b.s.Timeout())
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		require.NoError(t, b.S.SetTimeout(5*second))
+		b.When(2*second, func() {
+			require.NoError(t, b.S.SetTimeout(10*second)) // starts anew: due at 12
+			assert.Equal(t, 10*second, b.S.Timeout())
 		})
-		b.when(20*second, func() {
-			assert.Error(t, b.s.SetTimeout(-1))
-			assert.ErrorIs(t, b.s.SetTimeout(-second), evnet.ErrInvalidTimeout)
-			assert.Equal(t, 10*second, b.s.Timeout())
-			require.NoError(t, b.s.SetTimeout(second)) // it has been told, and starts anew all the same
+		b.When(20*second, func() {
+			assert.Error(t, b.S.SetTimeout(-1))
+			assert.ErrorIs(t, b.S.SetTimeout(-second), evnet.ErrInvalidTimeout)
+			assert.Equal(t, 10*second, b.S.Timeout())
+			require.NoError(t, b.S.SetTimeout(second)) // it has been told, and starts anew all the same
 		})
-		b.when(30*second, func() { require.NoError(t, b.s.SetTimeout(second)) })
-		b.when(30500*time.Millisecond, func() {
-			require.NoError(t, b.s.SetTimeout(0))
-			assert.Zero(t, b.s.Timeout())
-			_, _ = b.s.WriteString("x") // no activity starts what is off
+		b.When(30*second, func() { require.NoError(t, b.S.SetTimeout(second)) })
+		b.When(30500*time.Millisecond, func() {
+			require.NoError(t, b.S.SetTimeout(0))
+			assert.Zero(t, b.S.Timeout())
+			_, _ = b.S.WriteString("x") // no activity starts what is off
 		})
-		b.destroyAt(50 * second)
-		b.finally(func() { assert.Equal(t, []time.Duration{12 * second, 21 * second}, b.at) })
+		b.DestroyAt(50 * second)
+		b.Finally(func() { assert.Equal(t, []time.Duration{12 * second, 21 * second}, b.At) })
 	})
 }
 
 // A negative time changes nothing: what runs goes on.
 func TestTimeoutNegativeChangesNothing(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-		require.NoError(t, b.s.SetTimeout(5*second))
-		b.when(3*second, func() { assert.ErrorIs(t, b.s.SetTimeout(-1), evnet.ErrInvalidTimeout) })
-		b.destroyAt(9 * second)
-		b.finally(func() { assert.Equal(t, []time.Duration{5 * second}, b.at) })
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		require.NoError(t, b.S.SetTimeout(5*second))
+		b.When(3*second, func() { assert.ErrorIs(t, b.S.SetTimeout(-1), evnet.ErrInvalidTimeout) })
+		b.DestroyAt(9 * second)
+		b.Finally(func() { assert.Equal(t, []time.Duration{5 * second}, b.At) })
 	})
 }
 
 func TestTimeoutWhilePaused(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-		b.s.Pause()
-		require.NoError(t, b.s.SetTimeout(2*second))
-		go b.peer.Write([]byte("unread"))
-		b.destroyAt(9 * second)
-		b.finally(func() { assert.Equal(t, []time.Duration{2 * second}, b.at) })
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		b.S.Pause()
+		require.NoError(t, b.S.SetTimeout(2*second))
+		go b.Peer.Write([]byte("unread"))
+		b.DestroyAt(9 * second)
+		b.Finally(func() { assert.Equal(t, []time.Duration{2 * second}, b.At) })
 	})
 }
 
 // A write that nobody takes is idleness.
 func TestTimeoutOfStuckWrite(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-		require.NoError(t, b.s.SetTimeout(2*second))
-		b.when(second, func() { _, _ = b.s.Write(make([]byte, 1<<20)) })
-		b.destroyAt(20 * second)
-		b.finally(func() { assert.Equal(t, []time.Duration{2 * second}, b.at) })
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		require.NoError(t, b.S.SetTimeout(2*second))
+		b.When(second, func() { _, _ = b.S.Write(make([]byte, 1<<20)) })
+		b.DestroyAt(20 * second)
+		b.Finally(func() { assert.Equal(t, []time.Duration{2 * second}, b.At) })
 	})
 }
 
 // It is idle from the last byte that was taken, though others had been taken before.
 func TestTimeoutOfWriteThatGetsStuck(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-		require.NoError(t, b.s.SetTimeout(2*second))
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		require.NoError(t, b.S.SetTimeout(2*second))
 		for range 4 {
-			_, _ = b.s.Write(make([]byte, 16<<10))
+			_, _ = b.S.Write(make([]byte, 16<<10))
 		}
-		b.when(second, func() { go io.ReadFull(b.peer, make([]byte, 32<<10)) })
-		b.destroyAt(20 * second)
-		b.finally(func() { assert.Equal(t, []time.Duration{3 * second}, b.at) })
+		b.When(second, func() { go io.ReadFull(b.Peer, make([]byte, 32<<10)) })
+		b.DestroyAt(20 * second)
+		b.Finally(func() { assert.Equal(t, []time.Duration{3 * second}, b.At) })
 	})
 }
 
@@ -159,21 +121,21 @@ func TestTimeoutOfWriteThatGetsStuck(t *testing.T) {
 func TestTimeoutNotWhileWritesProgress(t *testing.T) {
 	for name, size := range map[string]int{"small writes": 4 << 10, "one large write": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *bubble) {
-				require.NoError(t, b.s.SetTimeout(2*second))
+			kit.InBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *kit.Bubble) {
+				require.NoError(t, b.S.SetTimeout(2*second))
 				for range 1 << 20 / size {
-					_, _ = b.s.Write(make([]byte, size))
+					_, _ = b.S.Write(make([]byte, size))
 				}
 				go func() {
 					for range 16 { // done at 16 seconds
 						time.Sleep(second) // of the bubble: no time passes
-						_, _ = io.ReadFull(b.peer, make([]byte, 64<<10))
+						_, _ = io.ReadFull(b.Peer, make([]byte, 64<<10))
 					}
 				}()
-				b.destroyAt(17 * second)
-				b.finally(func() {
-					assert.Empty(t, b.at)
-					assert.NoError(t, b.s.Err())
+				b.DestroyAt(17 * second)
+				b.Finally(func() {
+					assert.Empty(t, b.At)
+					assert.NoError(t, b.S.Err())
 				})
 			})
 		})
@@ -181,29 +143,29 @@ func TestTimeoutNotWhileWritesProgress(t *testing.T) {
 }
 
 func TestTimeoutIdleDestroys(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *bubble) {
-		consume(b.s)
-		b.when(2*second, func() { go b.peer.Write([]byte("x")) })
+	kit.InBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *kit.Bubble) {
+		kit.Consume(b.S)
+		b.When(2*second, func() { go b.Peer.Write([]byte("x")) })
 		var told error
-		b.s.On.Error(func(err error) { told = err })
-		b.s.On.Close(func(hadError bool) {
+		b.S.On.Error(func(err error) { told = err })
+		b.S.On.Close(func(hadError bool) {
 			assert.True(t, hadError)
-			assert.Equal(t, 5*second, b.now())
+			assert.Equal(t, 5*second, b.Now())
 			assert.ErrorIs(t, told, os.ErrDeadlineExceeded)
 			var timeout net.Error
 			require.ErrorAs(t, told, &timeout)
 			assert.True(t, timeout.Timeout())
 			assert.Equal(t, "ETIMEDOUT", evnet.Code(told))
 		})
-		b.finally(func() { assert.Empty(t, b.at) })
+		b.Finally(func() { assert.Empty(t, b.At) })
 	})
 }
 
 // To ask to be told of idleness is no traffic.
 func TestTimeoutSetTimeoutDoesNotFeedIdleTimeout(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *bubble) {
-		b.when(2*second, func() { require.NoError(t, b.s.SetTimeout(10*second)) })
-		b.s.On.Close(func(bool) { assert.Equal(t, 3*second, b.now()) })
+	kit.InBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *kit.Bubble) {
+		b.When(2*second, func() { require.NoError(t, b.S.SetTimeout(10*second)) })
+		b.S.On.Close(func(bool) { assert.Equal(t, 3*second, b.Now()) })
 	})
 }
 
@@ -214,25 +176,25 @@ func TestTimeoutOfClosing(t *testing.T) {
 		"close, the peer reads nothing": func(s *evnet.Socket) { _, _ = s.WriteString("unread"); _ = s.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *bubble) {
-				b.when(second, func() { act(b.s) })
-				b.when(2*second, b.s.End) // does not start it anew
+			kit.InBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *kit.Bubble) {
+				b.When(second, func() { act(b.S) })
+				b.When(2*second, b.S.End) // does not start it anew
 				closed := false
-				b.s.On.Close(func(hadError bool) {
+				b.S.On.Close(func(hadError bool) {
 					closed = true
 					assert.True(t, hadError)
-					assert.Equal(t, 4*second, b.now())
-					assert.ErrorIs(t, b.s.Err(), os.ErrDeadlineExceeded)
+					assert.Equal(t, 4*second, b.Now())
+					assert.ErrorIs(t, b.S.Err(), os.ErrDeadlineExceeded)
 				})
-				b.finally(func() { assert.True(t, closed) })
+				b.Finally(func() { assert.True(t, closed) })
 			})
 		})
 	}
 	t.Run("end, the peer never ends", func(t *testing.T) { // a pipe cannot be half open
 		l := evnet.NewLoop()
-		server, addr := serve(t, l, &evnet.ServerOptions{AllowHalfOpen: true}, nil)
+		server, addr := kit.Serve(t, l, &evnet.ServerOptions{AllowHalfOpen: true}, nil)
 		server.On.Connection(func(s *evnet.Socket) {
-			consume(s)
+			kit.Consume(s)
 			_ = server.Close(nil)
 		})
 		c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, CloseTimeout: 5 * time.Millisecond})
@@ -242,7 +204,7 @@ func TestTimeoutOfClosing(t *testing.T) {
 		c.On.Close(func(bool) { server.CloseAllConnections() })
 		c.On.Ready(c.End)
 		c.Connect("tcp", addr)
-		run(t, l)
+		kit.Run(t, l)
 		assert.True(t, finished)
 		assert.ErrorIs(t, c.Err(), os.ErrDeadlineExceeded)
 	})
@@ -250,12 +212,12 @@ func TestTimeoutOfClosing(t *testing.T) {
 
 // The peer's end begins the closing phase too, for a side that goes on writing.
 func TestTimeoutOfClosingByThePeersEnd(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second, AllowHalfOpen: true}, func(b *bubble) {
-		consume(b.s)
-		b.when(second, func() { _ = b.peer.Close() })
-		b.s.On.Close(func(hadError bool) {
+	kit.InBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second, AllowHalfOpen: true}, func(b *kit.Bubble) {
+		kit.Consume(b.S)
+		b.When(second, func() { _ = b.Peer.Close() })
+		b.S.On.Close(func(hadError bool) {
 			assert.True(t, hadError)
-			assert.Equal(t, 4*second, b.now())
+			assert.Equal(t, 4*second, b.Now())
 		})
 	})
 }
@@ -274,7 +236,7 @@ func TestTimeoutOfClosingByBothEnds(t *testing.T) {
 		s := evnet.Wrap(ending{here}, &evnet.SocketOptions{Loop: l, CloseTimeout: 3 * second, AllowHalfOpen: true})
 		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
 		l.AfterFunc(2*second, func() { _, _ = s.WriteString("unread"); s.End() })
-		run(t, l)
+		kit.Run(t, l)
 		assert.True(t, s.Destroyed())
 		assert.Equal(t, 3*second, time.Since(began))
 		_ = there.Close()
@@ -283,32 +245,32 @@ func TestTimeoutOfClosingByBothEnds(t *testing.T) {
 
 // CloseTimeout is nothing to a socket that closes in time.
 func TestTimeoutOfClosingInTime(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *bubble) {
-		go io.Copy(io.Discard, b.peer)
-		b.when(second, func() { _, _ = b.s.WriteString("x"); _ = b.s.Close() })
-		b.s.On.Close(func(hadError bool) {
+	kit.InBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *kit.Bubble) {
+		go io.Copy(io.Discard, b.Peer)
+		b.When(second, func() { _, _ = b.S.WriteString("x"); _ = b.S.Close() })
+		b.S.On.Close(func(hadError bool) {
 			assert.False(t, hadError)
-			assert.Equal(t, second, b.now())
+			assert.Equal(t, second, b.Now())
 		})
 	})
 }
 
 // After Destroy no limit counts any more.
 func TestTimeoutNoneAfterDestroy(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second, CloseTimeout: 3 * second}, func(b *bubble) {
+	kit.InBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second, CloseTimeout: 3 * second}, func(b *kit.Bubble) {
 		cause := errors.New("a cause")
-		require.NoError(t, b.s.SetTimeout(2*second))
+		require.NoError(t, b.S.SetTimeout(2*second))
 		errs := 0
-		b.s.On.Error(func(error) { errs++ })
-		b.when(second, func() {
-			_, _ = b.s.WriteString("x")
-			b.s.End()
-			b.s.Destroy(cause)
-			require.NoError(t, b.s.SetTimeout(second)) // does nothing any more
+		b.S.On.Error(func(error) { errs++ })
+		b.When(second, func() {
+			_, _ = b.S.WriteString("x")
+			b.S.End()
+			b.S.Destroy(cause)
+			require.NoError(t, b.S.SetTimeout(second)) // does nothing any more
 		})
-		b.when(10*second, func() { assert.Equal(t, cause, b.s.Err()) })
-		b.finally(func() {
-			assert.Empty(t, b.at)
+		b.When(10*second, func() { assert.Equal(t, cause, b.S.Err()) })
+		b.Finally(func() {
+			assert.Empty(t, b.At)
 			assert.Equal(t, 1, errs)
 		})
 	})
@@ -323,7 +285,7 @@ func TestTimeoutTimersRunInOrder(t *testing.T) {
 			want = append(want, i)
 			l.AfterFunc(second, func() { got = append(got, i) })
 		}
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, want, got)
 	})
 }
@@ -347,7 +309,7 @@ func TestTimeoutTimersOfBusyLoop(t *testing.T) {
 			}
 		}
 		l.Post(func() { time.Sleep(10 * second) }) // of the bubble: no time passes
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, []int{1, 2, 4}, got)
 	})
 }
@@ -356,12 +318,12 @@ func TestTimeoutTimersOfBusyLoop(t *testing.T) {
 func TestTimeoutNeverConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := client(l)
+		s := kit.NewClient(l)
 		s.On.Timeout(func() { t.Error("a timer has outlived Run") })
 		require.NoError(t, s.SetTimeout(second))
 		l.AfterFunc(second/2, func() {})
-		run(t, l)
+		kit.Run(t, l)
 		time.Sleep(2 * second) // of the bubble: no time passes
-		run(t, l)
+		kit.Run(t, l)
 	})
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -42,64 +44,64 @@ func with(cert ...tls.Certificate) func() *tls.Config {
 }
 
 func TestTLSBadCertificates(t *testing.T) {
-	a := authority()
-	of := func(change func(*x509.Certificate)) func() *tls.Config { return with(issue(&a.root, change)) }
-	stranger := issue(nil, func(c *x509.Certificate) {
+	a := evtest.Authority()
+	of := func(change func(*x509.Certificate)) func() *tls.Config { return with(evtest.Issue(&a.Root, change)) }
+	stranger := evtest.Issue(nil, func(c *x509.Certificate) {
 		c.IsCA, c.BasicConstraintsValid = true, true
 		c.Subject.CommonName = "stranger"
 	})
-	strange := issue(&stranger, nil)
+	strange := evtest.Issue(&stranger, nil)
 	sign := func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid, c.ExtKeyUsage = true, true, nil }
-	short := issue(nil, func(c *x509.Certificate) { sign(c); c.MaxPathLenZero = true; c.Subject.CommonName = "short" })
-	second := issue(&short, func(c *x509.Certificate) { sign(c); c.Subject.CommonName = "second" })
+	short := evtest.Issue(nil, func(c *x509.Certificate) { sign(c); c.MaxPathLenZero = true; c.Subject.CommonName = "short" })
+	second := evtest.Issue(&short, func(c *x509.Certificate) { sign(c); c.Subject.CommonName = "second" })
 	const bad = "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE"
 	for name, j := range map[string]judged{
-		"self-signed":           {&x509.UnknownAuthorityError{}, "DEPTH_ZERO_SELF_SIGNED_CERT", "unknown authority", bad, with(issue(nil, nil)), nil},
+		"self-signed":           {&x509.UnknownAuthorityError{}, "DEPTH_ZERO_SELF_SIGNED_CERT", "unknown authority", bad, with(evtest.Issue(nil, nil)), nil},
 		"of a stranger":         {&x509.UnknownAuthorityError{}, "UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unknown authority", bad, with(strange), nil},
 		"a chain of strangers":  {&x509.UnknownAuthorityError{}, "SELF_SIGNED_CERT_IN_CHAIN", "unknown authority", bad, with(strange, stranger), nil},
-		"a chain without a top": {&x509.UnknownAuthorityError{}, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "unknown authority", bad, with(issue(&a.middle, nil), a.middle), func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }},
+		"a chain without a top": {&x509.UnknownAuthorityError{}, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "unknown authority", bad, with(evtest.Issue(&a.Middle, nil), a.Middle), func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }},
 		"wrong name":            {&x509.HostnameError{}, "ERR_TLS_CERT_ALTNAME_INVALID", "not 127.0.0.1", bad, of(func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 9, 8, 7}} }), nil},
 		"expired":               {&x509.CertificateInvalidError{}, "CERT_HAS_EXPIRED", "expired", "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE", of(func(c *x509.Certificate) { c.NotAfter = time.Unix(1e9, 0) }), nil},
 		"not valid yet": {&x509.CertificateInvalidError{}, "CERT_NOT_YET_VALID", "not yet valid", bad, of(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(24*time.Hour), time.Now().Add(48*time.Hour)
 		}), nil},
 		"for another purpose": {&x509.CertificateInvalidError{}, "INVALID_PURPOSE", "incompatible key usage", bad, of(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection} }), nil},
-		"too long a chain":    {&x509.CertificateInvalidError{}, "PATH_LENGTH_EXCEEDED", "too many intermediates", bad, with(issue(&second, nil), second), func(c *tls.Config) { c.RootCAs.AddCert(short.Leaf) }},
-		"no common version":   {nil, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "protocol version", "EPROTO", serving, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }},
+		"too long a chain":    {&x509.CertificateInvalidError{}, "PATH_LENGTH_EXCEEDED", "too many intermediates", bad, with(evtest.Issue(&second, nil), second), func(c *tls.Config) { c.RootCAs.AddCert(short.Leaf) }},
+		"no common version":   {nil, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "protocol version", "EPROTO", evtest.ServerConfig, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }},
 		"no common protocol": {nil, "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "no application protocol", "EPROTO",
-			func() *tls.Config { c := serving(); c.NextProtos = []string{"a"}; return c }, func(c *tls.Config) { c.NextProtos = []string{"b"} }},
+			func() *tls.Config { c := evtest.ServerConfig(); c.NextProtos = []string{"a"}; return c }, func(c *tls.Config) { c.NextProtos = []string{"b"} }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			var got, served notes
-			server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: j.config()}, func(*evnet.Socket) { served.say("connection")() })
+			var got, served kit.Notes
+			server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: j.config()}, func(*evnet.Socket) { served.Say("connection")() })
 			server.On.TLSClientError(func(err error, s *evnet.Socket) {
-				served.say("told " + evnet.Code(err))()
+				served.Say("told " + evnet.Code(err))()
 				assert.True(t, s.Destroyed())
 				assert.Equal(t, err, s.Err())
 				assert.ErrorContains(t, err, "handshake tcp "+addr)
 				s.On.Error(func(err error) { t.Error(err) })
 				s.On.Close(func(hadError bool) {
 					assert.True(t, hadError)
-					served.say("closed")()
+					served.Say("closed")()
 					assert.Zero(t, server.Connections())
 					assert.True(t, server.Listening(), "it goes on")
 					_ = server.Close(nil)
 				})
 			})
-			c := clientTLS(l, func(o *evnet.SocketOptions) {
+			c := kit.ClientTLS(l, func(o *evnet.SocketOptions) {
 				if j.trusting != nil {
 					j.trusting(o.TLSConfig)
 				}
 			})
-			watch(c, &got)
+			kit.NoteEvents(c, &got)
 			c.Connect("tcp", addr)
 			var told error
 			c.WriteThen([]byte("secret"), func(err error) { told = err })
-			run(t, l)
-			assert.Equal(t, notes{"attempt tcp4 " + addr + " 4", "connect", "ready", "error " + j.code, "close true"}, got)
-			assert.Equal(t, notes{"told " + j.server, "closed"}, served)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"attempt tcp4 " + addr + " 4", "connect", "ready", "error " + j.code, "close true"}, got)
+			assert.Equal(t, kit.Notes{"told " + j.server, "closed"}, served)
 			assert.ErrorContains(t, c.Err(), j.says)
 			assert.ErrorContains(t, c.Err(), "handshake tcp ")
 			assert.ErrorContains(t, c.Err(), addr)
@@ -119,28 +121,28 @@ func TestTLSBadCertificates(t *testing.T) {
 // A server that wants a certificate hears that there is none; the client, who thinks that all is well, hears
 // it from the server.
 func TestTLSNoClientCertificate(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	config := serving()
-	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, roots()
-	server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(s *evnet.Socket) {
+	config := evtest.ServerConfig()
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, evtest.Roots()
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(s *evnet.Socket) {
 		state, _ := s.TLS()
 		assert.Len(t, state.VerifiedChains, 1)
 		s.End()
 	})
 	var told []error
 	server.On.TLSClientError(func(err error, _ *evnet.Socket) { told = append(told, err) })
-	var got notes
-	c := clientTLS(l)
-	watch(c, &got)
+	var got kit.Notes
+	c := kit.ClientTLS(l)
+	kit.NoteEvents(c, &got)
 	c.RemoveAllListeners(evnet.EventConnectionAttempt)
 	c.Connect("tcp", addr)
-	good := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.Certificates = []tls.Certificate{trusted()} })
-	consume(good)
+	good := kit.ClientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.Certificates = []tls.Certificate{evtest.Certificate()} })
+	kit.Consume(good)
 	good.On.Close(func(bool) { _ = server.Close(nil) })
 	c.On.Close(func(bool) { good.Connect("tcp", addr) })
-	run(t, l)
-	assert.Equal(t, notes{"connect", "ready", "secureConnect", "error ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "close true"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"connect", "ready", "secureConnect", "error ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "close true"}, got)
 	assert.ErrorContains(t, c.Err(), "read tcp "+c.LocalAddr().String()+"->"+addr)
 	assert.NoError(t, good.Err())
 	require.Len(t, told, 1)
@@ -167,17 +169,17 @@ func TestTLSBadPeers(t *testing.T) {
 		"stops in the middle":   {hello, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "not done in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			limit := patience
+			limit := evtest.Patience
 			if bad.code == "ERR_TLS_HANDSHAKE_TIMEOUT" {
 				limit = 2 * time.Second // the good client has no more
 			}
 			var opts evnet.ServerOptions
 			opts.HandshakeTimeout = limit
-			server, addr := serveTLS(t, l, opts, echo)
+			server, addr := kit.ServeTLS(t, l, opts, kit.Echo)
 			var told error
-			good := clientTLS(l)
+			good := kit.ClientTLS(l)
 			server.On.TLSClientError(func(err error, s *evnet.Socket) {
 				assert.NoError(t, told, "once")
 				told = err
@@ -185,18 +187,18 @@ func TestTLSBadPeers(t *testing.T) {
 				assert.ErrorContains(t, err, s.RemoteAddr().String())
 				good.Connect("tcp", addr)
 			})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				c, err := net.Dial("tcp", addr)
 				require.NoError(t, err)
 				bad.play(c.(*net.TCPConn))
-				_ = c.SetReadDeadline(time.Now().Add(patience))
+				_ = c.SetReadDeadline(time.Now().Add(evtest.Patience))
 				_, _ = io.Copy(io.Discard, c) // until the server has cut it off
 				_ = c.Close()
 			})
 			good.On.SecureConnect(func() { _, _ = good.WriteString("x") })
 			good.On.Data(func([]byte) { good.End() })
 			good.On.Close(func(bool) { _ = server.Close(nil) })
-			run(t, l)
+			kit.Run(t, l)
 			assert.NoError(t, good.Err())
 			assert.Equal(t, bad.code, evnet.Code(told), "%v", told)
 			assert.ErrorContains(t, told, bad.says)
@@ -221,20 +223,20 @@ func TestTLSBadServers(t *testing.T) {
 		"says nothing": {func(s *evnet.Socket) {}, "ERR_TLS_HANDSHAKE_TIMEOUT"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			server, addr := serve(t, l, nil, func(s *evnet.Socket) { s.On.Error(func(error) {}); bad.play(s) })
-			c := clientTLS(l, func(o *evnet.SocketOptions) {
+			server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { s.On.Error(func(error) {}); bad.play(s) })
+			c := kit.ClientTLS(l, func(o *evnet.SocketOptions) {
 				if bad.code == "ERR_TLS_HANDSHAKE_TIMEOUT" {
 					o.HandshakeTimeout = 50 * time.Millisecond
 				}
 			})
-			var got notes
-			watch(c, &got)
+			var got kit.Notes
+			kit.NoteEvents(c, &got)
 			c.On.Close(func(bool) { server.CloseAllConnections(); _ = server.Close(nil) })
 			c.Connect("tcp", addr)
-			run(t, l)
-			assert.Equal(t, notes{"attempt tcp4 " + addr + " 4", "connect", "ready", "error " + bad.code, "close true"}, got)
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"attempt tcp4 " + addr + " 4", "connect", "ready", "error " + bad.code, "close true"}, got)
 			assert.ErrorContains(t, c.Err(), "->"+addr)
 		})
 	}
@@ -244,14 +246,14 @@ func TestTLSBadServers(t *testing.T) {
 func TestTLSToAPlainPort(t *testing.T) {
 	l := evnet.NewLoop()
 	first := byte(0)
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		s.On.Data(func(p []byte) { first = p[0]; s.Destroy(nil) })
 	})
-	c := clientTLS(l)
+	c := kit.ClientTLS(l)
 	c.On.Error(func(error) {})
 	c.On.Close(func(bool) { _ = server.Close(nil) })
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.EqualValues(t, 22, first)
 	assert.Equal(t, "ECONNRESET", evnet.Code(c.Err()), "%v", c.Err())
 }
@@ -260,9 +262,9 @@ func TestTLSToAPlainPort(t *testing.T) {
 func TestTLSUnheardErrors(t *testing.T) {
 	for text, level := range map[string]string{"plain text": "WARN", "": "DEBUG"} {
 		l := evnet.NewLoop()
-		var log records
-		server, addr := serveTLS(t, l, evnet.ServerOptions{Logger: slog.New(&log)}, nil)
-		aside(l, func() {
+		var log evtest.Records
+		server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{Logger: slog.New(&log)}, nil)
+		kit.Aside(l, func() {
 			c, err := net.Dial("tcp", addr)
 			require.NoError(t, err)
 			_, _ = io.WriteString(c, text)
@@ -271,9 +273,9 @@ func TestTLSUnheardErrors(t *testing.T) {
 			_ = c.Close()
 			_ = server.Close(nil)
 		})
-		run(t, l)
-		require.Len(t, log.list, 1)
-		assert.Equal(t, level, log.list[0].Level.String())
+		kit.Run(t, l)
+		require.Len(t, log.List, 1)
+		assert.Equal(t, level, log.List[0].Level.String())
 	}
 }
 
@@ -294,31 +296,31 @@ func TestTLSPanicsInTheConfig(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
 			times := 0
 			burst := func() {
 				if times++; times == 1 {
-					panic(boom("on purpose"))
+					panic(evtest.Boom("on purpose"))
 				}
 			}
-			accepting, calling := serving(), trusting()
+			accepting, calling := evtest.ServerConfig(), evtest.ClientConfig()
 			if name == "GetCertificate" {
-				cert := trusted()
+				cert := evtest.Certificate()
 				accepting.Certificates = nil
 				accepting.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { burst(); return &cert, nil }
 			} else {
 				arrange(accepting, calling, burst)
 			}
-			server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: accepting}, func(s *evnet.Socket) { s.End() })
+			server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: accepting}, func(s *evnet.Socket) { s.End() })
 			var failed error
 			server.On.TLSClientError(func(err error, _ *evnet.Socket) {
 				if name != "VerifyPeerCertificate" {
 					failed = err
 				}
 			})
-			c := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig = calling })
-			consume(c)
+			c := kit.ClientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig = calling })
+			kit.Consume(c)
 			c.On.Error(func(error) {})
 			c.Once.Close(func(bool) {
 				if name == "VerifyPeerCertificate" {
@@ -328,10 +330,10 @@ func TestTLSPanicsInTheConfig(t *testing.T) {
 				c.On.Close(func(bool) { _ = server.Close(nil) })
 			})
 			c.Connect("tcp", addr)
-			run(t, l)
+			kit.Run(t, l)
 			var p *evnet.PanicError
 			require.ErrorAs(t, failed, &p)
-			assert.Equal(t, boom("on purpose"), p.Value)
+			assert.Equal(t, evtest.Boom("on purpose"), p.Value)
 			assert.NoError(t, c.Err(), "the next one is served")
 		})
 	}
@@ -341,26 +343,26 @@ func TestTLSPanicsInTheConfig(t *testing.T) {
 func TestTLSEndedInTheHandshake(t *testing.T) {
 	for name, end := range map[string]func(c *evnet.Socket){
 		"Destroy":        func(c *evnet.Socket) { c.Destroy(nil) },
-		"Destroy(err)":   func(c *evnet.Socket) { c.Destroy(boom("x")) },
+		"Destroy(err)":   func(c *evnet.Socket) { c.Destroy(evtest.Boom("x")) },
 		"Reset":          func(c *evnet.Socket) { c.Reset() },
 		"End, in time":   func(c *evnet.Socket) { c.End() },
 		"Close, in time": func(c *evnet.Socket) { _ = c.Close() },
 	} {
 		for _, in := range []string{"Connect", "Ready", "later"} {
 			t.Run(name+" in "+in, func(t *testing.T) {
-				leavesNothing(t)
+				evtest.VerifyNoLeaks(t)
 				l := evnet.NewLoop()
-				config := serving()
+				config := evtest.ServerConfig()
 				waiting := make(chan struct{})
 				config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 					close(waiting)
 					<-hello.Context().Done() // until the socket is destroyed
 					return nil, context.Cause(hello.Context())
 				}
-				server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(*evnet.Socket) { t.Error("connection") })
+				server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(*evnet.Socket) { t.Error("connection") })
 				told := 0
 				server.On.TLSClientError(func(error, *evnet.Socket) { told++ })
-				c := clientTLS(l, func(o *evnet.SocketOptions) { o.CloseTimeout = 50 * time.Millisecond })
+				c := kit.ClientTLS(l, func(o *evnet.SocketOptions) { o.CloseTimeout = 50 * time.Millisecond })
 				c.On.Error(func(error) {})
 				switch in {
 				case "Connect":
@@ -368,12 +370,12 @@ func TestTLSEndedInTheHandshake(t *testing.T) {
 				case "Ready":
 					c.On.Ready(func() { end(c) })
 				default:
-					aside(l, func() { <-waiting; end(c) })
+					kit.Aside(l, func() { <-waiting; end(c) })
 				}
 				c.On.SecureConnect(func() { t.Error("secureConnect") })
 				c.On.Close(func(bool) { server.CloseAllConnections(); _ = server.Close(nil) })
 				c.Connect("tcp", addr)
-				run(t, l)
+				kit.Run(t, l)
 				assert.LessOrEqual(t, told, 1)
 			})
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,34 +20,34 @@ import (
 
 // Wrap with TLSConfig is a client over any conn, and leaves a *tls.Conn as it is.
 func TestTLSWrap(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
 	a, b := net.Pipe()
-	config := trusting()
+	config := evtest.ClientConfig()
 	config.ServerName = "localhost"
 	c := evnet.Wrap(a, &evnet.SocketOptions{Loop: l, TLSConfig: config})
-	s := evnet.Wrap(tls.Server(b, serving()), &evnet.SocketOptions{Loop: l, TLSConfig: config})
+	s := evnet.Wrap(tls.Server(b, evtest.ServerConfig()), &evnet.SocketOptions{Loop: l, TLSConfig: config})
 	s.Pipe(s)
-	want := pattern(payload)
-	got := collect(c)
+	want := evtest.PatternBytes(evtest.Megabyte)
+	got := kit.Collect(c)
 	c.On.Data(func([]byte) {
 		if got.Len() == len(want) {
 			c.End()
 		}
 	})
 	_, _ = c.Write(want)
-	run(t, l)
+	kit.Run(t, l)
 	require.NoError(t, errors.Join(c.Err(), s.Err()))
-	equalBytes(t, want, got.Bytes())
+	evtest.AssertEqualBytes(t, want, got.Bytes())
 }
 
 // What Serve is given may speak TLS itself: then TLSConfig has nothing to do, but Connection waits.
 func TestTLSServeATLSListener(t *testing.T) {
-	for name, config := range map[string]*tls.Config{"bare": nil, "TLSConfig": serving()} {
+	for name, config := range map[string]*tls.Config{"bare": nil, "TLSConfig": evtest.ServerConfig()} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			ln, err := tls.Listen("tcp", "127.0.0.1:0", serving())
+			ln, err := tls.Listen("tcp", "127.0.0.1:0", evtest.ServerConfig())
 			require.NoError(t, err)
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, TLSConfig: config})
 			server.On.Connection(func(s *evnet.Socket) {
@@ -54,13 +56,13 @@ func TestTLSServeATLSListener(t *testing.T) {
 				s.Pipe(s)
 			})
 			require.NoError(t, server.Serve(ln))
-			c := clientTLS(l)
-			got := collect(c)
+			c := kit.ClientTLS(l)
+			got := kit.Collect(c)
 			c.On.Data(func([]byte) { c.End() })
 			c.On.Close(func(bool) { _ = server.Close(nil) })
 			c.Connect("tcp", ln.Addr().String())
 			_, _ = c.WriteString("x")
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, "x", got.String())
 			assert.NoError(t, c.Err())
 		})
@@ -83,16 +85,16 @@ func TestTLSServerWithoutCertificate(t *testing.T) {
 
 // A socket may be connected again, and starts clean.
 func TestTLSConnectAgain(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	server, addr := serveTLS(t, l, evnet.ServerOptions{}, echo)
-	c := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1) })
-	var got notes
-	c.On.Data(func(p []byte) { got.chunk("data ")(p); c.End() })
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, kit.Echo)
+	c := kit.ClientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1) })
+	var got kit.Notes
+	c.On.Data(func(p []byte) { got.Chunk("data ")(p); c.End() })
 	c.On.SecureConnect(func() {
 		state, _ := c.TLS()
 		if state.DidResume {
-			got.say("resumed")()
+			got.Say("resumed")()
 		}
 		_, _ = c.WriteString("x")
 	})
@@ -103,15 +105,15 @@ func TestTLSConnectAgain(t *testing.T) {
 		c.Once.Close(func(bool) { _ = server.Close(nil) })
 	})
 	c.Connect("tcp", addr)
-	run(t, l)
-	assert.Equal(t, notes{"data x", "resumed", "data x"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"data x", "resumed", "data x"}, got)
 }
 
 // The options of the conn under TLS are set as on any other, and Detach gives the *tls.Conn.
 func TestTLSOptionsAndDetach(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	meetTLS(t, l, evnet.ServerOptions{NoDelay: true, KeepAlive: time.Minute}, func(s *evnet.Socket) {
+	kit.MeetTLS(t, l, evnet.ServerOptions{NoDelay: true, KeepAlive: time.Minute}, func(s *evnet.Socket) {
 		_, _ = s.WriteString("held")
 		s.Pipe(s)
 	}, func(c *evnet.Socket) {
@@ -124,9 +126,9 @@ func TestTLSOptionsAndDetach(t *testing.T) {
 			assert.NoError(t, c.SetKeepAlive(true, time.Minute))
 			conn, rest, err := c.Detach()
 			require.NoError(t, err)
-			aside(l, func() {
+			kit.Aside(l, func() {
 				require.IsType(t, (*tls.Conn)(nil), conn)
-				_ = conn.SetDeadline(time.Now().Add(patience))
+				_ = conn.SetDeadline(time.Now().Add(evtest.Patience))
 				_, err := io.WriteString(conn, "blocking")
 				assert.NoError(t, err)
 				back := make([]byte, 8)
@@ -137,32 +139,32 @@ func TestTLSOptionsAndDetach(t *testing.T) {
 			})
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A context ends the handshake: that of the socket's life, and that of the attempt.
 func TestTLSContextEndsTheHandshake(t *testing.T) {
 	for _, life := range []bool{true, false} {
-		leavesNothing(t)
+		evtest.VerifyNoLeaks(t)
 		l := evnet.NewLoop()
 		ln, err := net.Listen("tcp", "127.0.0.1:0") // which never says a word
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
-		c := clientTLS(l, func(o *evnet.SocketOptions) {
+		c := kit.ClientTLS(l, func(o *evnet.SocketOptions) {
 			if life {
 				o.Context = ctx
 			}
 		})
-		var got notes
-		watch(c, &got)
+		var got kit.Notes
+		kit.NoteEvents(c, &got)
 		c.On.Ready(cancel)
 		if life {
 			c.Connect("tcp", ln.Addr().String())
 		} else {
 			c.ConnectContext(ctx, "tcp", ln.Addr().String())
 		}
-		run(t, l)
-		assert.Equal(t, notes{"attempt tcp4 " + ln.Addr().String() + " 4", "connect", "ready", "error ABORT_ERR", "close true"}, got)
+		kit.Run(t, l)
+		assert.Equal(t, kit.Notes{"attempt tcp4 " + ln.Addr().String() + " 4", "connect", "ready", "error ABORT_ERR", "close true"}, got)
 		assert.ErrorIs(t, c.Err(), context.Canceled)
 		_ = ln.Close()
 	}
@@ -172,27 +174,27 @@ func TestTLSContextEndsTheHandshake(t *testing.T) {
 func TestTLSContextOfTheAttemptIsLetGo(t *testing.T) {
 	l := evnet.NewLoop()
 	ctx, cancel := context.WithCancel(t.Context())
-	server, addr := serveTLS(t, l, evnet.ServerOptions{}, echo)
-	c := clientTLS(l)
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, kit.Echo)
+	c := kit.ClientTLS(l)
 	c.On.SecureConnect(func() { cancel(); _, _ = c.WriteString("x") })
 	c.On.Data(func([]byte) { c.End() })
 	c.On.Close(func(bool) { _ = server.Close(nil) })
 	c.ConnectContext(ctx, "tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoError(t, c.Err())
 }
 
 // A peer that has ended, and is gone when this side ends, needs no end: as without TLS that is no failure.
 func TestTLSPeerGoneAfterItsEnd(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	var got notes
+	var got kit.Notes
 	ended, gone := make(chan struct{}), make(chan struct{})
-	server, addr := serveTLS(t, l, evnet.ServerOptions{AllowHalfOpen: true}, func(s *evnet.Socket) {
-		watch(s, &got)
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{AllowHalfOpen: true}, func(s *evnet.Socket) {
+		kit.NoteEvents(s, &got)
 		s.On.End(func() {
 			close(ended)
-			aside(l, func() { <-gone; s.End() })
+			kit.Aside(l, func() { <-gone; s.End() })
 		})
 	})
 	tlsPeer(t, l, addr, func(c *tls.Conn) {
@@ -205,6 +207,6 @@ func TestTLSPeerGoneAfterItsEnd(t *testing.T) {
 		close(gone)
 		_ = server.Close(nil)
 	})
-	run(t, l)
-	assert.Equal(t, notes{"data bye", "end", "finish", "close false"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"data bye", "end", "finish", "close false"}, got)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,20 +20,20 @@ import (
 
 // Backpressure: NeedDrain, Drain, MaxWriteBuffer, and a peer that pauses.
 func TestTLSBackpressure(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
 	const size = 64 << 20
-	var drained notes
+	var drained kit.Notes
 	var heard int
 	var c *evnet.Socket
-	c = meetTLS(t, l, evnet.ServerOptions{MaxWriteBuffer: 1 << 20, IdleTimeout: patience}, func(s *evnet.Socket) {
+	c = kit.MeetTLS(t, l, evnet.ServerOptions{MaxWriteBuffer: 1 << 20, IdleTimeout: evtest.Patience}, func(s *evnet.Socket) {
 		_, err := s.Write(make([]byte, size))
 		assert.NoError(t, err)
 		assert.True(t, s.NeedDrain())
 		_, err = s.WriteString("one too many")
 		assert.ErrorIs(t, err, evnet.ErrWriteBufferFull)
 		s.On.Drain(func() {
-			drained.say("drain")()
+			drained.Say("drain")()
 			assert.Zero(t, s.BufferedAmount())
 			s.End()
 		})
@@ -47,15 +49,15 @@ func TestTLSBackpressure(t *testing.T) {
 			}
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoError(t, c.Err())
 	assert.Equal(t, size, heard)
-	assert.Equal(t, notes{"drain"}, drained)
+	assert.Equal(t, kit.Notes{"drain"}, drained)
 }
 
 // Every way to read and to pass on: Scan, OnRead, Chunks, Pipe, ReadFrom and Relay between TLS and plain.
 func TestTLSReadingAndPassingOn(t *testing.T) {
-	want := pattern(3 << 20)
+	want := evtest.PatternBytes(3 << 20)
 	for name, read := range map[string]func(c *evnet.Socket, heard *bytes.Buffer){
 		"Data": func(c *evnet.Socket, heard *bytes.Buffer) { c.On.Data(func(p []byte) { heard.Write(p) }) },
 		"OnRead": func(c *evnet.Socket, heard *bytes.Buffer) {
@@ -71,7 +73,7 @@ func TestTLSReadingAndPassingOn(t *testing.T) {
 			}, 0, func(p []byte) { heard.Write(p) })
 		},
 		"Chunks": func(c *evnet.Socket, heard *bytes.Buffer) {
-			aside(c.Loop(), func() {
+			kit.Aside(c.Loop(), func() {
 				for p := range c.Chunks() {
 					heard.Write(p)
 				}
@@ -79,52 +81,52 @@ func TestTLSReadingAndPassingOn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			back, backAddr := serveTLS(t, l, evnet.ServerOptions{AllowHalfOpen: true}, func(s *evnet.Socket) { s.Pipe(s) })
-			front, addr := serve(t, l, nil, func(s *evnet.Socket) { // a plain port before a TLS server
-				to := clientTLS(l)
+			back, backAddr := kit.ServeTLS(t, l, evnet.ServerOptions{AllowHalfOpen: true}, func(s *evnet.Socket) { s.Pipe(s) })
+			front, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { // a plain port before a TLS server
+				to := kit.ClientTLS(l)
 				evnet.Relay(s, to, func(err error) { assert.NoError(t, err) })
 				to.Connect("tcp", backAddr)
 			})
 			var heard bytes.Buffer
-			c := client(l)
+			c := kit.NewClient(l)
 			c.On.Close(func(hadError bool) { assert.False(t, hadError); _, _ = back.Close(nil), front.Close(nil) })
 			read(c, &heard)
 			c.On.Ready(func() {
-				aside(l, func() {
+				kit.Aside(l, func() {
 					_, err := c.ReadFrom(bytes.NewReader(want))
 					assert.NoError(t, err)
 					c.End()
 				})
 			})
 			c.Connect("tcp", addr)
-			run(t, l)
-			equalBytes(t, want, heard.Bytes())
+			kit.Run(t, l)
+			evtest.AssertEqualBytes(t, want, heard.Bytes())
 		})
 	}
 }
 
 // A relay passes a failure on as a reset, also from TLS: a stream that was cut off is not a whole one.
 func TestTLSRelayOfATruncatedStream(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	a, b := tcpConns(t)
+	a, b := evtest.TCPPair(t)
 	var told error
-	server, addr := serveTLS(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
 		evnet.Relay(s, evnet.Wrap(a, &evnet.SocketOptions{Loop: l}), func(err error) { told = err })
 	})
-	c := clientTLS(l)
+	c := kit.ClientTLS(l)
 	c.On.SecureConnect(func() { c.WriteThen([]byte("half"), func(error) { c.Destroy(nil) }) })
 	c.On.Close(func(bool) { _ = server.Close(nil) })
 	c.Connect("tcp", addr)
-	aside(l, func() {
-		_ = b.SetDeadline(time.Now().Add(patience))
+	kit.Aside(l, func() {
+		_ = b.SetDeadline(time.Now().Add(evtest.Patience))
 		_, err := io.ReadAll(b)
 		assert.Error(t, err, "a reset")
 		_ = b.Close()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.ErrorIs(t, told, io.ErrUnexpectedEOF)
 }
 
@@ -134,35 +136,35 @@ func TestTLSTimeouts(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
 		at := func() time.Duration { return time.Since(began) }
 		here, there := net.Pipe()
-		c := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, TLSConfig: named(), IdleTimeout: 10 * second})
+		c := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, TLSConfig: evtest.NamedClientConfig(), IdleTimeout: 10 * time.Second})
 		c.On.Error(func(error) {})
 		var told []time.Duration
-		require.NoError(t, c.SetTimeout(3*second))
+		require.NoError(t, c.SetTimeout(3*time.Second))
 		c.On.Timeout(func() { told = append(told, at()) })
-		consume(c)
-		l.AfterFunc(5*second, func() {
+		kit.Consume(c)
+		l.AfterFunc(5*time.Second, func() {
 			s := evnet.Wrap(there, &evnet.SocketOptions{Loop: l, TLSConfig: nil})
-			assert.NoError(t, s.StartTLSServer(serving()))
+			assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 			s.On.Error(func(error) {})
-			l.AfterFunc(2*second, func() { _, _ = s.WriteString("x") })
+			l.AfterFunc(2*time.Second, func() { _, _ = s.WriteString("x") })
 		})
-		run(t, l)
-		assert.Equal(t, []time.Duration{3 * second, 10 * second}, told, "before the handshake, and 3 s after the last byte")
-		assert.Equal(t, 17*second, at(), "10 s after it")
+		kit.Run(t, l)
+		assert.Equal(t, []time.Duration{3 * time.Second, 10 * time.Second}, told, "before the handshake, and 3 s after the last byte")
+		assert.Equal(t, 17*time.Second, at(), "10 s after it")
 		assert.Equal(t, "ETIMEDOUT", evnet.Code(c.Err()))
 	})
 }
 
 // HandshakeTimeout is 120 s by default, as in Node, and negative for ever.
 func TestTLSHandshakeTimeout(t *testing.T) {
-	for limit, want := range map[time.Duration]time.Duration{0: 120 * second, 7 * second: 7 * second, -1: 1000 * second} {
+	for limit, want := range map[time.Duration]time.Duration{0: 120 * time.Second, 7 * time.Second: 7 * time.Second, -1: 1000 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			l, began := evnet.NewLoop(), time.Now()
 			here, there := net.Pipe()
 			go io.Copy(io.Discard, there)
-			c := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, TLSConfig: named(), HandshakeTimeout: limit})
+			c := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, TLSConfig: evtest.NamedClientConfig(), HandshakeTimeout: limit})
 			c.On.Error(func(error) {})
-			cut := l.AfterFunc(1000*second, func() { c.Destroy(nil) })
+			cut := l.AfterFunc(1000*time.Second, func() { c.Destroy(nil) })
 			c.On.Close(func(bool) { cut.Stop() })
 			l.Run() // longer than run has patience
 			assert.Equal(t, want, time.Since(began))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -81,8 +83,8 @@ func agree(t *testing.T, here, there string) {
 
 // Node's tls.connect and this server send each other 100 MB at once, and end cleanly; also after STARTTLS.
 func TestTLSNodeClient(t *testing.T) {
-	needs(t, "node")
-	ca, _, _ := certificateFiles(t)
+	evtest.RequireProgram(t, "node")
+	ca, _, _ := evtest.CertificateFiles(t)
 	for _, mode := range []string{"tls", "starttls"} {
 		t.Run(mode, func(t *testing.T) {
 			l := evnet.NewLoop()
@@ -91,23 +93,23 @@ func TestTLSNodeClient(t *testing.T) {
 			args := []string{"client", "", fmt.Sprint(exchanged()), ca}
 			start := func(s *evnet.Socket) { exchange(s, exchanged(), &printed) }
 			if mode == "tls" {
-				opts.TLSConfig = serving()
+				opts.TLSConfig = evtest.ServerConfig()
 			} else {
 				args = append(args, mode)
 				start = func(s *evnet.Socket) {
 					s.Once.Data(func(p []byte) {
 						assert.Equal(t, "STARTTLS\r\n", string(p))
 						_, _ = s.WriteString("220 go\r\n")
-						assert.NoError(t, s.StartTLSServer(serving()))
+						assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 					})
 					s.Once.SecureConnect(func() { exchange(s, exchanged(), &printed) })
 				}
 			}
-			server, addr := serve(t, l, &opts, start)
+			server, addr := kit.Serve(t, l, &opts, start)
 			server.On.TLSClientError(func(err error, _ *evnet.Socket) { t.Error(err) })
-			args[1] = port(addr)
+			args[1] = evtest.Port(addr)
 			began := time.Now()
-			there := visit(t, l, server, node(t, "tls.js", args...))
+			there := kit.RunWithClient(t, l, server, kit.NodeScript(t, "tls.js", args...))
 			t.Logf("%d bytes each way in %v", exchanged(), time.Since(began))
 			agree(t, printed.String(), there)
 		})
@@ -116,17 +118,17 @@ func TestTLSNodeClient(t *testing.T) {
 
 // The same with this side as the client.
 func TestTLSNodeServer(t *testing.T) {
-	_, cert, key := certificateFiles(t)
+	_, cert, key := evtest.CertificateFiles(t)
 	for _, mode := range []string{"tls", "starttls"} {
 		t.Run(mode, func(t *testing.T) {
 			args := []string{"server", "0", fmt.Sprint(exchanged()), cert, key}
 			if mode == "starttls" {
 				args = append(args, mode)
 			}
-			n := startNode(t, "tls.js", args...)
+			n := kit.StartNode(t, "tls.js", args...)
 			l := evnet.NewLoop()
 			var printed strings.Builder
-			opts := evnet.SocketOptions{Loop: l, AllowHalfOpen: true, TLSConfig: trusting()}
+			opts := evnet.SocketOptions{Loop: l, AllowHalfOpen: true, TLSConfig: evtest.ClientConfig()}
 			if mode == "starttls" {
 				opts.TLSConfig = nil
 			}
@@ -134,37 +136,37 @@ func TestTLSNodeServer(t *testing.T) {
 			if mode == "starttls" {
 				c.Once.Data(func(p []byte) {
 					assert.Equal(t, "220 go\r\n", string(p))
-					assert.NoError(t, c.StartTLS(trusting()))
+					assert.NoError(t, c.StartTLS(evtest.ClientConfig()))
 				})
 				c.On.Connect(func() { _, _ = c.WriteString("STARTTLS\r\n") })
 			}
 			c.Once.SecureConnect(func() { exchange(c, exchanged(), &printed) })
-			c.Connect("tcp", n.addr)
+			c.Connect("tcp", n.Addr)
 			began := time.Now()
-			run(t, l)
+			kit.Run(t, l)
 			require.NoError(t, c.Err())
 			t.Logf("%d bytes each way in %v", exchanged(), time.Since(began))
-			agree(t, printed.String(), n.lines(4))
+			agree(t, printed.String(), n.Lines(4))
 		})
 	}
 }
 
 // openssl s_client talks to an echo, by TLS 1.2 and 1.3, and after the STARTTLS of SMTP.
 func TestTLSOpenSSLClient(t *testing.T) {
-	needs(t, "openssl")
-	ca, _, _ := certificateFiles(t)
+	evtest.RequireProgram(t, "openssl")
+	ca, _, _ := evtest.CertificateFiles(t)
 	for _, flags := range [][]string{{"-tls1_2"}, {"-tls1_3"}, {"-starttls", "smtp"}} {
 		t.Run(strings.Join(flags, " "), func(t *testing.T) {
 			l := evnet.NewLoop()
 			var opts evnet.ServerOptions
-			accept := echo
+			accept := kit.Echo
 			if flags[0] == "-starttls" {
 				accept = func(s *evnet.Socket) { smtp(t, s) }
 			} else {
-				opts.TLSConfig = serving()
+				opts.TLSConfig = evtest.ServerConfig()
 			}
-			server, addr := serve(t, l, &opts, accept)
-			program := command(t, "openssl", append([]string{"s_client", "-connect", addr, "-CAfile", ca, "-verify_return_error", "-verify_ip", "127.0.0.1", "-quiet", "-no_ign_eof"}, flags...)...)
+			server, addr := kit.Serve(t, l, &opts, accept)
+			program := evtest.Command(t, "openssl", append([]string{"s_client", "-connect", addr, "-CAfile", ca, "-verify_return_error", "-verify_ip", "127.0.0.1", "-quiet", "-no_ign_eof"}, flags...)...)
 			in, err := program.StdinPipe()
 			require.NoError(t, err)
 			out, err := program.StdoutPipe()
@@ -172,7 +174,7 @@ func TestTLSOpenSSLClient(t *testing.T) {
 			var problems bytes.Buffer
 			program.Stderr = &problems
 			require.NoError(t, program.Start())
-			aside(l, func() {
+			kit.Aside(l, func() {
 				defer server.Close(nil)
 				_, _ = io.WriteString(in, "over OpenSSL\n")
 				got := make([]byte, len("over OpenSSL\n"))
@@ -183,7 +185,7 @@ func TestTLSOpenSSLClient(t *testing.T) {
 				_, _ = io.Copy(io.Discard, out)
 				assert.NoError(t, program.Wait(), "%s", &problems)
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
@@ -197,7 +199,7 @@ func smtp(t *testing.T, s *evnet.Socket) {
 			_, _ = s.WriteString("250-mail.example\r\n250 STARTTLS\r\n")
 		case string(line) == "STARTTLS":
 			_, _ = s.WriteString("220 go\r\n")
-			assert.NoError(t, s.StartTLSServer(serving()))
+			assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 		}
 	}))
 	s.On.SecureConnect(func() {
@@ -208,8 +210,8 @@ func smtp(t *testing.T, s *evnet.Socket) {
 
 // openssl s_server -rev answers lines backwards.
 func TestTLSOpenSSLServer(t *testing.T) {
-	_, cert, key := certificateFiles(t)
-	program := command(t, "openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", cert, "-key", key, "-rev", "-naccept", "1")
+	_, cert, key := evtest.CertificateFiles(t)
+	program := evtest.Command(t, "openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", cert, "-key", key, "-rev", "-naccept", "1")
 	out, err := program.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, program.Start())
@@ -224,15 +226,15 @@ func TestTLSOpenSSLServer(t *testing.T) {
 	go func() { defer close(rest); _, _ = io.Copy(io.Discard, said) }()
 
 	l := evnet.NewLoop()
-	c := clientTLS(l)
-	var got notes
-	watch(c, &got)
+	c := kit.ClientTLS(l)
+	var got kit.Notes
+	kit.NoteEvents(c, &got)
 	c.RemoveAllListeners(evnet.EventLookup, evnet.EventConnectionAttempt, evnet.EventData)
-	require.NoError(t, c.Scan(nil, 0, func(line []byte) { got.chunk("line ")(line); _, _ = c.WriteString("CLOSE\n") }))
-	c.Connect("tcp", "localhost:"+port(address))
+	require.NoError(t, c.Scan(nil, 0, func(line []byte) { got.Chunk("line ")(line); _, _ = c.WriteString("CLOSE\n") }))
+	c.Connect("tcp", "localhost:"+evtest.Port(address))
 	_, _ = c.WriteString("tenve\n")
-	run(t, l)
-	assert.Equal(t, notes{"connect", "ready", "secureConnect", "line evnet", "end", "finish", "close false"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"connect", "ready", "secureConnect", "line evnet", "end", "finish", "close false"}, got)
 	require.NoError(t, c.Err())
 	<-rest
 	require.NoError(t, program.Wait())

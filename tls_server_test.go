@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,35 +19,8 @@ import (
 
 // A connection in the midst of its handshake counts, as one that Connection has told.
 
-// stalled is a server with one connection whose handshake does not go on. play runs on the loop once the server
-// has it; what ends the connection there is told to no TLSClientError unless it is an error.
-func stalled(t *testing.T, opts evnet.ServerOptions, play func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket)) (told []error) {
-	leavesNothing(t)
-	l := evnet.NewLoop()
-	var server *evnet.Server
-	server, addr := serveTLS(t, l, opts, func(*evnet.Socket) { t.Error("connection") })
-	server.On.TLSClientError(func(err error, _ *evnet.Socket) {
-		told = append(told, err)
-		_ = server.Close(nil) // play may have missed it
-	})
-	c, err := net.Dial("tcp", addr)
-	require.NoError(t, err)
-	defer c.Close()
-	var wait func()
-	wait = func() {
-		if open := server.Sockets(); len(open) == 1 {
-			play(l, server, open[0])
-		} else if server.Listening() {
-			l.AfterFunc(time.Millisecond, wait)
-		}
-	}
-	wait()
-	run(t, l)
-	return told
-}
-
 func TestTLSHandshakesCount(t *testing.T) {
-	told := stalled(t, evnet.ServerOptions{MaxConnections: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	told := kit.StalledHandshake(t, evnet.ServerOptions{MaxConnections: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		assert.Equal(t, 1, server.Connections())
 		assert.Equal(t, evnet.StateOpen, s.ReadyState())
 		_, ok := s.TLS()
@@ -55,7 +30,7 @@ func TestTLSHandshakesCount(t *testing.T) {
 			assert.Zero(t, server.Connections())
 			_ = server.Close(nil)
 		})
-		another := clientTLS(l)
+		another := kit.ClientTLS(l)
 		another.On.Error(func(error) {})
 		another.Connect("tcp", server.Address().String())
 	})
@@ -64,7 +39,7 @@ func TestTLSHandshakesCount(t *testing.T) {
 
 // Close waits for a handshake, and Connection may still come; Shutdown does not: nobody knows the socket yet.
 func TestTLSCloseDuringHandshakes(t *testing.T) {
-	told := stalled(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	told := kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		closed := false
 		assert.NoError(t, server.Close(func() { closed = true }))
 		l.AfterFunc(20*time.Millisecond, func() {
@@ -73,9 +48,9 @@ func TestTLSCloseDuringHandshakes(t *testing.T) {
 		})
 	})
 	assert.Empty(t, told)
-	told = stalled(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
-		aside(l, func() {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
+	told = kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+		kit.Aside(l, func() {
+			ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience)
 			defer cancel()
 			assert.NoError(t, server.Shutdown(ctx))
 		})
@@ -85,12 +60,12 @@ func TestTLSCloseDuringHandshakes(t *testing.T) {
 
 // A connection that the server had before Close goes through its handshake, and is told, as in Node.
 func TestTLSHandshakeAfterClose(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	server, addr := serveTLS(t, l, evnet.ServerOptions{}, echo)
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, kit.Echo)
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(evtest.Patience))
 	var wait func()
 	wait = func() {
 		if server.Connections() == 0 {
@@ -98,8 +73,8 @@ func TestTLSHandshakeAfterClose(t *testing.T) {
 			return
 		}
 		_ = server.Close(nil)
-		aside(l, func() {
-			c := tls.Client(conn, named())
+		kit.Aside(l, func() {
+			c := tls.Client(conn, evtest.NamedClientConfig())
 			_, err := c.Write([]byte("x"))
 			assert.NoError(t, err)
 			assert.NoError(t, c.CloseWrite())
@@ -110,7 +85,7 @@ func TestTLSHandshakeAfterClose(t *testing.T) {
 		})
 	}
 	wait()
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Each of the limits ends a handshake that stalls, and the server is told which.
@@ -121,7 +96,7 @@ func TestTLSLimitsDuringHandshakes(t *testing.T) {
 		"first byte": {FirstByteTimeout: soon, PauseOnConnect: true}, // which nobody has paused yet
 		"handshake":  {HandshakeTimeout: soon},
 	} {
-		told := stalled(t, opts, func(_ *evnet.Loop, server *evnet.Server, s *evnet.Socket) { _ = server.Close(nil) })
+		told := kit.StalledHandshake(t, opts, func(_ *evnet.Loop, server *evnet.Server, s *evnet.Socket) { _ = server.Close(nil) })
 		require.Len(t, told, 1)
 		assert.ErrorIs(t, told[0], os.ErrDeadlineExceeded)
 		var opErr *net.OpError
@@ -132,10 +107,10 @@ func TestTLSLimitsDuringHandshakes(t *testing.T) {
 
 // An accepted socket is served by the loop it was given to, and so are Connection and TLSClientError.
 func TestTLSOnSeveralLoops(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	a, b := evnet.NewLoop(), evnet.NewLoop()
 	var told [2]int
-	server, addr := serveTLS(t, a, evnet.ServerOptions{Loops: []*evnet.Loop{a, b}, PauseOnConnect: true}, func(s *evnet.Socket) {
+	server, addr := kit.ServeTLS(t, a, evnet.ServerOptions{Loops: []*evnet.Loop{a, b}, PauseOnConnect: true}, func(s *evnet.Socket) {
 		assert.True(t, s.Paused())
 		s.Resume()
 		s.Pipe(s)
@@ -148,12 +123,12 @@ func TestTLSOnSeveralLoops(t *testing.T) {
 		}
 	})
 	ran := make(chan struct{})
-	go func() { defer close(ran); run(t, b) }()
+	go func() { defer close(ran); kit.Run(t, b) }()
 	left := 10
 	for i := range left {
-		c := clientTLS(a, func(o *evnet.SocketOptions) {
+		c := kit.ClientTLS(a, func(o *evnet.SocketOptions) {
 			if i%2 == 1 {
-				o.TLSConfig = serving() // which trusts nobody of ours
+				o.TLSConfig = evtest.ServerConfig() // which trusts nobody of ours
 			}
 		})
 		c.On.Error(func(error) {})
@@ -166,20 +141,20 @@ func TestTLSOnSeveralLoops(t *testing.T) {
 		c.Connect("tcp", addr)
 		_, _ = c.WriteString("x")
 	}
-	run(t, a)
+	kit.Run(t, a)
 	<-ran
 	assert.Equal(t, 5, told[0]+told[1])
 }
 
 // What a program may do with a socket that it knows by Sockets alone.
 func TestTLSSocketsOutsideConnection(t *testing.T) {
-	told := stalled(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	told := kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		_, err := s.WriteString("waits for the handshake")
 		assert.NoError(t, err)
 		assert.Positive(t, s.BufferedAmount())
-		s.Destroy(boom("enough"))
+		s.Destroy(evtest.Boom("enough"))
 		_ = server.Close(nil)
 	})
 	require.Len(t, told, 1)
-	assert.ErrorIs(t, told[0], boom("enough"))
+	assert.ErrorIs(t, told[0], evtest.Boom("enough"))
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,26 +20,26 @@ import (
 
 // The events of both sides, and when what was written early leaves, as in Node.
 func TestTLSEvents(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	var got, served notes
+	var got, served kit.Notes
 	written := false
-	server, addr := serveTLS(t, l, evnet.ServerOptions{}, nil)
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, nil)
 	server.On.Connection(func(s *evnet.Socket) {
-		served.say("connection")()
+		served.Say("connection")()
 		state, ok := s.TLS()
 		assert.True(t, ok, "the handshake is done")
 		assert.Equal(t, "localhost", state.ServerName)
-		watch(s, &served)
+		kit.NoteEvents(s, &served)
 		s.On.Data(func([]byte) { _, _ = s.WriteString("hi") })
 	})
 	server.On.TLSClientError(func(err error, _ *evnet.Socket) { t.Error(err) })
-	c := clientTLS(l)
-	watch(c, &got)
+	c := kit.ClientTLS(l)
+	kit.NoteEvents(c, &got)
 	c.On.SecureConnect(func() {
 		state, ok := c.TLS()
 		assert.True(t, ok)
-		assert.Equal(t, trusted().Certificate[0], state.PeerCertificates[0].Raw)
+		assert.Equal(t, evtest.Certificate().Certificate[0], state.PeerCertificates[0].Raw)
 		assert.Len(t, state.VerifiedChains, 1)
 	})
 	c.On.Ready(func() {
@@ -48,18 +50,18 @@ func TestTLSEvents(t *testing.T) {
 	})
 	c.On.Data(func([]byte) { c.End() })
 	c.On.Close(func(bool) { _ = server.Close(nil) })
-	c.Connect("tcp", "localhost:"+port(addr))
+	c.Connect("tcp", "localhost:"+evtest.Port(addr))
 	c.WriteThen([]byte("early"), func(err error) {
 		assert.NoError(t, err)
 		assert.Contains(t, got, "secureConnect")
 		assert.NotContains(t, got, "finish")
 		written = true
 	})
-	run(t, l)
-	assert.Equal(t, notes{"lookup <nil> 127.0.0.1 4 localhost", "attempt tcp4 " + addr + " 4", "connect", "ready",
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"lookup <nil> 127.0.0.1 4 localhost", "attempt tcp4 " + addr + " 4", "connect", "ready",
 		"secureConnect", "data hi", "finish", "end", "close false"}, got)
 	assert.True(t, written)
-	assert.Equal(t, notes{"connection", "data early", "end", "finish", "close false"}, served)
+	assert.Equal(t, kit.Notes{"connection", "data early", "end", "finish", "close false"}, served)
 	_, ok := c.TLS()
 	assert.True(t, ok, "also afterwards")
 }
@@ -69,19 +71,19 @@ func TestTLSServerName(t *testing.T) {
 	for address, want := range map[string]string{"localhost:": "localhost", ":": "localhost", "127.0.0.1:": "", "name.example:": "name.example"} {
 		t.Run(address, func(t *testing.T) {
 			l := evnet.NewLoop()
-			config, asked := trusting(), ""
+			config, asked := evtest.ClientConfig(), ""
 			config.InsecureSkipVerify = want == "name.example"
-			accepting := serving()
+			accepting := evtest.ServerConfig()
 			accepting.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 				asked = hello.ServerName
 				return nil, nil
 			}
-			server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: accepting}, func(s *evnet.Socket) { s.End() })
-			c := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig = config })
-			consume(c)
+			server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: accepting}, func(s *evnet.Socket) { s.End() })
+			c := kit.ClientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig = config })
+			kit.Consume(c)
 			c.On.Close(func(bool) { _ = server.Close(nil) })
-			c.Connect("tcp", address+port(addr))
-			run(t, l)
+			c.Connect("tcp", address+evtest.Port(addr))
+			kit.Run(t, l)
 			assert.NoError(t, c.Err())
 			assert.Equal(t, want, asked, "an IP address is verified, and not asked for")
 			assert.Empty(t, config.ServerName)
@@ -90,20 +92,20 @@ func TestTLSServerName(t *testing.T) {
 }
 
 func TestTLSAgreesOnAProtocol(t *testing.T) {
-	leavesNothing(t)
+	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
-	config := serving()
+	config := evtest.ServerConfig()
 	config.NextProtos, config.MaxVersion = []string{"chat", "echo"}, tls.VersionTLS12
-	server, addr := serveTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(s *evnet.Socket) {
+	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(s *evnet.Socket) {
 		state, _ := s.TLS()
 		assert.Equal(t, "echo", state.NegotiatedProtocol)
 		s.End()
 	})
-	c := clientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.NextProtos = []string{"other", "echo"} })
-	consume(c)
+	c := kit.ClientTLS(l, func(o *evnet.SocketOptions) { o.TLSConfig.NextProtos = []string{"other", "echo"} })
+	kit.Consume(c)
 	c.On.Close(func(bool) { _ = server.Close(nil) })
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	require.NoError(t, c.Err())
 	state, _ := c.TLS()
 	assert.Equal(t, "echo", state.NegotiatedProtocol)
@@ -112,45 +114,45 @@ func TestTLSAgreesOnAProtocol(t *testing.T) {
 
 // One side ends and hears what the other still has to say, whichever it is.
 func TestTLSHalfClose(t *testing.T) {
-	want := pattern(payload)
+	want := evtest.PatternBytes(evtest.Megabyte)
 	answer := func(s *evnet.Socket) {
 		s.SetAllowHalfOpen(true)
-		got := collect(s)
+		got := kit.Collect(s)
 		s.On.End(func() { _, _ = s.Write(got.Bytes()); s.End() })
 	}
 	var heard []byte
 	ask := func(s *evnet.Socket) {
-		got := collect(s)
+		got := kit.Collect(s)
 		s.On.Close(func(hadError bool) { assert.False(t, hadError); heard = got.Bytes() })
 		_, _ = s.Write(want)
 		s.End()
 	}
 	for name, play := range map[string]func(l *evnet.Loop){
 		"client": func(l *evnet.Loop) {
-			meetTLS(t, l, evnet.ServerOptions{}, answer, func(c *evnet.Socket) { c.On.Ready(func() { ask(c) }) })
+			kit.MeetTLS(t, l, evnet.ServerOptions{}, answer, func(c *evnet.Socket) { c.On.Ready(func() { ask(c) }) })
 		},
-		"server": func(l *evnet.Loop) { meetTLS(t, l, evnet.ServerOptions{}, ask, answer) },
+		"server": func(l *evnet.Loop) { kit.MeetTLS(t, l, evnet.ServerOptions{}, ask, answer) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
 			heard = nil
 			play(l)
-			run(t, l)
-			equalBytes(t, want, heard)
+			kit.Run(t, l)
+			evtest.AssertEqualBytes(t, want, heard)
 		})
 	}
 }
 
 // tlsPeer is a TLS client of package tls, on a goroutine of its own, which the loop waits for.
 func tlsPeer(t testing.TB, l *evnet.Loop, addr string, play func(c *tls.Conn)) {
-	aside(l, func() {
+	kit.Aside(l, func() {
 		c, err := net.Dial("tcp", addr)
 		if !assert.NoError(t, err) {
 			return
 		}
-		_ = c.SetDeadline(time.Now().Add(patience))
-		config := trusting()
+		_ = c.SetDeadline(time.Now().Add(evtest.Patience))
+		config := evtest.ClientConfig()
 		config.ServerName = "localhost"
 		s := tls.Client(c, config)
 		play(s)
@@ -170,16 +172,16 @@ func TestTLSHowItEnds(t *testing.T) {
 		"Destroy": {func(s *evnet.Socket) { s.Destroy(nil) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			server, addr := serveTLS(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
-				consume(s)
+			server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
+				kit.Consume(s)
 				s.WriteThen([]byte("hello"), func(error) { play.leave(s) })
 			})
 			tlsPeer(t, l, addr, func(c *tls.Conn) {
 				defer server.Close(nil)
 				told := &telling{Conn: c.NetConn()}
-				config := trusting()
+				config := evtest.ClientConfig()
 				config.ServerName = "localhost"
 				c = tls.Client(told, config)
 				got, err := io.ReadAll(c)
@@ -190,7 +192,7 @@ func TestTLSHowItEnds(t *testing.T) {
 				assert.Zero(t, n)
 				assert.ErrorIs(t, err, io.EOF, "then the end of the conn")
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
@@ -217,11 +219,11 @@ func TestTLSTruncated(t *testing.T) {
 	}
 	for name, leave := range leave {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			var got notes
+			var got kit.Notes
 			var s *evnet.Socket
-			server, addr := serveTLS(t, l, evnet.ServerOptions{}, func(x *evnet.Socket) { s = x; watch(s, &got) })
+			server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, func(x *evnet.Socket) { s = x; kit.NoteEvents(s, &got) })
 			tlsPeer(t, l, addr, func(c *tls.Conn) {
 				_, _ = io.WriteString(c, "all of it")
 				leave(c)
@@ -229,12 +231,12 @@ func TestTLSTruncated(t *testing.T) {
 				_, _ = io.Copy(io.Discard, c.NetConn())
 				_ = server.Close(nil)
 			})
-			run(t, l)
+			kit.Run(t, l)
 			if name == "" {
-				assert.Equal(t, notes{"data all of it", "end", "finish", "close false"}, got)
+				assert.Equal(t, kit.Notes{"data all of it", "end", "finish", "close false"}, got)
 				return
 			}
-			assert.Equal(t, notes{"data all of it", "error ECONNRESET", "close true"}, got)
+			assert.Equal(t, kit.Notes{"data all of it", "error ECONNRESET", "close true"}, got)
 			assert.ErrorIs(t, s.Err(), io.ErrUnexpectedEOF)
 			var op *net.OpError
 			require.ErrorAs(t, s.Err(), &op)
@@ -255,18 +257,18 @@ func TestTLSResetAndDestroy(t *testing.T) {
 		"Destroy": {func(s *evnet.Socket) { s.Destroy(nil) }, io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			leavesNothing(t)
+			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			var got notes
-			c := meetTLS(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
+			var got kit.Notes
+			c := kit.MeetTLS(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
 				s.On.Data(func([]byte) { play.leave(s) })
 			}, func(c *evnet.Socket) {
 				c.On.SecureConnect(func() { _, _ = c.WriteString("go") })
-				c.On.End(got.say("end"))
+				c.On.End(got.Say("end"))
 				c.On.Error(func(error) {})
-				consume(c)
+				kit.Consume(c)
 			})
-			run(t, l)
+			kit.Run(t, l)
 			assert.ErrorIs(t, c.Err(), play.is)
 			assert.Equal(t, "ECONNRESET", evnet.Code(c.Err()))
 			assert.Empty(t, got)
@@ -277,30 +279,30 @@ func TestTLSResetAndDestroy(t *testing.T) {
 // The end waits for a peer that does not read, as long as CloseTimeout lets it: package tls would give up
 // after five seconds.
 func TestTLSEndIsPatient(t *testing.T) {
-	for name, limit := range map[string]time.Duration{"no limit": 0, "CloseTimeout": 20 * second} {
+	for name, limit := range map[string]time.Duration{"no limit": 0, "CloseTimeout": 20 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, began := evnet.NewLoop(), time.Now()
 				here, there := net.Pipe()
-				config := trusting()
+				config := evtest.ClientConfig()
 				config.ServerName = "localhost"
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, TLSConfig: config, CloseTimeout: limit})
-				consume(s)
+				kit.Consume(s)
 				s.On.Error(func(error) {})
 				s.On.SecureConnect(func() { s.End() })
-				peer := tls.Server(there, serving())
-				aside(l, func() {
+				peer := tls.Server(there, evtest.ServerConfig())
+				kit.Aside(l, func() {
 					assert.NoError(t, peer.Handshake())
-					time.Sleep(30 * second)
+					time.Sleep(30 * time.Second)
 					_, err := peer.Read(make([]byte, 1))
 					assert.Equal(t, io.EOF, err)
 					_ = peer.CloseWrite()
 					_ = there.Close()
 				})
-				run(t, l)
+				kit.Run(t, l)
 				if limit == 0 {
 					assert.NoError(t, s.Err())
-					assert.Equal(t, 30*second, time.Since(began))
+					assert.Equal(t, 30*time.Second, time.Since(began))
 				} else {
 					assert.ErrorIs(t, s.Err(), os.ErrDeadlineExceeded)
 				}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,14 +58,14 @@ func TestTracer(t *testing.T) {
 		s.Pipe(s)
 	})
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
-	c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: ips("127.0.0.1"), Family: 4})
+	c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.IPs("127.0.0.1"), Family: 4})
 	of[c] = "client"
-	c.On.Data(func([]byte) { c.Destroy(boom("enough")) })
+	c.On.Data(func([]byte) { c.Destroy(evtest.Boom("enough")) })
 	c.On.Error(func(error) {})
 	c.On.Close(func(bool) { _ = server.Close(nil) })
-	c.Connect("tcp", "name.test:"+port(server.Address().String()))
+	c.Connect("tcp", "name.test:"+evtest.Port(server.Address().String()))
 	_, _ = c.WriteString("ping")
-	run(t, l)
+	kit.Run(t, l)
 
 	assert.Equal(t, "server connection", seen[heard-1], "the callback ran before")
 	order := func(whose string) (lines []string) {
@@ -81,7 +83,7 @@ func TestTracer(t *testing.T) {
 
 // What Pipe passes on is seen whole, on the way that would be inside the kernel otherwise; nil ends it.
 func TestTracerSeesWhatIsPiped(t *testing.T) {
-	want := random(megabyte)
+	want := evtest.RandomBytes(evtest.Megabyte)
 	for _, traced := range []bool{true, false} {
 		l := evnet.NewLoop()
 		var passed bytes.Buffer
@@ -94,17 +96,17 @@ func TestTracerSeesWhatIsPiped(t *testing.T) {
 		if !traced {
 			l.SetTracer(nil)
 		}
-		got := newSum()
+		got := evtest.NewSum()
 		fan(t, l, 1, 0, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
 			far[0].OnRead(func(p []byte) bool { _, _ = got.Write(p); return true })
 			_, _ = source.Write(want)
 			source.End()
 			far[0].On.End(func() { source.Destroy(nil) })
 		})
-		run(t, l)
-		got.check(t, want)
+		kit.Run(t, l)
+		got.Check(t, want)
 		if traced {
-			equalBytes(t, want, passed.Bytes())
+			evtest.AssertEqualBytes(t, want, passed.Bytes())
 		} else {
 			assert.Zero(t, passed.Len())
 		}
@@ -127,11 +129,11 @@ func TestTracerChanges(t *testing.T) {
 	}
 	l.SetTracer(first)
 	said := ""
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		a.On.Data(func(p []byte) { said += string(p); a.End() })
-		consume(c)
+		kit.Consume(c)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "from the tracer", said)
 	assert.NotZero(t, events.Load())
 	assert.NotZero(t, after.Load())
@@ -154,7 +156,7 @@ func TestTracerPanics(t *testing.T) {
 	client = evnet.NewSocket(&evnet.SocketOptions{Loop: l})
 	client.On.Error(func(error) {})
 	client.Connect("tcp", server.Address().String())
-	run(t, l)
+	kit.Run(t, l)
 	require.NotNil(t, told)
 	assert.Equal(t, "tracer", told.Value)
 	var cause *evnet.PanicError

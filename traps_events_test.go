@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,19 +28,19 @@ func TestTrapNothingAfterDestroy(t *testing.T) {
 		evnet.EventData, evnet.EventDrain, evnet.EventFinish, evnet.EventEnd, evnet.EventTimeout, evnet.EventError,
 	}
 	for _, in := range events {
-		for _, cause := range []error{nil, boom("boom")} {
+		for _, cause := range []error{nil, evtest.Boom("boom")} {
 			t.Run(fmt.Sprint(in, cause), func(t *testing.T) {
 				l := evnet.NewLoop()
-				server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+				server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 					s.On.Error(func(error) {})
 					_, _ = s.WriteString("hello")
 					s.Pipe(s)
 				})
-				p := port(addr)
-				s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, HighWaterMark: -1, Resolver: ips("127.0.0.2", "127.0.0.1")})
-				var after notes
+				p := evtest.Port(addr)
+				s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, HighWaterMark: -1, Resolver: evtest.IPs("127.0.0.2", "127.0.0.1")})
+				var after kit.Notes
 				destroyed := false
-				setTracer(l, func(emitter any, event string, _ ...any) {
+				kit.SetTracer(l, func(emitter any, event string, _ ...any) {
 					if emitter != s {
 						return
 					}
@@ -50,11 +52,11 @@ func TestTrapNothingAfterDestroy(t *testing.T) {
 						s.Destroy(cause)
 					}
 				})
-				consume(s)
+				kit.Consume(s)
 				s.On.Error(func(error) {})
 				s.On.Close(func(bool) { _ = server.Close(nil) })
 				s.On.Ready(func() {
-					_, _ = s.Write(make([]byte, 8*megabyte))
+					_, _ = s.Write(make([]byte, 8*evtest.Megabyte))
 					if !s.Destroyed() {
 						s.SetTimeout(time.Millisecond)
 					}
@@ -63,15 +65,15 @@ func TestTrapNothingAfterDestroy(t *testing.T) {
 					s.On.Drain(s.End)
 				}
 				if in == evnet.EventError {
-					s.Connect("tcp", closedPort(t))
+					s.Connect("tcp", evtest.ClosedPort(t))
 				} else {
 					s.Connect("tcp", "name.example:"+p)
 				}
-				run(t, l)
+				kit.Run(t, l)
 				require.True(t, destroyed, "the event never came")
-				want := notes{"close"}
+				want := kit.Notes{"close"}
 				if cause != nil && in != evnet.EventError {
-					want = notes{"error", "close"}
+					want = kit.Notes{"error", "close"}
 				}
 				assert.Equal(t, want, after)
 			})
@@ -85,18 +87,18 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 	write := func(s *evnet.Socket) { s.WriteThen([]byte("x"), func(error) {}) }
 	methods := map[string]func(s *evnet.Socket, server *evnet.Server, l *evnet.Loop){
 		"Connect": func(_ *evnet.Socket, s *evnet.Server, l *evnet.Loop) {
-			c := client(l)
+			c := kit.NewClient(l)
 			c.Once.Ready(func() { c.Destroy(nil) }) // the server may have accepted it before it is closed, or after
 			c.Connect("tcp", s.Address().String())
 		},
 		"Connect to a path": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
-			client(l).Connect("unix", filepath.Join(dir, "x"))
+			kit.NewClient(l).Connect("unix", filepath.Join(dir, "x"))
 		},
-		"Connect badly": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).Connect("udp", "") },
+		"Connect badly": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { kit.NewClient(l).Connect("udp", "") },
 		"Connect twice": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Connect("tcp", "127.0.0.1:1") },
 		"ConnectContext": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
 			ctx, cancel := context.WithCancel(context.Background())
-			client(l).ConnectContext(ctx, "tcp", "name.example:1")
+			kit.NewClient(l).ConnectContext(ctx, "tcp", "name.example:1")
 			cancel()
 		},
 		"Wrap": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
@@ -104,7 +106,7 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 			evnet.Wrap(here, &evnet.SocketOptions{Loop: l}).Resume()
 			_ = there.Close()
 		},
-		"Write": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { _, _ = s.Write(make([]byte, 8*megabyte)) },
+		"Write": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { _, _ = s.Write(make([]byte, 8*evtest.Megabyte)) },
 		"WriteThen": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
 			called, returned := false, false
 			s.WriteThen([]byte("x"), func(error) { called = true; assert.True(t, returned) })
@@ -119,17 +121,17 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 		},
 		"Uncork":              func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Cork(); write(s); s.Uncork() },
 		"End":                 func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); s.End() },
-		"End, never opened":   func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).End() },
+		"End, never opened":   func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { kit.NewClient(l).End() },
 		"Close":               func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); _ = s.Close() },
-		"Destroy":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); s.Destroy(boom("boom")) },
-		"Destroy, never open": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).Destroy(boom("boom")) },
+		"Destroy":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); s.Destroy(evtest.Boom("boom")) },
+		"Destroy, never open": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { kit.NewClient(l).Destroy(evtest.Boom("boom")) },
 		"Reset":               func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Reset() },
-		"Reset, never open":   func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { client(l).Reset() },
+		"Reset, never open":   func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { kit.NewClient(l).Reset() },
 		"Resume":              func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Resume() },
-		"On.Data":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { consume(s) },
+		"On.Data":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { kit.Consume(s) },
 		"Pipe":                func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Pipe(s) },
 		"Pipe and Unpipe":     func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Pipe(s); s.Unpipe(nil) },
-		"Relay":               func(s *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { evnet.Relay(s, client(l), nil) },
+		"Relay":               func(s *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { evnet.Relay(s, kit.NewClient(l), nil) },
 		"OnRead": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
 			returned := false
 			_ = s.OnRead(func([]byte) bool { assert.True(t, returned); return true })
@@ -140,8 +142,8 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 			_ = s.Scan(bufio.ScanBytes, 0, func([]byte) { assert.True(t, returned) })
 			returned = true
 		},
-		"SetEncoding":         func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { consume(s); _ = s.SetEncoding("hex") },
-		"Unshift":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { consume(s); _ = s.Unshift([]byte("x")) },
+		"SetEncoding":         func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { kit.Consume(s); _ = s.SetEncoding("hex") },
+		"Unshift":             func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { kit.Consume(s); _ = s.Unshift([]byte("x")) },
 		"SetTimeout":          func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { _ = s.SetTimeout(1) },
 		"Detach":              func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { closeAll(s.Detach()) },
 		"Server.Close":        func(_ *evnet.Socket, s *evnet.Server, _ *evnet.Loop) { _ = s.Close(nil) },
@@ -160,16 +162,16 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
 			inside := false
-			setTracer(l, func(_ any, event string, _ ...any) {
+			kit.SetTracer(l, func(_ any, event string, _ ...any) {
 				assert.False(t, inside, "%s, before the method has returned", event)
 			})
-			server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+			server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 				s.On.Error(func(error) {})
 				_, _ = s.WriteString("hello")
 				s.Resume()
 				s.On.End(s.End)
 			})
-			s := client(l)
+			s := kit.NewClient(l)
 			s.On.Error(func(error) {})
 			s.On.Ready(func() {
 				var look func()
@@ -190,7 +192,7 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 				look()
 			})
 			s.Connect("tcp", addr)
-			run(t, l)
+			kit.Run(t, l)
 			assert.True(t, s.Destroyed())
 		})
 	}

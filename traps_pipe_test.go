@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,16 +20,16 @@ import (
 // callback.
 func TestTrapPipeAfterTheEnd(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+	var got kit.Notes
+	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
 		c.End()
 		c.Resume()
 		a.Resume()
 		a.On.End(func() {
 			l.AfterFunc(0, func() {
-				linked(t, l, nil, nil, func(dst, far *evnet.Socket) {
-					far.On.Data(got.chunk(""))
-					far.On.End(got.say("end"))
+				kit.ConnectPair(t, l, nil, nil, func(dst, far *evnet.Socket) {
+					far.On.Data(got.Chunk(""))
+					far.On.End(got.Say("end"))
 					a.Pipe(dst)
 					_, err := dst.WriteString("last words")
 					assert.NoError(t, err)
@@ -37,16 +39,16 @@ func TestTrapPipeAfterTheEnd(t *testing.T) {
 			})
 		})
 	})
-	run(t, l)
-	assert.Equal(t, notes{"last words", "end"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"last words", "end"}, got)
 }
 
 // A Pipe that is undone at once has ended nothing; one of a closed socket waits for its next
 // connection.
 func TestTrapPipeAfterTheEndUndone(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, nil, nil, func(dst, far *evnet.Socket) {
-		linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(dst, far *evnet.Socket) {
+		kit.ConnectPair(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
 			c.End()
 			c.Resume()
 			a.Resume()
@@ -66,14 +68,14 @@ func TestTrapPipeAfterTheEndUndone(t *testing.T) {
 			})
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Pause is not undone by a destination that drains.
 func TestTrapPauseBehindAPipe(t *testing.T) {
 	l := evnet.NewLoop()
-	s, source := wrapped(l, evnet.SocketOptions{})
-	dst, far := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	s, source := kit.WrapPipe(l, evnet.SocketOptions{})
+	dst, far := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
 	s.Pipe(dst)
 	drained := false
 	dst.On.Drain(func() {
@@ -85,7 +87,7 @@ func TestTrapPauseBehindAPipe(t *testing.T) {
 			dst.Destroy(nil)
 		})
 	})
-	aside(l, func() { _, _ = io.WriteString(source, "much") })
+	kit.Aside(l, func() { _, _ = io.WriteString(source, "much") })
 	var look func()
 	look = func() {
 		if !dst.NeedDrain() {
@@ -93,10 +95,10 @@ func TestTrapPauseBehindAPipe(t *testing.T) {
 			return
 		}
 		s.Pause()
-		aside(l, func() { _, _ = io.ReadFull(far, make([]byte, 4)) })
+		kit.Aside(l, func() { _, _ = io.ReadFull(far, make([]byte, 4)) })
 	}
 	l.Post(look)
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, drained)
 }
 
@@ -105,19 +107,19 @@ func TestTrapPauseBehindAPipe(t *testing.T) {
 func TestTrapCloseTimeoutOfANewSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, CloseTimeout: 3 * second, Resolver: mute{}})
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, CloseTimeout: 3 * time.Second, Resolver: evtest.NeverResolves{}})
 		s.End()
-		run(t, l)
-		time.Sleep(9 * second) // of the bubble: no time passes
+		kit.Run(t, l)
+		time.Sleep(9 * time.Second) // of the bubble: no time passes
 		assert.False(t, s.Destroyed())
 		assert.Equal(t, evnet.StateReadOnly, s.ReadyState())
 
 		began := time.Now()
 		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
 		s.Connect("tcp", "name.example:1")
-		run(t, l)
+		kit.Run(t, l)
 		require.True(t, s.Destroyed())
-		assert.Equal(t, 3*second, time.Since(began))
+		assert.Equal(t, 3*time.Second, time.Since(began))
 	})
 }
 
@@ -125,12 +127,12 @@ func TestTrapCloseTimeoutOfANewSocket(t *testing.T) {
 func TestPipeTwiceToOne(t *testing.T) {
 	var got bytes.Buffer
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	s.Pipe(&got)
 	s.Pipe(&got)
 	s.Unpipe(&got)
 	s.Once.Data(func([]byte) { s.Unpipe(&got); assert.True(t, s.Paused()); s.Destroy(nil) })
-	aside(l, func() { _, _ = peer.Write([]byte("once")) })
-	run(t, l)
+	kit.Aside(l, func() { _, _ = peer.Write([]byte("once")) })
+	kit.Run(t, l)
 	assert.Equal(t, "once", got.String())
 }

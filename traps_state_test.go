@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,16 +22,16 @@ import (
 // the socket is destroyed.
 func TestTrapNewSocket(t *testing.T) {
 	l := evnet.NewLoop()
-	s := client(l)
+	s := kit.NewClient(l)
 	assert.Equal(t, evnet.StateNew, s.ReadyState())
 	assert.Equal(t, "new", s.ReadyState().String())
 	assert.False(t, s.Closed())
 	assert.True(t, s.Readable())
 	assert.True(t, s.Writable())
-	s.Connect("tcp", closedPort(t))
+	s.Connect("tcp", evtest.ClosedPort(t))
 	assert.Equal(t, evnet.StateOpening, s.ReadyState())
 	s.On.Error(func(error) { assert.Equal(t, evnet.StateClosed, s.ReadyState()) })
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, evnet.StateClosed, s.ReadyState())
 }
 
@@ -37,7 +39,7 @@ func TestTrapNewSocket(t *testing.T) {
 func TestTrapAcceptedSocketIsOpen(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		assert.Equal(t, evnet.StateOpen, s.ReadyState())
 		assert.False(t, s.Connecting())
 		assert.False(t, s.Pending())
@@ -54,17 +56,17 @@ func TestTrapAcceptedSocketIsOpen(t *testing.T) {
 		s.Resume()
 		_ = server.Close(nil)
 	})
-	c := client(l)
+	c := kit.NewClient(l)
 	c.On.Ready(func() { _, _ = c.WriteString("x"); c.End() })
 	c.Resume()
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Whatever an encoding makes of them, lengths count bytes.
 func TestTrapLengthsAreBytes(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	_, err := s.WriteString("é€😀")
 	require.NoError(t, err)
 	assert.Equal(t, 9, s.BufferedAmount())
@@ -72,7 +74,7 @@ func TestTrapLengthsAreBytes(t *testing.T) {
 	require.NoError(t, s.SetEncoding("utf8"))
 	require.NoError(t, s.Unshift([]byte("€")))
 	assert.Equal(t, 3, s.ReadableLength())
-	aside(l, func() {
+	kit.Aside(l, func() {
 		_, _ = io.ReadFull(peer, make([]byte, 4))
 		s.Loop().Do(func() {
 			assert.LessOrEqual(t, s.BufferedAmount(), 9, "what has left does not wait")
@@ -80,14 +82,14 @@ func TestTrapLengthsAreBytes(t *testing.T) {
 			assert.Zero(t, s.BufferedAmount())
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.EqualValues(t, 9, s.BytesWritten())
 }
 
 // Connections needs no callback, and Timeout has no undefined.
 func TestTrapGetters(t *testing.T) {
 	l := evnet.NewLoop()
-	s := client(l)
+	s := kit.NewClient(l)
 	assert.Zero(t, s.Timeout())
 	require.NoError(t, s.SetTimeout(time.Second))
 	assert.Equal(t, time.Second, s.Timeout())
@@ -97,39 +99,39 @@ func TestTrapGetters(t *testing.T) {
 	assert.Zero(t, s.Timeout())
 
 	var server *evnet.Server
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		server = a.Server()
 		assert.Equal(t, 1, server.Connections(), "though it listens no more")
 		a.Destroy(nil)
 		assert.Zero(t, server.Connections(), "before its Close")
 		c.Resume()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A Unix socket knows no reset: it is destroyed, and nothing is thrown.
 func TestTrapResetOfUnixSocket(t *testing.T) {
 	l := evnet.NewLoop()
-	here, there := unixConns(t)
+	here, there := evtest.UnixPair(t)
 	a, b := evnet.Wrap(here, &evnet.SocketOptions{Loop: l}), evnet.Wrap(there, &evnet.SocketOptions{Loop: l})
-	var got notes
-	b.On.End(got.say("end"))
+	var got kit.Notes
+	b.On.End(got.Say("end"))
 	b.On.Error(func(err error) { t.Error(err) })
 	b.Resume()
 	a.On.Error(func(err error) { t.Error(err) })
 	a.On.Close(func(hadError bool) { assert.False(t, hadError) })
 	l.AfterFunc(0, a.Reset)
-	run(t, l)
-	assert.Equal(t, notes{"end"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"end"}, got)
 }
 
 // Over a Unix socket too, the peer hears of a reset when what it sent was not read.
 func TestTrapUnixPeerDestroyedWithUnreadData(t *testing.T) {
-	if !onLinux {
+	if !evtest.OnLinux {
 		t.Skip("the kernel decides")
 	}
 	l := evnet.NewLoop()
-	here, there := unixConns(t)
+	here, there := evtest.UnixPair(t)
 	a, b := evnet.Wrap(here, &evnet.SocketOptions{Loop: l}), evnet.Wrap(there, &evnet.SocketOptions{Loop: l})
 	b.Pause()
 	a.Resume()
@@ -139,15 +141,15 @@ func TestTrapUnixPeerDestroyedWithUnreadData(t *testing.T) {
 		assert.NoError(t, err)
 		b.Destroy(nil)
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // One Data holds at most 64 KiB, however much has come and however it was paused.
 func TestTrapChunksAreLimited(t *testing.T) {
-	want := random(8 * megabyte)
-	got, most, chunks := newSum(), 0, 0
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
+	got, most, chunks := evtest.NewSum(), 0, 0
 	l := evnet.NewLoop()
-	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
 		a.On.Data(func(p []byte) {
 			_, _ = got.Write(p)
 			most = max(most, len(p))
@@ -160,19 +162,19 @@ func TestTrapChunksAreLimited(t *testing.T) {
 		c.End()
 		l.AfterFunc(time.Millisecond, a.Resume)
 	})
-	run(t, l)
-	got.check(t, want)
+	kit.Run(t, l)
+	got.Check(t, want)
 	assert.LessOrEqual(t, most, 64<<10)
 }
 
 // Pause before Connect: nothing is read, and a consumer that comes later does not change that.
 func TestTrapPausedBeforeConnect(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) { _, _ = s.WriteString("hello"); s.End(); s.Resume() })
-	s := client(l)
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { _, _ = s.WriteString("hello"); s.End(); s.Resume() })
+	s := kit.NewClient(l)
 	s.Pause()
-	var got notes
-	s.On.Data(got.chunk(""))
+	var got kit.Notes
+	s.On.Data(got.Chunk(""))
 	s.On.Ready(func() {
 		l.AfterFunc(20*time.Millisecond, func() {
 			assert.Zero(t, s.BytesRead())
@@ -184,15 +186,15 @@ func TestTrapPausedBeforeConnect(t *testing.T) {
 	})
 	s.On.Close(func(bool) { _ = server.Close(nil) })
 	s.Connect("tcp", addr)
-	run(t, l)
-	assert.Equal(t, notes{"hello"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"hello"}, got)
 }
 
 // AllowHalfOpen may be changed either way until End has been emitted.
 func TestTrapAllowHalfOpenAtRuntime(t *testing.T) {
 	for _, began := range []bool{false, true} {
 		l := evnet.NewLoop()
-		linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: began}, func(c, a *evnet.Socket) {
+		kit.ConnectPair(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: began}, func(c, a *evnet.Socket) {
 			assert.Equal(t, began, a.AllowHalfOpen())
 			a.SetAllowHalfOpen(!began)
 			a.Resume()
@@ -210,7 +212,7 @@ func TestTrapAllowHalfOpenAtRuntime(t *testing.T) {
 				})
 			})
 		})
-		run(t, l)
+		kit.Run(t, l)
 	}
 }
 
@@ -228,14 +230,14 @@ func TestTrapEncodingAtTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			require.NoError(t, s.SetEncoding("UTF-8"))
 			assert.EqualValues(t, "utf8", s.Encoding())
 			var got strings.Builder
 			events := 0
 			s.On.Error(func(error) {})
 			s.On.Data(func(p []byte) { events++; got.Write(p) })
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, _ = io.WriteString(peer, mark+"a")
 				_, _ = io.WriteString(peer, "\xe2") // no event
 				_, _ = io.WriteString(peer, "\x82")
@@ -245,7 +247,7 @@ func TestTrapEncodingAtTheEnd(t *testing.T) {
 				}
 				l.Do(func() { c.end(s) })
 			})
-			run(t, l)
+			kit.Run(t, l)
 			assert.Equal(t, c.want, got.String())
 			assert.LessOrEqual(t, events, 2)
 		})

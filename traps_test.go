@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,7 +25,7 @@ func TestTrapUnreadSocketIsBounded(t *testing.T) {
 	l := evnet.NewLoop()
 	var unread *evnet.Socket
 	var server *evnet.Server
-	server, addr := serve(t, l, &evnet.ServerOptions{IdleTimeout: 20 * time.Millisecond}, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, &evnet.ServerOptions{IdleTimeout: 20 * time.Millisecond}, func(s *evnet.Socket) {
 		unread = s
 		s.On.Data(func([]byte) { t.Error("it is not read") }).Off()
 		require.NoError(t, server.Close(nil))
@@ -32,10 +34,10 @@ func TestTrapUnreadSocketIsBounded(t *testing.T) {
 	})
 	closed := false
 	server.On.Close(func() { closed = true })
-	c := client(l)
+	c := kit.NewClient(l)
 	c.On.Ready(func() { _, _ = c.WriteString("x"); _ = c.Close() })
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.True(t, closed)
 	assert.ErrorIs(t, unread.Err(), os.ErrDeadlineExceeded)
 	assert.Empty(t, server.Sockets())
@@ -45,7 +47,7 @@ func TestTrapUnreadSocketIsBounded(t *testing.T) {
 // A client that has ended and does not read the answer is ended by CloseTimeout.
 func TestTrapUnreadAnswerIsBounded(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, &evnet.SocketOptions{CloseTimeout: 20 * time.Millisecond}, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, &evnet.SocketOptions{CloseTimeout: 20 * time.Millisecond}, nil, func(c, a *evnet.Socket) {
 		a.On.Data(func([]byte) {})
 		a.On.Error(func(error) {}) // reset, for what was not read
 		_, _ = a.WriteString("answer")
@@ -54,19 +56,19 @@ func TestTrapUnreadAnswerIsBounded(t *testing.T) {
 		c.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
 		c.On.Close(func(hadError bool) { assert.True(t, hadError) })
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // SetTimeout registers nothing, however often it is called: one time, one Timeout.
 func TestTrapSetTimeoutRegistersNothing(t *testing.T) {
-	inBubble(t, evnet.SocketOptions{}, func(b *bubble) {
-		before := b.s.ListenerCount(evnet.EventTimeout)
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		before := b.S.ListenerCount(evnet.EventTimeout)
 		for range 3 {
-			require.NoError(t, b.s.SetTimeout(2*second))
+			require.NoError(t, b.S.SetTimeout(2*time.Second))
 		}
-		assert.Equal(t, before, b.s.ListenerCount(evnet.EventTimeout))
-		b.destroyAt(9 * second)
-		b.finally(func() { assert.Equal(t, []time.Duration{2 * second}, b.at) })
+		assert.Equal(t, before, b.S.ListenerCount(evnet.EventTimeout))
+		b.DestroyAt(9 * time.Second)
+		b.Finally(func() { assert.Equal(t, []time.Duration{2 * time.Second}, b.At) })
 	})
 }
 
@@ -75,13 +77,13 @@ func TestTrapSetTimeoutRegistersNothing(t *testing.T) {
 func TestTrapConnectingAgainStartsClean(t *testing.T) {
 	l := evnet.NewLoop()
 	words := []string{"old", "new"}
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) {
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
 		s.On.Error(func(error) {})
 		s.Resume()
 		_, _ = s.WriteString(words[0])
 		words = words[1:]
 	})
-	c := client(l)
+	c := kit.NewClient(l)
 	count := func() (n int) {
 		for _, e := range []evnet.Event{evnet.EventConnect, evnet.EventClose, evnet.EventData, evnet.EventEnd, evnet.EventTimeout} {
 			n += c.ListenerCount(e)
@@ -89,7 +91,7 @@ func TestTrapConnectingAgainStartsClean(t *testing.T) {
 		return n
 	}
 	round, timeouts, listeners := 0, 0, 0
-	var got notes
+	var got kit.Notes
 	c.On.Timeout(func() {
 		if timeouts++; round == 2 {
 			c.End()
@@ -116,7 +118,7 @@ func TestTrapConnectingAgainStartsClean(t *testing.T) {
 		assert.Zero(t, c.BytesRead())
 		assert.Zero(t, c.BytesWritten())
 		assert.NoError(t, c.Err())
-		c.Once.Data(got.chunk(""))
+		c.Once.Data(got.Chunk(""))
 		c.Resume()
 	})
 	c.On.Close(func(bool) {
@@ -127,8 +129,8 @@ func TestTrapConnectingAgainStartsClean(t *testing.T) {
 		_ = server.Close(nil)
 	})
 	c.Connect("tcp", addr)
-	run(t, l)
-	assert.Equal(t, notes{"new"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"new"}, got)
 	assert.Positive(t, timeouts, "the timer is alive")
 }
 
@@ -136,27 +138,27 @@ func TestTrapConnectingAgainStartsClean(t *testing.T) {
 func TestTrapConnectingAgainKeepsTheTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: mute{}})
-		require.NoError(t, s.SetTimeout(2*second))
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: evtest.NeverResolves{}})
+		require.NoError(t, s.SetTimeout(2*time.Second))
 		began := time.Now()
 		s.Once.Close(func(bool) {
 			s.Connect("tcp", "name.example:1")
-			assert.Equal(t, 2*second, s.Timeout())
+			assert.Equal(t, 2*time.Second, s.Timeout())
 		})
 		s.On.Timeout(func() {
-			assert.Equal(t, 3*second, time.Since(began))
+			assert.Equal(t, 3*time.Second, time.Since(began))
 			s.Destroy(nil)
 		})
 		s.Connect("tcp", "name.example:1")
-		l.AfterFunc(second, func() { s.Destroy(nil) })
-		run(t, l)
-		assert.Equal(t, 3*second, time.Since(began))
+		l.AfterFunc(time.Second, func() { s.Destroy(nil) })
+		kit.Run(t, l)
+		assert.Equal(t, 3*time.Second, time.Since(began))
 	})
 }
 
 // Close has a boolean, whatever became of the socket, and Err has the cause.
 func TestTrapCloseArgument(t *testing.T) {
-	cause := boom("boom")
+	cause := evtest.Boom("boom")
 	for name, c := range map[string]struct {
 		end  func(s *evnet.Socket, l *evnet.Loop)
 		want error // nil: Close(false)
@@ -167,7 +169,7 @@ func TestTrapCloseArgument(t *testing.T) {
 		"closed, never connected":                {func(s *evnet.Socket, _ *evnet.Loop) { _ = s.Close() }, nil},
 		"bad address":                            {func(s *evnet.Socket, _ *evnet.Loop) { s.Connect("tcp", "") }, nil},
 		"destroyed while connecting": {func(s *evnet.Socket, _ *evnet.Loop) {
-			s.Connect("tcp", closedPort(t))
+			s.Connect("tcp", evtest.ClosedPort(t))
 			s.Destroy(nil)
 		}, nil},
 		"destroyed twice": {func(s *evnet.Socket, _ *evnet.Loop) {
@@ -177,13 +179,13 @@ func TestTrapCloseArgument(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := client(l)
+			s := kit.NewClient(l)
 			var args []bool
 			var told error
 			s.On.Error(func(err error) { told = err })
 			s.On.Close(func(hadError bool) { args = append(args, hadError) })
 			c.end(s, l)
-			run(t, l)
+			kit.Run(t, l)
 			if name == "bad address" {
 				require.Error(t, told)
 				c.want = told
@@ -198,8 +200,8 @@ func TestTrapCloseArgument(t *testing.T) {
 // A write that comes too late is refused, and harms nothing: the answer still arrives.
 func TestTrapLateWriteHarmsNothing(t *testing.T) {
 	l := evnet.NewLoop()
-	var got notes
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	var got kit.Notes
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		watch := func(s *evnet.Socket, name string) {
 			s.On.Error(func(err error) { t.Error(name, err) })
 			s.On.Close(func(hadError bool) { assert.False(t, hadError, name) })
@@ -213,7 +215,7 @@ func TestTrapLateWriteHarmsNothing(t *testing.T) {
 			s.WriteThen([]byte("late"), func(err error) { assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd) })
 			s.End()
 		}
-		c.On.Data(got.chunk(""))
+		c.On.Data(got.Chunk(""))
 		c.End()
 		late(c)
 		a.Resume()
@@ -223,14 +225,14 @@ func TestTrapLateWriteHarmsNothing(t *testing.T) {
 			a.On.Finish(func() { late(a) })
 		})
 	})
-	run(t, l)
-	assert.Equal(t, notes{"answer"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"answer"}, got)
 }
 
 // Both addresses stay readable, in Error, in Close and for ever.
 func TestTrapAddressesStay(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		local, remote := c.Conn().LocalAddr(), c.Conn().RemoteAddr()
 		for s, want := range map[*evnet.Socket][2]net.Addr{c: {local, remote}, a: {remote, local}} {
 			check := func() {
@@ -243,7 +245,7 @@ func TestTrapAddressesStay(t *testing.T) {
 		c.Destroy(errors.New("a cause"))
 		a.Resume()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // A Listen that fails has told so when it returns, and its callback is gone with it.
@@ -253,27 +255,27 @@ func TestTrapListenFailsAtOnce(t *testing.T) {
 	defer taken.Close()
 	l := evnet.NewLoop()
 	s := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
-	var got notes
-	s.On.Listening(got.say("listening"))
+	var got kit.Notes
+	s.On.Listening(got.Say("listening"))
 	s.On.Error(func(error) { t.Error("told twice") })
-	require.Error(t, s.Listen("tcp", taken.Addr().String(), got.say("first")))
+	require.Error(t, s.Listen("tcp", taken.Addr().String(), got.Say("first")))
 	assert.False(t, s.Listening())
-	require.NoError(t, s.Listen("tcp", "localhost:0", got.say("second")))
+	require.NoError(t, s.Listen("tcp", "localhost:0", got.Say("second")))
 	assert.True(t, s.Listening(), "a host name needs no waiting")
 	assert.NotNil(t, s.Address())
-	require.ErrorIs(t, s.Listen("tcp", "127.0.0.1:0", got.say("third")), evnet.ErrServerAlreadyListening)
-	l.AfterFunc(0, func() { assert.NoError(t, s.Close(got.say("closed"))) })
-	run(t, l)
+	require.ErrorIs(t, s.Listen("tcp", "127.0.0.1:0", got.Say("third")), evnet.ErrServerAlreadyListening)
+	l.AfterFunc(0, func() { assert.NoError(t, s.Close(got.Say("closed"))) })
+	kit.Run(t, l)
 	require.NoError(t, s.Listen("tcp", "127.0.0.1:0", nil))
 	l.AfterFunc(0, func() { assert.NoError(t, s.Close(nil)) })
-	run(t, l)
-	assert.Equal(t, notes{"listening", "second", "closed", "listening"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"listening", "second", "closed", "listening"}, got)
 }
 
 // Who waits for Drain alone is not left waiting when the socket dies.
 func TestTrapProducerIsWoken(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
 	defer peer.Close()
 	told := 0
 	s.WriteThen([]byte("never taken"), func(err error) {
@@ -285,12 +287,12 @@ func TestTrapProducerIsWoken(t *testing.T) {
 		assert.Equal(t, 1, told)
 		assert.False(t, s.NeedDrain())
 	})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		_, err := s.ReadFrom(io.LimitReader(forever{}, 1<<20))
 		assert.ErrorIs(t, err, evnet.ErrDestroyed)
 	})
 	l.AfterFunc(time.Millisecond, func() { s.Destroy(nil) })
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // forever is a reader without an end.
@@ -301,14 +303,14 @@ func (forever) Read(p []byte) (int, error) { return len(p), nil }
 // The callback given to Connect belongs to that attempt alone.
 func TestTrapCallbackOfAFailedConnect(t *testing.T) {
 	stale := 0
-	s := evnet.Connect("tcp", closedPort(t), func() { stale++ })
+	s := evnet.Connect("tcp", evtest.ClosedPort(t), func() { stale++ })
 	s.On.Error(func(error) {})
-	run(t, evnet.DefaultLoop)
+	kit.Run(t, evnet.DefaultLoop)
 	assert.Zero(t, s.ListenerCount(evnet.EventConnect))
-	server := evnet.CreateServer(consume)
+	server := evnet.CreateServer(kit.Consume)
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 	s.On.Ready(func() { s.Destroy(nil); _ = server.Close(nil) })
 	s.Connect("tcp", server.Address().String())
-	run(t, evnet.DefaultLoop)
+	kit.Run(t, evnet.DefaultLoop)
 	assert.Zero(t, stale)
 }

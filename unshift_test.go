@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,7 +16,7 @@ import (
 // What was put back last comes first, before what is held, and before the end.
 func TestUnshift(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "c")
+	s := kit.Feed(l, "c")
 	got := ""
 	p := []byte("b")
 	require.NoError(t, s.Unshift(p))
@@ -24,7 +26,7 @@ func TestUnshift(t *testing.T) {
 	assert.Equal(t, 2, s.ReadableLength())
 	s.On.Data(func(p []byte) { got += string(p) })
 	s.On.End(func() { assert.Equal(t, "abc", got) })
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "abc", got)
 	assert.EqualValues(t, 1, s.BytesRead())
 }
@@ -38,8 +40,8 @@ func TestUnshiftInsideConsumers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s := feed(l, "1\n", "2\n")
-			var got notes
+			s := kit.Feed(l, "1\n", "2\n")
+			var got kit.Notes
 			inside := false
 			consume(s, func(p []byte) {
 				require.False(t, inside)
@@ -48,35 +50,35 @@ func TestUnshiftInsideConsumers(t *testing.T) {
 				text := strings.TrimSuffix(string(p), "\n")
 				got = append(got, text)
 				if text == "1" {
-					l.Post(got.say("posted"))
+					l.Post(got.Say("posted"))
 					require.NoError(t, s.Unshift([]byte("again\n")))
 				}
 			})
-			s.On.End(got.say("end"))
-			run(t, l)
-			assert.Equal(t, notes{"1", "posted", "again", "2", "end"}, got)
+			s.On.End(got.Say("end"))
+			kit.Run(t, l)
+			assert.Equal(t, kit.Notes{"1", "posted", "again", "2", "end"}, got)
 		})
 	}
 }
 
 // In the midst of a chunk, what is put back comes before the tokens that are left of it.
 func TestUnshiftInMidChunk(t *testing.T) {
-	for name, parts := range map[string][]string{"one chunk": {"1\n2\n3"}, "joined": {"1", "\n2\n3"}, "bytes": bytewise("1\n2\n3")} {
+	for name, parts := range map[string][]string{"one chunk": {"1\n2\n3"}, "joined": {"1", "\n2\n3"}, "bytes": evtest.Bytewise("1\n2\n3")} {
 		for _, encoding := range []evnet.Encoding{"", evnet.UTF8} {
 			t.Run(name+string(encoding), func(t *testing.T) {
 				l := evnet.NewLoop()
-				s := feed(l, parts...)
+				s := kit.Feed(l, parts...)
 				if encoding != "" {
 					require.NoError(t, s.SetEncoding(encoding))
 				}
-				var got notes
+				var got kit.Notes
 				require.NoError(t, s.Scan(nil, 0, func(line []byte) {
 					if got = append(got, string(line)); len(got) == 1 {
 						require.NoError(t, s.Unshift([]byte("x\ny")))
 					}
 				}))
-				run(t, l)
-				assert.Equal(t, notes{"1", "x", "y2", "3"}, got)
+				kit.Run(t, l)
+				assert.Equal(t, kit.Notes{"1", "x", "y2", "3"}, got)
 			})
 		}
 	}
@@ -85,7 +87,7 @@ func TestUnshiftInMidChunk(t *testing.T) {
 // A consumer that puts everything back for ever does not starve the others.
 func TestUnshiftForEver(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "x")
+	s := kit.Feed(l, "x")
 	n := 0
 	s.On.Data(func(p []byte) {
 		if n++; n == 1 {
@@ -93,31 +95,31 @@ func TestUnshiftForEver(t *testing.T) {
 		}
 		_ = s.Unshift(p)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Greater(t, n, 1)
 }
 
 // It is delivered as given, as text where text is expected.
 func TestUnshiftIsText(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "\xff")
+	s := kit.Feed(l, "\xff")
 	require.NoError(t, s.Unshift([]byte("\x01"))) // decoded with the rest, as SetEncoding comes after it
 	require.NoError(t, s.SetEncoding(evnet.Hex))
 	require.NoError(t, s.Unshift([]byte("text ")))
-	got := collect(s)
-	run(t, l)
+	got := kit.Collect(s)
+	kit.Run(t, l)
 	assert.Equal(t, "text 01ff", got.String())
 }
 
 // The end waits until what was put back is consumed; afterwards nothing can be.
 func TestUnshiftAndEnd(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l)
+	s := kit.Feed(l)
 	require.NoError(t, s.Unshift([]byte("held")))
-	var got notes
+	var got kit.Notes
 	s.On.End(func() {
 		got = append(got, "end")
-		badInput{err: s.Unshift([]byte("x")), is: []error{evnet.ErrUnshiftAfterEnd}, code: "ERR_STREAM_UNSHIFT_AFTER_END_EVENT", says: []string{"end"}}.check(t)
+		kit.BadInput{Err: s.Unshift([]byte("x")), Is: []error{evnet.ErrUnshiftAfterEnd}, Code: "ERR_STREAM_UNSHIFT_AFTER_END_EVENT", Says: []string{"end"}}.Check(t)
 		assert.False(t, s.Destroyed())
 	})
 	s.On.Close(func(bool) {
@@ -129,56 +131,56 @@ func TestUnshiftAndEnd(t *testing.T) {
 	}
 	l.AfterFunc(0, func() {
 		assert.Empty(t, got)
-		s.On.Data(got.chunk(""))
+		s.On.Data(got.Chunk(""))
 	})
-	run(t, l)
-	assert.Equal(t, notes{"held", "end", "close"}, got)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"held", "end", "close"}, got)
 }
 
 func TestUnshiftDestroyed(t *testing.T) {
-	s := client(evnet.NewLoop())
+	s := kit.NewClient(evnet.NewLoop())
 	s.Destroy(nil)
-	badInput{err: s.Unshift([]byte("x")), is: []error{evnet.ErrDestroyed}, code: "ERR_STREAM_DESTROYED"}.check(t)
+	kit.BadInput{Err: s.Unshift([]byte("x")), Is: []error{evnet.ErrDestroyed}, Code: "ERR_STREAM_DESTROYED"}.Check(t)
 	s.Loop().Run()
 }
 
 // Before the connection is made it is allowed, and comes first.
 func TestUnshiftBeforeConnect(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("world"); a.End(); a.Resume() })
-	s := client(l)
+	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("world"); a.End(); a.Resume() })
+	s := kit.NewClient(l)
 	require.NoError(t, s.Unshift([]byte("hello ")))
 	var got *bytes.Buffer
-	s.On.Ready(func() { assert.Equal(t, 6, s.ReadableLength()); got = collect(s) })
+	s.On.Ready(func() { assert.Equal(t, 6, s.ReadableLength()); got = kit.Collect(s) })
 	s.On.Close(func(bool) { _ = server.Close(nil) })
 	s.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "hello world", got.String())
 }
 
 // A range over chunks gets it too.
 func TestUnshiftForChunks(t *testing.T) {
 	l := evnet.NewLoop()
-	s := feed(l, "one", "two")
-	aside(l, func() {
-		var got notes
+	s := kit.Feed(l, "one", "two")
+	kit.Aside(l, func() {
+		var got kit.Notes
 		for p := range s.Chunks() {
 			if got = append(got, string(p)); len(got) == 1 {
 				assert.NoError(t, s.Unshift([]byte("again")))
 			}
 		}
-		assert.Equal(t, notes{"one", "again", "two"}, got)
+		assert.Equal(t, kit.Notes{"one", "again", "two"}, got)
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // What was handed to a goroutine that has not taken it stays in front of what was put back behind it, also
 // where that has become text.
 func TestUnshiftBehindAHandedChunk(t *testing.T) {
 	l := evnet.NewLoop()
-	here, there := tcpConns(t)
+	here, there := evtest.TCPPair(t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		conn, err := s.BlockingConn()
 		assert.NoError(t, err)
 		_, err = there.Write([]byte("hello"))
@@ -195,6 +197,6 @@ func TestUnshiftBehindAHandedChunk(t *testing.T) {
 			}
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.NoError(t, there.Close())
 }

@@ -2,7 +2,6 @@ package evnet_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
@@ -12,44 +11,12 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// random is data in which a lost, doubled or moved chunk shows.
-func random(n int) []byte {
-	p := make([]byte, n)
-	state := uint32(n)
-	for i := range p {
-		state = state*1664525 + 1013904223
-		p[i] = byte(state >> 24)
-	}
-	return p
-}
-
-// sum is the SHA-256 of everything written to it.
-type sum struct {
-	n int
-	h interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
-}
-
-func newSum() *sum { return &sum{h: sha256.New()} }
-
-func (s *sum) Write(p []byte) (int, error) {
-	s.n += len(p)
-	return s.h.Write(p)
-}
-
-func (s *sum) check(t testing.TB, want []byte) {
-	t.Helper()
-	assert.Equal(t, len(want), s.n)
-	sha := sha256.Sum256(want)
-	assert.Equal(t, sha[:], s.h.Sum(nil))
-}
 
 func TestWriteCork(t *testing.T) {
 	l := evnet.NewLoop()
@@ -74,8 +41,8 @@ func TestWriteCork(t *testing.T) {
 		})
 	})
 	var got []byte
-	aside(l, func() { got, _ = io.ReadAll(there) })
-	run(t, l)
+	kit.Aside(l, func() { got, _ = io.ReadAll(there) })
+	kit.Run(t, l)
 	assert.Equal(t, "abcde", string(got))
 	assert.True(t, strings.HasPrefix(conn.writes[0], "abc"))
 }
@@ -83,15 +50,15 @@ func TestWriteCork(t *testing.T) {
 // What is written under a cork waits, though what was written before is still on its way.
 func TestWriteCorkBehindQueuedData(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, &evnet.SocketOptions{MaxWriteBuffer: -1}, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
-		_, _ = c.Write(make([]byte, 16*megabyte)) // more than the system takes
+	kit.ConnectPair(t, l, &evnet.SocketOptions{MaxWriteBuffer: -1}, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		_, _ = c.Write(make([]byte, 16*evtest.Megabyte)) // more than the system takes
 		l.AfterFunc(0, func() {
 			assert.Positive(t, c.BufferedAmount())
 			c.Cork()
 			_, _ = c.WriteString("held")
 			total := 0
 			a.On.Data(func(p []byte) {
-				if total += len(p); total >= 16*megabyte && p != nil {
+				if total += len(p); total >= 16*evtest.Megabyte && p != nil {
 					a.End() // an answer
 				}
 			})
@@ -104,15 +71,15 @@ func TestWriteCorkBehindQueuedData(t *testing.T) {
 		})
 		c.Resume()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Close sends everything first, however slow the reader is.
 func TestWriteCloseFlushes(t *testing.T) {
-	want := random(8 * megabyte)
-	got := newSum()
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
+	got := evtest.NewSum()
 	l := evnet.NewLoop()
-	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
 		_, _ = c.Write(want)
 		require.NoError(t, c.Close())
 		assert.False(t, c.Destroyed())
@@ -126,16 +93,16 @@ func TestWriteCloseFlushes(t *testing.T) {
 		a.Resume()
 		c.On.Close(func(hadError bool) { assert.False(t, hadError) })
 	})
-	run(t, l)
-	got.check(t, want)
+	kit.Run(t, l)
+	got.Check(t, want)
 }
 
 // After End data still comes.
 func TestWriteEndThenDataStillComes(t *testing.T) {
-	want := random(megabyte)
-	got := newSum()
+	want := evtest.RandomBytes(evtest.Megabyte)
+	got := evtest.NewSum()
 	l := evnet.NewLoop()
-	linked(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{AllowHalfOpen: true}, func(c, a *evnet.Socket) {
 		c.On.Data(func(p []byte) { _, _ = got.Write(p) })
 		c.End()
 		assert.Equal(t, evnet.StateReadOnly, c.ReadyState())
@@ -146,13 +113,13 @@ func TestWriteEndThenDataStillComes(t *testing.T) {
 			a.End()
 		})
 	})
-	run(t, l)
-	got.check(t, want)
+	kit.Run(t, l)
+	got.Check(t, want)
 }
 
 // The end right behind much data overtakes none of it, whether the reader is fast, slow or paused.
 func TestWriteEndBehindMuchData(t *testing.T) {
-	want := random(8 * megabyte)
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	for name, read := range map[string]func(l *evnet.Loop, a *evnet.Socket){
 		"fast": func(*evnet.Loop, *evnet.Socket) {},
 		"slow": func(l *evnet.Loop, a *evnet.Socket) {
@@ -167,18 +134,18 @@ func TestWriteEndBehindMuchData(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := newSum()
+			got := evtest.NewSum()
 			l := evnet.NewLoop()
-			linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+			kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 				a.On.Data(func(p []byte) { _, _ = got.Write(p) })
 				read(l, a)
-				a.On.End(func() { assert.Equal(t, len(want), got.n) })
+				a.On.End(func() { assert.Equal(t, len(want), got.N) })
 				_, _ = c.Write(want)
 				c.End()
 				c.On.Finish(func() { assert.Zero(t, c.BufferedAmount()) })
 			})
-			run(t, l)
-			got.check(t, want)
+			kit.Run(t, l)
+			got.Check(t, want)
 		})
 	}
 }
@@ -187,22 +154,22 @@ func TestWriteEndBehindMuchData(t *testing.T) {
 // is nothing left to end.
 func TestWriteEndAfterReset(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
-		consume(c)
+	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		kit.Consume(c)
 		c.On.Error(func(err error) { assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
 		c.On.Close(func(hadError bool) { assert.True(t, hadError) })
 		a.Reset() // nobody reads a: the reset is there at once
 		c.End()
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // io.Copy to a socket goes at the pace of the peer.
 func TestWriteReadFrom(t *testing.T) {
-	want := random(8 * megabyte)
-	got := newSum()
+	want := evtest.RandomBytes(8 * evtest.Megabyte)
+	got := evtest.NewSum()
 	l := evnet.NewLoop()
-	linked(t, l, &evnet.SocketOptions{HighWaterMark: 100 << 10}, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, &evnet.SocketOptions{HighWaterMark: 100 << 10}, nil, func(c, a *evnet.Socket) {
 		most := 0
 		a.On.Data(func(p []byte) {
 			_, _ = got.Write(p)
@@ -210,7 +177,7 @@ func TestWriteReadFrom(t *testing.T) {
 		})
 		_, err := c.ReadFrom(strings.NewReader("on the loop"))
 		assert.ErrorIs(t, err, evnet.ErrOnLoop)
-		aside(l, func() {
+		kit.Aside(l, func() {
 			n, err := io.Copy(c, struct{ io.Reader }{bytes.NewReader(want)}) // which has no WriteTo
 			assert.NoError(t, err)
 			assert.EqualValues(t, len(want), n)
@@ -218,8 +185,8 @@ func TestWriteReadFrom(t *testing.T) {
 		})
 		c.On.Close(func(bool) { assert.LessOrEqual(t, most, 200<<10, "the mark and one chunk") })
 	})
-	run(t, l)
-	got.check(t, want)
+	kit.Run(t, l)
+	got.Check(t, want)
 }
 
 type failingReader struct{ err error }
@@ -228,17 +195,17 @@ func (r failingReader) Read(p []byte) (int, error) { return copy(p, "some"), r.e
 
 func TestWriteReadFromReaderFails(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 	cause := errors.New("a cause")
 	var got []byte
-	aside(l, func() {
+	kit.Aside(l, func() {
 		n, err := s.ReadFrom(failingReader{cause})
 		assert.Equal(t, cause, err)
 		assert.EqualValues(t, 4, n)
 		s.End()
 	})
-	aside(l, func() { got, _ = io.ReadAll(peer) })
-	run(t, l)
+	kit.Aside(l, func() { got, _ = io.ReadAll(peer) })
+	kit.Run(t, l)
 	assert.Equal(t, "some", string(got))
 }
 
@@ -282,8 +249,8 @@ func TestWriteFailureIsToldToItsCallbackFirst(t *testing.T) {
 			s.Cork()
 			s.WriteThen([]byte("a"), tell("a"))
 			s.WriteThen([]byte("b"), tell("b"))
-			aside(l, s.Uncork)
-			run(t, l)
+			kit.Aside(l, s.Uncork)
+			kit.Run(t, l)
 			assert.Equal(t, c.want, told)
 		})
 	}
@@ -303,17 +270,17 @@ func TestWriteReadFromSocketCloses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
 			s.On.Error(func(error) {})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, err := s.ReadFrom(strings.NewReader(strings.Repeat("x", c.chunks*64<<10)))
 				assert.ErrorIs(t, err, c.want)
 			})
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, _ = io.ReadFull(peer, make([]byte, 10)) // it has written, and waits
 				c.end(s)
 			})
-			run(t, l)
+			kit.Run(t, l)
 		})
 	}
 }
@@ -321,20 +288,20 @@ func TestWriteReadFromSocketCloses(t *testing.T) {
 // End by another hand ends it too, at once.
 func TestWriteReadFromEnded(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 1})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
 	returned := make(chan struct{})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		defer close(returned)
 		_, err := s.ReadFrom(strings.NewReader(strings.Repeat("x", 640<<10)))
 		assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
 	})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		_, _ = io.ReadFull(peer, make([]byte, 10))
 		s.End()
 		<-returned // before the peer has taken the rest
 		_, _ = io.Copy(io.Discard, peer)
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // gate is a conn whose writes wait to be let through, and are noted.
@@ -357,7 +324,7 @@ func TestWriteTogetherBehindOneUnderWay(t *testing.T) {
 	g := &gate{Conn: here, open: make(chan struct{}), writes: make(chan string, 10)}
 	s := evnet.Wrap(g, &evnet.SocketOptions{Loop: l})
 	_, _ = s.WriteString("first")
-	aside(l, func() {
+	kit.Aside(l, func() {
 		assert.Equal(t, "first", <-g.writes)
 		l.Do(func() {
 			close(g.open)
@@ -371,6 +338,6 @@ func TestWriteTogetherBehindOneUnderWay(t *testing.T) {
 		assert.Equal(t, "abc", <-g.writes)
 		s.Destroy(nil)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	_ = there.Close()
 }

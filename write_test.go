@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -31,15 +33,6 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.Conn.Write(p)
 }
 
-// wrapped is a socket over net.Pipe and its blocking peer.
-func wrapped(l *evnet.Loop, of evnet.SocketOptions) (*evnet.Socket, net.Conn) {
-	here, there := net.Pipe()
-	of.Loop = l
-	return evnet.Wrap(here, &of), there
-}
-
-const megabyte = 1 << 20
-
 func TestWriteTogether(t *testing.T) {
 	for _, n := range []int{1, 3, 100} {
 		l := evnet.NewLoop()
@@ -52,12 +45,12 @@ func TestWriteTogether(t *testing.T) {
 				runtime.Gosched() // a writer that did not wait for the rest would write now
 			}
 		})
-		aside(l, func() {
+		kit.Aside(l, func() {
 			_, _ = there.Write([]byte("x"))
 			_, _ = io.ReadFull(there, make([]byte, 4*n)) // it leaves though no callback follows
 			_ = there.Close()
 		})
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, []string{strings.Repeat("ping", n)}, conn.writes)
 	}
 }
@@ -65,7 +58,7 @@ func TestWriteTogether(t *testing.T) {
 func TestWriteCopies(t *testing.T) {
 	for _, size := range []int{10, 100 << 10} {
 		l := evnet.NewLoop()
-		s, peer := wrapped(l, evnet.SocketOptions{})
+		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 		p := bytes.Repeat([]byte("a"), size)
 		n, err := s.Write(p)
 		assert.NoError(t, err)
@@ -75,8 +68,8 @@ func TestWriteCopies(t *testing.T) {
 		p[0] = 'x'
 		s.End()
 		var got []byte
-		aside(l, func() { got, _ = io.ReadAll(peer) })
-		run(t, l)
+		kit.Aside(l, func() { got, _ = io.ReadAll(peer) })
+		kit.Run(t, l)
 		assert.Equal(t, strings.Repeat("a", size)+"\x00", string(got))
 	}
 }
@@ -104,19 +97,19 @@ func TestWriteThenAcrossDestroy(t *testing.T) {
 	for at := range writes + 1 {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{})
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			f := &fates{t: t}
 			s.On.Error(func(err error) { assert.Equal(t, cause, err) })
 			s.On.Close(func(bool) { f.closed = true })
 			for i := range writes {
 				s.WriteThen(bytes.Repeat([]byte{byte(i)}, 20<<10), f.then(i))
 			}
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, _ = io.ReadFull(peer, make([]byte, at*20<<10))
 				s.Destroy(cause)
 				s.WriteThen([]byte("late"), func(err error) { assert.ErrorIs(t, err, evnet.ErrDestroyed) }) // Close may have come
 			})
-			run(t, l)
+			kit.Run(t, l)
 			require.Len(t, f.order, writes)
 			for i, err := range f.errs {
 				assert.Equal(t, i, f.order[i])
@@ -135,18 +128,18 @@ func TestWriteThenAcrossDestroy(t *testing.T) {
 func TestWriteThenAcrossReset(t *testing.T) {
 	l := evnet.NewLoop()
 	f := &fates{t: t}
-	linked(t, l, &evnet.SocketOptions{MaxWriteBuffer: -1}, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, &evnet.SocketOptions{MaxWriteBuffer: -1}, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
 		c.On.Error(func(error) {})
 		c.On.Close(func(hadError bool) {
 			assert.True(t, hadError)
 			f.closed = true
 		})
 		for i := range 32 {
-			c.WriteThen(make([]byte, megabyte), f.then(i))
+			c.WriteThen(make([]byte, evtest.Megabyte), f.then(i))
 		}
 		a.Reset()
 	})
-	run(t, l)
+	kit.Run(t, l)
 	require.Len(t, f.order, 32)
 	for i, err := range f.errs {
 		assert.Equal(t, i, f.order[i])
@@ -160,7 +153,7 @@ func TestWriteThenAcrossReset(t *testing.T) {
 // What is posted meanwhile, however much, does not let Close overtake what comes before it.
 func TestWriteThenBeforeCloseThoughMuchIsPosted(t *testing.T) {
 	l := evnet.NewLoop()
-	s, _ := wrapped(l, evnet.SocketOptions{})
+	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
 	var events []string
 	s.On.Error(func(error) { events = append(events, "error") })
 	s.On.Close(func(bool) { events = append(events, "close") })
@@ -172,9 +165,9 @@ func TestWriteThenBeforeCloseThoughMuchIsPosted(t *testing.T) {
 			assert.Error(t, err)
 			events = append(events, "written")
 		})
-		s.Destroy(boom("boom"))
+		s.Destroy(evtest.Boom("boom"))
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.ElementsMatch(t, []string{"written", "error", "close"}, events)
 	assert.Equal(t, "close", events[2])
 }
@@ -182,8 +175,8 @@ func TestWriteThenBeforeCloseThoughMuchIsPosted(t *testing.T) {
 // A write that the last connection refused is told at once, not when the next has sent as much.
 func TestWriteThenRefusedThenConnectedAgain(t *testing.T) {
 	l := evnet.NewLoop()
-	server, addr := serve(t, l, nil, func(s *evnet.Socket) { s.Resume() })
-	c := client(l)
+	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { s.Resume() })
+	c := kit.NewClient(l)
 	var events []string
 	c.Once.Ready(func() {
 		_, _ = c.Write(make([]byte, 100))
@@ -207,7 +200,7 @@ func TestWriteThenRefusedThenConnectedAgain(t *testing.T) {
 	})
 	c.Resume()
 	c.Connect("tcp", addr)
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, []string{"refused", "hello", "finish"}, events)
 }
 
@@ -228,15 +221,15 @@ func TestWriteOfAnOldConnDoesNotCount(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
 	old := &stuck{Conn: here, began: make(chan struct{}), end: make(chan struct{})}
-	server, addr := serve(t, l, nil, nil)
-	s := evnet.Wrap(old, &evnet.SocketOptions{Loop: l, IdleTimeout: patience / 6}) // only to end the test if it hangs
+	server, addr := kit.Serve(t, l, nil, nil)
+	s := evnet.Wrap(old, &evnet.SocketOptions{Loop: l, IdleTimeout: evtest.Patience / 6}) // only to end the test if it hangs
 	_, _ = s.Write(make([]byte, 1000))
 	s.Once.Close(func(bool) {
 		s.Connect("tcp", addr)
 		_, _ = s.WriteString("hello")
 		close(old.end)
 	})
-	aside(l, func() {
+	kit.Aside(l, func() {
 		<-old.began
 		s.Destroy(nil)
 	})
@@ -250,7 +243,7 @@ func TestWriteOfAnOldConnDoesNotCount(t *testing.T) {
 			}
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 	assert.Equal(t, "hello", got)
 	assert.NoError(t, s.Err())
 	assert.Zero(t, s.BufferedAmount())
@@ -260,18 +253,18 @@ func TestWriteOfAnOldConnDoesNotCount(t *testing.T) {
 func TestWriteDrain(t *testing.T) {
 	for name, connect := range map[string]func(t *testing.T, l *evnet.Loop, of evnet.SocketOptions, ready func(s *evnet.Socket, drainPeer func())){
 		"pipe": func(t *testing.T, l *evnet.Loop, of evnet.SocketOptions, ready func(*evnet.Socket, func())) {
-			s, peer := wrapped(l, of)
-			l.Post(func() { ready(s, func() { aside(l, func() { _, _ = io.Copy(io.Discard, peer) }) }) })
+			s, peer := kit.WrapPipe(l, of)
+			l.Post(func() { ready(s, func() { kit.Aside(l, func() { _, _ = io.Copy(io.Discard, peer) }) }) })
 		},
 		"tcp": func(t *testing.T, l *evnet.Loop, of evnet.SocketOptions, ready func(*evnet.Socket, func())) {
-			linked(t, l, &of, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) { ready(c, a.Resume) })
+			kit.ConnectPair(t, l, &of, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) { ready(c, a.Resume) })
 		},
 	} {
 		for _, mark := range []int{-1, 1000, 0} {
 			t.Run(fmt.Sprint(name, mark), func(t *testing.T) {
 				l := evnet.NewLoop()
 				connect(t, l, evnet.SocketOptions{HighWaterMark: mark}, func(s *evnet.Socket, drainPeer func()) {
-					consume(s)
+					kit.Consume(s)
 					drains := 0
 					for !s.NeedDrain() { // the system takes some
 						_, err := s.Write(make([]byte, 1000))
@@ -287,7 +280,7 @@ func TestWriteDrain(t *testing.T) {
 					s.On.Finish(func() { assert.Equal(t, 1, drains) })
 					drainPeer()
 				})
-				run(t, l)
+				kit.Run(t, l)
 			})
 		}
 	}
@@ -296,7 +289,7 @@ func TestWriteDrain(t *testing.T) {
 // Once End was called nobody is to write on.
 func TestWriteNoDrainAfterEnd(t *testing.T) {
 	l := evnet.NewLoop()
-	s, peer := wrapped(l, evnet.SocketOptions{HighWaterMark: 10})
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 10})
 	finished := false
 	s.On.Drain(func() { t.Error("Drain after End") })
 	s.On.Finish(func() { finished = true })
@@ -304,24 +297,24 @@ func TestWriteNoDrainAfterEnd(t *testing.T) {
 	assert.True(t, s.NeedDrain())
 	s.End()
 	assert.False(t, s.NeedDrain())
-	aside(l, func() { _, _ = io.Copy(io.Discard, peer) })
-	run(t, l)
+	kit.Aside(l, func() { _, _ = io.Copy(io.Discard, peer) })
+	kit.Run(t, l)
 	assert.True(t, finished)
 }
 
 func TestWriteMaxWriteBuffer(t *testing.T) {
 	for name, c := range map[string]struct{ max, taken int }{
-		"default":  {0, megabyte},
-		"custom":   {3 * megabyte, 3 * megabyte},
-		"no limit": {-1, 80 * megabyte},
+		"default":  {0, evtest.Megabyte},
+		"custom":   {3 * evtest.Megabyte, 3 * evtest.Megabyte},
+		"no limit": {-1, 80 * evtest.Megabyte},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			s, peer := wrapped(l, evnet.SocketOptions{MaxWriteBuffer: c.max})
-			chunk := make([]byte, megabyte)
+			s, peer := kit.WrapPipe(l, evnet.SocketOptions{MaxWriteBuffer: c.max})
+			chunk := make([]byte, evtest.Megabyte)
 			taken := 0
 			var err error
-			for err == nil && taken < 80*megabyte {
+			for err == nil && taken < 80*evtest.Megabyte {
 				var n int
 				n, err = s.Write(chunk)
 				taken += n
@@ -340,8 +333,8 @@ func TestWriteMaxWriteBuffer(t *testing.T) {
 				s.End()
 			})
 			var got int64
-			aside(l, func() { got, _ = io.Copy(io.Discard, peer) })
-			run(t, l)
+			kit.Aside(l, func() { got, _ = io.Copy(io.Discard, peer) })
+			kit.Run(t, l)
 			assert.EqualValues(t, c.taken+4, got)
 			assert.NoError(t, s.Err())
 		})
@@ -350,26 +343,26 @@ func TestWriteMaxWriteBuffer(t *testing.T) {
 
 func TestWriteCounters(t *testing.T) {
 	l := evnet.NewLoop()
-	linked(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
-		consume(c)
+	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
+		kit.Consume(c)
 		a.Pipe(a)
 		a.Pause()
-		n, err := c.Write(make([]byte, 16*megabyte))
+		n, err := c.Write(make([]byte, 16*evtest.Megabyte))
 		assert.NoError(t, err)
-		assert.Equal(t, 16*megabyte, n)
-		assert.EqualValues(t, 16*megabyte, c.BytesWritten(), "taken, sent or not")
+		assert.Equal(t, 16*evtest.Megabyte, n)
+		assert.EqualValues(t, 16*evtest.Megabyte, c.BytesWritten(), "taken, sent or not")
 		assert.Positive(t, c.BufferedAmount())
-		assert.LessOrEqual(t, c.BufferedAmount(), 16*megabyte)
+		assert.LessOrEqual(t, c.BufferedAmount(), 16*evtest.Megabyte)
 		c.End()
 		a.Resume()
 		c.On.Close(func(bool) {
-			assert.EqualValues(t, 16*megabyte, c.BytesRead())
-			assert.EqualValues(t, 16*megabyte, a.BytesRead())
-			assert.EqualValues(t, 16*megabyte, a.BytesWritten())
+			assert.EqualValues(t, 16*evtest.Megabyte, c.BytesRead())
+			assert.EqualValues(t, 16*evtest.Megabyte, a.BytesRead())
+			assert.EqualValues(t, 16*evtest.Megabyte, a.BytesWritten())
 			assert.Zero(t, c.BufferedAmount())
 		})
 	})
-	run(t, l)
+	kit.Run(t, l)
 }
 
 // Writers on many goroutines never cut each other's lines.
@@ -377,7 +370,7 @@ func TestWriteFromManyGoroutines(t *testing.T) {
 	const writers, each = 8, 500
 	l := evnet.NewLoop()
 	var got bytes.Buffer
-	linked(t, l, nil, nil, func(c, a *evnet.Socket) {
+	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		a.On.Data(func(p []byte) { got.Write(p) })
 		var all sync.WaitGroup
 		for w := range writers {
@@ -387,9 +380,9 @@ func TestWriteFromManyGoroutines(t *testing.T) {
 				}
 			})
 		}
-		aside(l, func() { all.Wait(); c.End() })
+		kit.Aside(l, func() { all.Wait(); c.End() })
 	})
-	run(t, l)
+	kit.Run(t, l)
 	next := [writers]int{}
 	lines := strings.Split(strings.TrimSuffix(got.String(), "\n"), "\n")
 	require.Len(t, lines, writers*each)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -21,12 +23,12 @@ import (
 // without progress behind it ends the socket.
 func TestWriteTimeout_Cases(t *testing.T) {
 	const never = -1
-	stuck := func(b *bubble) { _, _ = b.s.Write(make([]byte, 1<<20)) }
-	reads := func(b *bubble, every time.Duration, n int) {
+	stuck := func(b *kit.Bubble) { _, _ = b.S.Write(make([]byte, 1<<20)) }
+	reads := func(b *kit.Bubble, every time.Duration, n int) {
 		go func() {
 			for {
 				time.Sleep(every) // of the bubble: no time passes
-				if _, err := io.ReadFull(b.peer, make([]byte, n)); err != nil {
+				if _, err := io.ReadFull(b.Peer, make([]byte, n)); err != nil {
 					return
 				}
 			}
@@ -34,58 +36,58 @@ func TestWriteTimeout_Cases(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		want time.Duration // when the socket ends, if it does
-		play func(b *bubble)
+		play func(b *kit.Bubble)
 	}{
-		"nothing is written": {never, func(b *bubble) {}},
-		"all is taken":       {never, func(b *bubble) { go io.Copy(io.Discard, b.peer); stuck(b) }},
-		"nothing is read":    {5 * second, stuck},
-		"a write at three":   {8 * second, func(b *bubble) { b.when(3*second, func() { stuck(b) }) }},
-		"further writes":     {5 * second, func(b *bubble) { stuck(b); b.when(3*second, func() { stuck(b) }) }},
-		"a piece every 3 s":  {never, func(b *bubble) { stuck(b); reads(b, 3*second, 64<<10) }},
-		"a piece every 6 s":  {5 * second, func(b *bubble) { stuck(b); reads(b, 6*second, 64<<10) }},
-		"a piece at 3 s, no more": {8 * second, func(b *bubble) {
+		"nothing is written": {never, func(b *kit.Bubble) {}},
+		"all is taken":       {never, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer); stuck(b) }},
+		"nothing is read":    {5 * time.Second, stuck},
+		"a write at three":   {8 * time.Second, func(b *kit.Bubble) { b.When(3*time.Second, func() { stuck(b) }) }},
+		"further writes":     {5 * time.Second, func(b *kit.Bubble) { stuck(b); b.When(3*time.Second, func() { stuck(b) }) }},
+		"a piece every 3 s":  {never, func(b *kit.Bubble) { stuck(b); reads(b, 3*time.Second, 64<<10) }},
+		"a piece every 6 s":  {5 * time.Second, func(b *kit.Bubble) { stuck(b); reads(b, 6*time.Second, 64<<10) }},
+		"a piece at 3 s, no more": {8 * time.Second, func(b *kit.Bubble) {
 			stuck(b)
-			b.when(3500*time.Millisecond, func() { go io.ReadFull(b.peer, make([]byte, 64<<10)) })
+			b.When(3500*time.Millisecond, func() { go io.ReadFull(b.Peer, make([]byte, 64<<10)) })
 		}},
-		"bytes received": {5 * second, func(b *bubble) {
+		"bytes received": {5 * time.Second, func(b *kit.Bubble) {
 			stuck(b)
 			go func() {
 				for {
 					time.Sleep(300 * time.Millisecond) // of the bubble: no time passes
-					if _, err := b.peer.Write([]byte("abc")); err != nil {
+					if _, err := b.Peer.Write([]byte("abc")); err != nil {
 						return
 					}
 				}
 			}()
 		}},
-		"corked":                {never, func(b *bubble) { b.s.Cork(); stuck(b) }},
-		"corked behind a write": {5 * second, func(b *bubble) { stuck(b); b.l.Post(func() { b.s.Cork(); stuck(b) }) }},
-		"uncorked":              {15 * second, func(b *bubble) { b.s.Cork(); stuck(b); b.when(10*second, b.s.Uncork) }},
-		"End":                   {5 * second, func(b *bubble) { stuck(b); b.s.End() }},
-		"Close at three":        {5 * second, func(b *bubble) { stuck(b); b.when(3*second, func() { _ = b.s.Close() }) }},
-		"paused":                {5 * second, func(b *bubble) { b.s.Pause(); stuck(b) }},
-		"emptied, then stuck": {15 * second, func(b *bubble) {
+		"corked":                {never, func(b *kit.Bubble) { b.S.Cork(); stuck(b) }},
+		"corked behind a write": {5 * time.Second, func(b *kit.Bubble) { stuck(b); b.L.Post(func() { b.S.Cork(); stuck(b) }) }},
+		"uncorked":              {15 * time.Second, func(b *kit.Bubble) { b.S.Cork(); stuck(b); b.When(10*time.Second, b.S.Uncork) }},
+		"End":                   {5 * time.Second, func(b *kit.Bubble) { stuck(b); b.S.End() }},
+		"Close at three":        {5 * time.Second, func(b *kit.Bubble) { stuck(b); b.When(3*time.Second, func() { _ = b.S.Close() }) }},
+		"paused":                {5 * time.Second, func(b *kit.Bubble) { b.S.Pause(); stuck(b) }},
+		"emptied, then stuck": {15 * time.Second, func(b *kit.Bubble) {
 			stuck(b)
-			go io.ReadFull(b.peer, make([]byte, 1<<20))
-			b.when(10*second, func() { stuck(b) })
+			go io.ReadFull(b.Peer, make([]byte, 1<<20))
+			b.When(10*time.Second, func() { stuck(b) })
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, evnet.SocketOptions{WriteTimeout: 4 * second, MaxWriteBuffer: -1}, func(b *bubble) {
-				consume(b.s)
+			kit.InBubble(t, evnet.SocketOptions{WriteTimeout: 4 * time.Second, MaxWriteBuffer: -1}, func(b *kit.Bubble) {
+				kit.Consume(b.S)
 				var ended time.Duration = never
-				b.s.On.Close(func(hadError bool) {
+				b.S.On.Close(func(hadError bool) {
 					if hadError {
-						ended = b.now()
+						ended = b.Now()
 					}
 				})
 				c.play(b)
-				b.destroyAt(30 * second)
-				b.finally(func() {
-					time.Sleep(10 * second) // of the bubble: the peer notices the end
+				b.DestroyAt(30 * time.Second)
+				b.Finally(func() {
+					time.Sleep(10 * time.Second) // of the bubble: the peer notices the end
 					assert.Equal(t, c.want, ended)
 					if c.want != never {
-						isWriteTimeout(t, b.s.Err())
+						isWriteTimeout(t, b.S.Err())
 					}
 				})
 			})
@@ -99,20 +101,20 @@ func TestWriteTimeout_CountsRecordsOfTLS(t *testing.T) {
 		every time.Duration // between two reads of a record
 		ends  bool
 	}{
-		"slow":     {2 * second, false},
-		"too slow": {6 * second, true},
+		"slow":     {2 * time.Second, false},
+		"too slow": {6 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := evnet.NewLoop()
 				here, there := net.Pipe()
-				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, TLSConfig: named(), WriteTimeout: 4 * second})
+				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, TLSConfig: evtest.NamedClientConfig(), WriteTimeout: 4 * time.Second})
 				s.On.Error(func(error) {})
-				consume(s)
+				kit.Consume(s)
 				s.On.SecureConnect(func() { _, _ = s.Write(make([]byte, 192<<10)); _ = s.Close() })
 				var peer sync.WaitGroup
 				peer.Go(func() {
-					over := tls.Server(there, serving())
+					over := tls.Server(there, evtest.ServerConfig())
 					if !assert.NoError(t, over.Handshake()) {
 						return
 					}
@@ -124,7 +126,7 @@ func TestWriteTimeout_CountsRecordsOfTLS(t *testing.T) {
 						}
 					}
 				})
-				run(t, l)
+				kit.Run(t, l)
 				if c.ends {
 					isWriteTimeout(t, s.Err())
 				} else {
@@ -142,9 +144,9 @@ func TestWriteTimeout_BeginsWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
 		peers := make(chan net.Conn, 2)
-		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, WriteTimeout: 4 * second, MaxWriteBuffer: -1,
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, WriteTimeout: 4 * time.Second, MaxWriteBuffer: -1,
 			Dial: func(context.Context, string, string) (net.Conn, error) {
-				time.Sleep(20 * second) // of the bubble: no time passes
+				time.Sleep(20 * time.Second) // of the bubble: no time passes
 				here, there := net.Pipe()
 				peers <- there
 				return here, nil
@@ -160,8 +162,8 @@ func TestWriteTimeout_BeginsWithTheConnection(t *testing.T) {
 		})
 		s.Connect("unix", "a path")
 		_, _ = s.Write(make([]byte, 1<<20))
-		run(t, l)
-		assert.Equal(t, []time.Duration{25 * second, 50 * second}, ends)
+		kit.Run(t, l)
+		assert.Equal(t, []time.Duration{25 * time.Second, 50 * time.Second}, ends)
 		_, _ = (<-peers).Close(), (<-peers).Close()
 	})
 }
@@ -172,13 +174,13 @@ func TestWriteTimeout_LeavesTheHandshakeAlone(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
 		here, there := net.Pipe()
 		s := evnet.Wrap(here, &evnet.SocketOptions{
-			Loop: l, TLSConfig: named(), WriteTimeout: 2 * second, HandshakeTimeout: 30 * second,
+			Loop: l, TLSConfig: evtest.NamedClientConfig(), WriteTimeout: 2 * time.Second, HandshakeTimeout: 30 * time.Second,
 		})
 		s.On.Error(func(error) {})
 		_, _ = s.WriteString("early")
-		run(t, l)
+		kit.Run(t, l)
 		assert.Equal(t, "ERR_TLS_HANDSHAKE_TIMEOUT", evnet.Code(s.Err()))
-		assert.Equal(t, 30*second, time.Since(began))
+		assert.Equal(t, 30*time.Second, time.Since(began))
 		_ = there.Close()
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/conformance/kit"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,47 +48,47 @@ func plain(here, there net.Conn) writeCase {
 }
 
 var writeCases = map[string]func(t testing.TB) writeCase{
-	"tcp":  func(t testing.TB) writeCase { return plain(tcpConns(t)) },
-	"unix": func(t testing.TB) writeCase { return plain(unixConns(t)) },
+	"tcp":  func(t testing.TB) writeCase { return plain(evtest.TCPPair(t)) },
+	"unix": func(t testing.TB) writeCase { return plain(evtest.UnixPair(t)) },
 	"layer over tcp": func(t testing.TB) writeCase {
-		c := plain(tcpConns(t))
+		c := plain(evtest.TCPPair(t))
 		c.here = layer{c.here}
 		return c
 	},
 	"tls over tcp": func(t testing.TB) writeCase {
-		c := plain(tcpConns(t))
-		c.opts.TLSConfig = named()
-		c.over = tls.Server(c.there, serving())
+		c := plain(evtest.TCPPair(t))
+		c.opts.TLSConfig = evtest.NamedClientConfig()
+		c.over = tls.Server(c.there, evtest.ServerConfig())
 		return c
 	},
 	"tls over unix": func(t testing.TB) writeCase {
-		c := plain(unixConns(t))
-		c.opts.TLSConfig = named()
-		c.over = tls.Server(c.there, serving())
+		c := plain(evtest.UnixPair(t))
+		c.opts.TLSConfig = evtest.NamedClientConfig()
+		c.over = tls.Server(c.there, evtest.ServerConfig())
 		return c
 	},
 	"a tls.Conn of the program": func(t testing.TB) writeCase {
-		c := plain(tcpConns(t))
-		c.here, c.over = tls.Client(c.here, named()), tls.Server(c.there, serving())
+		c := plain(evtest.TCPPair(t))
+		c.here, c.over = tls.Client(c.here, evtest.NamedClientConfig()), tls.Server(c.there, evtest.ServerConfig())
 		return c
 	},
 	"tls over a layer over tcp": func(t testing.TB) writeCase {
-		c := plain(tcpConns(t))
-		c.here, c.opts.TLSConfig = layer{c.here}, named()
-		c.over = tls.Server(c.there, serving())
+		c := plain(evtest.TCPPair(t))
+		c.here, c.opts.TLSConfig = layer{c.here}, evtest.NamedClientConfig()
+		c.over = tls.Server(c.there, evtest.ServerConfig())
 		return c
 	},
 	"StartTLS": func(t testing.TB) writeCase {
-		c := plain(tcpConns(t))
-		c.over = tls.Server(c.there, serving())
-		c.begin = func(s *evnet.Socket) { _ = s.StartTLS(named()) }
+		c := plain(evtest.TCPPair(t))
+		c.over = tls.Server(c.there, evtest.ServerConfig())
+		c.begin = func(s *evnet.Socket) { _ = s.StartTLS(evtest.NamedClientConfig()) }
 		return c
 	},
 }
 
 // together runs a test for every case at once on each transport.
 func together[C any](t *testing.T, cases map[string]C, fn func(t testing.TB, of C)) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		var all sync.WaitGroup
 		for name, of := range cases {
 			all.Go(func() { fn(called{t, name}, of) })
@@ -115,7 +117,7 @@ func (c writeCase) play(t testing.TB, peer func(c writeCase, s *evnet.Socket)) *
 	c.opts.IdleTimeout = time.Minute
 	s := evnet.Wrap(c.here, &c.opts)
 	s.On.Error(func(error) {})
-	consume(s)
+	kit.Consume(s)
 	var once sync.Once
 	write := func() { once.Do(func() { _, _ = s.Write(make([]byte, enough)) }) }
 	s.On.SecureConnect(write)
@@ -124,7 +126,7 @@ func (c writeCase) play(t testing.TB, peer func(c writeCase, s *evnet.Socket)) *
 	} else if c.over == c.there {
 		l.Post(write)
 	}
-	aside(l, func() {
+	kit.Aside(l, func() {
 		defer c.there.Close()
 		if over, ok := c.over.(*tls.Conn); ok {
 			if !assert.NoError(t, over.Handshake()) {
@@ -134,7 +136,7 @@ func (c writeCase) play(t testing.TB, peer func(c writeCase, s *evnet.Socket)) *
 		}
 		peer(c, s)
 	})
-	run(t, l)
+	kit.Run(t, l)
 	return s
 }
 
@@ -146,7 +148,7 @@ func TestWriteTimeout_EndsASocketWhoseWritesStall(t *testing.T) {
 			tick := time.NewTicker(writeLimit / 10)
 			defer tick.Stop()
 			for range tick.C {
-				if _, err := c.over.Write([]byte("abc")); err != nil || time.Since(began) > patience/2 {
+				if _, err := c.over.Write([]byte("abc")); err != nil || time.Since(began) > evtest.Patience/2 {
 					break
 				}
 			}
@@ -187,8 +189,8 @@ func TestWriteTimeout_SparesASlowReader(t *testing.T) {
 
 // The connection is reset: else the kernel goes on to hold what the peer has not read.
 func TestWriteTimeout_ResetsTheConnection(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
-		c := plain(tcpConns(t))
+	evtest.OnBothTransports(t, func(t *testing.T) {
+		c := plain(evtest.TCPPair(t))
 		var err error
 		s := c.play(t, func(c writeCase, s *evnet.Socket) {
 			closed := make(chan struct{})
@@ -205,14 +207,14 @@ func TestWriteTimeout_ResetsTheConnection(t *testing.T) {
 func TestWriteTimeout_EndsEveryKindOfWriter(t *testing.T) {
 	together(t, map[string]func(t testing.TB, l *evnet.Loop, s *evnet.Socket){
 		"a file": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
-			f := fileOf(t, make([]byte, enough))
-			aside(l, func() {
+			f := evtest.FileOf(t, make([]byte, enough))
+			kit.Aside(l, func() {
 				_, err := s.ReadFrom(f)
 				isWriteTimeout(t, err)
 			})
 		},
 		"a reader": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, err := s.ReadFrom(io.LimitReader(zeros{}, enough))
 				isWriteTimeout(t, err)
 			})
@@ -220,7 +222,7 @@ func TestWriteTimeout_EndsEveryKindOfWriter(t *testing.T) {
 		"a BlockingConn": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
 			c, err := s.BlockingConn()
 			require.NoError(t, err)
-			aside(l, func() {
+			kit.Aside(l, func() {
 				_, err := c.Write(make([]byte, enough)) // it waits until that is sent
 				isWriteTimeout(t, err)
 			})
@@ -230,26 +232,26 @@ func TestWriteTimeout_EndsEveryKindOfWriter(t *testing.T) {
 			_ = s.Close()
 		},
 		"Pipe": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
-			here, there := tcpConns(t)
+			here, there := evtest.TCPPair(t)
 			src := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 			src.Pipe(s)
 			s.On.Close(func(bool) { src.Destroy(nil) })
-			aside(l, func() { _, _ = io.Copy(there, zeros{}); _ = there.Close() })
+			kit.Aside(l, func() { _, _ = io.Copy(there, zeros{}); _ = there.Close() })
 		},
 		"Relay": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
-			here, there := tcpConns(t)
+			here, there := evtest.TCPPair(t)
 			src := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 			src.On.Error(func(error) {})
 			evnet.Relay(src, s, func(err error) { isWriteTimeout(t, err) })
-			aside(l, func() { _, _ = io.Copy(there, zeros{}); _ = there.Close() })
+			kit.Aside(l, func() { _, _ = io.Copy(there, zeros{}); _ = there.Close() })
 		},
 	}, func(t testing.TB, write func(t testing.TB, l *evnet.Loop, s *evnet.Socket)) {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, WriteTimeout: writeLimit, MaxWriteBuffer: -1})
 		s.On.Error(func(error) {})
 		write(t, l, s)
-		run(t, l)
+		kit.Run(t, l)
 		isWriteTimeout(t, s.Err())
 		_ = there.Close()
 	})
@@ -262,9 +264,9 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // Corked bytes wait for the program, and those before a cork for the peer.
 func TestWriteTimeout_LooksAtWhatMayBeSent(t *testing.T) {
-	onBoth(t, func(t *testing.T) {
+	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		here, there := tcpConns(t)
+		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, WriteTimeout: writeLimit, MaxWriteBuffer: -1})
 		s.On.Error(func(error) {})
 		s.Cork()
@@ -277,7 +279,7 @@ func TestWriteTimeout_LooksAtWhatMayBeSent(t *testing.T) {
 			s.Cork()
 			_, _ = s.Write([]byte("corked"))
 		})
-		run(t, l)
+		kit.Run(t, l)
 		isWriteTimeout(t, s.Err())
 		assert.GreaterOrEqual(t, time.Since(uncorked), writeLimit)
 		_ = there.Close()

@@ -1,4 +1,4 @@
-package evnet_test
+package evtest
 
 import (
 	"io"
@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// memoryConn is one end of a connection in memory that behaves as the kernel's do: it has buffers, ends by
+// MemoryConn is one end of a connection in memory that behaves as the kernel's do: it has buffers, ends by
 // half, and knows resets. net.Pipe has none of this.
-type memoryConn struct {
+type MemoryConn struct {
 	net.Conn      // none: what is not here must not be called
-	in, out       *memoryStream
+	in, out       *MemoryStream
 	local, remote net.Addr
 	mu            sync.Mutex
 	linger        int
 }
 
-// memoryStream is one direction.
-type memoryStream struct {
+// MemoryStream is one direction.
+type MemoryStream struct {
 	mu       sync.Mutex
 	moved    *sync.Cond
 	buf      []byte
@@ -31,25 +31,26 @@ type memoryStream struct {
 	timer    *time.Timer
 }
 
-const memoryBuffer = 1 << 20
+const MemoryBuffer = 1 << 20
 
-func newMemoryStream() *memoryStream {
-	s := &memoryStream{}
+func NewMemoryStream() *MemoryStream {
+	s := &MemoryStream{}
 	s.moved = sync.NewCond(&s.mu)
 	return s
 }
 
-// memoryPair is a connection between two addresses.
-func memoryPair(client, server net.Addr) (c, s *memoryConn) {
-	there, back := newMemoryStream(), newMemoryStream()
-	return &memoryConn{in: back, out: there, local: client, remote: server, linger: -1},
-		&memoryConn{in: there, out: back, local: server, remote: client, linger: -1}
+// MemoryPair is a connection between two addresses.
+func MemoryPair(client, server net.Addr) (c, s *MemoryConn) {
+	there, back := NewMemoryStream(), NewMemoryStream()
+	return &MemoryConn{in: back, out: there, local: client, remote: server, linger: -1},
+		&MemoryConn{in: there, out: back, local: server, remote: client, linger: -1}
 }
 
-func (c *memoryConn) LocalAddr() net.Addr  { return c.local }
-func (c *memoryConn) RemoteAddr() net.Addr { return c.remote }
+func (c *MemoryConn) LocalAddr() net.Addr { return c.local }
 
-func (c *memoryConn) Read(p []byte) (int, error) {
+func (c *MemoryConn) RemoteAddr() net.Addr { return c.remote }
+
+func (c *MemoryConn) Read(p []byte) (int, error) {
 	s := c.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +74,7 @@ func (c *memoryConn) Read(p []byte) (int, error) {
 	}
 }
 
-func (c *memoryConn) Write(p []byte) (n int, err error) {
+func (c *MemoryConn) Write(p []byte) (n int, err error) {
 	s := c.out
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +87,7 @@ func (c *memoryConn) Write(p []byte) (n int, err error) {
 		case s.deaf:
 			return n, c.failed("write", syscall.EPIPE)
 		}
-		took := min(len(p)-n, max(memoryBuffer-len(s.buf), 0))
+		took := min(len(p)-n, max(MemoryBuffer-len(s.buf), 0))
 		s.buf = append(s.buf, p[n:n+took]...)
 		s.moved.Broadcast()
 		if n += took; n == len(p) {
@@ -96,40 +97,40 @@ func (c *memoryConn) Write(p []byte) (n int, err error) {
 	}
 }
 
-func (c *memoryConn) failed(op string, err error) error {
+func (c *MemoryConn) failed(op string, err error) error {
 	return &net.OpError{Op: op, Net: c.remote.Network(), Source: c.local, Addr: c.remote, Err: os.NewSyscallError(op, err)}
 }
 
-func (c *memoryConn) CloseWrite() error {
-	c.out.change(func(s *memoryStream) { s.ended = true })
+func (c *MemoryConn) CloseWrite() error {
+	c.out.change(func(s *MemoryStream) { s.ended = true })
 	return nil
 }
 
 // Close resets the connection where bytes were left unread, as the kernel does, or was told to.
-func (c *memoryConn) Close() error {
+func (c *MemoryConn) Close() error {
 	c.mu.Lock()
 	reset := c.linger == 0
 	c.mu.Unlock()
-	c.in.change(func(s *memoryStream) {
+	c.in.change(func(s *MemoryStream) {
 		reset = reset || len(s.buf) > 0
 		s.deaf, s.buf = true, nil
 		if s.timer != nil {
 			s.timer.Stop()
 		}
 	})
-	c.out.change(func(s *memoryStream) {
+	c.out.change(func(s *MemoryStream) {
 		if reset {
 			s.cut, s.buf = syscall.ECONNRESET, nil
 		}
 		s.ended = true
 	})
 	if reset {
-		c.in.change(func(s *memoryStream) { s.cut = syscall.ECONNRESET })
+		c.in.change(func(s *MemoryStream) { s.cut = syscall.ECONNRESET })
 	}
 	return nil
 }
 
-func (c *memoryConn) SetLinger(sec int) error {
+func (c *MemoryConn) SetLinger(sec int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.linger = sec
@@ -137,22 +138,22 @@ func (c *memoryConn) SetLinger(sec int) error {
 }
 
 // SetDeadline is that of reading: a Write is woken by Close.
-func (c *memoryConn) SetDeadline(d time.Time) error { return c.SetReadDeadline(d) }
+func (c *MemoryConn) SetDeadline(d time.Time) error { return c.SetReadDeadline(d) }
 
-func (c *memoryConn) SetReadDeadline(d time.Time) error {
-	c.in.change(func(s *memoryStream) {
+func (c *MemoryConn) SetReadDeadline(d time.Time) error {
+	c.in.change(func(s *MemoryStream) {
 		s.deadline = d
 		if s.timer != nil {
 			s.timer.Stop()
 		}
 		if wait := time.Until(d); !d.IsZero() && wait > 0 {
-			s.timer = time.AfterFunc(wait, func() { s.change(func(*memoryStream) {}) })
+			s.timer = time.AfterFunc(wait, func() { s.change(func(*MemoryStream) {}) })
 		}
 	})
 	return nil
 }
 
-func (s *memoryStream) change(fn func(*memoryStream)) {
+func (s *MemoryStream) change(fn func(*MemoryStream)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fn(s)
