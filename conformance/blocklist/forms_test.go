@@ -1,4 +1,4 @@
-package evnet_test
+package blocklist_test
 
 import (
 	"net"
