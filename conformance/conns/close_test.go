@@ -1,4 +1,4 @@
-package evnet_test
+package conns_test
 
 import (
 	"crypto/tls"
