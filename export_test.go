@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"evnet/internal/netpoll"
-	"evnet/internal/race"
 	"evnet/internal/transport"
 )
 
@@ -16,9 +15,6 @@ func CountedAddresses(s *Server) int {
 	defer s.mu.Unlock()
 	return len(s.addresses)
 }
-
-// Scribbles is whether what a callback has borrowed is overwritten.
-var Scribbles = race.Enabled
 
 // SharedUnchanged reports whether what sockets share is as it was.
 func SharedUnchanged() bool {
