@@ -1,4 +1,4 @@
-package evnet_test
+package tls_test
 
 import (
 	"bytes"
