@@ -1,4 +1,4 @@
-package evnet_test
+package server_test
 
 import (
 	"context"
