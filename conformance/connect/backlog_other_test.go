@@ -1,6 +1,6 @@
 //go:build !unix
 
-package evnet_test
+package connect_test
 
 import (
 	"net"

@@ -1,4 +1,4 @@
-package evnet_test
+package connect_test
 
 import (
 	"context"
