@@ -1,4 +1,4 @@
-package evnet_test
+package limits_test
 
 import (
 	"context"
