@@ -1,4 +1,4 @@
-package evnet_test
+package misuse_test
 
 import (
 	"context"
