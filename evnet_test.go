@@ -1,7 +1,6 @@
 package evnet_test
 
 import (
-	"flag"
 	"fmt"
 	"testing"
 
@@ -12,12 +11,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	given := map[string]bool{}
-	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if !given["test.parallel"] && !given["test.fuzz"] {
-		_ = flag.Set("test.parallel", "16") // only scenarios are, which wait most of the time
-	}
 	goleak.VerifyTestMain(checked{m})
 }
 
