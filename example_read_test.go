@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -196,4 +197,39 @@ func ExampleSocket_BlockingConn() {
 	evnet.Run()
 	// Output:
 	// hello world
+}
+
+// A header is read as events, then blocking code takes the conn over, with what came behind.
+func ExampleSocket_Detach() {
+	here, there := net.Pipe()
+	s := evnet.Wrap(here, nil)
+	over := make(chan struct{})
+	err := s.Scan(bufio.ScanLines, 1024, func(line []byte) {
+		fmt.Printf("header: %s\n", line)
+		conn, rest, err := s.Detach()
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		go func() {
+			defer close(over)
+			defer conn.Close()
+			body, err := io.ReadAll(io.MultiReader(bytes.NewReader(rest), conn))
+			fmt.Printf("body: %s %v\n", body, err)
+		}()
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go func() {
+		there.Write([]byte("length unknown\nfirst half, "))
+		there.Write([]byte("second half"))
+		there.Close()
+	}()
+	evnet.Run()
+	<-over
+	// Output:
+	// header: length unknown
+	// body: first half, second half <nil>
 }

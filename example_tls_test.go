@@ -1,9 +1,11 @@
 package evnet_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"os"
 
 	"evnet"
 	"evnet/internal/evtest"
@@ -61,4 +63,36 @@ func ExampleServerEvents_TLSClientError() {
 	// Output:
 	// server: no connection with tcp
 	// client: UNABLE_TO_VERIFY_LEAF_SIGNATURE
+}
+
+func ExampleSocket_StartTLSServer() {
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		_, _ = c.WriteString("220 ready\r\n")
+		_ = c.Scan(bufio.ScanLines, 1000, func(line []byte) {
+			if string(line) != "STARTTLS" {
+				return
+			}
+			_, _ = c.WriteString("220 go ahead\r\n") // the last words in plain text
+			if err := c.StartTLSServer(&tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}); err != nil {
+				c.Destroy(err)
+			}
+		})
+		c.On.SecureConnect(func() { _, _ = c.WriteString("250 nobody can read this on the way\r\n"); c.End() })
+	})
+	_ = server.Listen("tcp", "127.0.0.1:0", nil)
+	client := evnet.Connect("tcp", server.Address().String(), nil)
+	_ = client.Scan(bufio.ScanLines, 1000, func(line []byte) {
+		switch os.Stdout.WriteString(string(line) + "\n"); string(line) {
+		case "220 ready":
+			_, _ = client.WriteString("STARTTLS\r\n")
+		case "220 go ahead":
+			_ = client.StartTLS(&tls.Config{RootCAs: evtest.Roots()})
+		}
+	})
+	client.On.Close(func(bool) { _ = server.Close(nil) })
+	evnet.Run()
+	// Output:
+	// 220 ready
+	// 220 go ahead
+	// 250 nobody can read this on the way
 }

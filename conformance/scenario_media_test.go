@@ -204,7 +204,7 @@ func readExceptions(t testing.TB, medium string) map[string]exception {
 }
 
 func TestTracesOverOtherMedia(t *testing.T) {
-	scripts := scenario.ReadScripts(t)
+	scripts := scenario.ReadScripts(t, "testdata/scenarios")
 	exceptions := map[*medium]map[string]exception{}
 	for _, m := range media {
 		unknown := readExceptions(t, m.name)

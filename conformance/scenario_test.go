@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,7 +124,7 @@ func matchStars(want, seen []string) {
 }
 
 func TestTraces(t *testing.T) {
-	scripts := scenario.ReadScripts(t)
+	scripts := scenario.ReadScripts(t, "testdata/scenarios")
 	all := recordedTraces(t)
 	require.Len(t, all, 168)
 	byName := map[string]recorded{}
@@ -198,7 +199,7 @@ func TestTraces(t *testing.T) {
 		"README.md":       "%d come out line for line, %d differ on purpose\n(each says why, and the package documentation lists the differences), and %d are",
 		"README.pt-BR.md": "%d saem linha por linha, %d diferem de propósito\n(cada uma diz por quê, e a documentação do pacote lista as diferenças) e %d tratam",
 	} {
-		text, err := os.ReadFile(name)
+		text, err := os.ReadFile(filepath.Join("..", name))
 		require.NoError(t, err)
 		assert.Contains(t, string(text), fmt.Sprintf(claim, same, differ, inapplicable))
 	}

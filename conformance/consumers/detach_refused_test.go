@@ -1,9 +1,7 @@
 package consumers_test
 
 import (
-	"bufio"
 	"bytes"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -256,39 +254,4 @@ func TestDetachMeanwhile(t *testing.T) {
 		}
 		_ = there.Close()
 	}
-}
-
-// A header is read as events, then blocking code takes the conn over, with what came behind.
-func ExampleSocket_Detach() {
-	here, there := net.Pipe()
-	s := evnet.Wrap(here, nil)
-	over := make(chan struct{})
-	err := s.Scan(bufio.ScanLines, 1024, func(line []byte) {
-		fmt.Printf("header: %s\n", line)
-		conn, rest, err := s.Detach()
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		go func() {
-			defer close(over)
-			defer conn.Close()
-			body, err := io.ReadAll(io.MultiReader(bytes.NewReader(rest), conn))
-			fmt.Printf("body: %s %v\n", body, err)
-		}()
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	go func() {
-		there.Write([]byte("length unknown\nfirst half, "))
-		there.Write([]byte("second half"))
-		there.Close()
-	}()
-	evnet.Run()
-	<-over
-	// Output:
-	// header: length unknown
-	// body: first half, second half <nil>
 }

@@ -118,9 +118,9 @@ func ParseLines(text string) TraceLines {
 	return all
 }
 
-// ReadScripts reads every scenario, in the order of their names.
-func ReadScripts(t testing.TB) []*Script {
-	files, err := filepath.Glob("testdata/scenarios/*.txt")
+// ReadScripts reads every scenario of a directory, in the order of their names.
+func ReadScripts(t testing.TB, dir string) []*Script {
+	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
 	require.NoError(t, err)
 	var all []*Script
 	for _, file := range files {

@@ -1,7 +1,6 @@
 package tls_test
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"errors"
@@ -400,36 +399,4 @@ func TestStartTLSEncoding(t *testing.T) {
 		assert.NoError(t, s.Err())
 		assert.Equal(t, kit.Notes{"41", "42"}, got)
 	})
-}
-
-func ExampleSocket_StartTLSServer() {
-	server := evnet.CreateServer(func(c *evnet.Socket) {
-		_, _ = c.WriteString("220 ready\r\n")
-		_ = c.Scan(bufio.ScanLines, 1000, func(line []byte) {
-			if string(line) != "STARTTLS" {
-				return
-			}
-			_, _ = c.WriteString("220 go ahead\r\n") // the last words in plain text
-			if err := c.StartTLSServer(&tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}); err != nil {
-				c.Destroy(err)
-			}
-		})
-		c.On.SecureConnect(func() { _, _ = c.WriteString("250 nobody can read this on the way\r\n"); c.End() })
-	})
-	_ = server.Listen("tcp", "127.0.0.1:0", nil)
-	client := evnet.Connect("tcp", server.Address().String(), nil)
-	_ = client.Scan(bufio.ScanLines, 1000, func(line []byte) {
-		switch os.Stdout.WriteString(string(line) + "\n"); string(line) {
-		case "220 ready":
-			_, _ = client.WriteString("STARTTLS\r\n")
-		case "220 go ahead":
-			_ = client.StartTLS(&tls.Config{RootCAs: evtest.Roots()})
-		}
-	})
-	client.On.Close(func(bool) { _ = server.Close(nil) })
-	evnet.Run()
-	// Output:
-	// 220 ready
-	// 220 go ahead
-	// 250 nobody can read this on the way
 }

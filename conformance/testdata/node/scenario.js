@@ -1,5 +1,5 @@
-// Plays one scenario of testdata/scenarios on Node: node scenario.js FILE prints what every actor
-// noted, as JSON; play.js plays many. The language is described in testdata/scenarios/README.md;
+// Plays one scenario of conformance/testdata/scenarios on Node: node scenario.js FILE prints what every actor
+// noted, as JSON; play.js plays many. The language is described in conformance/testdata/scenarios/README.md;
 // evnet's own player is scenario_*_test.go.
 'use strict';
 const fs = require('fs');

@@ -1,4 +1,4 @@
-// Reads the script form of testdata/scenarios.
+// Reads the script form of conformance/testdata/scenarios.
 'use strict';
 
 // parse gives the statements of the script: {words, text, block, line}.

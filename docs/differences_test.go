@@ -1,4 +1,4 @@
-package evnet_test
+package docs_test
 
 import (
 	"go/ast"
@@ -154,10 +154,12 @@ var traps = []struct{ trap, held string }{
 		"TestServerMaxConnections server-max-connections"},
 }
 
-// testNames returns the tests and fuzz targets that may be named here.
+// testNames are what the tests of the root and those below conformance declare.
 func testNames(t *testing.T) map[string]bool {
 	names := map[string]bool{}
-	for _, dir := range []string{".", "internal/text"} {
+	dirs, err := filepath.Glob("conformance/*")
+	require.NoError(t, err)
+	for _, dir := range append(dirs, ".", "conformance", "internal/text") {
 		declared(t, dir, true, func(_, name string, _ ...*ast.CommentGroup) { names[name] = true })
 	}
 	return names
@@ -185,7 +187,7 @@ func documented(t *testing.T) map[string]bool {
 func TestDifferencesAreHeld(t *testing.T) {
 	titles, tests := documented(t), testNames(t)
 	held := map[string]bool{}
-	for _, s := range scenario.ReadScripts(t) {
+	for _, s := range scenario.ReadScripts(t, "conformance/testdata/scenarios") {
 		if s.Differs != "" {
 			assert.True(t, titles[s.Differs], "%s names no line of the documentation: %q", s.Name, s.Differs)
 			held[s.Differs] = true
@@ -216,7 +218,7 @@ func TestTrapsAreHeld(t *testing.T) {
 				assert.True(t, tests[name], "trap %d, %s: no such test: %s", number+1, of.trap, name)
 				continue
 			}
-			_, err := os.Stat(filepath.Join("testdata", "scenarios", name+".txt"))
+			_, err := os.Stat(filepath.Join("conformance", "testdata", "scenarios", name+".txt"))
 			assert.NoError(t, err, "trap %d, %s", number+1, of.trap)
 		}
 	}

@@ -1,4 +1,4 @@
-package evnet_test
+package docs_test
 
 import (
 	"context"
@@ -21,7 +21,6 @@ import (
 	"fmt"
 
 	"evnet"
-	"evnet/internal/evtest"
 )
 
 func main() {

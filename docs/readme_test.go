@@ -1,4 +1,4 @@
-package evnet_test
+package docs_test
 
 import (
 	"go/ast"

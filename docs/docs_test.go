@@ -1,4 +1,4 @@
-package evnet_test
+package docs_test
 
 import (
 	"fmt"
@@ -177,7 +177,7 @@ var traceEvent = regexp.MustCompile(`^(lookup (null|[A-Z]+) .*|connectionAttempt
 // Each path of docs/events.md is what its scenario shows.
 func TestEventsPaths(t *testing.T) {
 	scripts := map[string]*scenario.Script{}
-	for _, s := range scenario.ReadScripts(t) {
+	for _, s := range scenario.ReadScripts(t, "conformance/testdata/scenarios") {
 		scripts[s.Name] = s
 	}
 	paths := 0
