@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"evnet/internal/wraptest"
+	"evnet/conformance/wraptest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -5,7 +5,7 @@ import (
 	"net"
 	"testing"
 
-	"evnet/internal/wraptest"
+	"evnet/conformance/wraptest"
 
 	"github.com/hashicorp/yamux"
 	"github.com/stretchr/testify/require"

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"evnet/conformance/wraptest"
 	"evnet/internal/evtest"
-	"evnet/internal/wraptest"
 )
 
 // gzipConn compresses what passes through a TCP connection. It cannot read on after a deadline, for the
