@@ -325,40 +325,6 @@ func ExampleServer_Sockets() {
 	// all are here
 }
 
-// Several loops use several processors; each socket stays on one of them.
-func ExampleServerOptions_loops() {
-	home, other := evnet.NewLoop(), evnet.NewLoop()
-	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{home, other}})
-	server.On.Connection(func(c *evnet.Socket) { c.Pipe(c) })
-	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
-		fmt.Println(err)
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = other.Serve(ctx)
-	}()
-	left := 4
-	for range 4 {
-		c := evnet.NewSocket(&evnet.SocketOptions{Loop: home})
-		c.On.Ready(func() { c.WriteString("ping") })
-		c.On.Data(func([]byte) { c.End() })
-		c.On.Close(func(bool) {
-			if left--; left == 0 {
-				_ = server.Close(nil)
-			}
-		})
-		c.Connect("tcp", server.Address().String())
-	}
-	home.Run()
-	cancel()
-	<-done
-	fmt.Println("all four answered")
-	// Output: all four answered
-}
-
 // A BlockList keeps peers out, here by the rules of a file; it may change while the server runs.
 func ExampleBlockList() {
 	var list evnet.BlockList

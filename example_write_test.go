@@ -1,6 +1,7 @@
 package evnet_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -194,4 +195,35 @@ func ExampleSocketOptions_halfOpen() {
 	c.On.Close(func(bool) { _ = server.Close(nil) })
 	evnet.Run()
 	// Output: you asked: what time is it?
+}
+
+// A TCP proxy: each client is joined with a connection of its own to the server behind.
+func ExampleRelay() {
+	behind := evnet.CreateServer(func(c *evnet.Socket) { c.Pipe(c) })
+	if err := behind.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	outcome := errors.New("never relayed")
+	proxy := evnet.CreateServer(func(c *evnet.Socket) {
+		upstream := evnet.Connect("tcp", behind.Address().String(), nil)
+		evnet.Relay(c, upstream, func(err error) {
+			outcome = err
+			_ = behind.Close(nil)
+		})
+	})
+	if err := proxy.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := evnet.Connect("tcp", proxy.Address().String(), nil)
+	c.WriteString("through the proxy and back")
+	c.End()
+	c.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
+	c.On.Close(func(bool) { _ = proxy.Close(nil) })
+	evnet.Run()
+	fmt.Println("relayed:", outcome)
+	// Output:
+	// through the proxy and back
+	// relayed: <nil>
 }

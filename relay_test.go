@@ -23,37 +23,6 @@ import (
 	"go.uber.org/goleak"
 )
 
-// A TCP proxy: each client is joined with a connection of its own to the server behind.
-func ExampleRelay() {
-	behind := evnet.CreateServer(func(c *evnet.Socket) { c.Pipe(c) })
-	if err := behind.Listen("tcp", "127.0.0.1:0", nil); err != nil {
-		fmt.Println(err)
-		return
-	}
-	outcome := errors.New("never relayed")
-	proxy := evnet.CreateServer(func(c *evnet.Socket) {
-		upstream := evnet.Connect("tcp", behind.Address().String(), nil)
-		evnet.Relay(c, upstream, func(err error) {
-			outcome = err
-			_ = behind.Close(nil)
-		})
-	})
-	if err := proxy.Listen("tcp", "127.0.0.1:0", nil); err != nil {
-		fmt.Println(err)
-		return
-	}
-	c := evnet.Connect("tcp", proxy.Address().String(), nil)
-	c.WriteString("through the proxy and back")
-	c.End()
-	c.On.Data(func(chunk []byte) { fmt.Printf("%s\n", chunk) })
-	c.On.Close(func(bool) { _ = proxy.Close(nil) })
-	evnet.Run()
-	fmt.Println("relayed:", outcome)
-	// Output:
-	// through the proxy and back
-	// relayed: <nil>
-}
-
 func shake(c net.Conn) error {
 	if c, ok := c.(*tls.Conn); ok {
 		return c.HandshakeContext(context.Background())
@@ -286,68 +255,6 @@ func TestRelayWhileConnecting(t *testing.T) {
 		l.AfterFunc(0, func() { s.Destroy(evtest.Boom("boom")) })
 		kit.Run(t, l)
 		assert.Equal(t, []error{evtest.Boom("boom")}, done)
-		_ = peer.Close()
-	})
-}
-
-// Mistakes are told to done, and what is live is torn down.
-func TestRelayMistakes(t *testing.T) {
-	for name, c := range map[string]struct {
-		relay func(s, gone, failed *evnet.Socket, done func(error))
-		is    error
-	}{
-		"nil":     {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(s, nil, done) }, evnet.ErrNilArgument},
-		"nil too": {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(nil, s, done) }, evnet.ErrNilArgument},
-		"itself":  {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(s, s, done) }, evnet.ErrRelayed},
-		"closed":  {func(s, gone, _ *evnet.Socket, done func(error)) { evnet.Relay(s, gone, done) }, evnet.ErrDestroyed},
-		"failed":  {func(s, _, failed *evnet.Socket, done func(error)) { evnet.Relay(failed, s, done) }, evtest.Boom("boom")},
-		"from out": {func(s, gone, _ *evnet.Socket, done func(error)) {
-			kit.Aside(s.Loop(), func() { evnet.Relay(gone, s, done) })
-		}, evnet.ErrDestroyed},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := evnet.NewLoop()
-			gone, failed := kit.NewClient(l), kit.NewClient(l)
-			failed.On.Error(func(error) {})
-			gone.Destroy(nil)
-			failed.Destroy(evtest.Boom("boom"))
-			kit.Run(t, l)
-			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
-			closed := false
-			s.On.Close(func(bool) { closed = true })
-			var done []error
-			c.relay(s, gone, failed, func(err error) { assert.True(t, closed); done = append(done, err) })
-			kit.Run(t, l)
-			require.Len(t, done, 1)
-			assert.ErrorIs(t, done[0], c.is)
-			_ = peer.Close()
-		})
-	}
-	t.Run("nothing at all", func(t *testing.T) {
-		var done []error
-		evnet.Relay(nil, nil, func(err error) { done = append(done, err) })
-		kit.Run(t, evnet.DefaultLoop)
-		require.Len(t, done, 1)
-		assert.ErrorIs(t, done[0], evnet.ErrNilArgument)
-	})
-	t.Run("a second relay", func(t *testing.T) {
-		l := evnet.NewLoop()
-		r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
-		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
-		var done []error
-		evnet.Relay(r.A, s, func(err error) { // the first goes on
-			done = append(done, err)
-			_, _ = r.PeerA.Write([]byte("hello"))
-			_ = r.PeerA.Close()
-			_ = evtest.CloseWrite(r.PeerB)
-		})
-		kit.Run(t, l)
-		require.Len(t, done, 1)
-		assert.ErrorIs(t, done[0], evnet.ErrRelayed)
-		assert.Equal(t, []error{nil}, r.Done)
-		got, _ := io.ReadAll(r.PeerB)
-		assert.Equal(t, "hello", string(got))
-		_ = r.PeerB.Close()
 		_ = peer.Close()
 	})
 }

@@ -2,7 +2,6 @@ package conformance_test
 
 import (
 	"context"
-	"encoding/hex"
 	"net"
 	"path/filepath"
 	"runtime"
@@ -46,14 +45,6 @@ type player struct {
 
 	unaccepted int  // connects less accepts
 	emitting   bool // the Timeout of `emit` is still to come
-}
-
-// traffic is what a socket has delivered.
-type traffic struct {
-	received int
-	text     string // the last of it
-	verify   bool
-	wrong    bool // some byte was not that of the pattern
 }
 
 // env is what a block may ask about in braces.
@@ -395,16 +386,4 @@ func (p *player) iterate(st *scenario.Statement, c *evnet.Socket, after string, 
 		}
 		p.l.Do(p.then(p.blocks[after], e.with(env{"result": codeOf(failed)})))
 	}()
-}
-
-// encoded is what write gives to the conn for a text in an encoding.
-func encoded(text []byte, encoding string) []byte {
-	if encoding == "hex" {
-		p, err := hex.DecodeString(string(text))
-		if err != nil {
-			panic(err)
-		}
-		return p
-	}
-	return text
 }

@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,4 +120,24 @@ func errorEnv(err error) env {
 		e["errors"] = strings.Join(texts, ",")
 	}
 	return e
+}
+
+// traffic is what a socket has delivered.
+type traffic struct {
+	received int
+	text     string // the last of it
+	verify   bool
+	wrong    bool // some byte was not that of the pattern
+}
+
+// encoded is what write gives to the conn for a text in an encoding.
+func encoded(text []byte, encoding string) []byte {
+	if encoding == "hex" {
+		p, err := hex.DecodeString(string(text))
+		if err != nil {
+			panic(err)
+		}
+		return p
+	}
+	return text
 }

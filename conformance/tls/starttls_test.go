@@ -253,39 +253,6 @@ var turnConsumers = map[string]func(s *evnet.Socket, turn func(), heard func([]b
 	},
 }
 
-// What somebody on the way has put behind STARTTLS is never taken for the peer's words: it is part of the
-// handshake, which fails by it.
-func TestStartTLSInjection(t *testing.T) {
-	evtest.OnBothTransports(t, func(t *testing.T) {
-		for name, consume := range turnConsumers {
-			for side := range 2 {
-				l := evnet.NewLoop()
-				here, there := evtest.TCPPair(t)
-				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-				s.On.Error(func(error) {})
-				s.On.SecureConnect(func() { t.Error("secureConnect") })
-				var heard kit.Notes
-				consume(s, func() {
-					if side == 0 {
-						assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
-					} else {
-						assert.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
-					}
-				}, heard.Chunk(""))
-				kit.Aside(l, func() {
-					_, _ = io.WriteString(there, "STARTTLS\r\nRCPT TO:<eve@example>\r\nand so on\r\n")
-					_, _ = io.Copy(io.Discard, there)
-					_ = there.Close()
-				})
-				kit.Run(t, l)
-				assert.Equal(t, kit.Notes{"STARTTLS"}, heard, name)
-				assert.Equal(t, "ERR_SSL_WRONG_VERSION_NUMBER", evnet.Code(s.Err()), "%s: %v", name, s.Err())
-				assert.ErrorAs(t, s.Err(), new(tls.RecordHeaderError))
-			}
-		}
-	})
-}
-
 // hasty is a conn that sends something before what is written first, in one piece.
 type hasty struct {
 	*net.TCPConn

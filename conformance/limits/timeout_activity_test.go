@@ -1,4 +1,4 @@
-package evnet_test
+package limits_test
 
 import (
 	"context"
@@ -23,7 +23,7 @@ import (
 
 // A socket whose time is 2 s does this after 1 s: Timeout comes at 3 s if that was activity, else at 2.
 func TestTimeoutActivity(t *testing.T) {
-	const counts, doesNot = 3 * second, 2 * second
+	const counts, doesNot = 3 * time.Second, 2 * time.Second
 	stuck := func(b *kit.Bubble) { _, _ = b.S.Write(make([]byte, 1000)) } // the peer does not read
 	for name, c := range map[string]struct {
 		want   time.Duration
@@ -45,7 +45,7 @@ func TestTimeoutActivity(t *testing.T) {
 		"refused write":      {doesNot, func(b *kit.Bubble) { b.S.End() }, func(b *kit.Bubble) { _, _ = b.S.WriteString("x") }},
 		"End":                {doesNot, nil, func(b *kit.Bubble) { b.S.End() }},
 		"End behind a write": {doesNot, stuck, func(b *kit.Bubble) { b.S.End() }},
-		"SetTimeout":         {counts, nil, func(b *kit.Bubble) { require.NoError(b, b.S.SetTimeout(2*second)) }},
+		"SetTimeout":         {counts, nil, func(b *kit.Bubble) { require.NoError(b, b.S.SetTimeout(2*time.Second)) }},
 		"a bad SetTimeout":   {doesNot, nil, func(b *kit.Bubble) { require.Error(b, b.S.SetTimeout(-1)) }},
 		"Pause":              {doesNot, func(b *kit.Bubble) { kit.Consume(b.S) }, func(b *kit.Bubble) { b.S.Pause() }},
 		"Resume":             {doesNot, func(b *kit.Bubble) { b.S.Pause() }, func(b *kit.Bubble) { b.S.Resume() }},
@@ -70,9 +70,9 @@ func TestTimeoutActivity(t *testing.T) {
 				if c.before != nil {
 					c.before(b)
 				}
-				b.L.AfterFunc(0, func() { require.NoError(t, b.S.SetTimeout(2*second)) })
-				b.When(second, func() { c.act(b) })
-				b.DestroyAt(9 * second)
+				b.L.AfterFunc(0, func() { require.NoError(t, b.S.SetTimeout(2*time.Second)) })
+				b.When(time.Second, func() { c.act(b) })
+				b.DestroyAt(9 * time.Second)
 				kit.Run(t, b.L)
 				_ = there.Close()
 				assert.Equal(t, []time.Duration{c.want}, b.At)
@@ -85,7 +85,7 @@ func TestTimeoutActivity(t *testing.T) {
 type slowly []string
 
 func (a slowly) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	time.Sleep(second) // of a bubble: no time passes
+	time.Sleep(time.Second) // of a bubble: no time passes
 	return evtest.IPs(a...).LookupNetIP(ctx, network, host)
 }
 
@@ -95,9 +95,9 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 		resolver evnet.Resolver
 		want     time.Duration
 	}{
-		"called, no answer": {evtest.NeverResolves{}, 3 * second},         // called at 1 s
-		"answered":          {slowly{"127.0.0.3"}, 4 * second},            // at 2 s
-		"a further attempt": {evtest.IPs("127.0.0.3", "::1"), 3 * second}, // at 2 s
+		"called, no answer": {evtest.NeverResolves{}, 3 * time.Second},         // called at 1 s
+		"answered":          {slowly{"127.0.0.3"}, 4 * time.Second},            // at 2 s
+		"a further attempt": {evtest.IPs("127.0.0.3", "::1"), 3 * time.Second}, // at 2 s
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 					<-ctx.Done()
 					return ctx.Err()
 				}}
-				s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: c.resolver, Dialer: hang, AttemptDelay: second})
+				s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Resolver: c.resolver, Dialer: hang, AttemptDelay: time.Second})
 				attempts := 0
 				s.On.ConnectionAttempt(func(evnet.Attempt) { attempts++ })
 				s.On.Timeout(func() {
@@ -115,8 +115,8 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 					assert.True(t, s.Connecting(), "it does not end the attempt")
 					s.Destroy(nil)
 				})
-				require.NoError(t, s.SetTimeout(2*second))
-				l.AfterFunc(second, func() { s.Connect("tcp", "name.example:1") })
+				require.NoError(t, s.SetTimeout(2*time.Second))
+				l.AfterFunc(time.Second, func() { s.Connect("tcp", "name.example:1") })
 				kit.Run(t, l)
 				assert.Equal(t, c.want, time.Since(began))
 				if name == "a further attempt" {
@@ -161,14 +161,14 @@ func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
 		peers := make(chan net.Conn, 2)
-		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, IdleTimeout: 3 * second,
+		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, IdleTimeout: 3 * time.Second,
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				here, there := net.Pipe()
 				peers <- there
 				return here, nil
 			}})
 		kit.Consume(s)
-		require.NoError(t, s.SetTimeout(2*second))
+		require.NoError(t, s.SetTimeout(2*time.Second))
 		s.On.Error(func(err error) { assert.ErrorIs(t, err, os.ErrDeadlineExceeded) })
 		s.On.Ready(func() { _, _ = s.WriteString("taken?") })
 		s.Once.Close(func(hadError bool) {
@@ -184,8 +184,8 @@ func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 			_ = peer.Close()
 		}()
 		kit.Run(t, l)
-		assert.Equal(t, 2*second, told)
-		assert.Equal(t, 3*second, time.Since(began))
+		assert.Equal(t, 2*time.Second, told)
+		assert.Equal(t, 3*time.Second, time.Since(began))
 		_ = (<-peers).Close()
 	})
 }
