@@ -56,9 +56,12 @@ func TestBlockingConnNettest(t *testing.T) {
 			}
 		}
 	}
-	evtest.OnBothTransports(t, func(t *testing.T) {
+	evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
 		for name, maker := range makers {
-			t.Run(name, func(t *testing.T) { nettest.TestConn(t, maker(t)) })
+			t.Run(name, func(t *testing.T) {
+				t.Parallel() // much of it is waiting
+				nettest.TestConn(t, maker(t))
+			})
 		}
 	})
 	goleak.VerifyNone(t, before)

@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
+	evtest.AtOnce(32) // parallel tests wait most of the time
 	goleak.VerifyTestMain(checked{m})
 }
 

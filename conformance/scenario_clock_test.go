@@ -132,5 +132,6 @@ func inTwoRounds(t *testing.T, scripts []*scenario.Script, play func(t *testing.
 		}
 	}
 	t.Run("scenario", func(t *testing.T) { play(t, untimed) })
+	t.Parallel() // what is left waits
 	t.Run("timed", func(t *testing.T) { play(t, timed) })
 }

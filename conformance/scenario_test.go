@@ -134,6 +134,8 @@ func TestTraces(t *testing.T) {
 	require.Len(t, scripts, len(all))
 	var onNode *nodePlay
 	switch {
+	case !evtest.Long():
+		t.Log("compared with the recorded traces; with -long also with Node")
 	case nodeVersion() >= 20: // older ones lack events
 		onNode = playOnNode(t, scripts)
 		t.Logf("each is compared with Node %d, playing the same script now", nodeVersion())

@@ -161,11 +161,13 @@ func TestWrapUnixgram(t *testing.T) {
 
 // Receives that fail are told; a conn that fails for good is closed.
 func TestWrapFailingConn(t *testing.T) {
+	t.Parallel() // it waits, and so do its cases
 	for name, c := range map[string]struct {
 		err   error
 		least int
 	}{"the end": {io.EOF, 1}, "again and again": {errOwn, 100}, "closed by others": {net.ErrClosed, 1}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l := evnet.NewLoop()
 			f := newFake()
 			f.read = func([]byte) (int, net.Addr, error) { return 0, nil, c.err }
@@ -214,6 +216,7 @@ func TestWrapPanickingConn(t *testing.T) {
 
 // A conn that takes for ever to write does not hold Close up for ever, and is closed once.
 func TestWrapStuckConn(t *testing.T) {
+	t.Parallel() // it waits
 	l := evnet.NewLoop()
 	f := newFake()
 	f.write = func([]byte, net.Addr) (int, error) {

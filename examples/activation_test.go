@@ -55,6 +55,7 @@ func echoed(t *testing.T, c net.Conn) {
 // Whoever has connected before the program started is served: the connection waits in the listener. So it is when the
 // program ends and is started again.
 func TestActivation(t *testing.T) {
+	require.NoError(t, build()) // before the connections, whose deadlines do not allow for it
 	tcp := listen(t, "tcp", "127.0.0.1:0")
 	unix := listen(t, "unix", socketPath(t))
 	for _, sig := range signals(t) {

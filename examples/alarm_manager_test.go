@@ -20,6 +20,7 @@ import (
 // Managers come back to a server that was killed, wait longer each time but never too long, and begin anew
 // after a success.
 func TestAlarmManagersComeBack(t *testing.T) {
+	t.Parallel()
 	const first, longest = 16 * time.Millisecond, 100 * time.Millisecond
 	s := startAlarm(t, "cpu 1")
 	port := freePort(t)
@@ -130,6 +131,7 @@ func TestAlarmManagerLeavesGarbage(t *testing.T) {
 
 // A server that hangs is left, and found again when it goes on.
 func TestAlarmManagerLeavesAStoppedServer(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("windows knows no signals")
 	}
@@ -154,6 +156,7 @@ func TestAlarmManagerLeavesAStoppedServer(t *testing.T) {
 
 // A quiet server is no silent one: its heartbeat keeps managers there.
 func TestAlarmHeartbeat(t *testing.T) {
+	t.Parallel()
 	s := startAlarm(t, "cpu 1", "-beat", "50ms")
 	m := s.watch(t, "-timeout", "2s")
 	m.tells(t, "cpu ok 1.0")

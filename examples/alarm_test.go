@@ -141,7 +141,10 @@ func (c *alarmConn) next(t *testing.T) (r alarmReport) {
 	return r
 }
 
-func TestAlarmPage(t *testing.T) { play(t, "alarm", "9100") }
+func TestAlarmPage(t *testing.T) {
+	t.Parallel()
+	play(t, "alarm", "9100")
+}
 
 // Two managers hear every change, in order; a third one hears the state when it comes.
 func TestAlarmTellsChanges(t *testing.T) {
@@ -213,6 +216,7 @@ func TestAlarmHysteresis(t *testing.T) {
 
 // Every report reaches each of two who read, one after the other, and both the same.
 func TestAlarmReportsAreWhole(t *testing.T) {
+	t.Parallel()
 	s := startAlarm(t, "", "-sensor", "simulated", "-seed", "7", "-every", "1ms", "-step", "0", "-beat", "3ms")
 	a, b := s.dial(t), s.dial(t)
 	ra, rb := a.next(t), b.next(t)
@@ -238,6 +242,7 @@ func TestAlarmReportsAreWhole(t *testing.T) {
 
 // A manager that does not read misses what was between, which nobody keeps for it, and is told the newest in the end.
 func TestAlarmSlowManager(t *testing.T) {
+	t.Parallel()
 	s := startAlarm(t, "", "-sensor", "simulated", "-every", "100us", "-step", "0", "-beat", "1ms")
 	fast, slow := s.dial(t), s.dial(t)
 	last := slow.next(t).N
@@ -348,6 +353,7 @@ func manyReadings(n int) string {
 
 // A sensor that does not answer stops neither the server nor its heartbeat, and is told.
 func TestAlarmSensorHangs(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("mkfifo"); err != nil {
 		t.Skip("mkfifo is missing")
 	}

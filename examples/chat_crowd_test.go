@@ -6,13 +6,13 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,14 +23,13 @@ const crowd = 199
 // conversation is what each member of the crowd says: so many lines in each round.
 type conversation struct{ rounds, batch, padding int }
 
-// theConversation is 200 lines of each, or, under the race detector, which takes ten times as long, 9 long
-// ones: each time some megabytes for each member, more than the room and the system hold for one.
+// theConversation is 9 long lines of each member, or 200 in the long form, unless the race detector makes that ten times as
+// long: in both cases some megabytes for each member, more than the room and the kernel hold for one.
 func theConversation() conversation {
-	info, _ := debug.ReadBuildInfo()
-	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if underRace() {
 		return conversation{rounds: 9, batch: 1, padding: 1250}
 	}
-	return conversation{rounds: 40, batch: 5, padding: 100}
+	return evtest.Pick(conversation{rounds: 9, batch: 1, padding: 1250}, conversation{rounds: 40, batch: 5, padding: 100})
 }
 
 // A room of 200, one of whom does not read: the other 199 talk, and each hears all that the others have said,
@@ -133,6 +132,7 @@ func (m *chatMember) talk(self int, c conversation) (dropped int, err error) {
 
 // A stuck member cannot keep the room open.
 func TestChatClosesWithAStuckMember(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("windows knows no signals")
 	}

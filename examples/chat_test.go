@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,6 +112,7 @@ func (m *chatMember) expectEnd() {
 func TestChatPage(t *testing.T) { play(t, "chat", "9000") }
 
 func TestChat(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			r := openRoomAt(t, network, chatAddress(t, network))
@@ -314,6 +316,7 @@ func TestChatIsFull(t *testing.T) {
 }
 
 func TestChatSilence(t *testing.T) {
+	t.Parallel()
 	const idle = 2 * time.Second // far more than a slow machine needs between two lines
 	r := openRoom(t, "-idle", idle.String(), "-pace", "0")
 	stranger := r.connect()
@@ -333,6 +336,7 @@ func TestChatSilence(t *testing.T) {
 
 // Who floods the room is held back; nothing is lost.
 func TestChatPace(t *testing.T) {
+	t.Parallel()
 	const pace, count = 20 * time.Millisecond, 20
 	r := openRoom(t, "-pace", pace.String())
 	ana, bob := r.join("ana"), r.join("bob")
@@ -350,28 +354,31 @@ func TestChatPace(t *testing.T) {
 // A member is dropped when something has waited for too long, also when it is far less than the queue may
 // have, and whatever the member sends.
 func TestChatDropsWhoStopsReading(t *testing.T) {
+	t.Parallel()
 	t.Run("silent", func(t *testing.T) { dropsWhoStopsReading(t, nil) })
 	t.Run("three bytes now and then", func(t *testing.T) {
-		dropsWhoStopsReading(t, func(stuck net.Conn) {
+		dropsWhoStopsReading(t, func(stuck net.Conn) error {
 			tick := time.NewTicker(30 * time.Millisecond)
 			defer tick.Stop()
-			for range tick.C {
+			for {
 				if _, err := stuck.Write([]byte("abc")); err != nil {
-					return
+					return err
 				}
+				<-tick.C
 			}
 		})
 	})
 }
 
 // dropsWhoStopsReading has a member who reads nothing, and may talk meanwhile.
-func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn)) {
+func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn) error) {
 	r := openRoom(t, "-slow", "300ms", "-queue", "1000000000", "-pace", "0", "-idle", "1h")
 	ana := r.join("ana")
 	stuck := r.join("stuck")
 	ana.expect("* stuck joined")
+	talked := make(chan error, 1)
 	if talk != nil {
-		go talk(stuck.conn)
+		go func() { talked <- talk(stuck.conn) }()
 	}
 	go func() { // until the room has dropped it
 		line := strings.Repeat("x", 999) + "\n"
@@ -384,10 +391,15 @@ func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn)) {
 	ana.expect("* stuck was dropped: too slow")
 	r.expect(t, "ana joined", "stuck joined", "stuck was dropped: too slow")
 	_, err := io.Copy(io.Discard, stuck.conn)
+	if err == nil && talk != nil { // the kernel reports a reset to one call, which may be the Write
+		err = <-talked
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+	}
 	assert.Error(t, err, "a reset")
 }
 
 func TestChatClientEnds(t *testing.T) {
+	t.Parallel()
 	r := openRoom(t, "-pace", "1ms")
 	ana := r.join("ana")
 	var said, heard strings.Builder
@@ -421,6 +433,7 @@ func chatClient(t *testing.T, r *chatRoom, name string) *terminal {
 }
 
 func TestChatClientAndSignals(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("windows knows no signals")
 	}
@@ -449,6 +462,7 @@ func TestChatClientAndSignals(t *testing.T) {
 
 // A room that does not answer cannot keep its client.
 func TestChatClientLeavesAStuckRoom(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("windows knows no signals")
 	}

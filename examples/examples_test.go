@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -42,14 +44,18 @@ func TestMain(m *testing.M) {
 	if programs, err = os.MkdirTemp("", "evnet-examples"); err != nil {
 		panic(err)
 	}
+	evtest.AtOnce(8) // those that are parallel wait most of the time
 	code := m.Run()
 	_ = os.RemoveAll(programs)
 	os.Exit(code)
 }
 
+// noSymbols makes the linker write no symbol table and no debugging information, which takes it as long as all else.
+const noSymbols = "-ldflags=-s -w"
+
 // build builds the programs, under the race detector if the tests are.
 var build = sync.OnceValue(func() error {
-	args := []string{"build", "-buildvcs=false", "-o", programs + string(filepath.Separator)}
+	args := []string{"build", "-buildvcs=false", noSymbols, "-o", programs + string(filepath.Separator)}
 	info, _ := debug.ReadBuildInfo()
 	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		args = append(args, "-race")

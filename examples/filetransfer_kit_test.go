@@ -28,7 +28,7 @@ var buildTransfer = sync.OnceValue(func() error {
 	if printed, err := exec.Command("go", "mod", "download", "-C=filetransfer").CombinedOutput(); err != nil {
 		return fmt.Errorf("go mod download: %w\n%s", err, printed)
 	}
-	args := []string{"build", "-C=filetransfer", "-buildvcs=false", "-o", programs + string(filepath.Separator)}
+	args := []string{"build", "-C=filetransfer", "-buildvcs=false", noSymbols, "-o", programs + string(filepath.Separator)}
 	if underRace() {
 		args = append(args, "-race")
 	}

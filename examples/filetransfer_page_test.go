@@ -17,6 +17,7 @@ import (
 
 // The commands of the page run as they are written, but at a port of the test's own, and tell what the page says.
 func TestFileTransferPage(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("filetransfer/README.md")
 	require.NoError(t, err)
 	var receive, send []string
@@ -58,6 +59,7 @@ var halfWay = regexp.MustCompile(`sending some\.bin +[1-9]\d?% +\|.*/s\)`)
 
 // On a terminal there is a bar.
 func TestFileTransferOnATerminal(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("script"); err != nil {
 		t.Skip("script, which makes a terminal, is not installed")
 	}

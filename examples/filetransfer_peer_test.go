@@ -63,6 +63,7 @@ func headerOf(name, content string) string {
 
 // A receiver tells a sender that is wrong why, leaves nothing behind, and serves the next one.
 func TestFileTransferBadSenders(t *testing.T) {
+	t.Parallel()
 	r := startReceiver(t, filepath.Join(t.TempDir()), "127.0.0.1:0", "-idle", "2s")
 	silent := dialReceiver(t, r.address)
 	sum := strings.Repeat("0", 64)
@@ -153,6 +154,7 @@ func TestFileTransferBadSenders(t *testing.T) {
 
 // Of two senders of one name the second is asked to come again, and both files cannot be had.
 func TestFileTransferTwoOfOneName(t *testing.T) {
+	t.Parallel()
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 	first := dialReceiver(t, r.address)
 	first.say(headerOf("some.bin", "hello"))
@@ -178,6 +180,7 @@ func TestFileTransferTwoOfOneName(t *testing.T) {
 
 // A sender tells its user what is wrong with a receiver.
 func TestFileTransferBadReceivers(t *testing.T) {
+	t.Parallel()
 	path, sum := randomFile(t, "some.bin", 2<<20)
 	say := func(text string) func(*net.TCPConn) {
 		return func(conn *net.TCPConn) {

@@ -9,11 +9,14 @@ import (
 	"syscall"
 	"testing"
 
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 func TestFileTransfer(t *testing.T) {
+	t.Parallel()
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 	for name, size := range map[string]int64{
 		"some.bin": 8<<20 + 12345, "steps": 4 << 20, "a name, com ç.txt": 1, "empty": 0,
@@ -38,10 +41,7 @@ func TestFileTransfer(t *testing.T) {
 
 // Half a gigabyte over a connection that breaks again and again, in as little memory as a small file.
 func TestFileTransferLarge(t *testing.T) {
-	size := int64(500_000_000)
-	if testing.Short() {
-		size /= 10
-	}
+	size := evtest.Pick[int64](50_000_000, 500_000_000)
 	path, sum := randomFile(t, "large.bin", size)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 	road := newBadRoad(t, r.address, size/2, size/4+1, size/8)
@@ -65,6 +65,7 @@ func TestFileTransferLarge(t *testing.T) {
 
 // Either side may be interrupted, or killed, and the same command goes on.
 func TestFileTransferInterrupted(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows knows no signal to interrupt it with")
 	}
@@ -104,6 +105,7 @@ func TestFileTransferInterrupted(t *testing.T) {
 
 // What is there of another file is not spliced with this one.
 func TestFileTransferOfAnotherFile(t *testing.T) {
+	t.Parallel()
 	path, _ := randomFile(t, "some.bin", 8<<20)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 	part := filepath.Join(r.dir, "some.bin.transfer.part")
@@ -126,6 +128,7 @@ func TestFileTransferOfAnotherFile(t *testing.T) {
 
 // A file that somebody writes to while it is being sent never arrives as a mixture.
 func TestFileTransferOfAChangingFile(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(file *os.File) error
 		code   int
@@ -198,6 +201,7 @@ func TestFileTransferBadUse(t *testing.T) {
 
 // What the receiver's disk refuses, the sender is told.
 func TestFileTransferDiskRefuses(t *testing.T) {
+	t.Parallel()
 	path, _ := randomFile(t, "some.bin", 32<<20)
 	send := func(r *transferReceiver) string {
 		code, stdout, stderr := transfer(t, "-connect", r.address, path)

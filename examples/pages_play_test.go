@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -138,17 +139,25 @@ func (at *terminal) finish(t *testing.T) string {
 	return string(rest)
 }
 
-// freePort is one that the system gives to nobody by itself, as it does with those above: it stays free
-// while nobody listens there for a moment.
+// nextPort is the first one that no test of this process has taken. Processes that are started one after the other begin 16
+// ports apart.
+var nextPort atomic.Int32
+
+func init() { nextPort.Store(20000 + int32(os.Getpid()%700)*16) }
+
+// freePort is one that the kernel gives to nobody by itself, as it does with those above, and that no other test takes: it
+// stays free while nobody listens there for a moment.
 func freePort(t testing.TB) string {
 	t.Helper()
-	for port := 20000 + os.Getpid()%9000; port < 32000; port++ {
+	for {
+		port := nextPort.Add(1) - 1
+		if port >= 32000 {
+			t.Fatal("no port is free")
+		}
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = ln.Close()
 			return fmt.Sprint(port)
 		}
 	}
-	t.Fatal("no port is free")
-	return ""
 }

@@ -174,6 +174,7 @@ func plain(lines []string) []string {
 // TestPagesPlayed plays the sessions of all pages, in a network of their own where the system makes one: there each port
 // is free.
 func TestPagesPlayed(t *testing.T) {
+	t.Parallel()
 	built := os.Getenv("EVNET_PAGES")
 	if built == "" {
 		require.NoError(t, build())

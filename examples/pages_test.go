@@ -2,7 +2,6 @@ package examples_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -133,7 +132,9 @@ func (p page) runs(t *testing.T) (all []run) {
 				assert.DirExists(t, dir, "%s: %s", p.file, command)
 			}
 			for _, m := range goRun.FindAllStringSubmatch(step, -1) {
-				path, err := filepath.Rel(".", filepath.Join(dir, m[2]))
+				here, err := os.Getwd()
+				require.NoError(t, err)
+				path, err := filepath.Rel(here, filepath.Join(here, dir, m[2]))
 				require.NoError(t, err)
 				if assert.FileExists(t, filepath.Join(path, "main.go"), "%s: %s", p.file, command) {
 					all = append(all, run{path, strings.Fields(m[3])})
@@ -146,28 +147,20 @@ func (p page) runs(t *testing.T) (all []run) {
 
 var helpFlag = regexp.MustCompile(`(?m)^  -([a-zA-Z0-9][a-zA-Z0-9-]*)`)
 
-// flagsOf are those that -h tells of. A program in a module of its own is built there.
+// flagsOf are those that -h lists.
 func flagsOf(t *testing.T, known map[string][]string, program string) []string {
 	t.Helper()
 	if flags, ok := known[program]; ok {
 		return flags
 	}
-	var help []byte
-	if filepath.Base(program) == program && !isFile(filepath.Join(program, "go.mod")) {
-		code, out, errs := result(t, program, "-h")
-		assert.Zero(t, code, "%s -h", program)
-		help = []byte(out + errs)
-	} else {
-		binary := filepath.Join(t.TempDir(), "program")
-		build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, ".")
-		build.Dir = program
-		printed, err := build.CombinedOutput()
-		require.NoError(t, err, "%s: %s", program, printed)
-		help, err = exec.CommandContext(t.Context(), binary, "-h").CombinedOutput()
-		require.NoError(t, err, "%s: %s", program, help)
+	if isFile(filepath.Join(program, "go.mod")) {
+		require.NoError(t, buildTransfer(), program)
 	}
+	code, help, errs := result(t, program, "-h")
+	assert.Zero(t, code, "%s -h", program)
+	help += errs
 	var flags []string
-	for _, m := range helpFlag.FindAllStringSubmatch(string(help), -1) {
+	for _, m := range helpFlag.FindAllStringSubmatch(help, -1) {
 		flags = append(flags, m[1])
 	}
 	require.NotEmpty(t, flags, "%s -h tells of no flags: %s", program, help)

@@ -20,6 +20,7 @@ import (
 
 // Both ways at once, and the end of one way leaves the other open.
 func TestProxyPassesOn(t *testing.T) {
+	t.Parallel()
 	p := startProxy(t, "-to", proxyBackend(t, echoBack))
 	const size = 32 << 20
 	sent := randomBytes(size)
@@ -77,6 +78,7 @@ func TestProxyHalfClose(t *testing.T) {
 
 // A client that ends its side before there is a server to pass that on to is answered all the same.
 func TestProxyHalfCloseWhileConnecting(t *testing.T) {
+	t.Parallel()
 	answers := proxyBackend(t, func(conn *net.TCPConn) {
 		_, _ = io.Copy(io.Discard, conn)
 		_, _ = io.WriteString(conn, "answer")
@@ -177,6 +179,7 @@ func TestProxyDenies(t *testing.T) {
 }
 
 func TestProxyTimeouts(t *testing.T) {
+	t.Parallel()
 	address, conns := heldConns(t)
 	quiet := startProxy(t, "-to", address, "-idle", "2s") // which is also what joined may take for each byte
 	client, server := quiet.joined(conns)
@@ -224,6 +227,7 @@ func TestProxyResets(t *testing.T) {
 }
 
 func TestProxyStops(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows knows no signal to stop it with")
 	}

@@ -29,6 +29,7 @@ func without(timeline string) string { return elapsed.ReplaceAllString(timeline,
 
 // Who answers is asked again, and not sent away.
 func TestTimeoutAsks(t *testing.T) {
+	t.Parallel()
 	s, address := timeoutServer(t, "-ask", "1s") // the answer may take as long
 	c := dial(t, address)
 	const question = "are you still there?\n"
@@ -88,6 +89,7 @@ func TestTimeoutInterrupted(t *testing.T) {
 
 // A deadline that is over before the connection is made.
 func TestTimeoutConnect(t *testing.T) {
+	t.Parallel()
 	address, within := "127.0.0.1:1", "1ns"
 	if runtime.GOOS == "linux" {
 		address, within = unansweringAddress(t), "300ms"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -172,7 +173,7 @@ func weigh() weight {
 // five times as many as at first the process weighs the same.
 func TestChurn(t *testing.T) {
 	n := 1000
-	if *long {
+	if evtest.Long() {
 		n = 40_000
 	}
 	onEach(t, func(t *testing.T) {
@@ -224,7 +225,7 @@ func TestChurn(t *testing.T) {
 // A Server that listens and closes again and again leaves nothing either.
 func TestChurnOfServers(t *testing.T) {
 	n := 100
-	if *long {
+	if evtest.Long() {
 		n = 5000
 	}
 	onEach(t, func(t *testing.T) {

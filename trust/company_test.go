@@ -15,6 +15,7 @@ import (
 
 	"evnet"
 	"evnet/dgram"
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -130,10 +131,10 @@ func (c *company) tick(due time.Time, felt func() bool) {
 	}
 }
 
-// onProcessors runs a test on each way of serving a kernel socket, and by the loop itself on one processor.
+// onProcessors runs a test on each transport. The long form also runs it on the epoll transport with one processor.
 func onProcessors(t *testing.T, fn func(t *testing.T)) {
 	onEach(t, fn)
-	if race.Enabled {
+	if !evtest.Long() || race.Enabled {
 		return // the detector slows one processor down by ten, and finds nothing there that it does not find on two
 	}
 	t.Run("poll, GOMAXPROCS=1", func(t *testing.T) {

@@ -32,8 +32,10 @@ const manyErrors = 8 // accepts that fail one after the other: more than a secon
 // A server that has run out of descriptors serves those it has, says so, does not spin, and goes on when
 // there are some again.
 func TestDescriptorsRunOut(t *testing.T) {
+	t.Parallel()
 	for name, transport := range transports {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			child := play("few descriptors", transport)
 			stdin, err := child.StdinPipe()
 			require.NoError(t, err)

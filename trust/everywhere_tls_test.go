@@ -2,7 +2,6 @@ package trust
 
 import (
 	"crypto/tls"
-	"reflect"
 	"testing"
 	"time"
 
@@ -26,26 +25,14 @@ var tlsCallbacks = map[string]func(p *place, fn func()){
 
 // Every method may be called in every callback under TLS.
 func TestEverywhereTLS(t *testing.T) {
-	onEach(t, func(t *testing.T) {
-		for where, arrange := range tlsCallbacks {
-			for _, m := range methods {
-				for name, call := range m.calls {
-					callIn(t, where+": "+reflect.TypeOf(m.of).Elem().Name()+"."+name, selfSigned(), arrange, call)
-				}
-			}
-		}
-	})
+	onEach(t, func(t *testing.T) { callAll(t, tlsCallbacks, selfSigned()) })
 }
 
 // Every method may be called while StartTLS is under way, on both sides.
 func TestEverywhereStartTLS(t *testing.T) {
 	onEach(t, func(t *testing.T) {
-		for _, side := range []string{"client", "server"} {
-			for _, m := range methods {
-				for name, call := range m.calls {
-					callInStartTLS(t, side, reflect.TypeOf(m.of).Elem().Name()+"."+name, call)
-				}
-			}
+		for i, side := range []string{"client", "server"} {
+			eachMethod(i, func(name string, call func(*place)) { callInStartTLS(t, side, name, call) })
 		}
 	})
 }

@@ -22,6 +22,7 @@ func init() { roles["in a network of its own"] = workInANetwork }
 // A network that loses packets, delays them, and is cut for a while, loses no byte; one that stays cut is
 // told by a time-out.
 func TestFaultsNetwork(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root may make a network")
 	}
@@ -35,6 +36,7 @@ func TestFaultsNetwork(t *testing.T) {
 	}
 	for name, transport := range transports {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			child := play("in a network of its own", transport)
 			child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 			defer bound(t, "the program does not end").Stop()

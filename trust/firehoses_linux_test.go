@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -46,7 +47,7 @@ func TestFirehosesLeaveTurns(t *testing.T) {
 	if race.Enabled {
 		counts = []int{40} // since each callback takes ten times as long
 	}
-	if *long {
+	if evtest.Long() {
 		settings = nil
 		for _, transport := range transports {
 			for _, processors := range []string{"GOMAXPROCS=1", "GOMAXPROCS=2"} {
@@ -61,7 +62,7 @@ func TestFirehosesLeaveTurns(t *testing.T) {
 		for _, consumer := range attacked {
 			for _, peers := range counts {
 				for _, once := range []int{0, burst} {
-					if once > 0 && (peers < counts[len(counts)-1] || consumer == "dgram" || !*long && consumer != "Scan") {
+					if once > 0 && (peers < counts[len(counts)-1] || consumer == "dgram" || !evtest.Long() && consumer != "Scan") {
 						continue
 					}
 					a := firehoses{consumer, peers, once, lasting}

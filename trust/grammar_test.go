@@ -25,7 +25,8 @@ func TestGrammar(t *testing.T) {
 		"no success", "several attempts", "timeout")
 }
 
-// enoughChecks is how often rapid plays unless -rapid.checks says otherwise. The rarest of what must be come across
+// enoughChecks is how often rapid plays in the long form, unless -rapid.checks says otherwise: four times as often as in the
+// short one, which does not require every kind of play. The rarest of what must be come across
 // is met in 2 % of the plays, and so missed in so many of them less than once in ten million runs.
 const enoughChecks = 800
 

@@ -11,19 +11,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"testing"
 	"time"
 
 	"evnet"
+	"evnet/internal/evtest"
 	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
-
-// long is for the runs that take minutes.
-var long = flag.Bool("long", false, "soak at full length")
 
 // roles are what this program does instead of its tests when a test starts it again: the peers that
 // have to be processes of their own.
@@ -41,9 +38,9 @@ func TestMain(m *testing.M) {
 		role()
 		os.Exit(0)
 	}
-	if err := flag.Set("rapid.checks", strconv.Itoa(enoughChecks)); err != nil { // which the command line may change
-		panic(err)
-	}
+	flag.Parse()
+	evtest.Default("rapid.checks", evtest.Pick(enoughChecks/4, enoughChecks))
+	evtest.AtOnce(8) // those that are parallel wait, mostly for a process
 	goleak.VerifyTestMain(m)
 }
 
@@ -62,15 +59,48 @@ const patience = 60 * time.Second
 // behind: no goroutine and no descriptor.
 func onEach(t *testing.T, fn func(t *testing.T)) {
 	t.Helper()
-	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
-		t.Run(name, func(t *testing.T) {
-			use(t, wanted)
-			goroutines, open := goleak.IgnoreCurrent(), descriptors()
-			fn(t)
-			goleak.VerifyNone(t, goroutines)
-			require.LessOrEqual(t, descriptors(), open, "open descriptors")
-		})
+	onOne(t, true, fn)
+	onOne(t, false, fn)
+}
+
+// alternately is onEach in the long form. The short form runs the n-th of many cases on one transport, and the next one on the
+// other.
+func alternately(t *testing.T, n int, fn func(t *testing.T)) {
+	t.Helper()
+	if evtest.Long() {
+		onEach(t, fn)
+		return
 	}
+	onOne(t, n%2 == 0, fn)
+}
+
+// onOne runs a test on one way of serving a kernel socket.
+func onOne(t *testing.T, polled bool, fn func(t *testing.T)) {
+	t.Helper()
+	name := "goroutine"
+	if polled {
+		name = "poll"
+	}
+	t.Run(name, func(t *testing.T) {
+		use(t, polled)
+		goroutines, open := goleak.IgnoreCurrent(), descriptors()
+		fn(t)
+		goleak.VerifyNone(t, goroutines)
+		require.LessOrEqual(t, descriptors(), open, "open descriptors")
+	})
+}
+
+// together runs tests that wait in parallel, and returns when all have ended. They share the transport that is in use.
+func together(t *testing.T, tests map[string]func(t *testing.T)) {
+	t.Helper()
+	t.Run("together", func(t *testing.T) {
+		for name, fn := range tests {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				fn(t)
+			})
+		}
+	})
 }
 
 // use chooses how kernel sockets are served, until the test ends.

@@ -31,18 +31,18 @@ type late struct {
 }
 
 func TestLateLoopCutsNobodyOff(t *testing.T) {
+	plays := map[string]func(*testing.T){}
 	for name, b := range map[string]late{
 		"the first byte":        {options: evnet.ServerOptions{FirstByteTimeout: lateLimit}, bytes: 5},
 		"after silence":         {options: evnet.ServerOptions{IdleTimeout: lateLimit}, bytes: 5},
 		"an answer and its end": {options: evnet.ServerOptions{CloseTimeout: lateLimit}, here: (*evnet.Socket).End, bytes: 40_000},
 	} {
-		t.Run(name, func(t *testing.T) {
-			onEach(t, func(t *testing.T) {
-				here, there := pair(t)
-				b.play(t, here, there)
-			})
-		})
+		plays[name] = func(t *testing.T) {
+			here, there := pair(t)
+			b.play(t, here, there)
+		}
 	}
+	onEach(t, func(t *testing.T) { together(t, plays) })
 }
 
 // play lets the loop stand still in Connection.
@@ -102,6 +102,8 @@ func TestLateLoopSparesAPeerThatReads(t *testing.T) {
 // takes nothing away.
 func TestLateLoopFindsManyReady(t *testing.T) {
 	const many = 600 // more than one look at the set finds
+	use(t, true)
+	plays := map[string]func(*testing.T){}
 	for name, c := range map[string]struct {
 		peer func(c *net.TCPConn)
 		code string
@@ -109,8 +111,7 @@ func TestLateLoopFindsManyReady(t *testing.T) {
 		"a byte":  {func(c *net.TCPConn) { _, _ = c.Write([]byte("x")) }, ""},
 		"a reset": {func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }, "ECONNRESET"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			use(t, true)
+		plays[name] = func(t *testing.T) {
 			l := evnet.NewLoop()
 			var here, there []*net.TCPConn
 			for range many {
@@ -131,8 +132,9 @@ func TestLateLoopFindsManyReady(t *testing.T) {
 			}
 			run(t, l)
 			assert.Equal(t, map[string]int{c.code: many}, codes)
-		})
+		}
 	}
+	together(t, plays)
 }
 
 // A handshake that was done in time is done, though its socket hears so late.

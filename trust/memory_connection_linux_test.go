@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -108,8 +109,9 @@ var usualKinds = []string{
 
 // The memory of a connection of each kind is bounded. -v prints it.
 func TestMemoryOfConnections(t *testing.T) {
+	t.Parallel()
 	names := usualKinds
-	if *long {
+	if evtest.Long() {
 		names = slices.Sorted(maps.Keys(keptBy))
 	}
 	for _, name := range names {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -42,8 +44,12 @@ func deafBound() int {
 // A thousand peers that never read, each written to without end, cost what the program has set, whatever
 // it does about them.
 func TestMemoryOfPeersThatNeverRead(t *testing.T) {
-	for name, transport := range transports {
-		for _, policy := range []string{"refuse", "refuse below the default mark", "destroy", "drain", "pipe", "time out"} {
+	for i, name := range slices.Sorted(maps.Keys(transports)) {
+		transport := transports[name]
+		for j, policy := range []string{"refuse", "destroy", "refuse below the default mark", "time out", "drain", "pipe"} {
+			if !evtest.Long() && (i+j)%2 == 1 {
+				continue // the short form tries each policy on one transport
+			}
 			t.Run(policy+" "+name, func(t *testing.T) {
 				child := play("writer to the deaf", transport)
 				child.Args = append(child.Args, policy)

@@ -3,6 +3,7 @@ package trust
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"reflect"
 	"runtime"
@@ -44,11 +45,11 @@ var manners = map[string]manner{
 // and nothing is left behind.
 func TestPanics(t *testing.T) {
 	t.Logf("%d kinds of callback, %d manners each", len(kinds), len(manners))
-	for kindName, kind := range kinds {
-		for mannerName, m := range manners {
-			for _, hooked := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s/%s/hook %v", kindName, mannerName, hooked), func(t *testing.T) {
-					onEach(t, func(t *testing.T) { tryPanic(t, kind, m, hooked) })
+	for i, kind := range slices.Sorted(maps.Keys(kinds)) {
+		for j, manner := range slices.Sorted(maps.Keys(manners)) {
+			for k, hooked := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s/%s/hook %v", kind, manner, hooked), func(t *testing.T) {
+					alternately(t, i+j+k, func(t *testing.T) { tryPanic(t, kinds[kind], manners[manner], hooked) })
 				})
 			}
 		}

@@ -2,7 +2,9 @@ package trust
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,10 +18,10 @@ import (
 
 // Whatever a server is busy with, it ends in time, however it is told to, and leaves nothing.
 func TestShutdown(t *testing.T) {
-	for busy, p := range plights {
-		for how, w := range waysToEnd {
+	for i, busy := range slices.Sorted(maps.Keys(plights)) {
+		for j, how := range slices.Sorted(maps.Keys(waysToEnd)) {
 			t.Run(busy+"/"+how, func(t *testing.T) {
-				onEach(t, func(t *testing.T) { tryShutdown(t, p, w) })
+				alternately(t, i+j, func(t *testing.T) { tryShutdown(t, plights[busy], waysToEnd[how]) })
 			})
 		}
 	}

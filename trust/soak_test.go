@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -24,7 +25,7 @@ type soak struct {
 }
 
 func soakSize() soak {
-	if *long {
+	if evtest.Long() {
 		return soak{10_000, 1_000_000, 20 * time.Minute}
 	}
 	return soak{300, 9_000, patience}
@@ -105,7 +106,7 @@ func soakServer(t *testing.T, transport string, size soak, seed uint64) {
 		bytes += up + down
 	}
 	leftNothing(t, goroutines, open)
-	if *long && !race.Enabled {
+	if evtest.Long() && !race.Enabled {
 		assert.Less(t, peakRSS(), map[string]int{"poll": 300, "goroutine": 1500}[transport], "MB of the server: four and three times what it takes")
 	}
 	t.Logf("%d connections at once, %s, %d MB, %.1f s, peak RSS of the server %d MB", b.most, summary, bytes>>20, time.Since(began).Seconds(), peakRSS())

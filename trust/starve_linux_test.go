@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -41,13 +43,15 @@ const idleTime = 50 * time.Millisecond
 // A peer that keeps a loop busy from the moment at which the process was idle holds up nobody else in it, on one
 // processor or on two.
 func TestBusyPeerStarvesNobody(t *testing.T) {
+	t.Parallel()
 	tries := 1
-	if *long {
+	if evtest.Long() {
 		tries = 100
 	}
 	for _, processors := range []string{"1", "2"} {
 		for _, attacked := range []string{"Scan", "dgram"} {
 			t.Run("GOMAXPROCS="+processors+", "+attacked, func(t *testing.T) {
+				t.Parallel()
 				c := newCrowd(t, "EVNET_TRANSPORT=", "GOMAXPROCS="+processors)
 				for name, b := range bystanders {
 					if attacked == "dgram" && b.place == "dgram" {

@@ -3,7 +3,12 @@ package connect_test
 import (
 	"testing"
 
+	"evnet/internal/evtest"
+
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	evtest.AtOnce(32) // parallel tests wait most of the time
+	goleak.VerifyTestMain(m)
+}

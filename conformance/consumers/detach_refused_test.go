@@ -183,6 +183,7 @@ func TestDetachWithoutDeadlines(t *testing.T) {
 
 // Two loops that wait for each other do not wait for ever.
 func TestDetachAcrossLoops(t *testing.T) {
+	t.Parallel()
 	first, second := evnet.NewLoop(), evnet.NewLoop()
 	a, peerA := kit.WrapPipe(first, evnet.SocketOptions{})
 	b, peerB := kit.WrapPipe(second, evnet.SocketOptions{})

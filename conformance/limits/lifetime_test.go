@@ -110,7 +110,7 @@ func TestLimitsEndAFlood(t *testing.T) {
 		"CloseTimeout": {CloseTimeout: 20 * time.Millisecond, AllowHalfOpen: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			evtest.OnBothTransports(t, func(t *testing.T) {
+			evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
 				l := evnet.NewLoop()
 				here, there := evtest.UnixPair(t)
 				_ = there.(*net.UnixConn).SetWriteBuffer(4 << 10) // chunks of that size

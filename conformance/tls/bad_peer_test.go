@@ -151,6 +151,7 @@ func TestTLSNoClientCertificate(t *testing.T) {
 
 // What a server is told of peers that do not shake hands. All of them at once keep a good client from nothing.
 func TestTLSBadPeers(t *testing.T) {
+	evtest.VerifyNoLeaks(t)
 	hello := func(c *net.TCPConn) { _, _ = c.Write([]byte{22, 3, 1, 0, 200, 1}) } // the beginning of one
 	for name, bad := range map[string]struct {
 		play func(c *net.TCPConn)
@@ -169,7 +170,7 @@ func TestTLSBadPeers(t *testing.T) {
 		"stops in the middle":   {hello, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "not done in time"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			evtest.VerifyNoLeaks(t)
+			t.Parallel()
 			l := evnet.NewLoop()
 			limit := evtest.Patience
 			if bad.code == "ERR_TLS_HANDSHAKE_TIMEOUT" {

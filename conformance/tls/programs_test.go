@@ -27,7 +27,7 @@ func exchanged() int {
 	if race.Enabled {
 		return 10_000_000
 	}
-	return 100_000_000
+	return evtest.Pick(10_000_000, 100_000_000)
 }
 
 // exchange is the function of that name in testdata/node/tls.js.

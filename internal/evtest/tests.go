@@ -124,3 +124,17 @@ func VerifyNoLeaks(t testing.TB) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 }
+
+// OnBothTransportsIfLong is OnBothTransports in the long form. The short form runs a test that takes long on the transport of
+// the process only.
+func OnBothTransportsIfLong(t *testing.T, fn func(t *testing.T)) {
+	t.Helper()
+	if Long() {
+		OnBothTransports(t, fn)
+		return
+	}
+	t.Run("one", func(t *testing.T) {
+		VerifyNoLeaks(t)
+		fn(t)
+	})
+}

@@ -1,0 +1,18 @@
+// Package evtest has what the tests of several packages need. Only tests import it.
+package evtest
+
+import "flag"
+
+var long = flag.Bool("long", false, "run the long form of each test")
+
+// Long reports whether -long was given. A test that takes seconds has a short form, which finds what the test is for, and a
+// long one with more connections, rounds or combinations. The gate runs both.
+func Long() bool { return *long }
+
+// Pick returns the size of a test: short, or full with -long.
+func Pick[T any](short, full T) T {
+	if *long {
+		return full
+	}
+	return short
+}
