@@ -129,11 +129,11 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	s.countLocked(c, peer)
 	s.mu.Unlock()
 
-	open := c.hold()
-	c.adopt(conn, at, transport.Server)
+	open := c.register()
+	c.attach(conn, at, transport.Server)
 	secure := set.TLSConfig != nil
 	if secure {
-		c.makeRare().accepting = true
+		c.makeOpt().accepting = true
 	}
 	if s.opts.PauseOnConnect {
 		c.in.mode = paused

@@ -50,7 +50,7 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 	if err := s.consumed("BlockingConn"); err != nil {
 		return nil, err
 	}
-	s.makeRare().blocking = c
+	s.makeOpt().blocking = c
 	s.halfOpen = true
 	if s.in.ended {
 		c.in.err = io.EOF
@@ -85,12 +85,12 @@ type halfBlockingConn struct{ *blockingConn }
 
 // endBlocking detaches the view from the socket, if there is one. s.mu is held.
 func (s *Socket) endBlocking(err error) {
-	c := s.rare().blocking
+	c := s.opt().blocking
 	if c == nil {
 		return
 	}
 	if c.cause = err; !s.destroyed {
-		s.rarity.blocking = nil
+		s.optional.blocking = nil
 	}
 	c.readBy.stop()
 	c.writeBy.stop()

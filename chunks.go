@@ -11,7 +11,7 @@ import (
 
 // chunks is one range over Socket.Chunks, or what a BlockingConn reads. The socket's mu guards it.
 type chunks struct {
-	member eventloop.Member // of awaiting
+	member eventloop.Member // of chunksHandle
 	asked  bool             // the goroutine waits for a chunk
 	p      []byte           // the chunk it has been given
 	text   bool             // p was decoded
@@ -70,7 +70,7 @@ func (s *Socket) beginChunks() (*chunks, error) {
 		return nil, err
 	}
 	c := &chunks{ready: make(chan struct{}, 1)}
-	if !s.held && !s.loop().Add(awaiting{s, c}, &c.member, false) {
+	if !s.registered && !s.loop().Add(chunksHandle{s, c}, &c.member, false) {
 		return nil, ErrLoopStopped
 	}
 	s.in.own()
@@ -103,14 +103,14 @@ func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 func (s *Socket) requestChunkLocked(c *chunks) <-chan struct{} {
 	c.asked = true
 	s.updateReading()
-	if s.in.due() || s.in.eof {
+	if s.in.deliverable() || s.in.eof {
 		s.scheduleFlow()
 	}
 	return c.ready
 }
 
-// handOver passes a chunk to the goroutine: p itself if it was decoded, else a copy. It runs on the loop.
-func (s *Socket) handOver(c *chunks, p []byte, decoded bool) {
+// giveChunk passes a chunk to the goroutine: p itself if it was decoded, else a copy. It runs on the loop.
+func (s *Socket) giveChunk(c *chunks, p []byte, decoded bool) {
 	s.trace(TraceEvent{Name: EventData, Chunk: p})
 	if !decoded {
 		p = bytes.Clone(p)
@@ -118,7 +118,7 @@ func (s *Socket) handOver(c *chunks, p []byte, decoded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.err != nil {
-		s.takeBack(p, decoded) // Relay is the next consumer, if the socket was not destroyed
+		s.putBack(p, decoded) // Relay is the next consumer, if the socket was not destroyed
 		return
 	}
 	c.p, c.text = p, decoded
@@ -139,14 +139,14 @@ func (s *Socket) endChunks(err error) {
 		s.in.chunks = nil
 		c.err = err
 		c.wake()
-		s.consumerGone()
+		s.consumerRemoved()
 	}
 }
 
 // reclaimChunk puts back the chunk that the goroutine has not taken yet. s.mu is held.
 func (s *Socket) reclaimChunk() {
 	if c := s.in.chunks; c != nil && len(c.p) > 0 {
-		s.takeBack(c.p, c.text)
+		s.putBack(c.p, c.text)
 		c.p = nil
 	}
 }
@@ -158,14 +158,14 @@ func (s *Socket) leaveChunks(c *chunks) {
 	defer s.mu.Unlock()
 	if s.in.chunks == c {
 		s.in.chunks = nil
-		s.consumerGone()
+		s.consumerRemoved()
 		s.scheduleFlow() // an end that has waited for the next step
 	}
 }
 
 // cause is the error for goroutines that wait for a destroyed socket. s.mu is held.
 func (s *Socket) cause() error {
-	if err := s.rare().err; err != nil {
+	if err := s.opt().err; err != nil {
 		return err
 	}
 	return ErrDestroyed
@@ -181,16 +181,16 @@ func (s *Socket) readersCause() error {
 	return err
 }
 
-// awaiting is the handle of a range over the chunks of a socket that is not open. It ends the range when the loop ends.
-type awaiting struct {
+// chunksHandle is the handle of a range over the chunks of a socket that is not open. It ends the range when the loop ends.
+type chunksHandle struct {
 	s *Socket
 	c *chunks
 }
 
-func (a awaiting) Halt() {
+func (a chunksHandle) Halt() {
 	a.s.mu.Lock()
 	defer a.s.mu.Unlock()
-	if !a.s.held && a.s.in.chunks == a.c {
+	if !a.s.registered && a.s.in.chunks == a.c {
 		a.s.endChunks(ErrLoopStopped)
 	}
 	a.s.loop().Remove(&a.c.member)

@@ -14,7 +14,7 @@ func TestChunkIsReclaimedAsItCame(t *testing.T) {
 	c, err := s.beginChunks()
 	require.NoError(t, err)
 	c.asked = true
-	s.handOver(c, []byte{0xe9}, false)
+	s.giveChunk(c, []byte{0xe9}, false)
 	require.NoError(t, s.SetEncoding(Latin1))
 	s.mu.Lock()
 	s.reclaimChunk()

@@ -42,7 +42,7 @@ func (s *Socket) Connect(network, address string) {
 func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 	s.mu.Lock()
 	if s.destroyed && !s.closed { // Close is pending: connect after it
-		s.makeRare().again = func() { s.ConnectContext(ctx, network, address) }
+		s.makeOpt().again = func() { s.ConnectContext(ctx, network, address) }
 		s.mu.Unlock()
 		return
 	}
@@ -62,13 +62,13 @@ func (s *Socket) ConnectContext(ctx context.Context, network, address string) {
 // connectLocked makes c the connection that the socket is establishing. If it returns an error, the socket must be
 // destroyed with it.
 func (s *Socket) connectLocked(c *connecting) error {
-	if s.rare().dial != nil || s.stream.IsOpen() {
+	if s.opt().dial != nil || s.stream.IsOpen() {
 		return ErrAlreadyConnected
 	}
 	if s.destroyed {
 		s.resetLocked()
 	}
-	if !s.hold() {
+	if !s.register() {
 		return ErrLoopStopped
 	}
 	if c.ctx == nil {
@@ -87,7 +87,7 @@ func (s *Socket) connectLocked(c *connecting) error {
 		}
 	}
 	s.opened = true
-	r := s.makeRare()
+	r := s.makeOpt()
 	r.dial, r.attempted = c, nil
 	c.unwatch = context.AfterFunc(c.ctx, func() { c.fail(c.ctx.Err()) })
 	s.markActive()
@@ -134,17 +134,17 @@ func (s *Socket) resetLocked() {
 	s.destroyed, s.closed, s.opened = false, false, false
 	s.stream = transport.Stream{}
 	s.stream.Init((*handle)(s), s.set.Loop.core())
-	if r := s.rarity; r != nil {
+	if r := s.optional; r != nil {
 		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
 		r.agreed, r.accepting, r.blocking = nil, false, nil
 	}
 	in := inbound{
-		mode: s.in.mode, onRead: s.in.onRead, holding: &holdsNothing,
+		mode: s.in.mode, onRead: s.in.onRead, receiveBuffer: &emptyReceiveBuffer,
 	}
-	if was := s.in.holding; was.scan != nil || was.pipes != nil || was.encoding != "" {
-		in.holding = &holding{scan: was.scan, pipes: was.pipes, blocked: was.blocked, encoding: was.encoding}
+	if was := s.in.receiveBuffer; was.scan != nil || was.pipes != nil || was.encoding != "" {
+		in.receiveBuffer = &receiveBuffer{scan: was.scan, pipes: was.pipes, blocked: was.blocked, encoding: was.encoding}
 	}
-	in.lookAgain()
+	in.rescan()
 	if in.encoding != "" {
 		in.decoder = text.New(string(in.encoding))
 	}
@@ -183,7 +183,7 @@ func (c *connecting) wrap(err error) error {
 func (c *connecting) fail(err error) {
 	var e *ending
 	c.s.mu.Lock()
-	if c.s.rare().dial == c {
+	if c.s.opt().dial == c {
 		e = c.s.destroyLocked(c.wrap(err), false)
 	}
 	c.s.mu.Unlock()
@@ -200,13 +200,13 @@ func (c *connecting) cancel() {
 func (c *connecting) current() bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	return c.s.rare().dial == c
+	return c.s.opt().dial == c
 }
 
 func (c *connecting) Resolved() bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	if c.s.rare().dial != c {
+	if c.s.opt().dial != c {
 		return false
 	}
 	c.s.markActive()
@@ -223,12 +223,12 @@ func (c *connecting) Lookup(l dial.Lookup) bool {
 
 func (c *connecting) Attempt(a dial.Attempt, several bool) bool {
 	c.s.mu.Lock()
-	if c.s.rare().dial != c {
+	if c.s.opt().dial != c {
 		c.s.mu.Unlock()
 		return false
 	}
 	if several {
-		c.s.rarity.attempted = append(c.s.rarity.attempted, a.Address)
+		c.s.optional.attempted = append(c.s.optional.attempted, a.Address)
 	}
 	c.s.mu.Unlock()
 	c.s.emitAttempt(Attempt(a))
@@ -271,18 +271,18 @@ func (c *connecting) Connected(conn net.Conn) {
 	s.loop().SetOwner((*handle)(s))
 	at := addressesOf(conn)
 	s.mu.Lock()
-	if s.rare().dial != c {
+	if s.opt().dial != c {
 		s.mu.Unlock()
 		return
 	}
-	s.rarity.dial = nil
-	s.rarity.host = serverName(c.network, c.address)
-	s.adopt(conn, at, transport.Client)
+	s.optional.dial = nil
+	s.optional.host = serverName(c.network, c.address)
+	s.attach(conn, at, transport.Client)
 	attached = true
-	if h := s.rarity.handshake; h != nil {
-		h.unwatch = context.AfterFunc(c.ctx, func() { s.breakOff(h, c.ctx.Err()) })
+	if h := s.optional.handshake; h != nil {
+		h.unwatch = context.AfterFunc(c.ctx, func() { s.abortHandshake(h, c.ctx.Err()) })
 	}
-	reset := s.rare().resetLater
+	reset := s.opt().resetLater
 	queued := s.stream.Queued() > 0 || s.out.callbacks.Len() > 0
 	s.mu.Unlock()
 	c.cancel()

@@ -23,7 +23,7 @@ func (s *Socket) OnRead(fn func(p []byte) bool) error {
 	if fn == nil {
 		if s.in.onRead != nil {
 			s.in.onRead = nil
-			s.consumerGone()
+			s.consumerRemoved()
 		}
 		return nil
 	}
@@ -44,11 +44,11 @@ func (s *Socket) consumed(method string) error {
 		by = "OnRead"
 	case s.in.scan != nil && method != "Scan":
 		by = "Scan"
-	case s.rare().blocking != nil && !s.destroyed:
+	case s.opt().blocking != nil && !s.destroyed:
 		by = "BlockingConn"
 	case s.in.chunks != nil:
 		by = "Chunks"
-	case alone && s.rare().relay != nil:
+	case alone && s.opt().relay != nil:
 		by = "Relay"
 	case alone && len(s.in.pipes) > 0:
 		by = "Pipe"
@@ -72,9 +72,9 @@ func (s *Socket) consumerAdded() {
 	}
 }
 
-// consumerGone stops the flow when the last consumer has gone: Node would drop what comes now. s.mu is
+// consumerRemoved stops the flow when the last consumer has gone: Node would drop what comes now. s.mu is
 // held.
-func (s *Socket) consumerGone() {
+func (s *Socket) consumerRemoved() {
 	in := &s.in
 	if in.mode == flowing && in.onRead == nil && in.scan == nil && in.chunks == nil && len(in.pipes) == 0 &&
 		s.events.count(kindData) == 0 {
@@ -133,11 +133,11 @@ func (s *Socket) SetEncoding(e Encoding) error {
 	if in.decoder != nil {
 		in.text = in.decoder.End(in.decoder.Write(in.text, in.raw))
 	} else {
-		in.text = dec.Write(dec.Write(nil, in.raw), in.lent[in.lentAt:])
+		in.text = dec.Write(dec.Write(nil, in.raw), in.borrowed[in.borrowedAt:])
 	}
 	in.forgetRaw()
 	in.decoder, in.encoding = dec, Encoding(name)
-	in.lookAgain()
+	in.rescan()
 	s.scheduleFlow()
 	return nil
 }

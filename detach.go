@@ -110,7 +110,7 @@ func (s *Socket) prepareDetachLocked() (*ending, error) {
 // giveConnLocked takes the conn and the undelivered data out of the socket, and destroys that. s.mu is held.
 func (s *Socket) giveConnLocked() (net.Conn, []byte, *ending) {
 	s.reclaimChunk()
-	rest := s.takeHeld()
+	rest := s.takeBuffered()
 	conn, unread := s.stream.Detach()
 	rest = append(rest, unread...)
 	s.in.bytes += int64(len(unread))
@@ -126,7 +126,7 @@ func (s *Socket) detachable() error {
 		return ErrSocketClosed
 	case s.handshake || s.out.upgradePending:
 		return fmt.Errorf("%w: its handshake is not done", ErrSocketClosed)
-	case s.rare().relay != nil:
+	case s.opt().relay != nil:
 		return ErrRelayed
 	case s.stream.DeferredFailure() != nil:
 		return s.stream.DeferredFailure()

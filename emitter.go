@@ -13,10 +13,10 @@ import (
 type listeners []*entry // never changed in place: an emit goes on with the one it began with
 
 type entry struct {
-	fn   any // whose type the event gives
-	kind kind
-	once bool
-	gone atomic.Bool
+	fn      any // whose type the event gives
+	kind    kind
+	once    bool
+	removed atomic.Bool
 }
 
 // kind is an event, in small.
@@ -76,7 +76,7 @@ func (l *listeners) add(m mode, k kind, fn any) *entry {
 func (l *listeners) remove(matches func(*entry) bool) {
 	*l = slices.DeleteFunc(slices.Clone(*l), func(e *entry) bool {
 		if matches(e) {
-			e.gone.Store(true)
+			e.removed.Store(true)
 			return true
 		}
 		return false
@@ -114,7 +114,7 @@ type emitter interface {
 
 // off removes e and reports whether it was there.
 func (e *entry) off(of emitter) bool {
-	if !e.gone.CompareAndSwap(false, true) {
+	if !e.removed.CompareAndSwap(false, true) {
 		return false
 	}
 	of.forget(e)
@@ -126,7 +126,7 @@ func (e *entry) begin(of emitter) bool {
 	if e.once {
 		return e.off(of)
 	}
-	return !e.gone.Load()
+	return !e.removed.Load()
 }
 
 func (s *Socket) forget(e *entry) {
@@ -134,7 +134,7 @@ func (s *Socket) forget(e *entry) {
 	defer s.mu.Unlock()
 	s.events.remove(func(x *entry) bool { return x == e })
 	if e.kind == kindData {
-		s.consumerGone()
+		s.consumerRemoved()
 	}
 }
 
@@ -189,7 +189,7 @@ func (s *Socket) RemoveAllListeners(names ...Event) {
 	had := s.events.count(kindData) > 0
 	s.events.clear(names)
 	if had {
-		s.consumerGone()
+		s.consumerRemoved()
 	}
 }
 
@@ -299,7 +299,7 @@ func (s *Socket) emitAttemptTimeout(a Attempt) {
 // emitFailure tells why the socket has ended, to the server as long as the program does not know the socket.
 func (s *Socket) emitFailure(err error) {
 	s.mu.Lock()
-	accepting := s.rare().accepting
+	accepting := s.opt().accepting
 	s.mu.Unlock()
 	if accepting {
 		s.set.server.emitTLSClientError(err, s)
@@ -313,7 +313,7 @@ func (s *Socket) emitFailure(err error) {
 func (s *Socket) emitError(err error) {
 	s.trace(TraceEvent{Name: EventError, Err: err})
 	s.mu.Lock()
-	heard := s.rare().blocking != nil || s.rare().relay != nil && s.rare().relay.done != nil
+	heard := s.opt().blocking != nil || s.opt().relay != nil && s.opt().relay.done != nil
 	s.mu.Unlock()
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(error)](e, s, kindError); ok {

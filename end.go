@@ -34,7 +34,7 @@ func (s *Socket) endLocked() *ending {
 		s.holdCorked()
 	}
 	s.closingPhase()
-	if !s.stream.IsOpen() && s.rare().dial == nil {
+	if !s.stream.IsOpen() && s.opt().dial == nil {
 		s.loop().Post(s.finished)
 	}
 	var err error
@@ -65,7 +65,7 @@ func (s *Socket) Close() error {
 // closeLocked is Close with s.mu held.
 func (s *Socket) closeLocked() *ending {
 	s.out.closeAfter = true
-	if s.out.finished || !s.stream.IsOpen() && s.rare().dial == nil {
+	if s.out.finished || !s.stream.IsOpen() && s.opt().dial == nil {
 		return s.destroyLocked(nil, false)
 	}
 	return s.endLocked()
@@ -75,7 +75,7 @@ func (s *Socket) closeLocked() *ending {
 func (s *Socket) finished() {
 	s.mu.Lock()
 	switch {
-	case s.destroyed || s.rare().dial != nil: // what is connected after End ends once connected
+	case s.destroyed || s.opt().dial != nil: // what is connected after End ends once connected
 		s.mu.Unlock()
 		return
 	case s.out.finished: // the end, which had blocked, is sent
@@ -133,8 +133,8 @@ func (s *Socket) Reset() {
 	var e *ending
 	switch {
 	case s.destroyed:
-	case s.rare().dial != nil:
-		s.makeRare().resetLater = true
+	case s.opt().dial != nil:
+		s.makeOpt().resetLater = true
 	case !s.stream.IsOpen():
 		e = s.destroyLocked(ErrSocketClosed, false)
 	default:
@@ -167,14 +167,14 @@ type ending struct {
 // held.
 func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	if s.destroyed {
-		if s.rarity != nil {
-			s.rarity.again = nil
+		if s.optional != nil {
+			s.optional.again = nil
 		}
 		return nil
 	}
 	s.destroyed = true
 	if err != nil {
-		s.makeRare().err = err
+		s.makeOpt().err = err
 	}
 	s.stopTimers()
 	s.leaveDeferred()
@@ -182,17 +182,17 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	closer := s.stream.Retire(reset)
 	s.out.drop()
 	s.uncount()
-	r := s.rare()
+	r := s.opt()
 	e := &ending{
 		s: s, err: err, hadError: err != nil, opened: s.opened, callbacksFirst: s.out.callbacksFirst, reset: reset,
 		whole:  err == nil && !reset && s.in.ended && s.out.finished,
 		closer: closer, dial: r.dial, handshake: r.handshake, onConnect: r.onConnect, relay: r.relay,
 	}
 	if e.dial != nil {
-		s.rarity.dial = nil
+		s.optional.dial = nil
 	}
 	if e.handshake != nil {
-		s.rarity.handshake, s.rarity.turn = nil, nil
+		s.optional.handshake, s.optional.upgrade = nil, nil
 	}
 	s.endChunks(s.readersCause())
 	s.endBlocking(s.readersCause())
@@ -259,8 +259,8 @@ func (e *ending) report() {
 // dropError is the error of queued writes when the socket was destroyed. s.mu is held.
 func (s *Socket) dropError() error {
 	switch {
-	case s.out.early && s.rare().err != nil:
-		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.rare().err)
+	case s.out.early && s.opt().err != nil:
+		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.opt().err)
 	case s.out.early:
 		return ErrClosedBeforeConnect
 	}
@@ -270,9 +270,9 @@ func (s *Socket) dropError() error {
 // finishClose emits Close, the last event.
 func (s *Socket) finishClose(hadError bool) {
 	s.mu.Lock()
-	s.closed, s.closing, s.held = true, true, false
-	if r := s.rarity; r != nil {
-		r.relay, r.parting = nil, r.relay
+	s.closed, s.closing, s.registered = true, true, false
+	if r := s.optional; r != nil {
+		r.relay, r.closingRelay = nil, r.relay
 	}
 	s.mu.Unlock()
 	defer func() { // even if a listener panics
@@ -281,9 +281,9 @@ func (s *Socket) finishClose(hadError bool) {
 		}
 		s.leaveRelay()
 		s.mu.Lock()
-		again := s.rare().again
+		again := s.opt().again
 		if again != nil {
-			s.rarity.again = nil
+			s.optional.again = nil
 		}
 		s.mu.Unlock()
 		if again != nil {
@@ -298,7 +298,7 @@ func (s *Socket) finishClose(hadError bool) {
 func (s *Socket) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.held {
+	if !s.registered {
 		s.loop().Remove(&s.member)
 	}
 }
@@ -318,8 +318,8 @@ func (s *Socket) bothEnded() {
 // closingPhase starts the timer of SocketOptions.CloseTimeout if there is a connection, or an attempt, to close.
 // s.mu is held.
 func (s *Socket) closingPhase() {
-	if s.set.CloseTimeout > 0 && s.rare().closeTimer == nil && (s.stream.IsOpen() || s.rare().dial != nil) {
-		s.giveUpAfter(&s.makeRare().closeTimer, "close", s.set.CloseTimeout, s.in.bytes, maxLate)
+	if s.set.CloseTimeout > 0 && s.opt().closeTimer == nil && (s.stream.IsOpen() || s.opt().dial != nil) {
+		s.giveUpAfter(&s.makeOpt().closeTimer, "close", s.set.CloseTimeout, s.in.bytes, maxLate)
 	}
 }
 

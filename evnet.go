@@ -196,7 +196,7 @@ func CreateServer(onConnection func(*Socket)) *Server {
 func Connect(network, address string, onConnect func()) *Socket {
 	s := NewSocket(nil)
 	if onConnect != nil {
-		s.makeRare().onConnect = s.Once.Connect(onConnect)
+		s.makeOpt().onConnect = s.Once.Connect(onConnect)
 	}
 	s.Connect(network, address)
 	return s
@@ -223,8 +223,8 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	}
 	at := addressesOf(conn)
 	s.mu.Lock()
-	ok := s.hold()
-	s.adopt(conn, at, transport.Client)
+	ok := s.register()
+	s.attach(conn, at, transport.Client)
 	epoch := s.epoch
 	s.mu.Unlock()
 	s.setOptions()

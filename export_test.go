@@ -18,7 +18,7 @@ func CountedAddresses(s *Server) int {
 
 // SharedUnchanged reports whether what sockets share is as it was.
 func SharedUnchanged() bool {
-	for _, p := range []any{&holdsNothing, &emptyWriteState, &nothingRare} {
+	for _, p := range []any{&emptyReceiveBuffer, &emptyWriteState, &emptyOptional} {
 		if !reflect.ValueOf(p).Elem().IsZero() {
 			return false
 		}

@@ -167,13 +167,13 @@ func (s *Socket) countQueued() {
 	s.eased(more)
 }
 
-// countHeld counts what was received and not delivered. s.mu is held.
-func (s *Socket) countHeld() {
+// countReceived counts what was received and not delivered. s.mu is held.
+func (s *Socket) countReceived() {
 	in := &s.in
-	if in.holding == &holdsNothing || s.destroyed {
+	if in.receiveBuffer == &emptyReceiveBuffer || s.destroyed {
 		return
 	}
-	now := in.held()
+	now := in.buffered()
 	if more := now - in.counted; more != 0 {
 		in.counted = now
 		s.loop().Count(more)
@@ -195,7 +195,7 @@ func (s *Socket) crowd() {
 		return
 	}
 	s.countQueued()
-	s.countHeld()
+	s.countReceived()
 	if s.buffers() <= l.core().Share() {
 		return
 	}
@@ -241,7 +241,7 @@ func (s *Socket) full() bool {
 // held.
 func (s *Socket) uncount() {
 	s.countQueued()
-	if s.in.holding != &holdsNothing && s.in.counted > 0 {
+	if s.in.receiveBuffer != &emptyReceiveBuffer && s.in.counted > 0 {
 		s.loop().Count(-s.in.counted)
 		s.in.counted = 0
 	}

@@ -70,7 +70,7 @@ func (s *Socket) link(l *pipe) {
 		l.sock.mu.Lock()
 		gone := l.sock.destroyed
 		if !gone {
-			r := l.sock.makeRare()
+			r := l.sock.makeOpt()
 			r.sources = append(r.sources, l)
 		}
 		l.sock.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *Socket) unpipe(l *pipe) {
 	s.mu.Unlock()
 	if l.sock != nil {
 		l.sock.mu.Lock()
-		if r := l.sock.rarity; r != nil {
+		if r := l.sock.optional; r != nil {
 			r.sources = slices.DeleteFunc(slices.Clone(r.sources), func(x *pipe) bool { return x == l })
 		}
 		l.sock.mu.Unlock()
@@ -167,7 +167,7 @@ func (l *pipe) write(p []byte) {
 func (l *pipe) failed(err error) {
 	if l.relay != nil {
 		if !errors.Is(err, ErrDestroyed) { // which the relay is told itself
-			l.relay.broken(err)
+			l.relay.writeFailed(err)
 		}
 		return
 	}
@@ -250,7 +250,7 @@ func (s *Socket) leavePipes() {
 func (s *Socket) pipeSources() []*pipe {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rare().sources
+	return s.opt().sources
 }
 
 // Pipe between two sockets that the kernel can join, and that nobody else listens to, moves a stream through a pipe of
@@ -260,7 +260,7 @@ func (s *Socket) pipeSources() []*pipe {
 func (s *Socket) splices() bool {
 	in := &s.in
 	return s.stream.Splices() && len(in.pipes) == 1 && in.pipes[0].sock != nil && in.pipes[0].splices.Load() &&
-		in.wanted() && in.held() == 0 && in.onRead == nil && in.decoder == nil &&
+		in.canDeliver() && in.buffered() == 0 && in.onRead == nil && in.decoder == nil &&
 		!s.set.Loop.tracing() && s.events.count(kindData) == 0
 }
 

@@ -21,22 +21,22 @@ const (
 
 // inbound is the receiving half of a socket. The socket's mu guards it.
 type inbound struct {
-	*holding // shared by those that hold nothing: own comes before each change
+	*receiveBuffer // shared by those that hold nothing: own comes before each change
 
-	bytes   int64
-	onRead  func([]byte) bool
-	mode    flowMode
-	started bool // begin was called
-	eof     bool // the peer's end was read
-	ended   bool // End was emitted
-	queued  bool // flow is among the loop's ticks
-	later   bool // Unshift was called: delivery waits for that tick
-	yielded bool // its share of this turn is used: delivery waits for an event
-	joining bool // Relay has ended the consumer, and is about to be the next
+	bytes         int64
+	onRead        func([]byte) bool
+	mode          flowMode
+	started       bool // begin was called
+	eof           bool // the peer's end was read
+	ended         bool // End was emitted
+	queued        bool // flow is among the loop's ticks
+	deferDelivery bool // Unshift was called: delivery waits for that tick
+	yielded       bool // its share of this turn is used: delivery waits for an event
+	joining       bool // Relay has ended the consumer, and is about to be the next
 }
 
-// holding is what a socket needs that does not give every chunk to OnRead or Data as it comes.
-type holding struct {
+// receiveBuffer is what a socket needs that does not give every chunk to OnRead or Data as it comes.
+type receiveBuffer struct {
 	text []byte // held and decoded, before raw; nothing without a decoder
 	raw  []byte // held as it came
 
@@ -53,38 +53,40 @@ type holding struct {
 	chunks  *chunks
 
 	// While Scan looks at a chunk that the transport has lent.
-	lent   []byte // what of it is not in raw yet
-	lentAt int    // where that begins
-	joined int    // how many bytes at the end of raw are copies of those before it
-	inLent bool   // raw is itself a part of the chunk
-	atEnd  bool   // the peer's end is due: split is told so
+	borrowed    []byte // what of it is not in raw yet
+	borrowedAt  int    // where that begins
+	joined      int    // how many bytes at the end of raw are copies of those before it
+	rawBorrowed bool   // raw is itself a part of the chunk
+	atEnd       bool   // the peer's end is due: split is told so
 }
 
-var holdsNothing holding // never changed
+var emptyReceiveBuffer receiveBuffer // never changed
 
 // own lets what is held be changed.
 func (in *inbound) own() {
-	if in.holding == &holdsNothing {
-		in.holding = &holding{}
+	if in.receiveBuffer == &emptyReceiveBuffer {
+		in.receiveBuffer = &receiveBuffer{}
 	}
 }
 
 // held is how many bytes have been read and wait for a consumer.
-func (in *inbound) held() int { return len(in.text) + len(in.raw) + len(in.lent) - in.lentAt }
+func (in *inbound) buffered() int {
+	return len(in.text) + len(in.raw) + len(in.borrowed) - in.borrowedAt
+}
 
 // due reports whether there is data to deliver. Data is not if Scan needs more of it, or if the next call of its
 // split function is deferred.
-func (in *inbound) due() bool {
+func (in *inbound) deliverable() bool {
 	if in.scan == nil {
-		return in.held() > 0
+		return in.buffered() > 0
 	}
 	sc := in.scan
-	return in.held() > sc.seen && (in.eof || in.held() > sc.seen+sc.wait) || in.atEnd && !sc.done
+	return in.buffered() > sc.seen && (in.eof || in.buffered() > sc.seen+sc.wait) || in.atEnd && !sc.done
 }
 
 // wanted reports whether data may be delivered now.
-func (in *inbound) wanted() bool {
-	return in.started && in.mode == flowing && in.blocked == 0 && !in.later && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.asked)
+func (in *inbound) canDeliver() bool {
+	return in.started && in.mode == flowing && in.blocked == 0 && !in.deferDelivery && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.asked)
 }
 
 // scheduleFlow makes flow run after the running callback. s.mu is held.
@@ -93,7 +95,7 @@ func (s *Socket) scheduleFlow() {
 		s.in.queued = true
 		s.loop().Post(func() {
 			s.mu.Lock()
-			s.in.queued, s.in.later = false, false
+			s.in.queued, s.in.deferDelivery = false, false
 			s.mu.Unlock()
 			s.flow()
 		})
@@ -103,18 +105,18 @@ func (s *Socket) scheduleFlow() {
 // updateReading starts or stops the flow of data from the stream. s.mu is held.
 func (s *Socket) updateReading() {
 	in := &s.in
-	s.countHeld()
+	s.countReceived()
 	if !s.stream.IsOpen() || !in.started {
 		return
 	}
 	s.crowd()
-	s.stream.SetReading(!in.eof && !in.due() && (in.mode == undecided || in.mode == unpiped || in.wanted()))
+	s.stream.SetReading(!in.eof && !in.deliverable() && (in.mode == undecided || in.mode == unpiped || in.canDeliver()))
 }
 
 // endDue reports whether End is to be emitted. s.mu is held.
 func (s *Socket) endDue() bool {
 	in := &s.in
-	return s.stream.IsOpen() && in.started && in.eof && !in.ended && !in.due() && in.mode != paused &&
+	return s.stream.IsOpen() && in.started && in.eof && !in.ended && !in.deliverable() && in.mode != paused &&
 		in.blocked == 0 && (in.chunks == nil || in.chunks.asked)
 }
 
@@ -202,13 +204,13 @@ func (s *Socket) Unshift(p []byte) error {
 	if in.own(); in.decoder != nil {
 		in.text = slices.Concat(p, in.text)
 	} else {
-		raw := slices.Concat(p, in.raw, in.lent[in.lentAt:])
+		raw := slices.Concat(p, in.raw, in.borrowed[in.borrowedAt:])
 		in.forgetRaw()
 		in.raw = raw
 	}
-	in.lookAgain()
+	in.rescan()
 	s.updateReading()
 	s.scheduleFlow()
-	in.later = in.queued
+	in.deferDelivery = in.queued
 	return nil
 }

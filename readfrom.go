@@ -38,7 +38,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 			}
 		}
 		got, rerr := r.Read(buf)
-		if err := s.passOn(buf[:got], epoch); err != nil {
+		if err := s.writeRead(buf[:got], epoch); err != nil {
 			return n, err
 		}
 		n += int64(got)
@@ -54,8 +54,8 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// passOn writes what was read to the connection of that epoch, and to no later one.
-func (s *Socket) passOn(p []byte, epoch int32) error {
+// writeRead writes what was read to the connection of that epoch, and to no later one.
+func (s *Socket) writeRead(p []byte, epoch int32) error {
 	s.mu.Lock()
 	switch {
 	case s.epoch != epoch:

@@ -91,7 +91,7 @@ func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
 		a.failure = r.Err
 	}
 	a.received, a.epoch = true, s.epoch
-	a.direct = in.wanted() && !in.due()
+	a.direct = in.canDeliver() && !in.deliverable()
 	switch {
 	case len(r.Data) == 0:
 	case a.direct && in.scan != nil:
@@ -178,11 +178,11 @@ func (s *Socket) nextDelivery(after bool) (d delivery, ok bool) {
 	if after {
 		s.crowd()
 		in.own()
-		if in.budget.spend(s.set.Loop, heavyCall) && in.due() && !in.yielded {
+		if in.budget.spend(s.set.Loop, heavyCall) && in.deliverable() && !in.yielded {
 			s.yieldFlow()
 		}
 	}
-	if s.stream.IsOpen() && in.wanted() && (in.due() || s.scanDeferred()) {
+	if s.stream.IsOpen() && in.canDeliver() && (in.deliverable() || s.scanDeferred()) {
 		p, decoded := in.text, true
 		switch {
 		case in.scan != nil:
@@ -229,13 +229,13 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 	case d.onRead != nil:
 		s.loop().SetOwner((*handle)(s))
 		more := d.onRead(d.p)
-		scribbleOver(d.p)
+		poison(d.p)
 		if !more {
 			s.Pause()
 		}
 	case len(d.p) == 0:
 	case d.chunks != nil:
-		s.handOver(d.chunks, d.p, d.decoded)
+		s.giveChunk(d.chunks, d.p, d.decoded)
 		return false
 	default:
 		if s.set.Loop.tracing() {
@@ -244,7 +244,7 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 		owned := d.decoded && len(d.pipes) == 0
 		if s.emitData(d.listeners, d.p, owned) && len(d.pipes) == 0 {
 			s.mu.Lock()
-			s.takeBack(d.p, d.decoded)
+			s.putBack(d.p, d.decoded)
 			s.mu.Unlock()
 			return false
 		}
@@ -255,8 +255,8 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 	return true
 }
 
-// takeBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
-func (s *Socket) takeBack(p []byte, decoded bool) {
+// putBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
+func (s *Socket) putBack(p []byte, decoded bool) {
 	s.in.own()
 	if decoded || len(s.in.text) > 0 { // what is held raw comes behind the text
 		s.in.text = slices.Concat(p, s.in.text)
@@ -286,9 +286,9 @@ func (s *Socket) emitData(list listeners, p []byte, owned bool) (gone bool) {
 	return gone
 }
 
-// scribbleOver overwrites what a callback has borrowed once it has returned, so that a slice kept too
+// poison overwrites what a callback has borrowed once it has returned, so that a slice kept too
 // long shows at once: in a program built with the race detector.
-func scribbleOver(p []byte) {
+func poison(p []byte) {
 	if race.Enabled {
 		for i := range p {
 			p[i] = 0xDB

@@ -53,7 +53,7 @@ func Relay(a, b *Socket, done func(error)) {
 		b.link(&pipe{src: b, dst: a, sock: a, relay: r})
 	} else {
 		for _, s := range with {
-			r.tear(s, reset)
+			r.destroyMember(s, reset)
 		}
 		if done == nil {
 			defer r.logFailure(cause) // last, for the handler may panic
@@ -88,11 +88,11 @@ func (r *relay) join(s *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.rare().relay != nil, s.closed && s.rare().parting != nil:
+	case s.opt().relay != nil, s.closed && s.opt().closingRelay != nil:
 		r.fail(ErrRelayed, true)
 		return
 	case s.destroyed:
-		r.fail(s.rare().err, s.rare().err != nil)
+		r.fail(s.opt().err, s.opt().err != nil)
 	}
 	if s.closed && !s.closing {
 		return
@@ -101,10 +101,10 @@ func (r *relay) join(s *Socket) {
 	r.left++
 	r.mu.Unlock()
 	if s.closed { // done waits for that
-		s.makeRare().parting = r
+		s.makeOpt().closingRelay = r
 		return
 	}
-	s.makeRare().relay = r
+	s.makeOpt().relay = r
 	s.halfOpen, s.in.onRead = true, nil
 	if s.in.scan != nil {
 		s.leaveDeferred()
@@ -159,7 +159,7 @@ func (r *relay) destroyed(e *ending) {
 		if e.whole {
 			r.passEnd(other)
 		} else {
-			r.tear(other, reset)
+			r.destroyMember(other, reset)
 		}
 	}
 }
@@ -167,7 +167,7 @@ func (r *relay) destroyed(e *ending) {
 // passEnd ends s because the other socket has closed with both its sides ended.
 func (r *relay) passEnd(s *Socket) {
 	s.mu.Lock()
-	theirs, readable := s.rare().relay != r, !s.in.ended
+	theirs, readable := s.opt().relay != r, !s.in.ended
 	s.mu.Unlock()
 	switch {
 	case theirs:
@@ -179,18 +179,18 @@ func (r *relay) passEnd(s *Socket) {
 }
 
 // broken ends both sockets because data of one could not be written to the other.
-func (r *relay) broken(err error) {
+func (r *relay) writeFailed(err error) {
 	r.fail(err, true)
 	for _, s := range r.others(nil) {
-		r.tear(s, true)
+		r.destroyMember(s, true)
 	}
 }
 
 // tear ends s, unless it belongs to another relay or is ending already.
-func (r *relay) tear(s *Socket, reset bool) {
+func (r *relay) destroyMember(s *Socket, reset bool) {
 	s.mu.Lock()
 	var e *ending
-	live := s.rare().relay == r && !s.destroyed
+	live := s.opt().relay == r && !s.destroyed
 	if live && reset {
 		e = s.destroyLocked(nil, s.stream.IsOpen())
 	}
@@ -222,9 +222,9 @@ func (r *relay) closed() {
 func (s *Socket) leaveRelay() {
 	s.mu.Lock()
 	s.closing = false
-	r := s.rare().parting
+	r := s.opt().closingRelay
 	if r != nil {
-		s.rarity.parting = nil
+		s.optional.closingRelay = nil
 	}
 	s.mu.Unlock()
 	if r != nil {

@@ -73,7 +73,7 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 		if in.scan != nil {
 			s.leaveDeferred()
 			in.scan = nil
-			s.consumerGone()
+			s.consumerRemoved()
 		}
 		return nil
 	}
@@ -138,7 +138,7 @@ func (s *Socket) scanBuffered() {
 		case scanToken:
 			s.loop().SetOwner((*handle)(s))
 			c.sc.fn(c.token[:len(c.token):len(c.token)])
-			scribbleOver(c.data[:c.advance])
+			poison(c.data[:c.advance])
 		case scanFailure:
 			s.Destroy(c.err) // after it has sent what fn or split has written
 		default:
@@ -174,7 +174,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 	case scanToken:
 		s.spendTokenLocked()
 	}
-	for s.stream.IsOpen() && in.scan != nil && in.wanted() && (in.due() || s.scanDeferred()) {
+	for s.stream.IsOpen() && in.scan != nil && in.canDeliver() && (in.deliverable() || s.scanDeferred()) {
 		sc, data := in.scan, in.look()
 		if len(data) == 0 {
 			if !in.atEnd {
@@ -222,7 +222,7 @@ func (s *Socket) applySplitLocked(c *scanCall) {
 	if final {
 		s.leaveDeferred()
 		in.scan = nil
-		s.consumerGone()
+		s.consumerRemoved()
 	}
 	if c.token != nil {
 		c.kind = scanToken
@@ -236,7 +236,7 @@ func (s *Socket) applySplitLocked(c *scanCall) {
 func (s *Socket) spendTokenLocked() {
 	s.crowd()
 	in := &s.in
-	if in.own(); in.budget.spend(s.set.Loop, lightCall) && in.due() && !in.yielded {
+	if in.own(); in.budget.spend(s.set.Loop, lightCall) && in.deliverable() && !in.yielded {
 		s.yieldFlow()
 	}
 }

@@ -19,7 +19,7 @@ func (in *inbound) borrow(p []byte) {
 	if in.decoder != nil {
 		in.decode(p)
 	} else {
-		in.lent = p
+		in.borrowed = p
 	}
 }
 
@@ -27,7 +27,7 @@ func (in *inbound) borrow(p []byte) {
 // more.
 func (in *inbound) look() []byte {
 	sc := in.scan
-	rest := in.lent[in.lentAt:]
+	rest := in.borrowed[in.borrowedAt:]
 	switch {
 	case in.decoder != nil:
 		if len(in.raw) > 0 {
@@ -38,8 +38,8 @@ func (in *inbound) look() []byte {
 		return in.text
 	case len(rest) == 0:
 	case len(in.raw) == 0:
-		in.raw, in.inLent = rest, true
-		in.lent, in.lentAt = nil, 0
+		in.raw, in.rawBorrowed = rest, true
+		in.borrowed, in.borrowedAt = nil, 0
 	case sc.seen > 0:
 		// Only what the unfinished token needs, if that is known: the tokens after it are
 		// found in the chunk itself.
@@ -51,7 +51,7 @@ func (in *inbound) look() []byte {
 		}
 		n = min(n, len(rest))
 		in.raw = append(in.raw, rest[:n]...)
-		in.lentAt += n
+		in.borrowedAt += n
 		in.joined += n
 		sc.reuse(in.raw)
 	}
@@ -85,11 +85,11 @@ func (in *inbound) scanned(advance int, token []byte) (tooLong bool) {
 	sc.seen, sc.wait = 0, 0
 	*held = (*held)[advance:]
 	if left := len(in.raw); in.joined > 0 && left <= in.joined {
-		in.lentAt -= left // the chunk itself has all that follows
+		in.borrowedAt -= left // the chunk itself has all that follows
 		in.raw, in.joined = nil, 0
 	}
 	if len(*held) == 0 {
-		*held, in.inLent = nil, false
+		*held, in.rawBorrowed = nil, false
 		if cap(sc.buf) > maxChunk {
 			sc.buf = nil
 		}
@@ -106,15 +106,15 @@ func (sc *scan) reuse(p []byte) {
 
 // keepBorrowed copies the rest of the borrowed chunk.
 func (in *inbound) keepBorrowed() {
-	rest := in.lent[in.lentAt:]
-	if !in.inLent && len(rest) == 0 {
-		if in.lent != nil || in.joined > 0 {
-			in.lent, in.lentAt, in.joined = nil, 0, 0
+	rest := in.borrowed[in.borrowedAt:]
+	if !in.rawBorrowed && len(rest) == 0 {
+		if in.borrowed != nil || in.joined > 0 {
+			in.borrowed, in.borrowedAt, in.joined = nil, 0, 0
 		}
 		return
 	}
 	dst := in.raw
-	if in.inLent {
+	if in.rawBorrowed {
 		dst = nil
 		if in.scan != nil {
 			dst = in.scan.buf[:0]
@@ -129,15 +129,15 @@ func (in *inbound) keepBorrowed() {
 
 // forgetRaw drops the buffered data that is not decoded.
 func (in *inbound) forgetRaw() {
-	if in.holding == &holdsNothing {
+	if in.receiveBuffer == &emptyReceiveBuffer {
 		return
 	}
-	in.raw, in.inLent = nil, false
-	in.lent, in.lentAt, in.joined = nil, 0, 0
+	in.raw, in.rawBorrowed = nil, false
+	in.borrowed, in.borrowedAt, in.joined = nil, 0, 0
 }
 
-// lookAgain makes Scan start again with the buffered data, which has changed, even if split is running.
-func (in *inbound) lookAgain() {
+// rescan makes Scan start again with the buffered data, which has changed, even if split is running.
+func (in *inbound) rescan() {
 	if in.scan != nil {
 		sc := *in.scan
 		sc.seen, sc.wait, sc.done = 0, 0, false
@@ -185,7 +185,7 @@ func (sc *scan) growth(n int) int {
 
 // deferred reports whether there is data that split has not seen, but no call of it is due.
 func (in *inbound) deferred() bool {
-	return in.scan != nil && in.scan.wait > 0 && in.held() > in.scan.seen && !in.due()
+	return in.scan != nil && in.scan.wait > 0 && in.buffered() > in.scan.seen && !in.deliverable()
 }
 
 // scanDeferred reports whether a deferred call of split is allowed now, and makes it due. Otherwise the socket
@@ -255,7 +255,7 @@ func (l *Loop) runDeferred() {
 	s.mu.Lock()
 	if in := &s.in; in.scan != nil && in.scan.place == first {
 		s.leaveDeferred()
-		if in.deferred() && in.wanted() {
+		if in.deferred() && in.canDeliver() {
 			in.scan.callNow()
 		}
 	}
@@ -283,7 +283,7 @@ func (s *Socket) leaveDeferred() {
 // runs on the loop.
 func (s *Socket) scanBeforeFailure() {
 	s.mu.Lock()
-	deferred := s.in.wanted() && s.in.deferred()
+	deferred := s.in.canDeliver() && s.in.deferred()
 	if deferred {
 		s.in.scan.wait = 0
 	}
@@ -296,7 +296,7 @@ func (s *Socket) scanBeforeFailure() {
 // scanBeforeTimeout reports whether a call of split was deferred, and schedules it before the next event: a token
 // that has arrived is delivered before a time-out. It runs on the loop; s.mu is held.
 func (s *Socket) scanBeforeTimeout() bool {
-	if !s.in.wanted() || !s.in.deferred() {
+	if !s.in.canDeliver() || !s.in.deferred() {
 		return false
 	}
 	s.in.scan.wait = 0

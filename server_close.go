@@ -190,7 +190,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // program has nothing to end there, and the peer could delay the handshake.
 func (s *Socket) shutDown() {
 	s.mu.Lock()
-	accepting := s.rare().accepting
+	accepting := s.opt().accepting
 	s.mu.Unlock()
 	if accepting {
 		s.Destroy(nil)

@@ -59,20 +59,20 @@ type Socket struct {
 
 	stream transport.Stream // the connection
 
-	in     inbound
-	out    outbound
-	rarity *rarity // use rare and makeRare
+	in       inbound
+	out      outbound
+	optional *optional // use opt and makeOpt
 
-	member    eventloop.Member // in the loop's table: see held
-	epoch     int32            // connections before this one
-	opened    bool             // a conn was had, or is being made: there is something to close
-	held      bool             // in the loop's table: keeps Run going
-	unref     bool
-	handshake bool // a TLS handshake is under way: nothing is read or written yet
-	halfOpen  bool
-	destroyed bool
-	closed    bool // Close was emitted, or is being
-	closing   bool // Close is being emitted
+	member     eventloop.Member // in the loop's table: see held
+	epoch      int32            // connections before this one
+	opened     bool             // a conn was had, or is being made: there is something to close
+	registered bool             // in the loop's table: keeps Run going
+	unref      bool
+	handshake  bool // a TLS handshake is under way: nothing is read or written yet
+	halfOpen   bool
+	destroyed  bool
+	closed     bool // Close was emitted, or is being
+	closing    bool // Close is being emitted
 
 	modes [3]mode // what On, Once and Prepend point to; never changed
 
@@ -88,13 +88,13 @@ func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)
 
 func newSocket(set *settings) *Socket {
 	s := &Socket{set: set, halfOpen: set.AllowHalfOpen}
-	s.in.holding, s.out.writeState = &holdsNothing, &emptyWriteState
+	s.in.receiveBuffer, s.out.writeState = &emptyReceiveBuffer, &emptyWriteState
 	s.stream.Init((*handle)(s), set.Loop.core())
 	if set.KeepAlive != 0 {
-		s.makeRare().keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
+		s.makeOpt().keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
 	}
 	if set.NoDelay {
-		s.makeRare().noDelay = &set.NoDelay
+		s.makeOpt().noDelay = &set.NoDelay
 	}
 	s.modes = [...]mode{modeOn, modeOnce, modePrepend}
 	s.On.mode, s.Once.mode, s.Prepend.mode = &s.modes[0], &s.modes[1], &s.modes[2]
@@ -105,11 +105,11 @@ func newSocket(set *settings) *Socket {
 func (s *Socket) loop() *eventloop.Loop { return s.set.Loop.core() }
 
 // hold enters s in the loop's table of what is open. s.mu is held.
-func (s *Socket) hold() bool {
-	if s.held = s.loop().AddBuffering((*handle)(s), &s.member, !s.unref); !s.held {
+func (s *Socket) register() bool {
+	if s.registered = s.loop().AddBuffering((*handle)(s), &s.member, !s.unref); !s.registered {
 		return false
 	}
-	if r := s.rarity; r != nil && r.notify.after > 0 {
+	if r := s.optional; r != nil && r.notify.after > 0 {
 		s.loop().Remove(&r.timerMember)
 		if r.notify.timer == nil { // it has ended with Run, or with the connection before
 			r.notify.set = time.Now()
@@ -117,16 +117,16 @@ func (s *Socket) hold() bool {
 		}
 	}
 	if s.set.IdleTimeout > 0 {
-		kill := &s.makeRare().kill
+		kill := &s.makeOpt().kill
 		kill.after, kill.set = s.set.IdleTimeout, time.Now()
 		s.startTimer(kill, kill.after)
 	}
 	if s.set.MaxLifetime > 0 {
-		s.giveUpAfter(&s.makeRare().lifeTimer, "lifetime", s.set.MaxLifetime, s.in.bytes, maxLate)
+		s.giveUpAfter(&s.makeOpt().lifeTimer, "lifetime", s.set.MaxLifetime, s.in.bytes, maxLate)
 	}
 	if ctx := s.set.Context; ctx != nil {
 		epoch := s.epoch
-		s.makeRare().unwatch = context.AfterFunc(ctx, func() { s.contextEnded(epoch) })
+		s.makeOpt().unwatch = context.AfterFunc(ctx, func() { s.contextEnded(epoch) })
 	}
 	return true
 }
@@ -139,7 +139,7 @@ func (s *Socket) contextEnded(epoch int32) {
 		return
 	}
 	err := s.set.Context.Err()
-	if dial := s.rare().dial; dial != nil {
+	if dial := s.opt().dial; dial != nil {
 		err = dial.opError(err)
 	} else {
 		err = &net.OpError{Op: "context", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
@@ -161,20 +161,20 @@ func addressesOf(conn net.Conn) addresses {
 }
 
 // adopt takes a connected conn, on one side of TLS if that is asked for. s.mu is held; setOptions follows.
-func (s *Socket) adopt(below net.Conn, at addresses, side transport.Side) {
-	conn := transport.Secure(below, side, s.set.TLSConfig, s.rare().host, nil)
+func (s *Socket) attach(below net.Conn, at addresses, side transport.Side) {
+	conn := transport.Secure(below, side, s.set.TLSConfig, s.opt().host, nil)
 	s.opened = true
 	if !transport.IsKernelConn(conn) {
 		if transport.IsKernelConn(below) {
 			at = addresses{below.LocalAddr(), below.RemoteAddr()}
 		}
-		r := s.makeRare()
+		r := s.makeOpt()
 		r.local, r.remote = at.local, at.remote
 	}
 	s.stream.Open(conn)
 	s.trackWrites()
 	if _, s.handshake = conn.(transport.Handshaker); s.handshake {
-		s.expectHandshake()
+		s.prepareHandshake()
 	}
 	s.markActive()
 }
@@ -183,7 +183,7 @@ func (s *Socket) adopt(below net.Conn, at addresses, side transport.Side) {
 // the program's own: they are called without a lock, and one that panics costs its own socket.
 func (s *Socket) setOptions() {
 	s.mu.Lock()
-	conn, noDelay, alive := s.stream.Conn(), s.rare().noDelay, s.rare().keepAlive
+	conn, noDelay, alive := s.stream.Conn(), s.opt().noDelay, s.opt().keepAlive
 	s.mu.Unlock()
 	if conn == nil || noDelay == nil && alive == nil {
 		return
@@ -202,7 +202,7 @@ func (s *Socket) setOptions() {
 			return
 		}
 		s.mu.Lock()
-		same := s.stream.Conn() != conn || s.rare().noDelay == noDelay && s.rare().keepAlive == alive
+		same := s.stream.Conn() != conn || s.opt().noDelay == noDelay && s.opt().keepAlive == alive
 		s.mu.Unlock()
 		if !same { // SetNoDelay or SetKeepAlive has overtaken it
 			s.setOptions()
@@ -215,7 +215,7 @@ func (s *Socket) begin() {
 	s.mu.Lock()
 	if s.destroyed || s.handshake || s.out.upgradePending {
 		if s.handshake && !s.destroyed {
-			s.shake()
+			s.startHandshake()
 		}
 		s.mu.Unlock()
 		return
@@ -240,8 +240,8 @@ func (s *Socket) setRef(referenced bool) {
 	s.loop().SetRef(&s.member, referenced)
 }
 
-// rarity is what only some sockets need: without it a socket is small. The socket's mu guards it.
-type rarity struct {
+// optional is what only some sockets need: without it a socket is small. The socket's mu guards it.
+type optional struct {
 	// Connecting.
 	attempted  []string // addresses, by the last Connect
 	onConnect  Listener // of the function Connect: gone with its attempt
@@ -250,7 +250,7 @@ type rarity struct {
 
 	// TLS.
 	host      string               // that Connect was given
-	turn      *upgrade             // StartTLS was called, and TLS has not begun
+	upgrade   *upgrade             // StartTLS was called, and TLS has not begun
 	handshake *handshaking         // until it is done
 	agreed    *tls.ConnectionState // by it
 	accepting bool                 // by a server that tells Connection after it
@@ -261,9 +261,9 @@ type rarity struct {
 	noDelay       *bool       // asked for, to be set once there is a conn
 	keepAlive     *keepAlive  // likewise
 
-	sources []*pipe // that have this socket as their destination
-	relay   *relay  // from Relay to Close
-	parting *relay  // the same while Close is emitted, in which the socket may be connected anew
+	sources      []*pipe // that have this socket as their destination
+	relay        *relay  // from Relay to Close
+	closingRelay *relay  // the same while Close is emitted, in which the socket may be connected anew
 
 	blocking *blockingConn // from BlockingConn to the next Connect, or to Relay
 
@@ -279,34 +279,34 @@ type rarity struct {
 	unwatch    func() bool // lets SocketOptions.Context go
 }
 
-var nothingRare rarity // never changed
+var emptyOptional optional // never changed
 
-// rare is to look at: it may be shared with other sockets. s.mu is held.
-func (s *Socket) rare() *rarity {
-	if s.rarity == nil {
-		return &nothingRare
+// opt is for reading: the result may be shared with other sockets. s.mu is held.
+func (s *Socket) opt() *optional {
+	if s.optional == nil {
+		return &emptyOptional
 	}
-	return s.rarity
+	return s.optional
 }
 
-// makeRare is to change. s.mu is held, or nobody else knows s.
-func (s *Socket) makeRare() *rarity {
-	if s.rarity == nil {
-		s.rarity = &rarity{}
+// makeOpt is to change. s.mu is held, or nobody else knows s.
+func (s *Socket) makeOpt() *optional {
+	if s.optional == nil {
+		s.optional = &optional{}
 	}
-	return s.rarity
+	return s.optional
 }
 
 // localAddr is LocalAddr with s.mu held: that of package net's own conns outlives them.
 func (s *Socket) localAddr() net.Addr {
-	if a := s.rare().local; a != nil || s.stream.Conn() == nil || !transport.IsKernelConn(s.stream.Conn()) {
+	if a := s.opt().local; a != nil || s.stream.Conn() == nil || !transport.IsKernelConn(s.stream.Conn()) {
 		return a
 	}
 	return s.stream.Conn().LocalAddr()
 }
 
 func (s *Socket) remoteAddr() net.Addr {
-	if a := s.rare().remote; a != nil || s.stream.Conn() == nil || !transport.IsKernelConn(s.stream.Conn()) {
+	if a := s.opt().remote; a != nil || s.stream.Conn() == nil || !transport.IsKernelConn(s.stream.Conn()) {
 		return a
 	}
 	return s.stream.Conn().RemoteAddr()

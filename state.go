@@ -18,7 +18,7 @@ func (s *Socket) ReadyState() ReadyState {
 	switch {
 	case s.destroyed:
 		return StateClosed
-	case s.rare().dial != nil:
+	case s.opt().dial != nil:
 		return StateOpening
 	case !s.stream.IsOpen() && !s.out.ending:
 		return StateNew
@@ -36,7 +36,7 @@ func (s *Socket) ReadyState() ReadyState {
 func (s *Socket) Connecting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rare().dial != nil
+	return s.opt().dial != nil
 }
 
 // AttemptedAddresses are the IP addresses with ports that the last Connect has tried, in order; the
@@ -45,7 +45,7 @@ func (s *Socket) Connecting() bool {
 func (s *Socket) AttemptedAddresses() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.rare().attempted)
+	return slices.Clone(s.opt().attempted)
 }
 
 // Readable reports whether data may still come. Node: socket.readable.
@@ -108,7 +108,7 @@ func (s *Socket) Closed() bool { return s.Destroyed() }
 func (s *Socket) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rare().err
+	return s.opt().err
 }
 
 // Conn is the connection itself, nil before there is one. Reading, writing or closing it behind
@@ -180,7 +180,7 @@ func (s *Socket) Corked() int {
 func (s *Socket) ReadableLength() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.in.held()
+	return s.in.buffered()
 }
 
 // Flowing reports whether data is delivered as it comes, or dropped where there is no consumer. It is
@@ -220,7 +220,7 @@ func (s *Socket) SetAllowHalfOpen(allow bool) {
 // socket.setNoDelay.
 func (s *Socket) SetNoDelay(on bool) error {
 	s.mu.Lock()
-	s.makeRare().noDelay = &on
+	s.makeOpt().noDelay = &on
 	conn := s.stream.Conn()
 	s.mu.Unlock()
 	if conn == nil {
@@ -236,7 +236,7 @@ func (s *Socket) SetNoDelay(on bool) error {
 func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
 	k := keepAlive{on, delay}
 	s.mu.Lock()
-	s.makeRare().keepAlive = &k
+	s.makeOpt().keepAlive = &k
 	conn := s.stream.Conn()
 	s.mu.Unlock()
 	if conn == nil {

@@ -38,7 +38,7 @@ func (h *handle) SplicePipes() *transport.SplicePipes { return &h.set.Loop.host(
 
 func (h *handle) WatchesReset() bool {
 	in := &h.in
-	return in.mode == paused && !in.eof && in.held() == 0
+	return in.mode == paused && !in.eof && in.buffered() == 0
 }
 
 func (h *handle) Progressed(completed bool) {

@@ -23,7 +23,7 @@ type idleTimer struct {
 
 // markActive notes activity: bytes came or went, or the connection made progress. s.mu is held.
 func (s *Socket) markActive() {
-	r := s.rarity
+	r := s.optional
 	if r == nil || s.destroyed || r.notify.after == 0 && r.kill.after == 0 {
 		return
 	}
@@ -52,7 +52,7 @@ func (t *idleTimer) stop() {
 
 // stopTimers is for a socket that is destroyed. s.mu is held.
 func (s *Socket) stopTimers() {
-	r := s.rarity
+	r := s.optional
 	if r == nil {
 		return
 	}
@@ -83,7 +83,7 @@ func (s *Socket) stopTimers() {
 
 // noteCompleted notes that the queue begins to fill, or that a write of it is done. s.mu is held.
 func (s *Socket) noteCompleted() {
-	if r := s.rarity; r != nil {
+	if r := s.optional; r != nil {
 		r.notify.sent, r.kill.sent = s.stream.Completed(), s.stream.Completed()
 	}
 }
@@ -95,7 +95,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		s.mu.Unlock()
 		return
 	}
-	last := s.rarity.active
+	last := s.optional.active
 	if last.Before(t.set) {
 		last = t.set
 	}
@@ -112,14 +112,14 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		s.mu.Unlock()
 		return
 	}
-	if t == &s.rarity.kill {
+	if t == &s.optional.kill {
 		e := s.destroyLocked(timeoutError(s, "idle"), false)
 		s.mu.Unlock()
 		e.run()
 		return
 	}
 	t.fired = true
-	s.loop().Remove(&s.rarity.timerMember)
+	s.loop().Remove(&s.optional.timerMember)
 	s.mu.Unlock()
 	s.emitTimeout()
 }
@@ -128,7 +128,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 // s.mu is held.
 func (s *Socket) awaitFirstByte(d time.Duration) {
 	epoch := s.epoch
-	s.makeRare().first = time.AfterFunc(d, func() { s.loop().Event(func() { s.firstByteDue(d, epoch) }) })
+	s.makeOpt().first = time.AfterFunc(d, func() { s.loop().Event(func() { s.firstByteDue(d, epoch) }) })
 }
 
 // firstByteDue runs on the loop, behind what has come in time.
@@ -195,18 +195,18 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 	if s.destroyed {
 		return nil
 	}
-	if d == 0 && s.rarity == nil {
+	if d == 0 && s.optional == nil {
 		return nil
 	}
-	notify := &s.makeRare().notify
+	notify := &s.makeOpt().notify
 	notify.after = d
 	if d == 0 {
 		notify.stop()
 		notify.fired = false
-		s.loop().Remove(&s.rarity.timerMember)
+		s.loop().Remove(&s.optional.timerMember)
 		return nil
 	}
-	if s.held || s.loop().Add((*timerHandle)(s), &s.rarity.timerMember, false) {
+	if s.registered || s.loop().Add((*timerHandle)(s), &s.optional.timerMember, false) {
 		notify.set = time.Now()
 		s.startTimer(notify, d)
 	}
@@ -219,22 +219,22 @@ type timerHandle Socket
 func (h *timerHandle) Halt() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.held {
-		h.rarity.notify.stop()
+	if !h.registered {
+		h.optional.notify.stop()
 	}
-	(*Socket)(h).loop().Remove(&h.rarity.timerMember)
+	(*Socket)(h).loop().Remove(&h.optional.timerMember)
 }
 
 // Timeout is what SetTimeout has set, 0 if nothing. Node: socket.timeout.
 func (s *Socket) Timeout() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rare().notify.after
+	return s.opt().notify.after
 }
 
 // timeoutError is the cause when a limit in the options ends the socket. s.mu is held.
 func timeoutError(s *Socket, op string) error {
-	if dial := s.rare().dial; dial != nil {
+	if dial := s.opt().dial; dial != nil {
 		return dial.opError(errConnectTimeout)
 	}
 	return &net.OpError{Op: op, Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: os.ErrDeadlineExceeded}
@@ -245,16 +245,16 @@ func timeoutError(s *Socket, op string) error {
 // Nothing is noted when bytes are written. A timer runs while the transport waits for room, and looks a few times in
 // each period how far the peer is. A conn that takes all that is written has no timer.
 
-// stallLooks is how many looks in a row must find no progress. A look that comes late, because a callback has blocked
+// stallChecks is how many looks in a row must find no progress. A look that comes late, because a callback has blocked
 // the loop, counts as one only.
-const stallLooks = 4
+const stallChecks = 4
 
 // writeWatch is the state of one connection. The socket's mu guards it.
 type writeWatch struct {
-	timer *time.Timer
-	armed bool // the timer is set, or a look is due
-	quiet int  // looks in a row that found no progress; -1: there was none yet
-	seen  transport.Progress
+	timer   *time.Timer
+	armed   bool // the timer is set, or a look is due
+	stalled int  // looks in a row that found no progress; -1: there was none yet
+	seen    transport.Progress
 }
 
 // trackWrites lets the stream know that its progress matters. s.mu is held.
@@ -269,42 +269,42 @@ func (s *Socket) watchWrites() {
 	if s.set.WriteTimeout <= 0 {
 		return
 	}
-	r := s.makeRare()
+	r := s.makeOpt()
 	w := r.writes
 	switch {
 	case w == nil:
 		w = &writeWatch{}
 		r.writes = w
-		w.timer = time.AfterFunc(s.lookEvery(), func() { s.loop().Event(func() { s.lookAtWrites(w) }) })
+		w.timer = time.AfterFunc(s.checkInterval(), func() { s.loop().Event(func() { s.checkWrites(w) }) })
 	case w.armed:
 		return
 	default:
-		w.timer.Reset(s.lookEvery())
+		w.timer.Reset(s.checkInterval())
 	}
-	w.armed, w.quiet = true, -1
+	w.armed, w.stalled = true, -1
 }
 
-func (s *Socket) lookEvery() time.Duration {
-	return max(s.set.WriteTimeout/stallLooks, time.Millisecond)
+func (s *Socket) checkInterval() time.Duration {
+	return max(s.set.WriteTimeout/stallChecks, time.Millisecond)
 }
 
-// lookAtWrites runs on the loop.
-func (s *Socket) lookAtWrites(w *writeWatch) {
+// checkWrites runs on the loop.
+func (s *Socket) checkWrites(w *writeWatch) {
 	s.mu.Lock()
-	if s.rare().writes != w {
+	if s.opt().writes != w {
 		s.mu.Unlock()
 		return
 	}
 	s.stream.RetryWriting() // a loop that was late has not used the room that there is
 	s.mu.Unlock()
-	s.loop().Post(func() { s.judgeWrites(w) })
+	s.loop().Post(func() { s.checkProgress(w) })
 }
 
-// judgeWrites destroys the socket if several looks have found no progress. It runs on the loop.
-func (s *Socket) judgeWrites(w *writeWatch) {
+// checkProgress destroys the socket if several looks have found no progress. It runs on the loop.
+func (s *Socket) checkProgress(w *writeWatch) {
 	s.mu.Lock()
 	switch {
-	case s.rare().writes != w:
+	case s.opt().writes != w:
 		s.mu.Unlock()
 		return
 	case !s.stream.IsOpen() || s.stream.MayWrite(): // nothing waits for the peer
@@ -313,15 +313,15 @@ func (s *Socket) judgeWrites(w *writeWatch) {
 		return
 	}
 	now, idle := s.stream.Progress()
-	if w.quiet < 0 || now != w.seen || idle {
-		w.quiet, w.seen = 0, now
-	} else if w.quiet++; w.quiet == stallLooks {
+	if w.stalled < 0 || now != w.seen || idle {
+		w.stalled, w.seen = 0, now
+	} else if w.stalled++; w.stalled == stallChecks {
 		// A reset: else the kernel keeps what it holds for the peer long after the socket is closed.
 		e := s.destroyLocked(timeoutError(s, "write timeout"), true)
 		s.mu.Unlock()
 		e.run()
 		return
 	}
-	w.timer.Reset(s.lookEvery())
+	w.timer.Reset(s.checkInterval())
 	s.mu.Unlock()
 }

@@ -26,7 +26,7 @@ import (
 func (s *Socket) TLS() (state tls.ConnectionState, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if agreed := s.rare().agreed; agreed != nil {
+	if agreed := s.opt().agreed; agreed != nil {
 		return *agreed, true
 	}
 	return tls.ConnectionState{}, false
@@ -67,14 +67,14 @@ type handshaking struct {
 	unwatch func() bool // lets ConnectContext's context go, or nil
 }
 
-// expectHandshake starts its time. s.mu is held.
-func (s *Socket) expectHandshake() {
+// prepareHandshake starts its time. s.mu is held.
+func (s *Socket) prepareHandshake() {
 	h := &handshaking{}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if d := s.set.HandshakeTimeout; d > 0 {
-		h.timer = time.AfterFunc(d, func() { s.loop().Event(func() { s.breakOff(h, errHandshakeTimeout) }) })
+		h.timer = time.AfterFunc(d, func() { s.loop().Event(func() { s.abortHandshake(h, errHandshakeTimeout) }) })
 	}
-	s.makeRare().handshake = h
+	s.makeOpt().handshake = h
 }
 
 // stop is for one that is over.
@@ -88,11 +88,11 @@ func (h *handshaking) stop() {
 	h.cancel()
 }
 
-// breakOff ends the socket if the handshake is not done yet. Any goroutine may call it.
-func (s *Socket) breakOff(h *handshaking, err error) {
+// abortHandshake ends the socket if the handshake is not done yet. Any goroutine may call it.
+func (s *Socket) abortHandshake(h *handshaking, err error) {
 	s.mu.Lock()
 	var e *ending
-	if s.rare().handshake == h {
+	if s.opt().handshake == h {
 		e = s.destroyLocked(s.handshakeError(err), false)
 	}
 	s.mu.Unlock()
@@ -100,18 +100,18 @@ func (s *Socket) breakOff(h *handshaking, err error) {
 }
 
 // shake does the handshake, off the loop. s.mu is held.
-func (s *Socket) shake() {
-	h, handshake := s.rarity.handshake, s.stream.BeginHandshake()
+func (s *Socket) startHandshake() {
+	h, handshake := s.optional.handshake, s.stream.BeginHandshake()
 	var agreed *tls.ConnectionState
 	s.loop().Offload((*handle)(s), func() (err error) {
 		agreed, err = handshake(h.ctx)
 		return err
-	}, func(err error) { s.handshaken(h, agreed, err) })
+	}, func(err error) { s.handshakeDone(h, agreed, err) })
 }
 
-func (s *Socket) handshaken(h *handshaking, agreed *tls.ConnectionState, err error) {
+func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err error) {
 	s.mu.Lock()
-	if s.rare().handshake != h {
+	if s.opt().handshake != h {
 		s.mu.Unlock()
 		return
 	}
@@ -122,9 +122,9 @@ func (s *Socket) handshaken(h *handshaking, agreed *tls.ConnectionState, err err
 		return
 	}
 	s.stream.EndHandshake()
-	s.rarity.handshake.stop()
-	accepted := s.rarity.accepting
-	s.handshake, s.rarity.handshake, s.rarity.accepting, s.rarity.agreed = false, nil, false, agreed
+	s.optional.handshake.stop()
+	accepted := s.optional.accepting
+	s.handshake, s.optional.handshake, s.optional.accepting, s.optional.agreed = false, nil, false, agreed
 	s.markActive()
 	s.mu.Unlock()
 	if accepted {
@@ -217,8 +217,8 @@ func (s *Socket) startTLS(method string, config *tls.Config, side transport.Side
 		s.mu.Unlock()
 		return s.startTLSError(err)
 	}
-	s.makeRare().turn = &upgrade{config: config, side: side}
-	s.expectHandshake()
+	s.makeOpt().upgrade = &upgrade{config: config, side: side}
+	s.prepareHandshake()
 	s.in.started = false // nothing is delivered from now on
 	s.stream.SetReading(false)
 	s.stream.CopyPipe()
@@ -247,7 +247,7 @@ func (s *Socket) mayUpgrade(method string) error {
 		return ErrWriteAfterEnd
 	case s.in.eof:
 		return fmt.Errorf("%w: the peer has ended its side", io.ErrUnexpectedEOF)
-	case s.rare().relay != nil:
+	case s.opt().relay != nil:
 		return ErrRelayed
 	case s.in.chunks != nil:
 		by = "Chunks"
@@ -267,7 +267,7 @@ func (s *Socket) startTLSError(err error) error {
 
 // upgradeWhenSent begins with TLS once everything written before it has left. s.mu is held.
 func (s *Socket) upgradeWhenSent() {
-	u := s.rarity.turn
+	u := s.optional.upgrade
 	if !u.begun && !s.handshake && s.stream.MayWrite() && s.stream.Sendable() == 0 {
 		u.begun = true
 		s.loop().Post(func() { s.upgrade(u) })
@@ -278,7 +278,7 @@ func (s *Socket) upgradeWhenSent() {
 // loop, in no callback.
 func (s *Socket) upgrade(u *upgrade) {
 	s.mu.Lock()
-	if s.rare().turn != u {
+	if s.opt().upgrade != u {
 		s.mu.Unlock()
 		return
 	}
@@ -303,12 +303,12 @@ func (s *Socket) upgrade(u *upgrade) {
 		e.run()
 		return
 	}
-	r := s.rarity
-	r.turn = nil
+	r := s.optional
+	r.upgrade = nil
 	if conn := s.stream.Conn(); transport.IsKernelConn(conn) { // else they are known, and its methods may panic
 		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
 	}
-	unserved, below := s.stream.StartTLS(u.side, u.config, r.host, s.takeHeld())
+	unserved, below := s.stream.StartTLS(u.side, u.config, r.host, s.takeBuffered())
 	s.in.bytes += int64(unserved)
 	s.handshake, s.out.upgradePending = true, false
 	s.trackWrites()
@@ -318,22 +318,22 @@ func (s *Socket) upgrade(u *upgrade) {
 	s.begin()
 }
 
-// takeHeld takes away what was read and not delivered, as it came but for what SetEncoding has decoded while
+// takeBuffered takes away what was read and not delivered, as it came but for what SetEncoding has decoded while
 // it was held. s.mu is held.
-func (s *Socket) takeHeld() []byte {
+func (s *Socket) takeBuffered() []byte {
 	in := &s.in
 	held := bytes.Clone(in.text) // whose memory Scan uses again
 	if in.decoder != nil {
 		held = in.decoder.Rest(held)
 	}
 	held = append(held, in.raw...)
-	held = append(held, in.lent[in.lentAt:]...) // in the midst of Scan
+	held = append(held, in.borrowed[in.borrowedAt:]...) // in the midst of Scan
 	in.own()
 	in.text = nil
 	in.forgetRaw()
 	if in.decoder != nil {
 		in.decoder = text.New(string(in.encoding))
 	}
-	in.lookAgain()
+	in.rescan()
 	return held
 }

@@ -126,7 +126,7 @@ func (s *Socket) writeError(limited bool) error {
 		return ErrDestroyed
 	case s.out.ending:
 		return ErrWriteAfterEnd
-	case !s.stream.IsOpen() && s.rare().dial == nil:
+	case !s.stream.IsOpen() && s.opt().dial == nil:
 		return ErrSocketClosed
 	case limited && s.full():
 		return ErrWriteBufferFull

@@ -34,7 +34,7 @@ func TestWriteTimeout_RestsWhileNothingWaits(t *testing.T) {
 				_, _ = s.WriteString("x")
 				return
 			}
-			assert.Nil(t, s.rare().writes)
+			assert.Nil(t, s.opt().writes)
 			s.Destroy(nil)
 		})
 		_, _ = s.WriteString("x")
@@ -47,11 +47,11 @@ func TestWriteTimeout_RestsWhileNothingWaits(t *testing.T) {
 			here, there := net.Pipe()
 			s := Wrap(here, &SocketOptions{Loop: l, WriteTimeout: 4 * time.Second})
 			_, _ = s.WriteString("x")
-			l.AfterFunc(500*time.Millisecond, func() { assert.True(t, s.rare().writes.armed) })
+			l.AfterFunc(500*time.Millisecond, func() { assert.True(t, s.opt().writes.armed) })
 			l.AfterFunc(time.Minute, func() {
-				assert.False(t, s.rare().writes.armed)
+				assert.False(t, s.opt().writes.armed)
 				s.Destroy(nil)
-				assert.Nil(t, s.rare().writes)
+				assert.Nil(t, s.opt().writes)
 			})
 			go func() { _, _ = io.Copy(io.Discard, there) }()
 			l.Run()
