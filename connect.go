@@ -133,7 +133,7 @@ func (s *Socket) resetLocked() {
 	s.epoch++
 	s.destroyed, s.closed, s.opened = false, false, false
 	s.stream = transport.Stream{}
-	s.stream.Init((*handle)(s), s.set.Loop.core())
+	s.stream.Init((*handle)(s))
 	if r := s.optional; r != nil {
 		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
 		r.agreed, r.accepting, r.blocking = nil, false, nil

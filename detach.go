@@ -129,7 +129,7 @@ func (s *Socket) detachable() error {
 	case s.opt().relay != nil:
 		return ErrRelayed
 	case s.stream.DeferredFailure() != nil:
-		return s.stream.DeferredFailure()
+		return s.deferredFailure()
 	case s.out.ending:
 		return ErrWriteAfterEnd
 	case s.stream.Queued() > 0:

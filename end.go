@@ -111,7 +111,11 @@ func (s *Socket) Destroy(err error) {
 	s.mu.Lock()
 	// Node would have sent already what the running callback has written.
 	if s.out.deferred {
-		if werr := s.flushLocked(); werr != nil && err == nil {
+		werr := s.flushLocked()
+		if werr == nil {
+			werr = s.deferredFailure() // nobody is left to look for its cause
+		}
+		if err == nil {
 			err = werr
 		}
 	}

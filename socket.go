@@ -89,7 +89,7 @@ func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)
 func newSocket(set *settings) *Socket {
 	s := &Socket{set: set, halfOpen: set.AllowHalfOpen}
 	s.in.receiveBuffer, s.out.writeState = &emptyReceiveBuffer, &emptyWriteState
-	s.stream.Init((*handle)(s), set.Loop.core())
+	s.stream.Init((*handle)(s))
 	if set.KeepAlive != 0 {
 		s.makeOpt().keepAlive = &keepAlive{set.KeepAlive > 0, set.KeepAlive}
 	}

@@ -32,6 +32,7 @@ type serverHandle Server
 func (h *serverHandle) Halt() { (*Server)(h).halt() }
 
 func (h *handle) Mutex() *sync.Mutex        { return &h.mu }
+func (h *handle) Loop() transport.Loop      { return (*Socket)(h).loop() }
 func (h *handle) Member() *eventloop.Member { return &h.member }
 
 func (h *handle) SplicePipes() *transport.SplicePipes { return &h.set.Loop.host().pipes }

@@ -291,7 +291,7 @@ func (s *Socket) upgrade(u *upgrade) {
 	switch {
 	case err != nil:
 	case s.stream.DeferredFailure() != nil:
-		err = s.stream.DeferredFailure()
+		err = s.deferredFailure()
 	case s.in.eof:
 		err = transport.ErrTruncated
 	default:

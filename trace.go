@@ -35,17 +35,19 @@ type TraceEvent struct {
 // Tracer sees the events of a loop. See [Loop.SetTracer].
 type Tracer func(TraceEvent)
 
-// SetTracer shows t every event of the sockets and servers of the loop, and of those of package dgram, right before
-// the callbacks of the event run, heard or not. What OnRead and Scan get is no event, here as in Node; what Pipe passes
-// on is Data. Any goroutine may call SetTracer, at any time; nil, the default, ends it.
+// SetTracer makes the loop call t with every event of its sockets and servers, and of those of package dgram, before the
+// callbacks of the event run, whether it has callbacks or not. The input of OnRead and Scan is no event, here as in
+// Node; bytes that Pipe transfers are Data. Any goroutine may call SetTracer at any time; nil, the default, removes
+// the Tracer.
 //
-// t runs on the loop, also as long as it blocks; one that is set on several loops is called by them at the same
-// time. TraceEvent.Chunk is borrowed: clone what is to be kept. t may call any method. A panic in it is one of a
-// callback: see OnPanic.
+// t runs on the loop, and blocks the loop while it blocks. Several loops with the same Tracer call it at the same time.
+// TraceEvent.Chunk is borrowed: valid until t returns. t may call any method. A panic in t counts as one of a callback:
+// see OnPanic.
 //
-// Without a Tracer an event costs nothing more. With one, Pipe and Relay copy what passes through them instead of
-// moving it inside the kernel, so that it can be seen. Package evnet/watch has Tracers for log/slog and for counters.
-// Node's nearest are its diagnostics_channel and NODE_DEBUG=net.
+// Without a Tracer an event costs nothing more. With one, Pipe and Relay copy the bytes that they transfer instead of
+// moving them inside the kernel. Package evnet/watch has Tracers for log/slog and for counters.
+//
+// Node: diagnostics_channel and NODE_DEBUG=net are the nearest.
 func (l *Loop) SetTracer(t Tracer) {
 	if t == nil {
 		l.host().tracer.Store(nil)
@@ -54,10 +56,10 @@ func (l *Loop) SetTracer(t Tracer) {
 	}
 }
 
-// tracing reports whether somebody wants to see the events.
+// tracing reports whether the loop has a Tracer.
 func (l *Loop) tracing() bool { return l.host().Tracing() }
 
-// trace shows an event that is about to be emitted. ev has its name and what it carries. It runs on the loop.
+// trace passes an event that is about to be emitted to the Tracer. ev has its name and arguments. It runs on the loop.
 func (l *Loop) trace(source any, ev TraceEvent) {
 	t := l.host().tracer.Load()
 	if t == nil {

@@ -1,10 +1,6 @@
 package evnet
 
 import (
-	"errors"
-	"net"
-	"os"
-	"syscall"
 	"unsafe"
 
 	"evnet/internal/transport"
@@ -321,23 +317,6 @@ func (s *Socket) owesDone() bool {
 	return o.callbacks.Len() > 0 && o.callbacks.Front().err == nil && o.callbacks.Front().end <= s.stream.Acked()
 }
 
-// writeFailedLocked ends the socket after a failed write, whose callback is called before Error, as in Node. The
-// exception is a reset that the stream's writer, a goroutine, has met: in Node the reader, if there is one, reports it.
-// Without an error it does nothing. s.mu is held.
-func (s *Socket) writeFailedLocked(err error, byWriter bool) *ending {
-	if err == nil {
-		return nil
-	}
-	s.out.callbacksFirst = !byWriter || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
-	if _, ok := err.(*net.OpError); !ok {
-		if errno, ok := err.(syscall.Errno); ok {
-			err = os.NewSyscallError("write", errno)
-		}
-		err = &net.OpError{Op: "write", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
-	}
-	return s.destroyLocked(err, false)
-}
-
 // NeedDrain reports whether a Write left at least SocketOptions.HighWaterMark bytes queued and
 // Drain has not been emitted since. Writing on is allowed, up to MaxWriteBuffer. After End or
 // Destroy it is false. Any goroutine may call it. Node: socket.writableNeedDrain.
@@ -372,6 +351,8 @@ func (s *Socket) holdCorked() {
 	case s.out.upgradePending: // which holds more back
 	case s.out.corks > 0:
 		s.stream.HoldFrom(s.out.corkedAt)
+	case s.out.deferred: // what is written next leaves when the callback returns
+		s.stream.Hold()
 	default:
 		s.stream.Unhold()
 	}

@@ -1,7 +1,11 @@
 package evnet
 
 import (
+	"errors"
+	"net"
+	"os"
 	"sync"
+	"syscall"
 
 	"evnet/internal/fifo"
 )
@@ -71,4 +75,35 @@ func (s *Socket) settle() {
 			writeStates.Put(w)
 		}
 	}
+}
+
+// writeFailedLocked ends the socket after a failed write, whose callback is called before Error, as in Node. The
+// exception is a reset that the stream's writer, a goroutine, has met: in Node the reader, if there is one, reports it.
+// Without an error it does nothing. s.mu is held.
+func (s *Socket) writeFailedLocked(err error, byWriter bool) *ending {
+	if err == nil {
+		return nil
+	}
+	s.out.callbacksFirst = !byWriter || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
+	return s.destroyLocked(s.writeFailure(err), false)
+}
+
+// writeFailure is err, from writing, with the operation and the addresses. s.mu is held.
+func (s *Socket) writeFailure(err error) error {
+	if _, ok := err.(*net.OpError); ok {
+		return err
+	}
+	if errno, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError("write", errno)
+	}
+	return &net.OpError{Op: "write", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
+}
+
+// deferredFailure is the failure of a write whose cause the stream is still looking for, nil if there is none. s.mu is
+// held.
+func (s *Socket) deferredFailure() error {
+	if err := s.stream.DeferredFailure(); err != nil {
+		return s.writeFailure(err)
+	}
+	return nil
 }

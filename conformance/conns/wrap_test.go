@@ -70,7 +70,7 @@ func (c *gzipConn) SetDeadline(time.Time) error     { return errors.ErrUnsupport
 const bufferedTCP = 8 * evtest.Megabyte
 
 func TestWrapKernelAndPipe(t *testing.T) {
-	evtest.OnBothTransports(t, func(t *testing.T) {
+	evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
 		for name, kind := range map[string]wraptest.Kind{
 			"tcp":  {Pair: evtest.ConnKinds["tcp"], HalfCloses: true, Holds: bufferedTCP},
 			"unix": {Pair: evtest.ConnKinds["unix"], HalfCloses: true, Holds: evtest.Megabyte},

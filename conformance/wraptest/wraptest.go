@@ -37,31 +37,26 @@ const megabyte = 1 << 20
 
 // Run runs every test on the kind of conn.
 func Run(t *testing.T, k Kind) {
-	t.Run("parallel", func(t *testing.T) { // Run returns when all have ended
-		for name, test := range map[string]func(*testing.T, Kind){
-			"exchange":           exchange,
-			"echo by Pipe":       echo,
-			"blocking code":      blocking,
-			"End":                end,
-			"half-close":         halfClose,
-			"the peer ends":      peerEnds,
-			"Pause and Resume":   pauses,
-			"Drain":              drains,
-			"Destroy while idle": destroyIdle,
-			"Destroy while full": destroyFull,
-			"Destroy with cause": destroyCause,
-			"Reset":              reset,
-			"SetTimeout":         timeout,
-			"IdleTimeout":        idleTimeout,
-			"CloseTimeout":       closeTimeout,
-			"WriteTimeout":       writeTimeout,
-		} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel() // some wait
-				test(t, k)
-			})
-		}
-	})
+	for name, test := range map[string]func(*testing.T, Kind){
+		"exchange":           exchange,
+		"echo by Pipe":       echo,
+		"blocking code":      blocking,
+		"End":                end,
+		"half-close":         halfClose,
+		"the peer ends":      peerEnds,
+		"Pause and Resume":   pauses,
+		"Drain":              drains,
+		"Destroy while idle": destroyIdle,
+		"Destroy while full": destroyFull,
+		"Destroy with cause": destroyCause,
+		"Reset":              reset,
+		"SetTimeout":         timeout,
+		"IdleTimeout":        idleTimeout,
+		"CloseTimeout":       closeTimeout,
+		"WriteTimeout":       writeTimeout,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, k) })
+	}
 }
 
 // wrapped is a socket over the kind, with what it has told but for Data and Drain, and its peer.

@@ -25,11 +25,7 @@ func (l *Loop) call(t task) {
 		}
 		l.taskFailed(value, contain)
 	}()
-	if t.fn != nil {
-		t.fn()
-	} else {
-		t.source.Ready(t.events)
-	}
+	t.source.Ready(t.events)
 	returned = true
 }
 

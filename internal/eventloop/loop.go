@@ -84,10 +84,10 @@ func (l *Loop) Host() Host { return l.host }
 func (l *Loop) Log() *ratelimit.Log { return &l.log }
 
 // Post queues fn to run after the running task and what was posted before, and before the next event.
-func (l *Loop) Post(fn func()) { l.post(task{fn: fn}) }
+func (l *Loop) Post(fn func()) { l.post(funcTask(fn)) }
 
 // PostReady is Post of s.Ready(ev). It does not allocate.
-func (l *Loop) PostReady(s Source, ev Events) { l.post(task{source: s, events: ev}) }
+func (l *Loop) PostReady(s Source, ev Events) { l.post(task{s, ev}) }
 
 func (l *Loop) post(t task) {
 	l.mu.Lock()
@@ -105,10 +105,10 @@ func (l *Loop) postLocked(t task) {
 func (l *Loop) HasPosted() bool { return l.hasPosted.Load() }
 
 // Event queues fn to run in order with I/O and timers.
-func (l *Loop) Event(fn func()) { l.event(task{fn: fn}) }
+func (l *Loop) Event(fn func()) { l.event(funcTask(fn)) }
 
 // Notify is Event of s.Ready(ev). It does not allocate.
-func (l *Loop) Notify(s Source, ev Events) { l.event(task{source: s, events: ev}) }
+func (l *Loop) Notify(s Source, ev Events) { l.event(task{s, ev}) }
 
 func (l *Loop) event(t task) {
 	l.mu.Lock()

@@ -19,16 +19,11 @@ type pollState struct {
 	users int             // sources that may still touch set
 
 	// Of the runner alone.
-	batch []readySource
+	batch []task
 	at    int // batch before it is done
 	stray int // rounds in a row that had events, all of them without a source
 	buf   []byte
 	call  *netpoll.Call
-}
-
-type readySource struct {
-	source Source
-	events Events
 }
 
 // any reports whether there are ready sources to be served.
@@ -41,7 +36,7 @@ func (p *pollState) pop() task {
 	}
 	next := &p.batch[p.at]
 	p.at++
-	t := task{source: next.source, events: next.events}
+	t := *next
 	next.source = nil
 	return t
 }
@@ -62,7 +57,7 @@ func (l *Loop) fillLocked(n int) {
 	for i := range n {
 		slot, ev := p.set.Event(i)
 		if s, ok := l.handles.at(slot).(Source); ok {
-			p.batch = append(p.batch, readySource{s, ev})
+			p.batch = append(p.batch, task{s, ev})
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (l *Loop) RunObserved(observe func(Source)) bool {
 		if t.none() {
 			return true
 		}
-		if t.source != nil {
+		if _, isFunc := t.source.(taskFunc); !isFunc {
 			observe(t.source)
 		}
 		l.call(t)
@@ -173,7 +173,7 @@ func (l *Loop) tryDoLocked(c *doCall) doStep {
 	case l.running:
 		if !c.posted {
 			c.posted = true
-			l.postLocked(task{fn: c.run})
+			l.postLocked(funcTask(c.run))
 		}
 		return doPosted
 	case c.claimed.Load(): // by a loop that a panic has stopped

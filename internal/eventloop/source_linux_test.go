@@ -71,6 +71,8 @@ func TestTurn_ReadySourcesBeforeEvents(t *testing.T) {
 	l, got := newLoop(), journal{}
 	ready := func(name string) func(*fakeSource, Events) {
 		return func(s *fakeSource, _ Events) {
+			assert.Equal(t, 2, l.Ready())
+			l.ParkSoon()
 			got.note(name)()
 			l.Post(got.note(name + "-posted"))
 			s.done()

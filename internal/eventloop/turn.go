@@ -13,14 +13,21 @@ import (
 // starve the sources.
 const maxPosted = 4096
 
-// task is a function, or a source that is ready.
+// task is a source that is ready, or a function in the form of one.
 type task struct {
-	fn     func()
 	source Source
 	events Events
 }
 
-func (t task) none() bool { return t.fn == nil && t.source == nil }
+func (t task) none() bool { return t.source == nil }
+
+// taskFunc is a function as a Source. The conversion does not allocate.
+type taskFunc func()
+
+func (f taskFunc) Ready(Events) { f() }
+func (taskFunc) Halt()          {}
+
+func funcTask(fn func()) task { return task{source: taskFunc(fn)} }
 
 // step is what the runner does next, without the lock.
 type step uint8
@@ -213,7 +220,7 @@ func (l *Loop) takeLocked(turnBegan bool) task {
 	if l.closes > 0 {
 		l.ran = 0
 		l.closes--
-		return task{fn: l.closing.Pop()}
+		return funcTask(l.closing.Pop())
 	}
 	return task{}
 }
@@ -225,7 +232,7 @@ func (l *Loop) idleLocked() bool {
 // halt ends open handles, each in a task: a Halt may call a function of the program's, which may panic.
 func (l *Loop) halt(open []Handle) {
 	for _, h := range open {
-		l.call(task{fn: h.Halt})
+		l.call(funcTask(h.Halt))
 	}
 	l.flush()
 }

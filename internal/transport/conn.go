@@ -64,14 +64,14 @@ func readError(conn net.Conn, err error) error {
 	if !ok {
 		return err
 	}
-	return &net.OpError{Op: "read", Net: networkOf(conn), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError("read", code)}
+	return &net.OpError{Op: "read", Net: networkOf(conn.RemoteAddr()), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: os.NewSyscallError("read", code)}
 }
 
-func networkOf(conn net.Conn) string {
-	if addr := conn.RemoteAddr(); addr != nil {
-		return addr.Network()
+func networkOf(addr net.Addr) string {
+	if addr == nil {
+		return ""
 	}
-	return ""
+	return addr.Network()
 }
 
 // Lowest returns the conn under all others, which has the options of the kernel. It calls methods of the conns, which

@@ -67,7 +67,7 @@ func (s *Stream) Detach() (conn net.Conn, rest []byte) {
 func (s *Stream) StartTLS(side Side, config *tls.Config, host string, early []byte) (unserved int, below Closer) {
 	conn, rest := s.Detach()
 	s.driver().retire()
-	below = Closer{loop: s.loop, conn: conn, workers: s.workers, kept: true}
+	below = Closer{loop: s.owner.Loop(), conn: conn, workers: s.workers, kept: true}
 	s.conn = Secure(conn, side, config, host, append(early, rest...))
 	s.workers = newGoroutine(s)
 	return len(rest), below

@@ -29,12 +29,12 @@ func (s *Stream) openEpoll() bool {
 	case *net.TCPConn:
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:
-		if c.LocalAddr().Network() != "unix" { // of messages, not a stream
+		if networkOf(c.LocalAddr()) != "unix" { // of messages, not a stream
 			return false
 		}
 		raw, err = c.SyscallConn()
 	}
-	if raw == nil || err != nil || !s.loop.JoinPoll() {
+	if raw == nil || err != nil || !s.owner.Loop().JoinPoll() {
 		return false
 	}
 	s.raw = raw
@@ -64,7 +64,7 @@ func (t *epollDriver) watch(what netpoll.Events) {
 		return
 	}
 	wanted, writing := t.wanted, t.writing
-	t.loop.LeavePoll()
+	t.owner.Loop().LeavePoll()
 	t.queue.pour()
 	t.workers = newGoroutine(t.stream())
 	t.workers.setReading(wanted)
@@ -79,13 +79,13 @@ func (t *epollDriver) register() error {
 	if t.edgeTriggered {
 		what |= netpoll.EdgeTriggered
 	}
-	return t.loop.Watch(t.raw, t.owner.Member(), t.registered, what)
+	return t.owner.Loop().Watch(t.raw, t.owner.Member(), t.registered, what)
 }
 
 // unregister stops watching, also for events that cannot be left out.
 func (t *epollDriver) unregister() {
 	if t.registered {
-		t.loop.Unwatch(t.raw)
+		t.owner.Loop().Unwatch(t.raw)
 		t.registered, t.watched = false, 0
 	}
 }
@@ -96,7 +96,7 @@ func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool) Report 
 		return t.drain()
 	}
 	if t.writing && what != netpoll.Readable {
-		t.loop.PostReady(t.owner, netpoll.Writable)
+		t.owner.Loop().PostReady(t.owner, netpoll.Writable)
 	}
 	if what&(netpoll.Failed|netpoll.Hungup) == netpoll.Failed && !t.edgeTriggered && t.registered {
 		// It may be one that reading and writing do not report, such as a time stamp in the error queue, which stays
@@ -111,13 +111,14 @@ func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool) Report 
 }
 
 func (t *epollDriver) read(limit int, splice bool) Report {
-	c := t.loop.AcquireCall()
+	loop := t.owner.Loop()
+	c := loop.AcquireCall()
 	if splice && t.bulk && !t.edgeTriggered {
 		if r, ok := t.splice(c); ok {
 			return r
 		}
 	}
-	buf := t.loop.ReadBuffer()
+	buf := loop.ReadBuffer()
 	n, ended, err := c.Read(t.raw, buf[:min(limit, len(buf))])
 	t.bulk = n >= bulk
 	switch {
@@ -135,7 +136,7 @@ func (t *epollDriver) unread() (bool, error) {
 	if !t.wanted {
 		return false, nil
 	}
-	n, ended, err := t.loop.AcquireCall().Peek(t.raw)
+	n, ended, err := t.owner.Loop().AcquireCall().Peek(t.raw)
 	if err != nil { // the kernel reports it only once: the next read would find an end
 		err = readError(t.conn, err)
 	}
@@ -151,7 +152,7 @@ func (t *epollDriver) unwanted(what netpoll.Events) Report {
 		return Report{}
 	}
 	if t.owner.WatchesReset() {
-		if _, _, err := t.loop.AcquireCall().Peek(t.raw); err != nil {
+		if _, _, err := t.owner.Loop().AcquireCall().Peek(t.raw); err != nil {
 			return Report{Err: readError(t.conn, err)}
 		}
 	}
@@ -165,8 +166,9 @@ func (t *epollDriver) mayWrite() bool { return !t.writing }
 
 func (t *epollDriver) tryWrite() (flags Flags, err error) {
 	s, q := t.stream(), &t.queue
-	c := s.loop.AcquireCall()
-	defer s.loop.ReleaseCall(c)
+	loop := t.owner.Loop()
+	c := loop.AcquireCall()
+	defer loop.ReleaseCall(c)
 	if s.HoldsPipe() {
 		if flags, err = t.writePipe(c); err != nil || s.HoldsPipe() {
 			return flags, err

@@ -28,7 +28,7 @@ const (
 type goroutine struct {
 	s     *Stream
 	owner Owner
-	loop  *eventloop.Loop
+	loop  Loop
 	conn  net.Conn
 	raw   *rawConn // nil for a conn that can only be written to by its Write
 
@@ -64,7 +64,7 @@ type goroutine struct {
 }
 
 func newGoroutine(s *Stream) *goroutine {
-	return &goroutine{s: s, owner: s.owner, loop: s.loop, conn: s.conn, raw: newRawConn(s.conn), ack: make(chan struct{}, 1)}
+	return &goroutine{s: s, owner: s.owner, loop: s.owner.Loop(), conn: s.conn, raw: newRawConn(s.conn), ack: make(chan struct{}, 1)}
 }
 
 func (t *goroutine) setReading(want bool) {
@@ -266,14 +266,18 @@ func (t *goroutine) deferFailure(err error) bool {
 	return true
 }
 
-// serve reports what the reader has received, or that the writer has sent bytes.
+// serve reports either what the reader has received or that the writer has sent bytes: the owner may call back after
+// the latter, which may stop the flow.
 func (t *goroutine) serve(what netpoll.Events, _ int, _ bool) (r Report) {
-	if t.moved {
-		t.moved = false
-		r.Flags = Moved
-	}
 	if what&netpoll.Readable == 0 || !t.full {
+		if t.moved {
+			t.moved = false
+			r.Flags = Moved
+		}
 		return r
+	}
+	if what&netpoll.Writable != 0 {
+		t.loop.Notify(t.owner, netpoll.Writable)
 	}
 	t.waiting, t.full = true, false
 	r.Data, r.Err, r.ack = t.buf[:t.n], t.err, t.ack
@@ -285,7 +289,7 @@ func (t *goroutine) serve(what netpoll.Events, _ int, _ bool) (r Report) {
 	case t.deferred != nil:
 		r.Err = t.deferred
 		r.Flags |= WriteFailed
-	case t.writeFailed && !isReset:
+	case (t.writeFailed || t.failure != nil) && !isReset:
 		r.Data, r.Err = nil, nil // the writer is about to report the cause
 	}
 	return r

@@ -12,7 +12,7 @@ import (
 
 // The writing half of the goroutine driver.
 
-func (t *goroutine) mayWrite() bool { return !t.writing }
+func (t *goroutine) mayWrite() bool { return !t.writing && t.failure == nil }
 
 func (t *goroutine) tryWrite() (Flags, error) {
 	if t.raw == nil {
@@ -66,13 +66,15 @@ func (t *goroutine) writeWhenReady() {
 			flags, err := t.writeTo(write)
 			failed = err
 			t.writeFailed = err != nil // before the end that the reader may see then is believed
+			done := err != nil || t.s.queue.sendable() == 0
 			if flags&Moved != 0 {
+				t.moved = true
 				t.owner.Progressed(flags&Completed != 0)
-				if t.moved = true; err == nil {
+				if !done { // else nextStep does
 					t.loop.Notify(t.owner, netpoll.Writable)
 				}
 			}
-			return err != nil || t.s.queue.sendable() == 0
+			return done
 		})
 		if failed == nil {
 			failed = err
@@ -192,6 +194,7 @@ func (t *goroutine) nextStep(failed error) (again, sendsEnd bool) {
 	case s.queue.sendable() > 0:
 		return true, false
 	case s.endDue() && t.raw == nil:
+		s.queue.settle()
 		s.endSent, t.ending, t.closed = true, true, !halfCloses(t.conn)
 		t.loop.PostReady(t.owner, Ended)
 		return false, true

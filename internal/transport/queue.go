@@ -120,10 +120,9 @@ func (q *queue) keepDirect() {
 
 // store copies p, which is counted already. empty reports whether nothing is queued before it.
 func (q *queue) store(p []byte, empty bool) {
-	if len(p) == 0 {
+	if q.activate(); len(p) == 0 || !q.isActive() {
 		return
 	}
-	q.activate()
 	if empty && len(p) <= smallSegment { // no writer has the small segment
 		q.small = append(q.small[:0], p...)
 		q.segments.Push(&q.small)

@@ -96,15 +96,18 @@ func (s *Stream) sendEndIfDue() error {
 		return nil
 	}
 	s.endSent = true
-	s.loop.PostReady(s.owner, Ended) // first, so that it never trails the peer's answer
+	s.owner.Loop().PostReady(s.owner, Ended) // first, so that it never trails the peer's answer
 	if s.peerEnded {
 		return nil // the owner closes the conn, which is an end too
 	}
 	return sendEnd(s.conn)
 }
 
-// EndUnderway reports whether a goroutine is sending the end: closing the conn now might cut it off.
-func (s *Stream) EndUnderway() bool { return s.open && s.workers != nil && s.workers.ending }
+// EndUnderway reports whether a goroutine is sending the end, or is about to report a failure: closing the conn now
+// might cut the end off, or hide the failure.
+func (s *Stream) EndUnderway() bool {
+	return s.open && s.workers != nil && (s.workers.ending || s.workers.failure != nil)
+}
 
 // EndSent reports whether the end is on its way.
 func (s *Stream) EndSent() bool { return s.endSent }
@@ -121,7 +124,7 @@ func (s *Stream) AwaitRoom() bool {
 // the room that there is.
 func (s *Stream) RetryWriting() {
 	if s.open && s.workers == nil && s.writing && s.queue.sendable() > 0 {
-		s.loop.PostReady(s.owner, netpoll.Writable)
+		s.owner.Loop().PostReady(s.owner, netpoll.Writable)
 	}
 }
 
@@ -139,8 +142,10 @@ func (s *Stream) SendPipe(pipe *netpoll.SplicePipe, pipes *SplicePipes, canSend 
 		p := pipe.ReadAll()
 		pipes.keep(pipe)
 		s.queue.append(p)
-		if canSend && s.MayWrite() {
+		if canSend {
 			s.queue.raise()
+		}
+		if canSend && s.MayWrite() {
 			flags, err = s.Flush()
 		}
 		return flags, err
@@ -167,11 +172,14 @@ func (s *Stream) SendFile(file syscall.RawConn, n int) (sent int, ended, ok bool
 	if !s.MayWrite() {
 		return 0, false, true, nil
 	}
-	c := s.loop.AcquireCall()
-	defer s.loop.ReleaseCall(c)
+	loop := s.owner.Loop()
+	c := loop.AcquireCall()
+	defer loop.ReleaseCall(c)
 	sent, ended, err = c.SendFile(s.raw, file, n)
-	s.queue.added += int64(sent)
-	s.queue.acked += int64(sent)
+	if sent > 0 {
+		s.queue.added += int64(sent)
+		s.queue.ack(sent, true)
+	}
 	return sent, ended, true, err
 }
 

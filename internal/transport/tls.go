@@ -120,7 +120,7 @@ func (a *adapter) Read(p []byte) (n int, err error) {
 		n, err = a.readForeign(p)
 	}
 	if err == io.EOF {
-		err = &net.OpError{Op: "read", Net: networkOf(a), Source: a.LocalAddr(), Addr: a.RemoteAddr(), Err: ErrTruncated}
+		err = &net.OpError{Op: "read", Net: networkOf(a.RemoteAddr()), Source: a.LocalAddr(), Addr: a.RemoteAddr(), Err: ErrTruncated}
 		a.ended = err
 	}
 	if n > 0 && err != nil { // package tls would not look at the bytes

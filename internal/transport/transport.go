@@ -29,6 +29,8 @@ type Owner interface {
 	eventloop.PanicWrapper // for the methods of a conn
 	// Mutex guards the Stream. Goroutines of the Stream take it.
 	Mutex() *sync.Mutex
+	// Loop runs the owner.
+	Loop() Loop
 	// Member is what the loop knows the owner by. It is called with the lock.
 	Member() *eventloop.Member
 	// SplicePipes returns the pipes of the loop.
@@ -45,10 +47,23 @@ type Owner interface {
 	ClosePanicked(error)
 }
 
+// Loop is what a Stream needs of the loop that runs its owner; an eventloop.Loop has it.
+type Loop interface {
+	Go(fn func())
+	Notify(eventloop.Source, netpoll.Events)
+	PostReady(eventloop.Source, netpoll.Events)
+	JoinPoll() bool
+	LeavePoll()
+	Watch(raw syscall.RawConn, m *eventloop.Member, isWatched bool, what netpoll.Events) error
+	Unwatch(raw syscall.RawConn)
+	AcquireCall() *netpoll.Call
+	ReleaseCall(*netpoll.Call)
+	ReadBuffer() []byte // on the loop only
+}
+
 // Stream is one connection. The zero value has none; bytes may be queued already. A Stream is not copied.
 type Stream struct {
 	owner Owner
-	loop  *eventloop.Loop
 	conn  net.Conn // stays after Retire
 	queue queue
 
@@ -123,7 +138,7 @@ const (
 )
 
 // Init sets what runs the owner. It comes first.
-func (s *Stream) Init(owner Owner, loop *eventloop.Loop) { s.owner, s.loop = owner, loop }
+func (s *Stream) Init(owner Owner) { s.owner = owner }
 
 // Open begins to serve a connected conn.
 func (s *Stream) Open(conn net.Conn) {
@@ -158,7 +173,7 @@ func (s *Stream) SetReading(want bool) { s.driver().setReading(want) }
 // splice, received bytes may be moved into a pipe of the kernel. It runs on the loop. The stream is open.
 func (s *Stream) Serve(what netpoll.Events, limit int, splice bool) Report {
 	r := s.driver().serve(what, limit, splice)
-	if r.Err != nil && r.Err != io.EOF && r.Flags&WriteFailed == 0 && s.endSent && !s.HalfCloses() {
+	if r.Err != nil && r.Err != io.EOF && r.Flags&(WriteFailed|Reset) == 0 && s.endSent && !s.HalfCloses() {
 		r.Err = io.EOF // sending the end has closed the conn
 	}
 	return r
@@ -176,7 +191,7 @@ func (s *Stream) PeerEnded() { s.peerEnded = true }
 
 // Closer closes the conn of a retired stream. The zero value does nothing.
 type Closer struct {
-	loop    *eventloop.Loop
+	loop    Loop
 	conn    net.Conn
 	workers *goroutine
 	reset   bool
@@ -192,7 +207,7 @@ func (s *Stream) Retire(reset bool) Closer {
 	}
 	s.driver().retire()
 	s.open = false
-	return Closer{loop: s.loop, conn: s.conn, workers: s.workers, reset: reset, kept: s.kept}
+	return Closer{loop: s.owner.Loop(), conn: s.conn, workers: s.workers, reset: reset, kept: s.kept}
 }
 
 // Close closes the conn, unless it was detached. It is called once, without the lock.

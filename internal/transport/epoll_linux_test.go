@@ -1,0 +1,264 @@
+package transport
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"evnet/internal/netpoll"
+)
+
+func onEpoll(t testing.TB) {
+	before := netpoll.Enabled
+	netpoll.Enabled = true
+	t.Cleanup(func() { netpoll.Enabled = before })
+}
+
+func unixPair(t testing.TB, kind int) (here, there *net.UnixConn) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	var conns [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		conns[i] = c.(*net.UnixConn)
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	return conns[0], conns[1]
+}
+
+// The loop serves the streams of the kernel itself, and no conn that may have methods of its own.
+func TestOpen_ChoosesTheDriver(t *testing.T) {
+	type embedsTCP struct{ *net.TCPConn }
+	type embedsUnix struct{ *net.UnixConn }
+	for name, c := range map[string]struct {
+		conn  func(t *testing.T) net.Conn
+		epoll bool
+	}{
+		"tcp":         {func(t *testing.T) net.Conn { c, _ := tcpPair(t); return c }, true},
+		"unix":        {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_STREAM); return c }, true},
+		"embeds tcp":  {func(t *testing.T) net.Conn { c, _ := tcpPair(t); return embedsTCP{c} }, false},
+		"embeds unix": {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_STREAM); return &embedsUnix{c} }, false},
+		"unixgram":    {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_DGRAM); return c }, false},
+		"unixpacket":  {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_SEQPACKET); return c }, false},
+		"pipe":        {func(t *testing.T) net.Conn { c, _ := pipePair(t); return c }, false},
+		"tls":         {func(t *testing.T) net.Conn { c, _ := tcpPair(t); return tls.Client(c, &tls.Config{ServerName: "x"}) }, false},
+		"zero tcp":    {func(*testing.T) net.Conn { return &net.TCPConn{} }, false},
+		"zero unix":   {func(*testing.T) net.Conn { return &net.UnixConn{} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEpoll(t)
+			l := newLoop(t)
+			o := own(l, c.conn(t))
+			assert.Equal(t, c.epoll, o.stream.TakesPipes())
+			if c.epoll {
+				assert.Equal(t, 1, l.streams)
+			}
+			o.retire(false)
+			assert.Zero(t, l.streams)
+		})
+	}
+	t.Run("no poller", func(t *testing.T) {
+		onEpoll(t)
+		l := newLoop(t)
+		l.refuse = true
+		here, _ := tcpPair(t)
+		assert.False(t, own(l, here).stream.TakesPipes())
+	})
+	t.Run("disabled", func(t *testing.T) {
+		onEpoll(t)
+		netpoll.Enabled = false
+		here, _ := tcpPair(t)
+		assert.False(t, own(newLoop(t), here).stream.TakesPipes())
+	})
+}
+
+// refuse makes the kernel refuse to watch the descriptor: it is in the set already, for another slot.
+func refuse(t testing.TB, o *testOwner) {
+	require.False(t, o.stream.registered)
+	require.NoError(t, o.loop.Watch(o.stream.raw, &o.member, false, netpoll.EdgeTriggered))
+}
+
+// If the kernel refuses to watch a descriptor, goroutines go on with everything that was to be done.
+func TestWatch_Refused(t *testing.T) {
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
+	for name, begin := range map[string]func(t *testing.T, o *testOwner){
+		"at the beginning": func(t *testing.T, o *testOwner) { refuse(t, o) },
+		"after a hang-up": func(t *testing.T, o *testOwner) {
+			o.do(func(s *Stream) {
+				s.SetReading(false) // a reset is watched for
+				(*epollDriver)(s).unregister()
+			})
+			refuse(t, o)
+		},
+		"with a queue": func(t *testing.T, o *testOwner) {
+			o.do(func(s *Stream) { s.Append([]byte("0")) })
+			refuse(t, o)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEpoll(t)
+			l := newLoop(t)
+			here, there := unixPair(t, syscall.SOCK_STREAM)
+			o := own(l, here)
+			o.noted = true
+			begin(t, o)
+			rest := want[o.stream.Queued():]
+			o.send(t, rest)
+			o.do(func(s *Stream) {
+				assert.False(t, s.TakesPipes())
+				assert.Positive(t, s.Queued())
+				assert.False(t, s.MayWrite())
+			})
+			assert.Zero(t, l.streams)
+			got := make(chan []byte)
+			go func() {
+				_, _ = there.Write(want[:1000])
+				_ = there.CloseWrite()
+				p, _ := io.ReadAll(there)
+				got <- p
+			}()
+			o.end(t)
+			o.do(func(s *Stream) { s.SetReading(true) })
+			l.until(t, o.hasEnded)
+			assert.True(t, bytes.Equal(want, <-got))
+			assert.True(t, bytes.Equal(want[:1000], o.got.Bytes()))
+			l.until(t, func() bool { return o.ended > 0 })
+		})
+	}
+}
+
+// While nothing is read a reset is reported, if the owner allows that, and is not reported for ever.
+func TestReset_WhileNotReading(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for _, allowed := range []bool{true, false} {
+			l := newLoop(t)
+			here, there := tcpPair(t)
+			o := own(l, here)
+			o.noted = true
+			o.do(func(s *Stream) { s.SetReading(false) })
+			o.do(func(*Stream) { o.noted = allowed })
+			require.NoError(t, there.SetLinger(0))
+			require.NoError(t, there.Close())
+			if allowed {
+				l.until(t, func() bool { return len(o.errs) > 0 })
+				assert.ErrorIs(t, o.errs[0], syscall.ECONNRESET)
+			} else if netpoll.Enabled {
+				l.until(t, func() bool { return o.served > 0 })
+				assert.False(t, o.stream.registered)
+				l.drain()
+				assert.Equal(t, 1, o.served)
+				assert.Empty(t, o.errs)
+			}
+			o.retire(false)
+		}
+	})
+}
+
+// Unread sees bytes, the end and a reset that were not served yet. A reset is returned: the kernel reports it once.
+func TestUnread(t *testing.T) {
+	onEpoll(t)
+	for name, act := range map[string]func(there *net.TCPConn){
+		"bytes": func(there *net.TCPConn) { _, _ = there.Write([]byte("x")) },
+		"end":   func(there *net.TCPConn) { _ = there.Close() },
+		"reset": func(there *net.TCPConn) { _, _ = there.SetLinger(0), there.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := tcpPair(t)
+			o := own(newLoop(t), here)
+			check := func() (unread bool, err error) {
+				o.do(func(s *Stream) { unread, err = s.Unread() })
+				return unread, err
+			}
+			o.do(func(s *Stream) { s.SetReading(true) })
+			unread, err := check()
+			assert.False(t, unread)
+			assert.NoError(t, err)
+			act(there)
+			o.loop.until(t, func() bool {
+				unread, err = check()
+				o.loop.mu.Lock()
+				defer o.loop.mu.Unlock()
+				return unread
+			})
+			assert.Equal(t, name == "reset", err != nil)
+			if err != nil {
+				assert.ErrorIs(t, err, syscall.ECONNRESET)
+				unread, err = check()
+				assert.True(t, unread, "an end is left")
+				assert.NoError(t, err)
+			}
+			o.do(func(s *Stream) { s.SetReading(false) })
+			unread, _ = check()
+			assert.False(t, unread, "nothing is to be read")
+		})
+	}
+}
+
+// A reset is not EPIPE for a writer that meets it before the loop has read.
+func TestSend_AfterAReset(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		l := newLoop(t)
+		here, there := tcpPair(t)
+		o := own(l, here)
+		o.keep = true
+		o.do(func(s *Stream) { s.SetReading(true) })
+		require.NoError(t, there.SetLinger(0))
+		require.NoError(t, there.Close())
+		if !netpoll.Enabled { // the reader meets it first, and waits for the loop
+			for unread := false; !unread; {
+				o.do(func(s *Stream) { unread, _ = s.Unread() })
+			}
+		}
+		o.do(func(s *Stream) {
+			_, err := s.Send(make([]byte, 10))
+			if netpoll.Enabled {
+				assert.ErrorIs(t, err, syscall.ECONNRESET)
+				return
+			}
+			assert.NoError(t, err, "it is deferred")
+			assert.ErrorIs(t, s.DeferredFailure(), syscall.EPIPE)
+			assert.False(t, s.MayWrite())
+		})
+		if netpoll.Enabled {
+			return
+		}
+		l.until(t, func() bool { return len(o.errs) > 0 })
+		assert.ErrorIs(t, o.errs[0], syscall.ECONNRESET)
+		assert.Equal(t, []Flags{Reset}, o.flags)
+		o.retire(false)
+		for _, r := range o.kept {
+			r.Release()
+		}
+		l.running.Wait()
+		assert.Empty(t, o.failures, "it was reported already")
+	})
+}
+
+// A deferred failure is reported by the reader's goroutine if the owner has seen the end before.
+func TestDeferredFailure_AfterTheEnd(t *testing.T) {
+	onEpoll(t)
+	netpoll.Enabled = false
+	l := newLoop(t)
+	here, there := tcpPair(t)
+	o := own(l, here)
+	o.keep = true
+	o.do(func(s *Stream) { s.SetReading(true) })
+	require.NoError(t, there.CloseWrite())
+	l.until(t, o.hasEnded)
+	o.do(func(s *Stream) { assert.True(t, s.workers.deferFailure(errBroken)) })
+	for _, r := range o.kept {
+		r.Release()
+	}
+	l.until(t, o.is(func(*Stream) bool { return len(o.failures) > 0 }))
+	assert.Equal(t, []error{errBroken}, o.failures)
+}

@@ -1,0 +1,164 @@
+package evnet
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"evnet/internal/eventloop"
+	"evnet/internal/netpoll"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Which conns the loop serves itself: the kernel's streams, and nothing that may have methods of its own.
+func TestChoiceOfTransport(t *testing.T) {
+	onPoll(t)
+	type embedsTCP struct{ *net.TCPConn }
+	type embedsUnix struct{ *net.UnixConn }
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		conn func() net.Conn
+		poll bool
+	}{
+		"tcp":  {func() net.Conn { c, _ := tcpPair(t); return c }, true},
+		"unix": {func() net.Conn { c, _ := unixPair(t); return c }, true},
+		"unix by path": {func() net.Conn {
+			ln, err := net.Listen("unix", dir+"/s")
+			require.NoError(t, err)
+			defer ln.Close()
+			c, err := net.Dial("unix", dir+"/s")
+			require.NoError(t, err)
+			a, err := ln.Accept()
+			require.NoError(t, err)
+			t.Cleanup(func() { _, _ = a.Close(), c.Close() })
+			return a
+		}, true},
+		"embeds tcp":  {func() net.Conn { c, _ := tcpPair(t); return embedsTCP{c} }, false},
+		"embeds unix": {func() net.Conn { c, _ := unixPair(t); return &embedsUnix{c} }, false},
+		"unixgram":    {func() net.Conn { c, _ := unixPairOf(t, syscall.SOCK_DGRAM); return c }, false},
+		"unixpacket":  {func() net.Conn { c, _ := unixPairOf(t, syscall.SOCK_SEQPACKET); return c }, false},
+		"pipe":        {func() net.Conn { c, _ := net.Pipe(); return c }, false},
+		"tls":         {func() net.Conn { c, _ := tcpPair(t); return tls.Client(c, &tls.Config{ServerName: "x"}) }, false},
+		"zero tcp":    {func() net.Conn { return &net.TCPConn{} }, false},
+		"zero unix":   {func() net.Conn { return &net.UnixConn{} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := NewLoop()
+			s := onLoop(l, c.conn())
+			s.On.Error(func(error) {})
+			assert.Equal(t, c.poll, isPolled(s))
+			s.Destroy(nil)
+			runs(t, l)
+		})
+	}
+}
+
+// The switch in the environment is read once, when the program starts.
+func TestSwitchInTheEnvironment(t *testing.T) {
+	const child = "EVNET_TEST_SWITCH"
+	if os.Getenv(child) != "" {
+		if netpoll.Enabled {
+			os.Exit(10)
+		}
+		os.Exit(11)
+	}
+	for value, code := range map[string]int{"": 10, "poll": 10, "goroutine": 11} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSwitchInTheEnvironment$")
+		cmd.Env = append(os.Environ(), child+"=1", "EVNET_TRANSPORT="+value)
+		var exit *exec.ExitError
+		require.ErrorAs(t, cmd.Run(), &exit)
+		assert.Equal(t, code, exit.ExitCode(), "EVNET_TRANSPORT=%s", value)
+	}
+	useTransport(t, false)
+	l := NewLoop()
+	here, _ := tcpPair(t)
+	s := onLoop(l, here)
+	assert.False(t, isPolled(s))
+	s.Destroy(nil)
+	runs(t, l)
+}
+
+// refuse makes the kernel refuse to watch the descriptor of s, which is not watched yet: it is in the set already, for
+// another slot.
+func refuse(t testing.TB, s *Socket) {
+	raw, err := s.Conn().(syscall.Conn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, s.loop().Watch(raw, new(eventloop.Member), false, netpoll.EdgeTriggered))
+}
+
+// When the system refuses to watch a descriptor, goroutines go on with all that was there.
+func TestRefusedDescriptor(t *testing.T) {
+	const total = 4 << 20
+	want := bytes.Repeat([]byte("0123456789abcdef"), total/16)
+	for name, act := range map[string]func(s *Socket){
+		"at the beginning": func(*Socket) {},
+		"with a queue":     func(s *Socket) { _, _ = s.Write(want) },
+		"on the loop":      func(s *Socket) { s.Loop().Do(func() { _, _ = s.Write(want) }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onPoll(t)
+			before := pollers(t)
+			l := NewLoop()
+			here, there := tcpPair(t)
+			s := Wrap(here, &SocketOptions{Loop: l, AllowHalfOpen: true, MaxWriteBuffer: -1})
+			require.True(t, isPolled(s))
+			refuse(t, s)
+			act(s)
+			var got bytes.Buffer
+			s.On.Data(func(p []byte) { got.Write(p) })
+			s.On.End(func() {
+				assert.False(t, isPolled(s))
+				if name == "at the beginning" {
+					_, _ = s.Write(want)
+				}
+				s.End()
+			})
+			var answer []byte
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = there.Write(want[:1<<20])
+				_ = there.CloseWrite()
+				answer, _ = io.ReadAll(there)
+			}()
+			runs(t, l)
+			<-done
+			assert.NoError(t, s.Err())
+			assert.True(t, bytes.Equal(want[:1<<20], got.Bytes()))
+			assert.True(t, bytes.Equal(want, answer))
+			assert.Equal(t, before, pollers(t))
+		})
+	}
+}
+
+// Where no epoll descriptor can be had, goroutines serve the socket.
+func TestNoDescriptorForEpoll(t *testing.T) {
+	onPoll(t)
+	l := NewLoop()
+	here, there := tcpPair(t)
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	none := limit
+	none.Cur = 0
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
+	s := onLoop(l, here)
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	assert.False(t, isPolled(s))
+	s.Pipe(s)
+	_, err := there.Write([]byte("echo"))
+	require.NoError(t, err)
+	require.NoError(t, there.CloseWrite())
+	var got []byte
+	done := make(chan struct{})
+	go func() { got, _ = io.ReadAll(there); close(done) }()
+	runs(t, l)
+	<-done
+	assert.Equal(t, "echo", string(got))
+}

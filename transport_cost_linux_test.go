@@ -1,0 +1,239 @@
+package evnet
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"reflect"
+	"runtime"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"evnet/internal/netpoll"
+	"evnet/internal/race"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An idle socket costs no goroutine and no buffer.
+func TestIdleSocketsCostNothing(t *testing.T) {
+	onPoll(t)
+	const idle = 1000
+	conns, peers := make([]net.Conn, idle), make([]net.Conn, idle)
+	for i := range conns {
+		conns[i], peers[i] = unixPair(t)
+	}
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	goroutines, memory := runtime.NumGoroutine(), heap()
+	l := NewLoop()
+	sockets := make([]*Socket, idle)
+	received := 0
+	for i, conn := range conns {
+		s := onLoop(l, conn)
+		s.On.Data(func([]byte) {
+			if received++; received == idle { // each was used, and all are idle again
+				assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+1) // the watchman of runs
+				assert.Less(t, (heap()-memory)/idle, int64(4<<10), "bytes each")
+				for _, s := range sockets {
+					s.Destroy(nil)
+				}
+			}
+		})
+		_, _ = s.WriteString("x")
+		_, err := peers[i].Write([]byte("x"))
+		require.NoError(t, err)
+		sockets[i] = s
+	}
+	runs(t, l)
+	assert.Equal(t, idle, received)
+}
+
+// The descriptor of a loop goes with what it is for.
+func TestEpollDescriptorGoes(t *testing.T) {
+	onPoll(t)
+	before := pollers(t)
+	use := func(l *Loop) *Socket {
+		here, _ := unixPair(t)
+		return onLoop(l, here)
+	}
+
+	l := NewLoop()
+	assert.Equal(t, before, pollers(t), "none without a socket")
+	one, two := use(l), use(l)
+	assert.Equal(t, before+1, pollers(t), "one for all of them")
+	one.Destroy(nil)
+	assert.Equal(t, before+1, pollers(t))
+	two.Destroy(nil)
+	assert.Equal(t, before, pollers(t), "the loop does not run")
+	three := use(l)
+	done := make(chan struct{})
+	go func() { three.Destroy(nil); close(done) }()
+	<-done
+	assert.Equal(t, before, pollers(t), "from another goroutine")
+
+	for range 3 {
+		s := use(l)
+		l.Post(func() { s.Destroy(nil) })
+		runs(t, l)
+		assert.Equal(t, before, pollers(t), "Run has returned")
+	}
+
+	s := use(l)
+	l.Post(func() { panic("x") })
+	assert.Panics(t, func() { runs(t, l) })
+	assert.Equal(t, before+1, pollers(t), "a socket is left")
+	s.Destroy(nil)
+	assert.Equal(t, before, pollers(t))
+	runs(t, l)
+
+	s = use(l)
+	s.Unref()
+	runs(t, l)
+	assert.True(t, s.Destroyed())
+	assert.Equal(t, before, pollers(t), "Run has destroyed what is not referenced")
+
+	here, _ := unixPair(t)
+	s = onLoop(l, here)
+	l.Post(func() {
+		_, _, err := s.Detach()
+		assert.NoError(t, err)
+	})
+	runs(t, l)
+	assert.Equal(t, before, pollers(t), "the conn was given away")
+}
+
+// The tests below pin the size of a socket and the cost of a message. A change that lowers a figure lowers its pin too.
+
+// A Socket has 256 bytes on 64-bit systems, which is a size class of the allocator.
+func TestSocket_Size(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("pinned for 64-bit systems")
+	}
+	assert.LessOrEqual(t, unsafe.Sizeof(Socket{}), uintptr(256), "bytes")
+}
+
+// echoes are the ways to echo whose cost is pinned.
+var echoes = map[string]func(s *Socket){
+	"OnRead": func(s *Socket) { _ = s.OnRead(func(p []byte) bool { _, _ = s.Write(p); return true }) },
+	"Data":   func(s *Socket) { s.On.Data(func(p []byte) { _, _ = s.Write(p) }) },
+}
+
+// The messages that pass before counting starts, so that buffers exist, and those that are counted.
+const warmUp, counted = 100, 2000
+
+// echo sends a message back and forth between two TCP sockets on one loop, of which server echoes. It calls begin and
+// end on the loop, around the messages that are counted.
+func echo(t *testing.T, listen func(server *Socket), begin func(server, client *Socket), end func()) {
+	a, b := tcpPair(t)
+	l := NewLoop()
+	server, client := onLoop(l, a), onLoop(l, b)
+	listen(server)
+	message := make([]byte, 64)
+	left := warmUp + counted
+	require.NoError(t, client.OnRead(func(p []byte) bool {
+		if len(p) != len(message) { // no assertion: it would allocate
+			t.Errorf("%d bytes were echoed", len(p))
+		}
+		switch left--; left {
+		case counted:
+			begin(server, client)
+		case 0:
+			end()
+			client.Destroy(nil)
+			server.Destroy(nil)
+			return true
+		}
+		_, _ = client.Write(message)
+		return true
+	}))
+	_, err := client.Write(message)
+	require.NoError(t, err)
+	runs(t, l)
+	require.Zero(t, left)
+}
+
+// On the epoll transport an echoed message allocates nothing with OnRead, and its chunk with Data. On the goroutine
+// transport each of the two Writes allocates once more.
+func TestMessage_Allocations(t *testing.T) {
+	if race.Enabled {
+		t.Skip("the race detector allocates")
+	}
+	onEach(t, func(t *testing.T) {
+		for name, want := range map[string]uint64{"OnRead": 0, "Data": 1} {
+			t.Run(name, func(t *testing.T) {
+				if !netpoll.Enabled {
+					want += 2
+				}
+				var before, after runtime.MemStats
+				echo(t, echoes[name],
+					func(_, _ *Socket) { runtime.ReadMemStats(&before) },
+					func() { runtime.ReadMemStats(&after) })
+				// The runtime allocates a little meanwhile, but not for each message.
+				assert.LessOrEqual(t, (after.Mallocs-before.Mallocs)/counted, want, "allocations per message")
+			})
+		}
+	})
+}
+
+// countingConn counts the calls on a descriptor.
+type countingConn struct {
+	syscall.RawConn
+	calls *int
+}
+
+func (c countingConn) Control(fn func(fd uintptr)) error {
+	*c.calls++
+	return c.RawConn.Control(fn)
+}
+
+// countCalls counts the calls that the stream of s makes on its descriptor.
+func countCalls(s *Socket, calls *int) {
+	field := reflect.ValueOf(&s.stream).Elem().FieldByName("raw")
+	raw := (*syscall.RawConn)(field.Addr().UnsafePointer())
+	*raw = countingConn{*raw, calls}
+}
+
+// ioCalls returns how many read and write calls the process has made so far. It fails if the kernel does not count them.
+func ioCalls() (calls int, err error) {
+	data, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0, err
+	}
+	var rchar, wchar, syscr, syscw int
+	_, err = fmt.Sscanf(string(data), "rchar: %d\nwchar: %d\nsyscr: %d\nsyscw: %d\n", &rchar, &wchar, &syscr, &syscw)
+	return syscr + syscw, err
+}
+
+// On the epoll transport a message costs its receiver one call, read, and its sender one, write: no further call on the
+// descriptor, such as epoll_ctl, and no further read or write anywhere. What epoll_wait costs depends on the load.
+func TestMessage_SystemCalls(t *testing.T) {
+	onPoll(t)
+	for name, listen := range echoes {
+		t.Run(name, func(t *testing.T) {
+			onDescriptors, before, after := 0, 0, 0
+			var err error
+			echo(t, listen, func(server, client *Socket) {
+				for _, s := range []*Socket{server, client} {
+					countCalls(s, &onDescriptors)
+				}
+				before, err = ioCalls()
+			}, func() { after, _ = ioCalls() })
+			assert.LessOrEqual(t, onDescriptors, 4*counted+2, "calls on the descriptors, at both ends")
+			if race.Enabled {
+				return // the calls that order events for the race detector count too
+			}
+			if err != nil {
+				t.Skip("the kernel does not count: ", err)
+			}
+			// Reading the count takes a few reads, and the runtime may wake itself.
+			assert.LessOrEqual(t, (after-before)/counted, 4, "reads and writes per message, at both ends")
+		})
+	}
+}
