@@ -279,3 +279,28 @@ func TestSendFileSocketGoes(t *testing.T) {
 		})
 	}
 }
+
+// A reset of the source is a failure, not its end, also when the kernel has moved what came before it.
+func TestSpliceSourceReset(t *testing.T) {
+	l := evnet.NewLoop()
+	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
+	var cause error
+	ended := false
+	b.src.On.Error(func(err error) { cause = err })
+	b.src.On.End(func() { ended = true })
+	b.src.On.Close(func(bool) { b.dst.Destroy(nil) })
+	b.src.Pipe(b.dst)
+	var work sync.WaitGroup
+	work.Go(func() { _, _ = io.Copy(io.Discard, b.out) })
+	work.Go(func() {
+		for range 64 {
+			_, _ = b.in.Write(evtest.RandomBytes(100_000))
+		}
+		_ = b.in.(*net.TCPConn).SetLinger(0)
+		_ = b.in.Close()
+	})
+	kit.Run(t, l)
+	work.Wait()
+	assert.Equal(t, "ECONNRESET", evnet.Code(cause))
+	assert.False(t, ended)
+}

@@ -2,7 +2,9 @@ package evnet
 
 import (
 	"context"
+	"io"
 	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,5 +51,53 @@ func TestTimeoutSetBeforeAnEarlierRun(t *testing.T) {
 		l.AfterFunc(time.Minute, func() { s.Destroy(nil) })
 		l.Run()
 		assert.Equal(t, 1, timeouts)
+	})
+}
+
+// A socket whose conn takes all that is written has no timer, and one that has caught up none that runs.
+func TestWriteTimeout_RestsWhileNothingWaits(t *testing.T) {
+	t.Run("kernel conn", func(t *testing.T) {
+		if runtime.GOOS == "windows" {
+			t.Skip("a goroutine writes here")
+		}
+		l := NewLoop()
+		here, there := net.Conn(nil), net.Conn(nil)
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer ln.Close()
+		here, err = net.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		there, err = ln.Accept()
+		require.NoError(t, err)
+		s := Wrap(here, &SocketOptions{Loop: l, WriteTimeout: time.Hour})
+		answers := 0
+		s.On.Data(func(p []byte) {
+			if answers += len(p); answers < 100 {
+				_, _ = s.WriteString("x")
+				return
+			}
+			assert.Nil(t, s.opt().writes)
+			s.Destroy(nil)
+		})
+		_, _ = s.WriteString("x")
+		go func() { _, _ = io.Copy(there, there); _ = there.Close() }()
+		l.Run()
+	})
+	t.Run("conn in memory", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := NewLoop()
+			here, there := net.Pipe()
+			s := Wrap(here, &SocketOptions{Loop: l, WriteTimeout: 4 * time.Second})
+			_, _ = s.WriteString("x")
+			l.AfterFunc(500*time.Millisecond, func() { assert.True(t, s.opt().writes.armed) })
+			l.AfterFunc(time.Minute, func() {
+				assert.False(t, s.opt().writes.armed)
+				s.Destroy(nil)
+				assert.Nil(t, s.opt().writes)
+			})
+			go func() { _, _ = io.Copy(io.Discard, there) }()
+			l.Run()
+			_ = there.Close()
+		})
 	})
 }

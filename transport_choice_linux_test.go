@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"evnet/internal/eventloop"
 	"evnet/internal/netpoll"
@@ -161,4 +162,51 @@ func TestNoDescriptorForEpoll(t *testing.T) {
 	runs(t, l)
 	<-done
 	assert.Equal(t, "echo", string(got))
+}
+
+// Closing the conn behind the socket's back is at the caller's risk. What the socket does next fails
+// with net.ErrClosed, and it can be destroyed.
+func TestConnClosedBehindTheSocket(t *testing.T) {
+	for name, act := range map[string]func(s *Socket){
+		"write":   func(s *Socket) { _, _ = s.WriteString("x") },
+		"big":     func(s *Socket) { _, _ = s.Write(make([]byte, 1<<20)) },
+		"end":     func(s *Socket) { s.End() },
+		"pause":   func(s *Socket) { s.Pause(); rounds(t, s.Loop(), 3, func() { s.Resume(); s.End() }) },
+		"destroy": func(s *Socket) { s.Destroy(net.ErrClosed) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T) {
+				l := NewLoop()
+				here, _ := tcpPair(t)
+				s := onLoop(l, here)
+				s.On.Data(func([]byte) {})
+				var told error
+				s.On.Error(func(err error) { told = err })
+				rounds(t, l, 1, func() {
+					_ = s.Conn().Close()
+					act(s)
+				})
+				runs(t, l)
+				assert.ErrorIs(t, told, net.ErrClosed)
+			})
+		})
+	}
+}
+
+// A socket that serves itself by readiness heeds no deadline that was set on the conn.
+func TestDeadlineOnAPolledConn(t *testing.T) {
+	onPoll(t)
+	l := NewLoop()
+	here, there := tcpPair(t)
+	require.NoError(t, here.SetDeadline(time.Unix(1, 0)))
+	s := onLoop(l, here)
+	s.Pipe(s)
+	_, err := there.Write([]byte("x"))
+	require.NoError(t, err)
+	require.NoError(t, there.CloseWrite())
+	runs(t, l)
+	assert.NoError(t, s.Err())
+	got, err := io.ReadAll(there)
+	require.NoError(t, err)
+	assert.Equal(t, "x", string(got))
 }

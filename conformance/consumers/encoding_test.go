@@ -1,4 +1,4 @@
-package evnet_test
+package consumers_test
 
 import (
 	"fmt"

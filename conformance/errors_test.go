@@ -1,4 +1,4 @@
-package evnet_test
+package conformance_test
 
 import (
 	"context"

@@ -1,0 +1,210 @@
+package evnet
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http/httptest"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"evnet/internal/transport"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Close is emitted although closing the connection panics.
+func TestClose_IsEmittedWhenClosingPanics(t *testing.T) {
+	here, there := net.Pipe()
+	l := NewLoop()
+	panics := 0
+	l.OnPanic(func(*PanicError) { panics++ })
+	s := Wrap(here, &SocketOptions{Loop: l})
+	l.Post(func() {
+		s.mu.Lock()
+		e := s.destroyLocked(nil, true)
+		s.mu.Unlock()
+		e.handshake = &handshaking{cancel: func() { panic("on purpose") }} // which closing ends
+		e.run()
+	})
+	l.Run()
+	assert.True(t, s.Closed())
+	assert.Equal(t, 1, panics)
+	_ = there.Close()
+}
+
+// arrives gives the socket a report of its stream. It runs on the loop.
+func arrives(s *Socket, r transport.Report) {
+	s.mu.Lock()
+	a := s.arrivedLocked(&r)
+	s.mu.Unlock()
+	s.deliverArrival(&r, &a)
+}
+
+// The reader may be the first to see why the writer, which has not reported it yet, has failed: a reset, and data before
+// it, are reported. The stream leaves out an end that follows a reset.
+func TestReadWhileTheWriterFails(t *testing.T) {
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	for name, test := range map[string]struct {
+		data string
+		err  error
+	}{
+		"reset": {"", reset},
+		"end":   {"", nil},
+		"data":  {"last", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := NewLoop()
+			here, there := net.Pipe()
+			defer there.Close()
+			s := Wrap(here, &SocketOptions{Loop: l, AllowHalfOpen: true})
+			got, ended := "", false
+			s.On.Data(func(p []byte) { got += string(p) })
+			s.On.End(func() { ended = true })
+			s.On.Error(func(error) {})
+			l.AfterFunc(0, func() {
+				arrives(s, transport.Report{Data: []byte(test.data), Err: test.err})
+				l.Post(func() { s.Destroy(nil) }) // behind End, if that comes
+			})
+			l.Run()
+			assert.Equal(t, test.err, s.Err())
+			assert.False(t, ended)
+			assert.Equal(t, test.data, got)
+		})
+	}
+}
+
+// A reset that the reader has met is reported as if nobody had written: Error is first.
+func TestReadResetOfAFailedWrite(t *testing.T) {
+	refused := &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	for _, test := range []struct {
+		report transport.Report
+		want   string
+	}{
+		{transport.Report{Err: os.NewSyscallError("read", syscall.ECONNRESET), Flags: transport.Reset}, "error callback close "},
+		{transport.Report{Err: refused, Flags: transport.WriteFailed}, "callback error close "},
+	} {
+		l := NewLoop()
+		here, there := net.Pipe()
+		defer there.Close()
+		s := Wrap(here, &SocketOptions{Loop: l})
+		events := ""
+		s.On.Error(func(error) { events += "error " })
+		s.On.Close(func(bool) { events += "close " })
+		s.Cork()
+		s.WriteThen([]byte("a"), func(error) { events += "callback " })
+		l.AfterFunc(0, func() {
+			s.mu.Lock()
+			s.out.callbacksFirst = true
+			s.mu.Unlock()
+			arrives(s, test.report)
+		})
+		l.Run()
+		assert.Equal(t, test.want, events)
+	}
+}
+
+// A chunk that the goroutine in a range has not taken yet goes back as it came, also where SetEncoding was
+// called since.
+func TestChunkIsReclaimedAsItCame(t *testing.T) {
+	s := NewSocket(&SocketOptions{Loop: NewLoop()})
+	c, err := s.beginChunks()
+	require.NoError(t, err)
+	c.asked = true
+	s.giveChunk(c, []byte{0xe9}, false)
+	require.NoError(t, s.SetEncoding(Latin1))
+	s.mu.Lock()
+	s.reclaimChunk()
+	text, raw := s.in.text, s.in.raw
+	s.mu.Unlock()
+	s.leaveChunks(c)
+	assert.Empty(t, text)
+	assert.Equal(t, []byte{0xe9}, raw)
+}
+
+// A destination on a loop of its own may drain after it was found full, and before its source is held back:
+// that drain does not come again, and the flow goes on all the same.
+func TestPipeDrainsBeforeItIsHeldBack(t *testing.T) {
+	near, far := NewLoop(), NewLoop()
+	from, fromPeer := net.Pipe()
+	to, toPeer := net.Pipe()
+	src := Wrap(from, &SocketOptions{Loop: near})
+	dst := Wrap(to, &SocketOptions{Loop: far, HighWaterMark: 1})
+	p := &pipe{src: src, dst: dst, sock: dst}
+	src.link(p)
+	dst.Resume()
+	drained := make(chan struct{})
+	dst.Once.Drain(func() { close(drained) })
+	_, _ = dst.WriteString("full")
+	far.Ref()
+	near.Post(func() { // what checkRoom does
+		full, _ := dst.room()
+		assert.True(t, full)
+		_, err := io.ReadFull(toPeer, make([]byte, 4))
+		assert.NoError(t, err)
+		<-drained
+		p.hold(dst.NeedDrain)
+		assert.False(t, src.Paused())
+		src.Destroy(nil)
+		dst.Destroy(nil)
+		far.Unref()
+	})
+	over := make(chan struct{})
+	go func() { defer close(over); far.Run() }()
+	near.Run()
+	<-over
+	_, _ = fromPeer.Close(), toPeer.Close()
+}
+
+// A reset that the reader has met is not reported as EPIPE by a writer that fails later, with TLS as without.
+func TestTLSResetWhileTheWriterFails(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // which has a certificate
+	defer web.Close()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	there, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	here, err := ln.Accept()
+	require.NoError(t, err)
+
+	l := NewLoop()
+	s := Wrap(here, &SocketOptions{Loop: l, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+	reported := ""
+	meet := func() {
+		_ = there.(*net.TCPConn).SetLinger(0)
+		_ = there.Close()
+		eventually := func(condition func() bool) {
+			assert.Eventually(t, func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return condition()
+			}, time.Minute, time.Millisecond)
+		}
+		eventually(func() bool { // the reader has met it, and waits for the loop
+			unread, _ := s.stream.Unread()
+			return unread
+		})
+		done := make(chan struct{})
+		go func() { // not in the callback, which would make it wait
+			defer close(done)
+			_, err := s.Write([]byte("x"))
+			assert.NoError(t, err)
+		}()
+		<-done
+		eventually(func() bool { return s.stream.DeferredFailure() != nil })
+	}
+	s.On.Data(func([]byte) { l.AfterFunc(0, meet) })
+	s.On.Error(func(err error) { reported += Code(err) })
+	l.Ref()
+	go func() {
+		defer l.Unref()
+		_, err := tls.Server(there, &tls.Config{Certificates: web.TLS.Certificates}).Write([]byte("x"))
+		assert.NoError(t, err)
+	}()
+	l.Run()
+	assert.Equal(t, "ECONNRESET", reported)
+}
