@@ -9,31 +9,37 @@ import (
 	"time"
 )
 
-// BlockingConn gives a view of a connected socket as a net.Conn, for blocking code on goroutines of its
-// own, such as net/http, bufio or crypto/tls. The socket stays what it is: it keeps its loop, limits and
-// events, but for Data, and its other methods may be used beside. To give the conn away for good there
-// is Detach. Any goroutine may call it; Connect and Connection are good places.
+// BlockingConn returns a view of a connected socket as a net.Conn, for blocking code on goroutines of
+// its own, such as net/http, bufio or crypto/tls. The socket keeps its loop, its limits and its events,
+// except Data, and its other methods may still be used. To give the conn away permanently, use Detach.
+// There is one such conn for each connection. Any goroutine may call BlockingConn; callbacks of Connect
+// and Connection are good places.
 //
-// The conn's methods may be called by any number of goroutines at once. Read blocks until something has
-// come, copies it, and gives io.EOF at the peer's end; like Chunks it reads nothing ahead, waits while the
-// socket is paused or nobody runs the loop, and gives text if an encoding is set. Write blocks while
-// NeedDrain is true, or MaxWriteBuffer is reached, and copies; that it has returned does not mean that the
-// peer has the bytes. ReadFrom does so for all of a reader, and sends files as that of a Socket does. The
-// peer's end does not end this side: AllowHalfOpen is set. A deadline ends what is blocked and what comes
-// later, until it is set anew.
+// Any number of goroutines may call the conn's methods concurrently:
 //
-// Close wakes whoever is blocked and closes the socket: what was written is still sent, which
-// SocketOptions.CloseTimeout bounds, and what comes is thrown away. CloseRead throws away what comes,
-// and Read gives io.EOF. CloseWrite is End; the conn has it only if the socket's own may be half open.
+//   - Read blocks until data has arrived and copies it. At the peer's end it returns io.EOF. Like Chunks,
+//     it reads nothing ahead, waits while the socket is paused or the loop is not running, and returns
+//     text if an encoding is set.
+//   - Write copies its argument. It blocks while NeedDrain is true or MaxWriteBuffer is reached. When it
+//     returns, the peer does not necessarily have the bytes.
+//   - ReadFrom writes all data of a reader in this way. It sends files as Socket.ReadFrom does.
+//   - A deadline ends blocked and later calls, until it is set again.
+//   - Close wakes blocked calls and closes the socket. Written data is still sent, for at most
+//     SocketOptions.CloseTimeout; incoming data is discarded.
+//   - CloseRead discards incoming data; Read returns io.EOF.
+//   - CloseWrite is End. The conn has it only if the socket's own conn can be half open.
 //
-// Errors are *net.OpErrors: net.ErrClosed after Close, os.ErrDeadlineExceeded after a deadline, the
-// cause that the socket has failed with, which then counts as heard, ErrDestroyed, which is
-// net.ErrClosed too, ErrWriteAfterEnd, and ErrConsumed when Relay has taken the socket. Read, Write and ReadFrom in a
-// callback of the socket's loop, where waiting would stop what it waits for, are ErrOnLoop.
+// The peer's end does not end this side: AllowHalfOpen is set.
+//
+// Errors of the conn are *net.OpErrors: net.ErrClosed after Close, os.ErrDeadlineExceeded after a
+// deadline, the cause of the socket's failure, which then counts as handled, ErrDestroyed, which is also
+// net.ErrClosed, ErrWriteAfterEnd, and ErrConsumed once Relay uses the socket. Read, Write and ReadFrom
+// return ErrOnLoop in a callback of the socket's loop, since waiting would block what they wait for.
 //
 // BlockingConn fails with ErrConsumed while the socket has another consumer, with ErrSocketClosed before
-// it is connected, and with the cause or ErrDestroyed afterwards; then nothing has changed. There is one
-// such conn for each connection. Node has none.
+// it is connected, and with the cause or ErrDestroyed afterwards. It changes nothing in these cases.
+//
+// Node has none.
 func (s *Socket) BlockingConn() (net.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,9 +49,9 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 	}
 	switch {
 	case s.destroyed:
-		return nil, c.failed("blocking", s.readersCause())
+		return nil, c.opError("blocking", s.readersCause())
 	case !s.stream.IsOpen():
-		return nil, c.failed("blocking", ErrSocketClosed)
+		return nil, c.opError("blocking", ErrSocketClosed)
 	}
 	if err := s.consumed("BlockingConn"); err != nil {
 		return nil, err
@@ -65,22 +71,23 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 	return c, nil
 }
 
-// blockingConn is the view that BlockingConn gives. It holds no goroutine.
+// blockingConn is the view that BlockingConn returns. It uses no goroutine.
 type blockingConn struct {
 	s             *Socket
-	epoch         int32 // of its connection
+	epoch         int32 // of the connection
 	local, remote net.Addr
 
 	reading, writing sync.Mutex // one Read and one Write at a time; taken before s.mu
 
 	// Guarded by s.mu.
-	in              *chunks
-	readBy, writeBy deadline
-	closed          bool  // Close was called
-	cause           error // the connection is over
+	in            *chunks
+	readDeadline  deadline
+	writeDeadline deadline
+	closed        bool  // Close was called
+	cause         error // why the connection is over, or the view detached
 }
 
-// halfBlockingConn is the view of a socket whose conn may be half open.
+// halfBlockingConn is the view of a socket whose conn can be half open.
 type halfBlockingConn struct{ *blockingConn }
 
 // endBlocking detaches the view from the socket, if there is one. s.mu is held.
@@ -92,21 +99,21 @@ func (s *Socket) endBlocking(err error) {
 	if c.cause = err; !s.destroyed {
 		s.optional.blocking = nil
 	}
-	c.readBy.stop()
-	c.writeBy.stop()
+	c.readDeadline.stop()
+	c.writeDeadline.stop()
 	s.roomChanged()
 }
 
 func (c *blockingConn) Read(p []byte) (int, error) {
 	if c.s.loop().OnLoop() {
-		return 0, c.failed("read", ErrOnLoop)
+		return 0, c.opError("read", ErrOnLoop)
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	for {
 		n, ready, err := c.readSome(p)
 		if ready == nil {
-			return n, c.failed("read", err)
+			return n, c.opError("read", err)
 		}
 		<-ready
 	}
@@ -121,7 +128,7 @@ func (c *blockingConn) readSome(p []byte) (n int, ready <-chan struct{}, err err
 		return 0, nil, net.ErrClosed
 	case len(p) == 0:
 		return 0, nil, nil
-	case c.readBy.past:
+	case c.readDeadline.expired:
 		return 0, nil, os.ErrDeadlineExceeded
 	case len(c.in.p) > 0:
 		n = copy(p, c.in.p)
@@ -137,7 +144,7 @@ func (c *blockingConn) readSome(p []byte) (n int, ready <-chan struct{}, err err
 
 func (c *blockingConn) Write(p []byte) (n int, err error) {
 	if c.s.loop().OnLoop() {
-		return 0, c.failed("write", ErrOnLoop)
+		return 0, c.opError("write", ErrOnLoop)
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -146,7 +153,7 @@ func (c *blockingConn) Write(p []byte) (n int, err error) {
 		if n += wrote; room != nil {
 			<-room
 		} else if err != nil || n == len(p) {
-			return n, c.failed("write", err)
+			return n, c.opError("write", err)
 		}
 	}
 }
@@ -163,23 +170,23 @@ func (c *blockingConn) writeSome(p []byte) (n int, room <-chan struct{}, err err
 	return n, room, err
 }
 
-// roomLocked returns nil if data may be written now, else the channel to wait on, or why nothing may be written.
+// roomLocked returns nil if data may be written now, otherwise the channel to wait on, or why nothing may be written.
 // s.mu is held.
 func (c *blockingConn) roomLocked() (<-chan struct{}, error) {
-	if err := c.writeError(); err != nil || !c.s.out.needDrain {
+	if err := c.writeErrorLocked(); err != nil || !c.s.out.needDrain {
 		return nil, err
 	}
 	return c.s.roomLocked(), nil
 }
 
-// writeError is why nothing may be written, or nil. s.mu is held.
-func (c *blockingConn) writeError() error {
+// writeErrorLocked returns why nothing may be written, or nil. s.mu is held.
+func (c *blockingConn) writeErrorLocked() error {
 	switch {
 	case c.closed:
 		return net.ErrClosed
 	case c.cause != nil:
 		return c.cause
-	case c.writeBy.past:
+	case c.writeDeadline.expired:
 		return os.ErrDeadlineExceeded
 	case c.s.out.ending:
 		return ErrWriteAfterEnd
@@ -187,13 +194,13 @@ func (c *blockingConn) writeError() error {
 	return nil
 }
 
-// ReadFrom lets other goroutines write between two pieces of r.
+// ReadFrom writes the data of r. Other goroutines may write between two pieces of it.
 func (c *blockingConn) ReadFrom(r io.Reader) (n int64, err error) {
 	if r == nil {
 		return 0, nilArgument("ReadFrom", "reader")
 	}
 	if c.s.loop().OnLoop() {
-		return 0, c.failed("readfrom", ErrOnLoop)
+		return 0, c.opError("readfrom", ErrOnLoop)
 	}
 	file := asFile(r)
 	var buf []byte
@@ -203,7 +210,7 @@ func (c *blockingConn) ReadFrom(r io.Reader) (n int64, err error) {
 			n += int64(sent)
 			switch {
 			case err != nil:
-				return n, c.failed("readfrom", err)
+				return n, c.opError("readfrom", err)
 			case ok && sent == 0:
 				return n, nil
 			case ok:
@@ -227,7 +234,7 @@ func (c *blockingConn) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// sendFile is Socket.sendFile, but first it waits for room, as Write does.
+// sendFile is Socket.sendFile after waiting for room, as Write does.
 func (c *blockingConn) sendFile(f *fileSource) (sent int, ok bool, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -239,7 +246,7 @@ func (c *blockingConn) sendFile(f *fileSource) (sent int, ok bool, err error) {
 		case err != nil:
 			return 0, false, err
 		case room == nil:
-			sent, ok = c.s.sendFile(f, c.epoch, &c.writeBy)
+			sent, ok = c.s.sendFile(f, c.epoch, &c.writeDeadline)
 			return sent, ok, nil
 		}
 		<-room
@@ -252,16 +259,16 @@ func (c *blockingConn) Close() error {
 	closed := c.closed
 	c.closed = true
 	if !closed && c.cause == nil {
-		c.stopReading(net.ErrClosed)
-		c.readBy.stop()
-		c.writeBy.stop()
+		c.stopReadingLocked(net.ErrClosed)
+		c.readDeadline.stop()
+		c.writeDeadline.stop()
 		c.s.roomChanged()
 		e = c.s.closeLocked()
 	}
 	c.s.mu.Unlock()
 	e.run()
 	if closed {
-		return c.failed("close", net.ErrClosed)
+		return c.opError("close", net.ErrClosed)
 	}
 	return nil
 }
@@ -270,17 +277,17 @@ func (c *blockingConn) CloseRead() error {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if c.closed {
-		return c.failed("close", net.ErrClosed)
+		return c.opError("close", net.ErrClosed)
 	}
 	if c.cause == nil {
-		c.stopReading(io.EOF)
+		c.stopReadingLocked(io.EOF)
 	}
 	return nil
 }
 
-// stopReading makes the socket discard received data: a peer whose sending stalls might never read what is still to
-// be sent. s.mu is held.
-func (c *blockingConn) stopReading(err error) {
+// stopReadingLocked makes the socket discard received data: a peer whose sending stalls might never read what is still
+// to be sent. s.mu is held.
+func (c *blockingConn) stopReadingLocked(err error) {
 	s := c.s
 	c.in.p = nil
 	if s.in.chunks == c.in {
@@ -302,7 +309,7 @@ func (c halfBlockingConn) CloseWrite() error {
 	}
 	c.s.mu.Unlock()
 	e.run()
-	return c.failed("close", err)
+	return c.opError("close", err)
 }
 
 func (c *blockingConn) LocalAddr() net.Addr  { return c.local }
@@ -316,22 +323,22 @@ func (c *blockingConn) setDeadlines(t time.Time, reading, writing bool) error {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if c.closed {
-		return c.failed("set", net.ErrClosed)
+		return c.opError("set", net.ErrClosed)
 	}
 	if c.cause != nil {
-		return nil // nothing can block any more, and no timer may remain
+		return nil // no call can block any more, and no timer may be left
 	}
 	if reading {
-		c.readBy.set(c.s, t, func() { c.in.wake(); c.s.updateReading() })
+		c.readDeadline.set(c.s, t, func() { c.in.wake(); c.s.updateReading() })
 	}
 	if writing {
-		c.writeBy.set(c.s, t, c.s.roomChanged)
+		c.writeDeadline.set(c.s, t, c.s.roomChanged)
 	}
 	return nil
 }
 
-// failed adds the operation and the addresses to err, unless it has them already.
-func (c *blockingConn) failed(op string, err error) error {
+// opError adds the operation and the addresses to err, unless it has them already.
+func (c *blockingConn) opError(op string, err error) error {
 	var wrapped *net.OpError
 	if err == nil || err == io.EOF || errors.As(err, &wrapped) {
 		return err
@@ -339,44 +346,45 @@ func (c *blockingConn) failed(op string, err error) error {
 	return &net.OpError{Op: op, Net: network(c.remote), Source: c.local, Addr: c.remote, Err: err}
 }
 
-// deadline is the time until which something may block. The socket's mu guards it.
+// deadline is the time until which a call may block. The socket's mu guards it.
 type deadline struct {
-	timer *time.Timer
-	round int  // timers of earlier rounds are ignored
-	past  bool // it has passed
+	timer      *time.Timer
+	generation int  // timers of earlier generations are ignored
+	expired    bool // it has passed
 }
 
-// set calls passed at t, with s.mu held: immediately if t is in the past, never for the zero time. s.mu is held.
-func (d *deadline) set(s *Socket, t time.Time, passed func()) {
+// set calls onExpire at t, with s.mu held: immediately if t is in the past, never if t is the zero time. s.mu is held.
+func (d *deadline) set(s *Socket, t time.Time, onExpire func()) {
 	d.stop()
-	d.past = false
+	d.expired = false
 	if t.IsZero() {
 		return
 	}
 	left := time.Until(t)
 	if left <= 0 {
-		d.past = true
-		passed()
+		d.expired = true
+		onExpire()
 		return
 	}
-	round := d.round
+	generation := d.generation
 	d.timer = time.AfterFunc(left, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if d.round == round {
-			d.past = true
-			passed()
+		if d.generation == generation {
+			d.expired = true
+			onExpire()
 		}
 	})
 }
 
+// stop stops the timer. A function that it has started already does nothing.
 func (d *deadline) stop() {
-	d.round++
+	d.generation++
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil
 	}
 }
 
-// isPast reports whether the deadline has passed; d may be nil.
-func (d *deadline) isPast() bool { return d != nil && d.past }
+// isExpired reports whether the deadline has passed; d may be nil.
+func (d *deadline) isExpired() bool { return d != nil && d.expired }

@@ -9,31 +9,36 @@ import (
 	"evnet/internal/eventloop"
 )
 
-// chunks is one range over Socket.Chunks, or what a BlockingConn reads. The socket's mu guards it.
+// chunks is the state of one range over Socket.Chunks, or of the reading of a BlockingConn. The socket's mu guards it.
 type chunks struct {
-	member eventloop.Member // of chunksHandle
-	asked  bool             // the goroutine waits for a chunk
-	p      []byte           // the chunk it has been given
-	text   bool             // p was decoded
-	err    error            // why there will be no more: io.EOF at the peer's end
-	ready  chan struct{}    // p or err is there
+	member    eventloop.Member // of chunksHandle
+	requested bool             // the goroutine waits for a chunk
+	p         []byte           // the chunk for the goroutine
+	text      bool             // p was decoded
+	err       error            // why no more chunks follow: io.EOF at the peer's end
+	ready     chan struct{}    // signals that p or err is set
 }
 
-// Chunks gives what the socket receives to code on a goroutine of its own: each step of the range
-// blocks until a chunk has come, and nothing more is read before the next step, so that a slow
-// goroutine holds the peer back. A chunk belongs to the receiver; with an encoding set it is text. No
-// Data is emitted. Range before Connect too: it waits for the connection, as it waits while the socket
-// is paused and while the loop is not running.
+// Chunks returns an iterator over the data that the socket receives, for code on a goroutine of its
+// own. Each step of the range blocks until a chunk has arrived. Nothing more is read before the next
+// step, so a slow goroutine holds the peer back. No Data is emitted. The range may begin before
+// Connect: it waits for the connection. It also waits while the socket is paused and while the loop is
+// not running.
 //
-// The range ends when the peer has ended and everything was taken, at once if that was before. If the
-// socket fails or is destroyed, it yields nil and the cause, Err or ErrDestroyed, once, and ends; if
-// the loop ends while the socket is not connected, ErrLoopStopped. In a callback, where waiting would
-// stop the loop that it waits for, it yields ErrOnLoop; with another consumer, ErrConsumed, and the
-// socket is not harmed.
+// A chunk belongs to the receiver. If an encoding is set, it is text.
 //
-// Leaving the range leaves the socket open: it holds what comes, and a second range or another
-// consumer goes on from there. Close the socket when you are done with it. Node, where leaving
-// destroys the socket: its async iteration.
+// The range ends when the peer has ended and all data was taken, immediately if that was before. In
+// these cases it yields nil and an error once, and ends:
+//
+//   - The socket fails or is destroyed: the cause, which is Err or ErrDestroyed.
+//   - The loop ends while the socket is not connected: ErrLoopStopped.
+//   - The range begins in a callback, where waiting would block the loop that it waits for: ErrOnLoop.
+//   - The socket has another consumer: ErrConsumed. This does not affect the socket.
+//
+// The socket stays open when the program leaves the range. It buffers incoming data, and a second
+// range or another consumer continues from there. Close the socket when it is no longer needed.
+//
+// Node: the async iteration of a socket, which destroys the socket when it is left.
 func (s *Socket) Chunks() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		if s.loop().OnLoop() {
@@ -56,7 +61,7 @@ func (s *Socket) Chunks() iter.Seq2[[]byte, error] {
 	}
 }
 
-// beginChunks makes the caller the consumer, or returns why no data will arrive.
+// beginChunks makes the caller the consumer, or returns why no data will follow.
 func (s *Socket) beginChunks() (*chunks, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +84,7 @@ func (s *Socket) beginChunks() (*chunks, error) {
 	return c, nil
 }
 
-// nextChunk waits for a chunk, or for the reason why there is none.
+// nextChunk waits for a chunk, or returns why no more follow.
 func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 	s.mu.Lock()
 	var ready <-chan struct{}
@@ -101,7 +106,7 @@ func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 
 // requestChunkLocked requests the next chunk and returns the channel to wait on. s.mu is held.
 func (s *Socket) requestChunkLocked(c *chunks) <-chan struct{} {
-	c.asked = true
+	c.requested = true
 	s.updateReading()
 	if s.in.deliverable() || s.in.eof {
 		s.scheduleFlow()
@@ -109,7 +114,7 @@ func (s *Socket) requestChunkLocked(c *chunks) <-chan struct{} {
 	return c.ready
 }
 
-// giveChunk passes a chunk to the goroutine: p itself if it was decoded, else a copy. It runs on the loop.
+// giveChunk gives a chunk to the goroutine: p itself if it was decoded, otherwise a copy. It runs on the loop.
 func (s *Socket) giveChunk(c *chunks, p []byte, decoded bool) {
 	s.trace(TraceEvent{Name: EventData, Chunk: p})
 	if !decoded {
@@ -127,13 +132,13 @@ func (s *Socket) giveChunk(c *chunks, p []byte, decoded bool) {
 
 // wake wakes the goroutine if it waits. The socket's mu is held.
 func (c *chunks) wake() {
-	if c.asked {
-		c.asked = false
+	if c.requested {
+		c.requested = false
 		c.ready <- struct{}{}
 	}
 }
 
-// endChunks ends the range or the reading with err. s.mu is held.
+// endChunks ends the range, or the reading of a BlockingConn, with err. s.mu is held.
 func (s *Socket) endChunks(err error) {
 	if c := s.in.chunks; c != nil {
 		s.in.chunks = nil
@@ -151,7 +156,7 @@ func (s *Socket) reclaimChunk() {
 	}
 }
 
-// leaveChunks ends the range. Another consumer may follow.
+// leaveChunks ends the range when the program leaves it. Another consumer may follow.
 func (s *Socket) leaveChunks(c *chunks) {
 	s.loop().Remove(&c.member)
 	s.mu.Lock()
@@ -159,11 +164,11 @@ func (s *Socket) leaveChunks(c *chunks) {
 	if s.in.chunks == c {
 		s.in.chunks = nil
 		s.consumerRemoved()
-		s.scheduleFlow() // an end that has waited for the next step
+		s.scheduleFlow() // the peer's end may have waited for the next step
 	}
 }
 
-// cause is the error for goroutines that wait for a destroyed socket. s.mu is held.
+// cause returns the error for goroutines that wait for a destroyed socket. s.mu is held.
 func (s *Socket) cause() error {
 	if err := s.opt().err; err != nil {
 		return err
@@ -171,8 +176,8 @@ func (s *Socket) cause() error {
 	return ErrDestroyed
 }
 
-// readersCause is cause for readers. If the program has destroyed the socket with io.EOF, it is another error: readers
-// would take io.EOF for the end of the peer. s.mu is held.
+// readersCause is cause for readers. If the program has destroyed the socket with io.EOF, it returns another error, since
+// readers would mistake io.EOF for the peer's end. s.mu is held.
 func (s *Socket) readersCause() error {
 	err := s.cause()
 	if errors.Is(err, io.EOF) {
@@ -181,7 +186,8 @@ func (s *Socket) readersCause() error {
 	return err
 }
 
-// chunksHandle is the handle of a range over the chunks of a socket that is not open. It ends the range when the loop ends.
+// chunksHandle is the loop's handle of a range over the chunks of a socket that is not open. It ends the range when the
+// loop ends.
 type chunksHandle struct {
 	s *Socket
 	c *chunks

@@ -8,34 +8,42 @@ import (
 	"time"
 )
 
-// detachWait bounds how long Detach waits for the loop, and for the reader.
+// detachWait limits how long Detach waits for the loop, and then for the reader.
 const detachWait = time.Second
 
 var (
-	errLoopBusy    = errors.New("evnet: the loop is busy")
-	errReaderStuck = errors.New("evnet: the conn's Read ignores its deadline")
+	errLoopBusy    = errors.New("evnet: loop is busy")
+	errReaderStuck = errors.New("evnet: Read of the conn ignores its deadline")
 )
 
-// Detach gives the conn back to blocking code, with the bytes that were read and not delivered: the
-// caller handles them first, then reads on from the conn. Both belong to the caller. The conn stays
-// open, without a deadline (one that was set on it before may be gone), and evnet touches it no
-// more; bytes and conn are whole when Detach returns. The socket is over: Close(false) is its last
-// event. Bytes are as they came, but for those that SetEncoding has decoded while they were held;
-// what the peer's end was is told by the conn again.
+// Detach returns the conn to blocking code, with the bytes that were read and not delivered. The
+// caller processes these first, then continues to read from the conn. Both belong to the caller and
+// are complete when Detach returns. evnet does not use the conn any more. The conn stays open, without
+// a deadline; one that was set on it before may have been removed. The conn reports the peer's end
+// again. The bytes are as received, except those that SetEncoding has decoded while they were buffered.
 //
-// In a callback it calls the reading goroutine back, if there is one, and waits for it; from any other goroutine it
-// also waits for the running callback. Each takes moments, and one second at most.
+// The socket is closed: Close(false) is its last event.
 //
-// It fails with an error that names the addresses, and then the socket goes on as before, nothing
-// lost: ErrSocketClosed before Connect and SecureConnect, ErrDestroyed, ErrWriteAfterEnd once this
-// side is ended, ErrWritesQueued (what was written in the running callback is sent first, if the
-// system takes it), ErrRelayed; a failure that was read and is about to be told; or that the loop or
-// a conn without deadlines did not answer in time. Node has none.
+// Detach interrupts the goroutine that reads from the conn, if there is one, and waits for it. Outside
+// of a callback it also waits for the running callback. Each wait is short, and at most one second.
+//
+// On failure Detach returns an error that contains the addresses. The socket then continues as before,
+// and no data is lost. The cause is one of these:
+//
+//   - ErrSocketClosed: Connect or SecureConnect was not emitted yet.
+//   - ErrDestroyed, or ErrRelayed.
+//   - ErrWriteAfterEnd: this side has ended.
+//   - ErrWritesQueued: the kernel does not accept all written bytes. Those that the running callback has
+//     written are sent first, if possible.
+//   - A failure of the conn that was read and that the socket is about to report.
+//   - The loop is busy, or the Read of a conn does not honor deadlines, so a wait has taken too long.
+//
+// Node has none.
 func (s *Socket) Detach() (conn net.Conn, rest []byte, err error) {
 	if s.loop().OnLoop() {
 		return s.detach()
 	}
-	var claimed atomic.Bool // by the loop, or by us when it does not come to it
+	var claimed atomic.Bool // by the loop, or by this goroutine when the loop is late
 	done := make(chan struct{})
 	go s.set.Loop.Do(func() {
 		if claimed.CompareAndSwap(false, true) {
@@ -51,14 +59,14 @@ func (s *Socket) Detach() (conn net.Conn, rest []byte, err error) {
 		if claimed.CompareAndSwap(false, true) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			return nil, nil, s.detachError(errLoopBusy)
+			return nil, nil, s.detachErrorLocked(errLoopBusy)
 		}
 		<-done
 	}
 	return conn, rest, err
 }
 
-// detach is Detach on the loop.
+// detach is Detach. It runs on the loop.
 func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 	s.mu.Lock()
 	e, err := s.prepareDetachLocked()
@@ -79,7 +87,7 @@ func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 			}
 		}
 		if err == nil {
-			err = s.detachable() // the state may have changed meanwhile
+			err = s.checkDetachLocked() // the state may have changed meanwhile
 		}
 		if err != nil {
 			s.stream.Unrecall()
@@ -87,28 +95,28 @@ func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 		}
 	}
 	if err != nil {
-		err = s.detachError(err)
+		err = s.detachErrorLocked(err)
 	} else {
-		conn, rest, e = s.giveConnLocked()
+		conn, rest, e = s.takeConnLocked()
 	}
 	s.mu.Unlock()
 	e.run()
 	return conn, rest, err
 }
 
-// prepareDetachLocked sends what the running callback has written, which need not wait for its end, and checks that
-// the conn can be given away. s.mu is held.
+// prepareDetachLocked sends the bytes that the running callback has written, without waiting for its end, and checks
+// that the conn can be detached. s.mu is held.
 func (s *Socket) prepareDetachLocked() (*ending, error) {
 	if s.stream.Queued() > 0 {
 		if err := s.flushLocked(); err != nil {
 			return s.writeFailedLocked(err, false), err
 		}
 	}
-	return nil, s.detachable()
+	return nil, s.checkDetachLocked()
 }
 
-// giveConnLocked takes the conn and the undelivered data out of the socket, and destroys that. s.mu is held.
-func (s *Socket) giveConnLocked() (net.Conn, []byte, *ending) {
+// takeConnLocked takes the conn and the undelivered data out of the socket, and destroys the socket. s.mu is held.
+func (s *Socket) takeConnLocked() (net.Conn, []byte, *ending) {
 	s.reclaimChunk()
 	rest := s.takeBuffered()
 	conn, unread := s.stream.Detach()
@@ -117,15 +125,15 @@ func (s *Socket) giveConnLocked() (net.Conn, []byte, *ending) {
 	return conn, rest, s.destroyLocked(nil, false)
 }
 
-// detachable is why the conn cannot be given away, or nil. s.mu is held.
-func (s *Socket) detachable() error {
+// checkDetachLocked returns why the conn cannot be detached, or nil. s.mu is held.
+func (s *Socket) checkDetachLocked() error {
 	switch {
 	case s.destroyed:
 		return ErrDestroyed
 	case !s.stream.IsOpen():
 		return ErrSocketClosed
 	case s.handshake || s.out.upgradePending:
-		return fmt.Errorf("%w: its handshake is not done", ErrSocketClosed)
+		return fmt.Errorf("%w: TLS handshake is not complete", ErrSocketClosed)
 	case s.opt().relay != nil:
 		return ErrRelayed
 	case s.stream.DeferredFailure() != nil:
@@ -138,7 +146,7 @@ func (s *Socket) detachable() error {
 	return s.stream.Unreported()
 }
 
-// detachError adds the addresses of the socket to err. s.mu is held.
-func (s *Socket) detachError(err error) error {
+// detachErrorLocked adds the addresses of the socket to err. s.mu is held.
+func (s *Socket) detachErrorLocked(err error) error {
 	return &net.OpError{Op: "detach", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }

@@ -39,7 +39,7 @@ func Spliced() int64 { return transport.Spliced.Load() }
 func WaitsForChunk(s *Socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.in.chunks != nil && s.in.chunks.asked
+	return s.in.chunks != nil && s.in.chunks.requested
 }
 
 // ScansDeferred is how many sockets of the loop wait for a call of their split function, and whether a timer runs for

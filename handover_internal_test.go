@@ -69,7 +69,7 @@ func TestRelayPassesTheEndHalfWay(t *testing.T) {
 	bConn, bPeer := net.Pipe()
 	defer bPeer.Close()
 	a, b := Wrap(aConn, &SocketOptions{Loop: l}), Wrap(bConn, &SocketOptions{Loop: l})
-	r := &relay{loop: l, left: 1}
+	r := &relay{loop: l, pending: 1}
 	r.join(a)
 	r.join(b)
 	a.link(&pipe{src: a, dst: b, sock: b, relay: r})

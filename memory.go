@@ -7,40 +7,44 @@ import (
 	"time"
 )
 
-// The memory that peers can make a loop hold: what is queued for those that do not read, and what was received and
-// not delivered. MaxWriteBuffer bounds one socket; here is the bound of all sockets of a loop.
+// Limits of the memory that peers can make a loop use: data queued for peers that do not read, and data received and not
+// delivered. MaxWriteBuffer limits one socket; the limit here applies to all sockets of a loop together.
 
 const (
 	defaultMaxBuffered = 256 << 20
 
-	// callbackSize is about what a callback costs that waits for its write. It counts like queued bytes, since an
-	// empty write waits too.
+	// callbackSize is about the memory of a callback that is pending until its write is done. It counts like queued
+	// bytes, since the callback of an empty write is pending too.
 	callbackSize = 64
 
 	// crowdedTime is how long a socket above its share of a crowded loop is held back before it is destroyed.
 	crowdedTime = 30 * time.Second
 
-	// leastRead is what is read at least where the share of a socket is less.
-	leastRead = 4 << 10
+	// minRead is the read size for a socket whose share is less.
+	minRead = 4 << 10
 )
 
-// SetMaxBuffered sets how many bytes all sockets of the loop together may buffer: what is queued to be sent, what
-// was received and not delivered, and 64 bytes for each callback that waits for its write. 0 means the default of
-// 256 MiB, a negative n no limit. Datagram sockets of the loop count too. Any goroutine may call it at any time.
+// SetMaxBuffered sets how many bytes all sockets of the loop together may buffer: bytes queued to be
+// sent, bytes received and not delivered, and 64 bytes for each pending callback of a write. 0 means
+// the default of 256 MiB, a negative n no limit. Datagram sockets of the loop count too. Any goroutine
+// may call it at any time.
 //
-// A socket's fair share is a quarter of the limit, divided by the number of open sockets of the loop. Sockets that
-// hold less are not affected by any of this. The others are held back in steps:
+// A socket's fair share is a quarter of the limit, divided by the number of open sockets of the loop.
+// Sockets that buffer less are not affected. The others are held back in steps:
 //
-//   - From half of the limit on, a socket above its share is neither read from nor given what it holds, and its
-//     high-water mark is its share: NeedDrain, Pipe, Relay and ReadFrom hold its sources back.
+//   - From half of the limit on, a socket above its share is not read from, its buffered data is not
+//     delivered, and its high-water mark is its share: NeedDrain, Pipe, Relay and ReadFrom hold its
+//     sources back.
 //
 //   - From three quarters on, a Write to a socket above its share fails with ErrWriteBufferFull.
 //
-//   - A socket that stays above its share for 30 seconds while the loop buffers so much is destroyed, with an error
-//     that is ErrMaxBuffered.
+//   - A socket that stays above its share for 30 seconds, while the loop buffers that much, is
+//     destroyed with an error that is ErrMaxBuffered.
 //
-// So the total stays below the limit and one more Write or read for each socket, and peers that never take what is
-// queued for them cannot hold the others back for ever. A socket goes on by itself once it, or the loop, holds less.
+// So the total stays below the limit plus one Write or read for each socket, and peers that never read
+// cannot hold the others back permanently. A socket continues by itself once it, or the loop, buffers
+// less.
+//
 // Node has no such limit.
 func (l *Loop) SetMaxBuffered(n int64) {
 	if n == 0 {
@@ -50,30 +54,32 @@ func (l *Loop) SetMaxBuffered(n int64) {
 	l.core().Event(l.resumeCrowded)
 }
 
-// MaxBuffered returns the limit that SetMaxBuffered has set: 256 MiB by default, negative for none.
+// MaxBuffered returns the limit that SetMaxBuffered has set: 256 MiB by default, negative if there is none.
 func (l *Loop) MaxBuffered() int64 { return l.core().MaxBuffered() }
 
-// Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them. What the running
-// callback has written counts once it has returned. Any goroutine may call it. Node: the writableLength and
-// readableLength of all sockets together.
+// Buffered returns how many bytes the sockets of the loop buffer now, as SetMaxBuffered counts them.
+// Bytes that the running callback has written count once it has returned. Any goroutine may call it.
+//
+// Node: the sum of the writableLength and readableLength of all sockets.
 func (l *Loop) Buffered() int64 { return l.core().Buffered() }
 
-// readSize is how much one read may take.
+// readSize returns the maximum size of one read.
 func (l *Loop) readSize() int {
 	if core := l.core(); core.IsCrowded(2) {
-		return min(max(core.Share(), leastRead), maxChunk)
+		return min(max(core.Share(), minRead), maxChunk)
 	}
 	return maxChunk
 }
 
-// crowd has the sockets of a loop that are held back because the loop buffers too much. Any goroutine may use it.
+// crowd is the set of the sockets of a loop that are held back because the loop buffers too much. Any goroutine may use
+// it.
 type crowd struct {
-	mu      sync.Mutex            // guards the fields below; taken after that of a socket
-	sockets map[*Socket]time.Time // since when
+	mu      sync.Mutex            // guards the fields below; taken after the mu of a socket
+	sockets map[*Socket]time.Time // when each was added
 	timer   *time.Timer           // calls evictCrowded; nil unless there are sockets
 }
 
-// add enters s. evict is queued on the loop when the first socket may have been held back for too long.
+// add adds s. The timer calls evict when the first socket may have been held back for too long.
 func (c *crowd) add(s *Socket, evict func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,7 +90,7 @@ func (c *crowd) add(s *Socket, evict func()) {
 	c.startTimerLocked(evict)
 }
 
-// remove forgets a socket that is not held back any more.
+// remove removes a socket that is no longer held back.
 func (c *crowd) remove(s *Socket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +101,7 @@ func (c *crowd) remove(s *Socket) {
 	}
 }
 
-// all returns a copy of the sockets and times.
+// all returns a copy of the set.
 func (c *crowd) all() map[*Socket]time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,16 +122,16 @@ func (c *crowd) startTimerLocked(evict func()) {
 	}
 }
 
-// resumeCrowded lets the sockets go on that were held back. It runs on the loop.
+// resumeCrowded lets the sockets continue that are held back. It runs on the loop.
 func (l *Loop) resumeCrowded() {
 	for s := range l.host().crowd.all() {
 		s.mu.Lock()
-		s.relieve()
+		s.uncrowdLocked()
 		s.mu.Unlock()
 	}
 }
 
-// evictCrowded destroys the sockets that were held back for too long, if the loop is still crowded. It runs on the
+// evictCrowded destroys the sockets that were held back for crowdedTime, if the loop is still crowded. It runs on the
 // loop.
 func (l *Loop) evictCrowded() {
 	if !l.core().IsCrowded(2) {
@@ -147,13 +153,13 @@ func (l *Loop) evictCrowded() {
 	crowd.restartTimer(l.crowdExpired)
 }
 
-// crowdExpired is called by the timer of the crowd.
+// crowdExpired is called when the timer of the crowd expires, on a goroutine of its own.
 func (l *Loop) crowdExpired() { l.core().Event(l.evictCrowded) }
 
-// buffers is how many bytes s buffers, as they were counted last. s.mu is held.
-func (s *Socket) buffers() int { return s.in.counted + s.out.counted }
+// bufferedLocked returns how many bytes s buffers, as of the last count. s.mu is held.
+func (s *Socket) bufferedLocked() int { return s.in.counted + s.out.counted }
 
-// countQueued counts what is queued. s.mu is held.
+// countQueued updates the loop's total with the bytes queued to be sent and the pending callbacks. s.mu is held.
 func (s *Socket) countQueued() {
 	o := &s.out
 	now := s.stream.Queued() + o.callbacks.Len()*callbackSize
@@ -164,10 +170,10 @@ func (s *Socket) countQueued() {
 	o.own()
 	o.counted = now
 	s.loop().Count(more)
-	s.eased(more)
+	s.uncrowdIfLowLocked(more)
 }
 
-// countReceived counts what was received and not delivered. s.mu is held.
+// countReceived updates the loop's total with the bytes received and not delivered. s.mu is held.
 func (s *Socket) countReceived() {
 	in := &s.in
 	if in.receiveBuffer == &emptyReceiveBuffer || s.destroyed {
@@ -177,18 +183,19 @@ func (s *Socket) countReceived() {
 	if more := now - in.counted; more != 0 {
 		in.counted = now
 		s.loop().Count(more)
-		s.eased(more)
+		s.uncrowdIfLowLocked(more)
 	}
 }
 
-// eased lets s go on if it holds little enough by now. s.mu is held.
-func (s *Socket) eased(more int) {
-	if more < 0 && s.in.crowded && s.buffers() <= s.loop().Share()/2 {
-		s.relieve()
+// uncrowdIfLowLocked lets s continue if the last change, more, has reduced its buffered bytes to half of its share.
+// s.mu is held.
+func (s *Socket) uncrowdIfLowLocked(more int) {
+	if more < 0 && s.in.crowded && s.bufferedLocked() <= s.loop().Share()/2 {
+		s.uncrowdLocked()
 	}
 }
 
-// crowd holds s back if the loop is crowded, and s holds more than its share. s.mu is held.
+// crowd holds s back if the loop is crowded and s buffers more than its share. s.mu is held.
 func (s *Socket) crowd() {
 	l := s.set.Loop
 	if s.in.crowded || s.destroyed || !l.core().IsCrowded(2) {
@@ -196,20 +203,20 @@ func (s *Socket) crowd() {
 	}
 	s.countQueued()
 	s.countReceived()
-	if s.buffers() <= l.core().Share() {
+	if s.bufferedLocked() <= l.core().Share() {
 		return
 	}
 	s.in.own()
 	s.in.crowded = true
 	l.host().crowd.add(s, l.crowdExpired)
 	l.core().AwaitRoom()
-	if !l.core().IsCrowded(2) { // room was made meanwhile, before the loop awaited it
+	if !l.core().IsCrowded(2) { // there was room already when the loop began to wait for it
 		l.core().Event(l.resumeCrowded)
 	}
 }
 
-// relieve undoes crowd. What holds s back still does so again. s.mu is held.
-func (s *Socket) relieve() {
+// uncrowdLocked undoes crowd. If s still buffers too much, flow holds it back again. s.mu is held.
+func (s *Socket) uncrowdLocked() {
 	if !s.in.crowded {
 		return
 	}
@@ -218,7 +225,8 @@ func (s *Socket) relieve() {
 	s.scheduleFlow()
 }
 
-// highWaterMark is that of the options, or s's share of a crowded loop. s.mu is held.
+// highWaterMark returns SocketOptions.HighWaterMark, or the share of s if that is less and the loop is crowded. s.mu is
+// held.
 func (s *Socket) highWaterMark() int {
 	if l := s.set.Loop; l.core().IsCrowded(2) {
 		return min(s.set.HighWaterMark, l.core().Share())
@@ -237,40 +245,40 @@ func (s *Socket) full() bool {
 	return queued > 0 && l.core().IsCrowded(3) && queued+s.in.counted > l.core().Share()
 }
 
-// uncount takes what s buffers out of the total, except the callbacks that are still to run. s is destroyed. s.mu is
-// held.
+// uncount subtracts what s, which is destroyed, buffers from the loop's total, except the callbacks that are still to
+// run. s.mu is held.
 func (s *Socket) uncount() {
 	s.countQueued()
 	if s.in.receiveBuffer != &emptyReceiveBuffer && s.in.counted > 0 {
 		s.loop().Count(-s.in.counted)
 		s.in.counted = 0
 	}
-	s.relieve()
+	s.uncrowdLocked()
 }
 
-// A turn of the loop is bounded in bytes, and here in work: one chunk of 64 KiB may hold 65,536 tokens.
+// A turn of the loop is limited in bytes, and here in time: one chunk of 64 KiB may contain 65,536 tokens.
 
 const (
-	// roundTime is about what all sockets with more work than their share take together in one turn.
+	// roundTime is about the time in one turn for all sockets together that have more work than their share.
 	roundTime = 20 * time.Millisecond
-	// longestShare is for a socket that is alone, shortestShare for one among many: in less, a socket does little but
-	// pass the turn on.
-	longestShare  = time.Millisecond
-	shortestShare = 50 * time.Microsecond
+	// maxShare is the share of a socket that is alone. minShare is that of one among many: with less, most of the time
+	// would go into changing between sockets.
+	maxShare = time.Millisecond
+	minShare = 50 * time.Microsecond
 
-	freeCalls = 8  // so few callbacks are not worth a look at the clock
-	mostCalls = 64 // without one
+	freeCalls    = 8  // the weight of calls before the clock is first read: so few callbacks are not worth it
+	maxFreeCalls = 64 // the maximum weight of calls between two readings of the clock
 
-	// Weights of a callback: one that gets a token or the outcome of a write, and one that gets a whole chunk.
+	// Weights of a callback: one that gets a token or the result of a write, and one that gets a whole chunk.
 	lightCall = 1
 	heavyCall = 8
 )
 
-// budget counts and times the callbacks that a socket runs in one turn of its loop. Only the loop's owner uses it.
+// budget counts and times the callbacks that a socket runs in one turn of its loop. It belongs to the loop.
 type budget struct {
-	turn  uint32 // of the loop, for which the rest counts
-	calls int32
-	next  int32 // the call at which the clock is looked at
+	turn  uint32 // the turn of the loop that the other fields are of
+	calls int32  // their weight
+	next  int32  // the weight at which the clock is read again
 	began time.Duration
 }
 
@@ -286,14 +294,14 @@ func (b *budget) spend(l *Loop, weight int32) bool {
 	if b.began == 0 {
 		b.began = now
 	}
-	b.next = b.calls + min(b.calls+1, mostCalls)
-	return now-b.began > max(min(roundTime/time.Duration(1+l.core().Yielded()), longestShare), shortestShare)
+	b.next = b.calls + min(b.calls+1, maxFreeCalls)
+	return now-b.began > max(min(roundTime/time.Duration(1+l.core().Yielded()), maxShare), minShare)
 }
 
-// processStart makes reading the monotonic clock one call.
+// processStart allows reading the monotonic clock with a single call, time.Since.
 var processStart = time.Now()
 
-// yieldFlow leaves what is still held for the next turn. s.mu is held.
+// yieldFlow defers the delivery of the rest of the buffered data to the next turn. s.mu is held.
 func (s *Socket) yieldFlow() {
 	epoch := s.epoch
 	s.in.yielded = true

@@ -16,23 +16,31 @@ type pipe struct {
 	src   *Socket
 	dst   io.Writer
 	sock  *Socket // dst, when it is a socket
-	relay *relay  // that the pipe belongs to, nil if Pipe has made it
+	relay *relay  // that the pipe belongs to; nil if Pipe has created it
 
-	splices atomic.Bool // sock accepts splice pipes, as far as is known
+	splices atomic.Bool // sock accepted splice pipes at the last check
 
 	blocked bool // dst needs to drain; guarded by src.mu
 }
 
-// Pipe writes everything the socket receives to dst, and makes it flow. When dst is a *Socket, its
-// own pace holds this socket back (with several destinations the slowest one does), it may run on
-// another loop, and it is ended when this socket's peer ends, or has ended already. Any other writer
-// is called on the loop, must not block for long, and is left open: close it in On.End. dst may be
-// the socket itself: an echo.
+// Pipe writes everything that the socket receives to dst, and starts the flow. Several destinations
+// and Data listeners may share the data.
 //
-// Pipe stops when dst has finished, failed or closed, and when writing to it fails; this socket is
-// then as Unpipe leaves it, if it was the last destination, and neither ended nor destroyed. A failure of this
-// socket does not end dst. A nil dst is logged and otherwise ignored, and so is any while OnRead, Scan,
-// Chunks or BlockingConn is the consumer; Data listeners share. Node: socket.pipe.
+// If dst is a *Socket, this socket is held back to the pace of dst; with several destinations, to the
+// pace of the slowest. dst may run on another loop. It is ended when this socket's peer ends, also if
+// that has happened already. dst may be the socket itself: an echo.
+//
+// Any other writer is called on the loop and must not block for long. It is left open: close it in
+// On.End.
+//
+// Pipe stops when dst has finished, failed or closed, and when a write to it fails. If dst was the last
+// destination, this socket is then in the state that Unpipe leaves. It is neither ended nor destroyed.
+// A failure of this socket does not end dst.
+//
+// A nil dst is logged and otherwise ignored. So is any dst while OnRead, Scan, Chunks or BlockingConn
+// is the consumer.
+//
+// Node: socket.pipe.
 func (s *Socket) Pipe(dst io.Writer) {
 	if dst == nil {
 		if r, ok := s.set.recordTo(slog.Default(), slog.LevelWarn); ok {
@@ -45,10 +53,10 @@ func (s *Socket) Pipe(dst io.Writer) {
 	s.link(l)
 }
 
-// link adds a destination and lets the data flow.
+// link adds a destination and starts the flow.
 func (s *Socket) link(l *pipe) {
 	s.mu.Lock()
-	if l.relay != nil && s.destroyed { // the next connection has nothing to do with it
+	if l.relay != nil && s.destroyed { // the relay does not apply to a later connection
 		s.mu.Unlock()
 		return
 	}
@@ -64,27 +72,27 @@ func (s *Socket) link(l *pipe) {
 	if l.relay != nil {
 		s.in.joining = false
 	}
-	over := s.in.ended && (l.relay != nil || !s.destroyed) // a destroyed one may connect again
+	ended := s.in.ended && (l.relay != nil || !s.destroyed) // a destroyed socket may connect again
 	s.mu.Unlock()
 	if l.sock != nil {
 		l.sock.mu.Lock()
-		gone := l.sock.destroyed
-		if !gone {
+		destroyed := l.sock.destroyed
+		if !destroyed {
 			r := l.sock.makeOpt()
 			r.sources = append(r.sources, l)
 		}
 		l.sock.mu.Unlock()
-		if gone {
+		if destroyed {
 			s.unpipe(l)
 			return
 		}
 		l.checkRoom()
 	}
 	switch {
-	case over && l.relay != nil:
+	case ended && l.relay != nil:
 		l.end()
-	case over:
-		s.loop().Post(func() { // what this callback still writes to dst comes before its end
+	case ended:
+		s.loop().Post(func() { // dst ends after the data that the running callback still writes to it
 			if slices.Contains(s.pipes(), l) {
 				l.end()
 			}
@@ -94,9 +102,12 @@ func (s *Socket) link(l *pipe) {
 	}
 }
 
-// Unpipe undoes one Pipe to dst, or all of them for nil. When none is left the socket is paused until
-// Resume; it reads one chunk ahead and holds it, and while it holds none the peer's end is noticed. It leaves
-// Relay alone. Node: socket.unpipe.
+// Unpipe removes one Pipe to dst, or every Pipe if dst is nil. It does not affect Relay.
+//
+// When no destination is left, the socket is paused until Resume, except that it reads one chunk ahead
+// and buffers it. While it has buffered none, it detects the peer's end.
+//
+// Node: socket.unpipe.
 func (s *Socket) Unpipe(dst io.Writer) {
 	for _, l := range s.pipes() {
 		if l.relay == nil && (dst == nil || sameWriter(l.dst, dst)) {
@@ -108,16 +119,19 @@ func (s *Socket) Unpipe(dst io.Writer) {
 	}
 }
 
+// pipes returns the pipes whose source is s.
 func (s *Socket) pipes() []*pipe {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.pipes
 }
 
+// sameWriter reports whether a equals b. Values of types that cannot be compared are never equal.
 func sameWriter(a, b io.Writer) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
+// unpipe removes one pipe of s.
 func (s *Socket) unpipe(l *pipe) {
 	s.mu.Lock()
 	n := len(s.in.pipes)
@@ -130,7 +144,7 @@ func (s *Socket) unpipe(l *pipe) {
 			s.in.blocked--
 		}
 		if len(s.in.pipes) == 0 && s.in.mode != paused {
-			s.in.mode = unpiped // a peer that sends nothing more is seen to end
+			s.in.mode = unpiped // if the peer sends no more data, its end is detected
 		}
 		s.scheduleFlow()
 		s.updateReading()
@@ -145,7 +159,7 @@ func (s *Socket) unpipe(l *pipe) {
 	}
 }
 
-// write passes one borrowed chunk on.
+// write writes one chunk, which is borrowed, to the destination.
 func (l *pipe) write(p []byte) {
 	n, err := 0, error(nil)
 	if l.sock != nil {
@@ -157,21 +171,21 @@ func (l *pipe) write(p []byte) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
-		l.failed(err)
+		l.writeFailed(err)
 		return
 	}
 	l.checkRoom()
 }
 
-// failed is told that dst has refused what the source has read.
-func (l *pipe) failed(err error) {
+// writeFailed removes the pipe after a failed write to dst.
+func (l *pipe) writeFailed(err error) {
 	if l.relay != nil {
-		if !errors.Is(err, ErrDestroyed) { // which the relay is told itself
+		if !errors.Is(err, ErrDestroyed) { // the relay handles the destruction itself
 			l.relay.writeFailed(err)
 		}
 		return
 	}
-	if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // those are told by dst's events
+	if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // the events of dst report these
 		if r, ok := l.src.set.record(slog.LevelWarn); ok {
 			r.Write("evnet: writing to a destination of Pipe failed", "err", err)
 		}
@@ -187,12 +201,12 @@ func (l *pipe) checkRoom() {
 	full, splices := l.sock.room()
 	l.splices.Store(splices)
 	if full {
-		l.hold(l.sock.NeedDrain)
+		l.block(l.sock.NeedDrain)
 	}
 }
 
-// hold holds the source back as long as full says so, until drained.
-func (l *pipe) hold(full func() bool) {
+// block holds the source back until unblock is called, which it does itself if full reports false afterwards.
+func (l *pipe) block(full func() bool) {
 	l.src.mu.Lock()
 	if !l.blocked && slices.Contains(l.src.in.pipes, l) {
 		l.blocked = true
@@ -200,12 +214,13 @@ func (l *pipe) hold(full func() bool) {
 		l.src.updateReading()
 	}
 	l.src.mu.Unlock()
-	if !full() { // it drained meanwhile, on a loop of its own
-		l.drained()
+	if !full() { // dst has drained meanwhile, on a loop of its own
+		l.unblock()
 	}
 }
 
-func (l *pipe) drained() {
+// unblock lets the source continue after block.
+func (l *pipe) unblock() {
 	l.src.mu.Lock()
 	defer l.src.mu.Unlock()
 	if l.blocked {
@@ -215,7 +230,7 @@ func (l *pipe) drained() {
 	}
 }
 
-// end passes the end of the source on.
+// end ends the destination, if it is a socket, after the end of the source.
 func (l *pipe) end() {
 	if l.sock != nil {
 		l.sock.End()
@@ -223,16 +238,15 @@ func (l *pipe) end() {
 	l.src.unpipe(l)
 }
 
-// drainPipes lets the sources of s go on.
+// drainPipes unblocks the pipes whose destination is s.
 func (s *Socket) drainPipes() {
 	for _, l := range s.pipeSources() {
-		l.drained()
+		l.unblock()
 	}
 }
 
-// leavePipes takes s out of its sources' destinations, and, when it is destroyed, out of its
-// destinations' sources. A Relay is left by the destroyed alone: until then its source goes on, and
-// fails if more comes.
+// leavePipes removes the pipes whose destination is s and, if s is destroyed, those whose source is s. A pipe of a Relay
+// is removed only if s is destroyed: until then its source continues, and fails if more data arrives.
 func (s *Socket) leavePipes() {
 	destroyed := s.Destroyed()
 	for _, l := range s.pipeSources() {
@@ -247,16 +261,17 @@ func (s *Socket) leavePipes() {
 	}
 }
 
+// pipeSources returns the pipes whose destination is s.
 func (s *Socket) pipeSources() []*pipe {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.opt().sources
 }
 
-// Pipe between two sockets that the kernel can join, and that nobody else listens to, moves a stream through a pipe of
+// If the kernel can splice both sockets of a Pipe, and the source has no other consumer, the data moves through a pipe of
 // the kernel.
 
-// splices reports whether what is received next may go to the destination of a Pipe without being read. s.mu is held.
+// splices reports whether the next received bytes may go to the destination of a Pipe without being read. s.mu is held.
 func (s *Socket) splices() bool {
 	in := &s.in
 	return s.stream.Splices() && len(in.pipes) == 1 && in.pipes[0].sock != nil && in.pipes[0].splices.Load() &&
@@ -264,24 +279,24 @@ func (s *Socket) splices() bool {
 		!s.set.Loop.tracing() && s.events.count(kindData) == 0
 }
 
-// writePipe passes the bytes of a splice pipe on.
+// writePipe writes the bytes of a splice pipe to the destination.
 func (l *pipe) writePipe(r *transport.Report) {
-	held, err := l.sock.writePipe(r)
+	pending, err := l.sock.writePipe(r)
 	if err != nil {
-		l.failed(err)
+		l.writeFailed(err)
 		return
 	}
-	if held {
-		l.hold(l.sock.holdsPipe)
+	if pending {
+		l.block(l.sock.isSplicePending)
 	}
 	l.checkRoom()
 }
 
-// writePipe is Write of the bytes in a splice pipe, which the stream owns from then on. held reports whether some of
+// writePipe is Write for the bytes in a splice pipe, which the stream owns afterwards. pending reports whether some of
 // them stay in the pipe.
-func (s *Socket) writePipe(r *transport.Report) (held bool, err error) {
+func (s *Socket) writePipe(r *transport.Report) (pending bool, err error) {
 	s.mu.Lock()
-	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not count: the bytes were read already
+	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not apply: the bytes were received already
 		s.mu.Unlock()
 		r.Pipes.Discard(r.Pipe)
 		return false, err
@@ -297,26 +312,26 @@ func (s *Socket) writePipe(r *transport.Report) (held bool, err error) {
 		e := s.writeFailedLocked(err, false)
 		s.mu.Unlock()
 		e.run()
-		return false, nil // its events report it
+		return false, nil // the events of s report it
 	}
-	held = s.stream.HoldsPipe()
-	s.out.splicePending = s.out.splicePending || held
+	pending = s.stream.HoldsPipe()
+	s.out.splicePending = s.out.splicePending || pending
 	if s.exceeds(s.highWaterMark()) {
 		s.out.needDrain = true
 	}
 	s.mu.Unlock()
-	return held, nil
+	return pending, nil
 }
 
-// room reports to the source of a Pipe: NeedDrain, and whether the socket accepts splice pipes.
+// room reports whether the socket needs to drain, and whether it accepts splice pipes, for the source of a Pipe.
 func (s *Socket) room() (full, splices bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.needsDrain(), s.stream.TakesPipes()
 }
 
-// holdsPipe reports whether a splice pipe with bytes in it waits to be sent.
-func (s *Socket) holdsPipe() bool {
+// isSplicePending reports whether unsent bytes are left in a splice pipe.
+func (s *Socket) isSplicePending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.splicePending

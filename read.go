@@ -6,22 +6,22 @@ import (
 	"slices"
 )
 
-// maxChunk is the most that one Data event holds, as in Node.
+// maxChunk is the maximum size of the chunk of one Data event, as in Node.
 const maxChunk = 64 << 10
 
-// flowMode is what becomes of data.
+// flowMode says what happens to received data.
 type flowMode uint8
 
 const (
-	undecided flowMode = iota // nobody has asked for it: one chunk is held
-	flowing                   // it is delivered, or dropped if there is no consumer
-	paused                    // it waits in the kernel
-	unpiped                   // the last pipe is gone: as undecided, but a new consumer does not change it
+	undecided flowMode = iota // no consumer was added yet: one chunk is read and buffered
+	flowing                   // data is delivered, or discarded if there is no consumer
+	paused                    // data stays in the kernel
+	unpiped                   // the last pipe was removed: like undecided, but a new consumer does not start the flow
 )
 
-// inbound is the receiving half of a socket. The socket's mu guards it.
+// inbound is the receiving side of a socket. The socket's mu guards it.
 type inbound struct {
-	*receiveBuffer // shared by those that hold nothing: own comes before each change
+	*receiveBuffer // shared by sockets that buffer nothing: call own before each change
 
 	bytes         int64
 	onRead        func([]byte) bool
@@ -29,53 +29,53 @@ type inbound struct {
 	started       bool // begin was called
 	eof           bool // the peer's end was read
 	ended         bool // End was emitted
-	queued        bool // flow is among the loop's ticks
-	deferDelivery bool // Unshift was called: delivery waits for that tick
-	yielded       bool // its share of this turn is used: delivery waits for an event
-	joining       bool // Relay has ended the consumer, and is about to be the next
+	queued        bool // flow is among the loop's posted tasks
+	deferDelivery bool // Unshift was called: delivery waits for that task
+	yielded       bool // the socket has used its share of this turn: delivery continues in the next
+	joining       bool // Relay has ended the consumer and is about to become the next one
 }
 
-// receiveBuffer is what a socket needs that does not give every chunk to OnRead or Data as it comes.
+// receiveBuffer is the state that a socket needs unless each chunk goes to OnRead or Data as it arrives.
 type receiveBuffer struct {
-	text []byte // held and decoded, before raw; nothing without a decoder
-	raw  []byte // held as it came
+	text []byte // buffered and decoded, delivered before raw; empty without a decoder
+	raw  []byte // buffered as received
 
 	encoding Encoding
 	decoder  text.Decoder
 
-	// The consumers, besides OnRead and the listeners of Data.
+	// The consumers, except OnRead and the Data listeners.
 	pipes   []*pipe
-	blocked int // of them, those that need to drain
+	blocked int // the number of pipes whose destination needs to drain
 	budget  budget
-	counted int  // in what the loop buffers
-	crowded bool // the loop buffers too much, and of that the socket more than its share
+	counted int  // buffered bytes that the loop's total includes
+	crowded bool // held back: the loop buffers too much, and the socket more than its share
 	scan    *scan
 	chunks  *chunks
 
-	// While Scan looks at a chunk that the transport has lent.
-	borrowed    []byte // what of it is not in raw yet
-	borrowedAt  int    // where that begins
-	joined      int    // how many bytes at the end of raw are copies of those before it
-	rawBorrowed bool   // raw is itself a part of the chunk
-	atEnd       bool   // the peer's end is due: split is told so
+	// The state while Scan processes a chunk that is borrowed from the transport.
+	borrowed    []byte // the part of the chunk, from borrowedAt on, that is not in raw yet
+	borrowedAt  int    // the offset in borrowed
+	joined      int    // how many bytes at the end of raw are copies of those before borrowedAt
+	rawBorrowed bool   // raw itself is a slice of the chunk
+	atEnd       bool   // the peer's end is due: split is called with atEOF
 }
 
 var emptyReceiveBuffer receiveBuffer // never changed
 
-// own lets what is held be changed.
+// own gives the socket a receiveBuffer of its own, which may be changed.
 func (in *inbound) own() {
 	if in.receiveBuffer == &emptyReceiveBuffer {
 		in.receiveBuffer = &receiveBuffer{}
 	}
 }
 
-// held is how many bytes have been read and wait for a consumer.
+// buffered returns the number of bytes that were read and not delivered.
 func (in *inbound) buffered() int {
 	return len(in.text) + len(in.raw) + len(in.borrowed) - in.borrowedAt
 }
 
-// due reports whether there is data to deliver. Data is not if Scan needs more of it, or if the next call of its
-// split function is deferred.
+// deliverable reports whether there is data to deliver. There is none while Scan needs more data, or while the next call
+// of its split function is deferred.
 func (in *inbound) deliverable() bool {
 	if in.scan == nil {
 		return in.buffered() > 0
@@ -84,12 +84,12 @@ func (in *inbound) deliverable() bool {
 	return in.buffered() > sc.seen && (in.eof || in.buffered() > sc.seen+sc.wait) || in.atEnd && !sc.done
 }
 
-// wanted reports whether data may be delivered now.
+// canDeliver reports whether data may be delivered now.
 func (in *inbound) canDeliver() bool {
-	return in.started && in.mode == flowing && in.blocked == 0 && !in.deferDelivery && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.asked)
+	return in.started && in.mode == flowing && in.blocked == 0 && !in.deferDelivery && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.requested)
 }
 
-// scheduleFlow makes flow run after the running callback. s.mu is held.
+// scheduleFlow makes the loop run flow after the running callback. s.mu is held.
 func (s *Socket) scheduleFlow() {
 	if s.stream.IsOpen() && s.in.started && !s.in.queued {
 		s.in.queued = true
@@ -102,7 +102,7 @@ func (s *Socket) scheduleFlow() {
 	}
 }
 
-// updateReading starts or stops the flow of data from the stream. s.mu is held.
+// updateReading makes the stream read, or stop reading, as the state requires. s.mu is held.
 func (s *Socket) updateReading() {
 	in := &s.in
 	s.countReceived()
@@ -113,26 +113,26 @@ func (s *Socket) updateReading() {
 	s.stream.SetReading(!in.eof && !in.deliverable() && (in.mode == undecided || in.mode == unpiped || in.canDeliver()))
 }
 
-// endDue reports whether End is to be emitted. s.mu is held.
+// endDue reports whether End can be emitted now. s.mu is held.
 func (s *Socket) endDue() bool {
 	in := &s.in
 	return s.stream.IsOpen() && in.started && in.eof && !in.ended && !in.deliverable() && in.mode != paused &&
-		in.blocked == 0 && (in.chunks == nil || in.chunks.asked)
+		in.blocked == 0 && (in.chunks == nil || in.chunks.requested)
 }
 
-// peerEnded emits End once everything was consumed. It runs on the loop.
+// peerEnded emits End once all data was consumed. It runs on the loop.
 func (s *Socket) peerEnded() {
 	s.mu.Lock()
 	if s.endDue() && s.in.decoder != nil {
-		// What the decoder still holds is the last chunk: it may find the socket unread, and
-		// its listeners may pause or destroy.
+		// The bytes left in the decoder become the last chunk. It may have to wait for a consumer, and its
+		// listeners may pause or destroy the socket.
 		if tail := s.in.decoder.End(nil); len(tail) > 0 {
 			s.in.text = append(s.in.text, tail...)
 			s.scheduleFlow()
 		}
 	}
 	if s.endDue() && s.in.scan != nil && !s.in.atEnd {
-		s.in.atEnd = true // what Scan holds is no longer unfinished
+		s.in.atEnd = true // Scan can treat its buffered data as complete
 		s.scheduleFlow()
 	}
 	if !s.endDue() {
@@ -161,10 +161,13 @@ func (s *Socket) peerEnded() {
 	s.bothEnded()
 }
 
-// Pause stops the flow: no more data is delivered or read until Resume, nor is the peer's end
-// noticed; bytes wait in the kernel, and the peer is held back by TCP. A reset is noticed on a
-// *net.TCPConn or *net.UnixConn of a Unix system, unless bytes that nobody has read are before it. A
-// conn without read deadlines may bring one chunk more, which is held. Node: socket.pause.
+// Pause stops the flow until Resume: the socket neither reads nor delivers data, and does not detect
+// the peer's end. Received bytes stay in the kernel, and TCP flow control holds the peer back.
+//
+// On Unix systems a *net.TCPConn or *net.UnixConn still detects a reset, unless unread bytes precede
+// it. A conn without read deadlines may read one more chunk, which the socket buffers.
+//
+// Node: socket.pause.
 func (s *Socket) Pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,8 +175,10 @@ func (s *Socket) Pause() {
 	s.updateReading()
 }
 
-// Resume starts the flow, after Pause or PauseOnConnect or where nobody has asked for data yet.
-// Without a consumer it means that data is thrown away. Node: socket.resume.
+// Resume starts the flow: after Pause, after PauseOnConnect, or if no consumer was added yet. Without
+// a consumer, the data is discarded.
+//
+// Node: socket.resume.
 func (s *Socket) Resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,14 +186,17 @@ func (s *Socket) Resume() {
 	s.scheduleFlow()
 }
 
-// Unshift puts a copy of p back in front of what is still to be delivered: the consumer gets it on
-// the next turn of the loop, and the peer's End waits until it has. It is delivered as given: with an
-// encoding set it is taken for text. It may be called in any callback, also of Data, OnRead and Scan,
-// and before the socket is connected: then p comes before what the peer sends. BytesRead does not
-// count it.
+// Unshift puts a copy of p back in front of the data that is still to be delivered. The consumer gets
+// it on the next turn of the loop, before the peer's End is emitted. p is delivered as given: if an
+// encoding is set, p counts as decoded text. BytesRead does not count it.
 //
-// Once End was emitted it returns ErrUnshiftAfterEnd, on a destroyed socket ErrDestroyed, and does
-// nothing else. Node, which destroys the socket then: readable.unshift.
+// Unshift may be called in any callback, including those of Data, OnRead and Scan. It may be called
+// before the socket is connected: p then precedes the data of the peer.
+//
+// After End was emitted, Unshift returns ErrUnshiftAfterEnd; on a destroyed socket, ErrDestroyed. It
+// changes nothing in these cases.
+//
+// Node: readable.unshift, which destroys the socket if it is called after End.
 func (s *Socket) Unshift(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,12 +9,15 @@ import (
 	"evnet/internal/transport"
 )
 
-// ReadFrom writes what r gives until its end, at the pace of the peer: it blocks the calling
-// goroutine while NeedDrain is true. It returns the bytes written and the first error of r, of
-// Write, or the cause when the socket closes meanwhile. In a callback, where waiting would stop the
-// loop that it waits for, it returns ErrOnLoop at once: use Pipe there. It implements io.ReaderFrom,
-// so that io.Copy uses it. On Linux a regular file is sent to a kernel socket without being copied
-// into the process. Node: stream.pipeline into a socket.
+// ReadFrom writes the data of r until its end, at the pace of the peer: it blocks the calling
+// goroutine while NeedDrain is true. It implements io.ReaderFrom, so io.Copy uses it. On Linux a
+// regular file is sent to a kernel socket without being copied into the process.
+//
+// ReadFrom returns the number of bytes written and the first error of r or of Write, or the cause if
+// the socket closes meanwhile. In a callback it returns ErrOnLoop immediately, since waiting would
+// block the loop that it waits for: use Pipe there.
+//
+// Node: stream.pipeline into a socket.
 func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 	if r == nil {
 		return 0, nilArgument("ReadFrom", "reader")
@@ -38,7 +41,7 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 			}
 		}
 		got, rerr := r.Read(buf)
-		if err := s.writeRead(buf[:got], epoch); err != nil {
+		if err := s.writeChunk(buf[:got], epoch); err != nil {
 			return n, err
 		}
 		n += int64(got)
@@ -48,14 +51,14 @@ func (s *Socket) ReadFrom(r io.Reader) (n int64, err error) {
 		if rerr != nil {
 			return n, rerr
 		}
-		for room := s.noRoom(epoch); room != nil; room = s.noRoom(epoch) {
+		for room := s.roomSignal(epoch); room != nil; room = s.roomSignal(epoch) {
 			<-room
 		}
 	}
 }
 
-// writeRead writes what was read to the connection of that epoch, and to no later one.
-func (s *Socket) writeRead(p []byte, epoch int32) error {
+// writeChunk writes p to the connection of that epoch, and to no later one.
+func (s *Socket) writeChunk(p []byte, epoch int32) error {
 	s.mu.Lock()
 	switch {
 	case s.epoch != epoch:
@@ -74,8 +77,8 @@ func (s *Socket) writeRead(p []byte, epoch int32) error {
 	return err
 }
 
-// noRoom returns nil when writing may go on, else what will be closed when that may have changed.
-func (s *Socket) noRoom(epoch int32) <-chan struct{} {
+// roomSignal returns nil if writing may continue, otherwise a channel that is closed when that may have changed.
+func (s *Socket) roomSignal(epoch int32) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.epoch != epoch || !s.needsDrain() {
@@ -84,7 +87,7 @@ func (s *Socket) noRoom(epoch int32) <-chan struct{} {
 	return s.roomLocked()
 }
 
-// roomLocked returns what will be closed when there may be room. s.mu is held.
+// roomLocked returns a channel that is closed when there may be room. s.mu is held.
 func (s *Socket) roomLocked() <-chan struct{} {
 	if s.out.room == nil {
 		s.out.own()
@@ -93,14 +96,7 @@ func (s *Socket) roomLocked() <-chan struct{} {
 	return s.out.room
 }
 
-// wakeReadFrom is called when the queue has drained, and at the end of writing.
-func (s *Socket) wakeReadFrom() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.roomChanged()
-}
-
-// roomChanged lets those look again that wait for room. s.mu is held.
+// roomChanged wakes the goroutines that wait for room, to check again. s.mu is held.
 func (s *Socket) roomChanged() {
 	if s.out.room != nil {
 		close(s.out.room)
@@ -109,17 +105,17 @@ func (s *Socket) roomChanged() {
 	}
 }
 
-// maxSendFile is how much of a file leaves in one system call, which the socket's lock waits for.
+// maxSendFile is the most bytes of a file that one system call sends. The socket's lock is held meanwhile.
 const maxSendFile = 128 << 10
 
-// fileSource is a file, or the beginning of what is left of one, that ReadFrom was given.
+// fileSource is what is left of a regular file, or the first part of that, for ReadFrom to send.
 type fileSource struct {
 	raw   syscall.RawConn
-	limit *io.LimitedReader // nil: to its end
+	limit *io.LimitedReader // nil if the file is sent to its end
 }
 
-// asFile returns nil when r is not a regular file. io.Copy hides a method of a file behind a type of
-// package os; a type of another package that embeds a file may have a Read of its own.
+// asFile returns nil if r is not a regular file. A type of package os is accepted too, since io.Copy passes one to hide
+// a method of the file. A type of another package that embeds a file is not: it may have a Read of its own.
 func asFile(r io.Reader) *fileSource {
 	limit, _ := r.(*io.LimitedReader)
 	if limit != nil {
@@ -132,7 +128,7 @@ func asFile(r io.Reader) *fileSource {
 	if of := reflect.TypeOf(r); !ok || of != reflect.TypeFor[*os.File]() && of.PkgPath() != "os" {
 		return nil
 	}
-	info, err := file.Stat() // of a nil file, an error
+	info, err := file.Stat() // an error if file is nil
 	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
@@ -143,20 +139,22 @@ func asFile(r io.Reader) *fileSource {
 	return &fileSource{raw, limit}
 }
 
-// next is how much may be sent at once.
-func (f *fileSource) next() int {
+// nextSize returns how many bytes the next system call may send.
+func (f *fileSource) nextSize() int {
 	if f.limit == nil {
 		return maxSendFile
 	}
 	return int(max(min(f.limit.N, maxSendFile), 0))
 }
 
-// sendFile sends the next piece of the file from kernel to kernel. It reports false if that is impossible, now (other
-// bytes are before it) or ever: then the piece is to be read and written. Nothing sent and no error is the end of the
-// file. While there is no room it waits, until by has passed, which may be nil.
-func (s *Socket) sendFile(f *fileSource, epoch int32, by *deadline) (n int, ok bool) {
+// sendFile sends the next piece of the file within the kernel. While there is no room, it waits until the deadline d,
+// which may be nil, has passed.
+//
+// ok is false if that is impossible, either now, because other bytes are queued, or at all: the caller then reads and
+// writes the piece. If ok is true and n is 0, the file has ended.
+func (s *Socket) sendFile(f *fileSource, epoch int32, d *deadline) (n int, ok bool) {
 	for {
-		n, ok, room := s.trySendFile(f, epoch, by)
+		n, ok, room := s.trySendFile(f, epoch, d)
 		if room == nil {
 			return n, ok
 		}
@@ -164,12 +162,12 @@ func (s *Socket) sendFile(f *fileSource, epoch int32, by *deadline) (n int, ok b
 	}
 }
 
-// trySendFile is sendFile without waiting: it returns what is closed when there is room.
-func (s *Socket) trySendFile(f *fileSource, epoch int32, by *deadline) (n int, ok bool, room <-chan struct{}) {
+// trySendFile is sendFile without waiting. If there is no room, it returns a channel that is closed when there may be.
+func (s *Socket) trySendFile(f *fileSource, epoch int32, d *deadline) (n int, ok bool, room <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := f.next()
-	if s.epoch != epoch || s.out.ending || !s.maySendNow() || size == 0 || by.isPast() {
+	size := f.nextSize()
+	if s.epoch != epoch || s.out.ending || !s.maySendNow() || size == 0 || d.isExpired() {
 		return 0, false, nil
 	}
 	n, ended, ok, err := s.stream.SendFile(f.raw, size)
@@ -184,9 +182,9 @@ func (s *Socket) trySendFile(f *fileSource, epoch int32, by *deadline) (n int, o
 		return n, true, nil
 	case ended:
 		return 0, true, nil
-	case err != nil || !ok: // an error of the file, of the socket, or of both together: the other way reports it
+	case err != nil || !ok: // an error of the file, of the socket, or of the combination: reading and writing reports it
 		return 0, false, nil
-	case !s.stream.AwaitRoom(): // goroutines do not report room alone
+	case !s.stream.AwaitRoom(): // the goroutine driver does not report room alone
 		return 0, false, nil
 	}
 	s.watchWrites()

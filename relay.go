@@ -6,84 +6,88 @@ import (
 	"sync"
 )
 
-// Relay joins two sockets, as a proxy does: what either receives is written to the other, at the
-// other's pace, until both directions have ended. Both are made to allow half-open: the peer's end
-// is passed on once everything before it was, and the other direction goes on. A socket may still
-// be connecting, or be connected right after, and they may be on different loops, both of which
-// must run. SetEncoding and Data listeners see what passes, as with Pipe; OnRead, Scan, Chunks and
-// BlockingConn end, and what they have not taken passes too.
+// Relay connects two sockets, as a proxy does: data that either receives is written to the other, at
+// the other's pace, until both directions have ended. Relay sets AllowHalfOpen for both: the peer's
+// end is passed on after all data before it, and the other direction continues. SetEncoding and Data
+// listeners apply to the data, as with Pipe. OnRead, Scan, Chunks and BlockingConn end; data that
+// they have not taken is passed on too.
 //
-// Neither outlives the other: when one fails or is Reset before both directions have ended, the
-// other is Reset, where its conn knows that, so that its peer does not take a stream that was cut
-// off for a whole one; when one is merely destroyed, so is the other. That is also what becomes of
-// what is live when a socket is nil, closed, given twice, or in a relay already, whose relay goes on.
+// A socket may still be connecting, or be connected right after the call. The sockets may be on
+// different loops, both of which must run. Any goroutine may call Relay.
 //
-// done, which may be nil, runs once, on a's loop, after both have emitted Close: with nil if both
-// directions ended, else with the first cause, which is ErrDestroyed after a plain Destroy. With
-// done, errors of the sockets count as heard. Any goroutine may call Relay. Node: stream.pipeline,
-// both ways.
+// Neither socket outlives the other. If one fails or is Reset before both directions have ended, the
+// other is Reset, if its conn supports that, so that its peer does not mistake a truncated stream for
+// a complete one. If one is destroyed without an error, the other is destroyed too. The same happens
+// to a live socket if Relay cannot connect the two, because one is nil, closed, given twice, or in a
+// relay already. That earlier relay continues.
+//
+// done may be nil. It runs once, on a's loop, after both sockets have emitted Close. It gets nil if
+// both directions have ended, otherwise the first cause, which is ErrDestroyed after a Destroy without
+// an error. With a done, errors of the sockets count as handled.
+//
+// Node: stream.pipeline in both directions.
 func Relay(a, b *Socket, done func(error)) {
-	r := &relay{done: done, loop: DefaultLoop, left: 1}
-	var with []*Socket
+	r := &relay{done: done, loop: DefaultLoop, pending: 1}
+	var sockets []*Socket
 	switch {
 	case a == nil || b == nil:
 		r.fail(nilArgument("Relay", "socket"), true)
 		for _, s := range []*Socket{a, b} {
 			if s != nil {
-				with = append(with, s)
+				sockets = append(sockets, s)
 			}
 		}
 	case a == b:
 		r.fail(fmt.Errorf("%w: with itself", ErrRelayed), true)
-		with = []*Socket{a}
+		sockets = []*Socket{a}
 	default:
-		with = []*Socket{a, b}
+		sockets = []*Socket{a, b}
 	}
-	if len(with) > 0 {
-		r.loop = with[0].set.Loop
+	if len(sockets) > 0 {
+		r.loop = sockets[0].set.Loop
 	}
-	if len(with) == 2 && a.set.Loop != b.set.Loop && done != nil {
+	if len(sockets) == 2 && a.set.Loop != b.set.Loop && done != nil {
 		r.release = r.loop.core().Expect()
 	}
-	for _, s := range with {
+	for _, s := range sockets {
 		r.join(s)
 	}
 	if cause, reset := r.failed(); cause == nil {
 		a.link(&pipe{src: a, dst: b, sock: b, relay: r})
 		b.link(&pipe{src: b, dst: a, sock: a, relay: r})
 	} else {
-		for _, s := range with {
+		for _, s := range sockets {
 			r.destroyMember(s, reset)
 		}
 		if done == nil {
-			defer r.logFailure(cause) // last, for the handler may panic
+			defer r.logFailure(cause) // last, since the log handler may panic
 		}
 	}
 	r.closed()
 }
 
-// logFailure logs that Relay has failed immediately and has no done. A peer can cause this by closing its connection
-// before the program calls Relay.
+// logFailure logs a failure of the call of Relay if there is no done to report it to. A peer can cause this by closing
+// its connection before the program calls Relay.
 func (r *relay) logFailure(cause error) {
 	if record, ok := r.loop.core().Log().Take(slog.Default(), slog.LevelWarn); ok {
-		record.Write("evnet: Relay of sockets that cannot be joined", "err", cause)
+		record.Write("evnet: Relay could not connect its sockets", "err", cause)
 	}
 }
 
-// relay is the state that two sockets share. Its lock is taken last, and nothing is called under it.
+// relay is the state that two sockets share. Its mu is taken last, and no function is called while it is held.
 type relay struct {
 	done    func(error)
 	loop    *Loop  // where done runs
-	release func() // lets loop end; nil if both sockets belong to loop
+	release func() // lets loop end; nil if both sockets belong to loop, or if there is no done
 
-	mu    sync.Mutex
-	ends  []*Socket
-	left  int // Close events to come, and the call of Relay
-	cause error
-	reset bool // the cause is a failure
+	mu      sync.Mutex
+	members []*Socket
+	pending int // Close events to come, and the call of Relay
+	cause   error
+	reset   bool // the cause is a failure
 }
 
-// join makes s one of the two.
+// join makes s a member of the relay.
 func (r *relay) join(s *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,9 +102,9 @@ func (r *relay) join(s *Socket) {
 		return
 	}
 	r.mu.Lock()
-	r.left++
+	r.pending++
 	r.mu.Unlock()
-	if s.closed { // done waits for that
+	if s.closed { // Close is being emitted: done waits for that
 		s.makeOpt().closingRelay = r
 		return
 	}
@@ -115,11 +119,11 @@ func (r *relay) join(s *Socket) {
 	s.endBlocking(ErrConsumed)
 	s.in.joining = true
 	r.mu.Lock()
-	r.ends = append(r.ends, s)
+	r.members = append(r.members, s)
 	r.mu.Unlock()
 }
 
-// fail records the first cause of a failure. A destruction without an error is ErrDestroyed.
+// fail records the first cause of a failure: ErrDestroyed if a socket was destroyed without an error.
 func (r *relay) fail(cause error, reset bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,17 +135,19 @@ func (r *relay) fail(cause error, reset bool) {
 	}
 }
 
+// failed returns the cause of a failure, nil if there is none.
 func (r *relay) failed() (cause error, reset bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cause, r.reset
 }
 
+// others returns the members except s.
 func (r *relay) others(s *Socket) []*Socket {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var others []*Socket
-	for _, x := range r.ends {
+	for _, x := range r.members {
 		if x != s {
 			others = append(others, x)
 		}
@@ -149,7 +155,7 @@ func (r *relay) others(s *Socket) []*Socket {
 	return others
 }
 
-// destroyed ends the other socket after one was destroyed.
+// destroyed ends the other member after one was destroyed.
 func (r *relay) destroyed(e *ending) {
 	reset := e.hadError || e.reset
 	if !e.whole {
@@ -164,21 +170,21 @@ func (r *relay) destroyed(e *ending) {
 	}
 }
 
-// passEnd ends s because the other socket has closed with both its sides ended.
+// passEnd ends s because the other member has closed after both its sides have ended.
 func (r *relay) passEnd(s *Socket) {
 	s.mu.Lock()
-	theirs, readable := s.opt().relay != r, !s.in.ended
+	removed, readable := s.opt().relay != r, !s.in.ended
 	s.mu.Unlock()
 	switch {
-	case theirs:
-	case readable: // the other was ended by hand: what s still receives has nowhere to go
+	case removed:
+	case readable: // the program has ended the other: data that s still receives has no destination
 		_ = s.Close()
-	default: // its pipe has done so, unless it closed before Relay had linked it
+	default: // the pipe has done so, unless the other closed before Relay has linked it
 		s.End()
 	}
 }
 
-// broken ends both sockets because data of one could not be written to the other.
+// writeFailed destroys both members because data of one could not be written to the other.
 func (r *relay) writeFailed(err error) {
 	r.fail(err, true)
 	for _, s := range r.others(nil) {
@@ -186,7 +192,7 @@ func (r *relay) writeFailed(err error) {
 	}
 }
 
-// tear ends s, unless it belongs to another relay or is ending already.
+// destroyMember destroys s, unless it belongs to another relay or is destroyed already.
 func (r *relay) destroyMember(s *Socket, reset bool) {
 	s.mu.Lock()
 	var e *ending
@@ -201,13 +207,13 @@ func (r *relay) destroyMember(s *Socket, reset bool) {
 	}
 }
 
-// closed counts the Close of one socket, after its listeners, and runs done after the last.
+// closed counts the Close event of one member, after its listeners have run, and runs done after the last one.
 func (r *relay) closed() {
 	r.mu.Lock()
-	r.left--
-	over, cause := r.left == 0, r.cause
+	r.pending--
+	done, cause := r.pending == 0, r.cause
 	r.mu.Unlock()
-	if !over {
+	if !done {
 		return
 	}
 	if r.done != nil {

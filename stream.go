@@ -9,7 +9,7 @@ import (
 	"evnet/internal/transport"
 )
 
-// handle is a Socket as its loop and its stream see it, without adding exported methods to Socket.
+// handle implements the interfaces of the loop and the stream for a Socket, without exported methods on Socket.
 type handle Socket
 
 func (h *handle) Halt()                     { (*Socket)(h).halt() }
@@ -26,7 +26,7 @@ func (h *handle) Fail(err error) {
 	s.owesCallbacks()
 }
 
-// serverHandle is a Server as its loops see it.
+// serverHandle implements the interface of the loop for a Server.
 type serverHandle Server
 
 func (h *serverHandle) Halt() { (*Server)(h).halt() }
@@ -63,16 +63,16 @@ func (h *handle) Failed() {
 
 func (h *handle) ClosePanicked(err error) { h.set.closePanicked(err) }
 
-// closePanicked logs that closing a conn has panicked.
+// closePanicked logs a panic of a conn's Close.
 func (set *settings) closePanicked(err error) {
-	set.Loop.core().Event(func() { // the Logger's own panic is for the loop to deal with
+	set.Loop.core().Event(func() { // so that the loop handles a panic of the Logger
 		if r, ok := set.record(slog.LevelWarn); ok {
 			r.Write("evnet: closing a conn has panicked", "err", err)
 		}
 	})
 }
 
-// closeConn closes a conn that belongs to no socket. If that may block or panic, another goroutine does it.
+// closeConn closes a conn that belongs to no socket. If Close may block or panic, it runs on a goroutine of its own.
 func (set *settings) closeConn(conn net.Conn) {
 	if transport.IsKernelConn(conn) {
 		_ = conn.Close()

@@ -113,7 +113,7 @@ func TestChunkIsReclaimedAsItCame(t *testing.T) {
 	s := NewSocket(&SocketOptions{Loop: NewLoop()})
 	c, err := s.beginChunks()
 	require.NoError(t, err)
-	c.asked = true
+	c.requested = true
 	s.giveChunk(c, []byte{0xe9}, false)
 	require.NoError(t, s.SetEncoding(Latin1))
 	s.mu.Lock()
@@ -146,7 +146,7 @@ func TestPipeDrainsBeforeItIsHeldBack(t *testing.T) {
 		_, err := io.ReadFull(toPeer, make([]byte, 4))
 		assert.NoError(t, err)
 		<-drained
-		p.hold(dst.NeedDrain)
+		p.block(dst.NeedDrain)
 		assert.False(t, src.Paused())
 		src.Destroy(nil)
 		dst.Destroy(nil)

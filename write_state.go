@@ -10,31 +10,31 @@ import (
 	"evnet/internal/fifo"
 )
 
-// outbound is the sending half of a socket, except the queue, which is the stream's. The socket's mu guards it.
+// outbound is the sending side of a socket, except the queue, which belongs to the stream. The socket's mu guards it.
 type outbound struct {
-	*writeState // shared by those that need none: own comes before each change
+	*writeState // shared by sockets that need none: call own before each change
 
-	needDrain      bool // a Write went over the high-water mark; Drain is owed
-	splicePending  bool // bytes in a splice pipe hold their source back
+	needDrain      bool // a Write has reached the high-water mark; Drain is to be emitted
+	splicePending  bool // bytes are left in a splice pipe: their source is held back
 	deferred       bool // the loop flushes after the running task
 	scheduled      bool // runWriteCallbacks is among the loop's posted tasks
-	yielded        bool // their share of this turn is used: callbacks wait for an event
-	dropped        bool // the socket is destroyed, and with it what was queued
+	yielded        bool // the callbacks have used their share of this turn: the rest run in the next
+	dropped        bool // the socket is destroyed: queued bytes were discarded
 	early          bool // ... before it was connected
-	upgradePending bool // StartTLS was called: what is written since waits for TLS
+	upgradePending bool // StartTLS was called: bytes written since wait for TLS
 
 	ending         bool // End was called
 	finished       bool // Finish was emitted
-	closeAfter     bool // Close was called: do not wait for the peer
-	callbacksFirst bool // writing failed, and the callbacks are called before Error
+	closeAfter     bool // Close was called: do not wait for the peer's end
+	callbacksFirst bool // a write failed: the callbacks run before Error is emitted
 }
 
-// writeState is what a socket needs for writes that are not done.
+// writeState is the state that a socket needs for pending writes.
 type writeState struct {
 	budget    budget                    // of the callbacks
-	counted   int                       // in what the loop buffers
-	callbacks fifo.Queue[writeCallback] // waiting for bytes to be handed to the conn, in order
-	room      chan struct{}             // closed when a goroutine in ReadFrom is to check again; nil if there is none
+	counted   int                       // bytes, and callbacks, that the loop's total includes
+	callbacks fifo.Queue[writeCallback] // pending until their bytes are handed to the conn, in order
+	room      chan struct{}             // closed when goroutines that wait for room must check again; nil if none waits
 	corks     int
 	corkedAt  int64 // bytes accepted before the first Cork
 }
@@ -44,21 +44,21 @@ var (
 	writeStates     = sync.Pool{New: func() any { return &writeState{} }}
 )
 
-// writeCallback is a WriteThen: its bytes end at offset end of all that was accepted.
+// writeCallback is the callback of a WriteThen. Its bytes end at offset end of all accepted bytes.
 type writeCallback struct {
 	end  int64
-	err  error // refused immediately; reported in order
+	err  error // why the write was refused: reported in order
 	done func(error)
 }
 
-// own lets the state be changed.
+// own gives the socket a writeState of its own, which may be changed.
 func (o *outbound) own() {
 	if o.writeState == &emptyWriteState {
 		o.writeState = writeStates.Get().(*writeState)
 	}
 }
 
-// drop forgets what was to be written by a socket that is destroyed.
+// drop notes that the queued bytes of a destroyed socket were discarded. Pending callbacks stay.
 func (o *outbound) drop() {
 	o.dropped, o.needDrain = true, false
 	if o.writeState != &emptyWriteState {
@@ -66,7 +66,7 @@ func (o *outbound) drop() {
 	}
 }
 
-// settle returns a state that is not needed any more. s.mu is held.
+// settle returns a writeState that is no longer needed to the pool. s.mu is held.
 func (s *Socket) settle() {
 	o := &s.out
 	if w := o.writeState; w != &emptyWriteState && w.callbacks.Len() == 0 && w.corks == 0 && w.room == nil {
