@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// rule is one rule of a BlockList. Its addresses are those of wide, so that equal rules match the same
+// rule is one rule of a BlockList. Its addresses are in the form that wide returns, so that equal rules match the same
 // addresses.
 type rule struct {
 	kind     ruleKind
-	v4       bool       // it was given as IPv4
-	bits     uint8      // length of the prefix; 128 for an address
-	from, to netip.Addr // to is for ranges only; from of a subnet need not be masked
+	v4       bool       // was specified as IPv4
+	bits     uint8      // prefix length; 128 for an address
+	from, to netip.Addr // to applies to ranges only; from of a subnet need not be masked
 }
 
 type ruleKind uint8
@@ -26,12 +26,12 @@ const (
 
 func (k ruleKind) String() string { return [...]string{"Address", "Range", "Subnet"}[k] }
 
-// wide returns the form of an address that rules are stored and looked up in: 16 bytes, IPv4-mapped for
-// IPv4, without a zone.
+// wide returns the form of an address in which rules are stored and looked up: 16 bytes, IPv4-mapped for IPv4, without
+// a zone.
 func wide(ip netip.Addr) netip.Addr { return netip.AddrFrom16(ip.As16()) }
 
-// embedded returns the IPv4 address, in its wide form, within an address of NAT64's well-known prefix or
-// of 6to4. These are the forms for which a standard says where the address is and networks forward to it.
+// embedded returns the IPv4 address, in its wide form, within an address of NAT64's well-known prefix or of 6to4. For
+// these forms a standard defines where the IPv4 address is, and networks forward to it.
 func embedded(ip *[16]byte) (v4 netip.Addr, ok bool) {
 	switch {
 	case ip[0] == 0x20 && ip[1] == 0x02: // 2002:V4ADDR::/48, RFC 3056
@@ -57,9 +57,9 @@ func rangeRule(first, last netip.Addr) (rule, error) {
 	case !first.IsValid() || !last.IsValid():
 		return rule{}, fmt.Errorf("%w: the zero Addr", ErrInvalidAddress)
 	case first.Is4() != last.Is4():
-		why = "they are of two families"
+		why = "the addresses have different families"
 	case wide(last).Less(wide(first)):
-		why = "the first is above the last"
+		why = "the first address is above the last"
 	default:
 		return rule{kind: ruleRange, v4: first.Is4(), from: wide(first), to: wide(last)}, nil
 	}
@@ -123,8 +123,8 @@ func parseRule(text string) (rule, error) {
 	return r, nil
 }
 
-// parseBody parses the text of a rule without its heading; ok is false for a text that is not a rule. A
-// zone that contains a slash or a dash is not supported.
+// parseBody parses the text of a rule without its heading. ok is false if the text is not a rule. A zone that contains
+// a slash or a dash is not supported.
 func parseBody(text string) (r rule, ok bool, err error) {
 	if address, length, ok := strings.Cut(text, "/"); ok {
 		ip, err := netip.ParseAddr(address)

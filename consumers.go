@@ -6,17 +6,20 @@ import (
 	"evnet/internal/text"
 )
 
-// Who gets what a socket receives: Data listeners and destinations of Pipe, any number of them
-// together, or one of OnRead, Scan, Chunks and BlockingConn, alone.
+// The consumers of received data: any number of Data listeners and destinations of Pipe, or exactly one of OnRead,
+// Scan, Chunks and BlockingConn.
 
-// OnRead makes fn the one consumer of what comes, as it came, without a copy, and starts the flow
-// unless the socket was paused. fn runs on the loop; when it returns false the socket is paused. p is
-// borrowed, valid until fn returns; under the race detector it is overwritten then. No Data is
-// emitted and nothing is decoded. A further call replaces fn, nil undoes it: the socket then holds
-// what comes.
+// OnRead makes fn the only consumer of received data and starts the flow, unless the socket was paused. fn runs on the
+// loop and gets the data as received, not decoded and without a copy. When it returns false, the socket is paused. Data
+// is not emitted.
 //
-// With a Data listener, Pipe, Scan, Chunks or BlockingConn it returns ErrConsumed and changes nothing. Node: the
-// onread option.
+// p is borrowed: it is valid until fn returns. Under the race detector it is overwritten then.
+//
+// A further call replaces fn. nil removes it; the socket then buffers incoming data.
+//
+// With a Data listener, Pipe, Scan, Chunks or BlockingConn, OnRead returns ErrConsumed and changes nothing.
+//
+// Node: the onread option.
 func (s *Socket) OnRead(fn func(p []byte) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,9 +38,9 @@ func (s *Socket) OnRead(fn func(p []byte) bool) error {
 	return nil
 }
 
-// consumed is why the method may not make a consumer, nil if it may. s.mu is held.
+// consumed returns the reason that the method may not add a consumer, or nil if it may. s.mu is held.
 func (s *Socket) consumed(method string) error {
-	alone := method != "On.Data" && method != "Pipe"
+	exclusive := method != "On.Data" && method != "Pipe"
 	by := ""
 	switch {
 	case s.in.onRead != nil && method != "OnRead":
@@ -48,11 +51,11 @@ func (s *Socket) consumed(method string) error {
 		by = "BlockingConn"
 	case s.in.chunks != nil:
 		by = "Chunks"
-	case alone && s.opt().relay != nil:
+	case exclusive && s.opt().relay != nil:
 		by = "Relay"
-	case alone && len(s.in.pipes) > 0:
+	case exclusive && len(s.in.pipes) > 0:
 		by = "Pipe"
-	case alone && s.events.count(kindData) > 0:
+	case exclusive && s.events.count(kindData) > 0:
 		by = "On.Data"
 	default:
 		return nil
@@ -64,7 +67,7 @@ func (s *Socket) consumed(method string) error {
 	return fmt.Errorf("%w: %s is refused while %s is the consumer%s", ErrConsumed, method, by, peer)
 }
 
-// consumerAdded starts the flow when the first consumer comes. s.mu is held.
+// consumerAdded starts the flow if this is the first consumer. s.mu is held.
 func (s *Socket) consumerAdded() {
 	if s.in.mode == undecided {
 		s.in.mode = flowing
@@ -72,8 +75,7 @@ func (s *Socket) consumerAdded() {
 	}
 }
 
-// consumerRemoved stops the flow when the last consumer has gone: Node would drop what comes now. s.mu is
-// held.
+// consumerRemoved stops the flow if the last consumer was removed. Node would discard further data. s.mu is held.
 func (s *Socket) consumerRemoved() {
 	in := &s.in
 	if in.mode == flowing && in.onRead == nil && in.scan == nil && in.chunks == nil && len(in.pipes) == 0 &&
@@ -84,13 +86,13 @@ func (s *Socket) consumerRemoved() {
 }
 
 // Encoding is the name of an encoding, from which SetEncoding decodes received bytes to UTF-8 text. Names are
-// case-insensitive. Node's aliases work too: utf-8 for UTF8; ucs2, ucs-2 and utf-16le for UTF16LE; binary for Latin1. ""
-// is UTF8. For any other name SetEncoding returns ErrUnknownEncoding.
+// case-insensitive. Node's aliases work too: utf-8 for UTF8; ucs2, ucs-2 and utf-16le for UTF16LE; binary for Latin1.
+// "" is UTF8. For any other name SetEncoding returns ErrUnknownEncoding.
 //
-// A character that arrives in pieces is held back until it is complete. Invalid bytes become U+FFFD, so the text is always
-// valid UTF-8. A byte order mark is kept as U+FEFF.
+// A character that arrives in pieces is held back until it is complete. Invalid bytes become U+FFFD, so the text is
+// always valid UTF-8. A byte order mark is kept as U+FEFF.
 //
-// Node: the encodings of socket.setEncoding
+// Node: the encodings of socket.setEncoding.
 type Encoding string
 
 const (
@@ -113,13 +115,14 @@ const (
 	Hex Encoding = "hex"
 )
 
-// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: whole characters, decoded to UTF-8 (for hex and base64, the
-// digits). Buffered data is decoded too. What is incomplete at the end of the stream is delivered before End.
+// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: complete characters, decoded to UTF-8 (for hex and
+// base64, the digits). Buffered data is decoded too. What is incomplete at the end of the stream is delivered before
+// End.
 //
-// For an unknown name SetEncoding returns an error that is ErrUnknownEncoding, and changes nothing. It cannot be undone; a
-// second call first flushes what the first has left incomplete.
+// For an unknown name SetEncoding returns an error that is ErrUnknownEncoding, and changes nothing. It cannot be
+// undone. A second call first flushes the incomplete data of the first.
 //
-// Node: socket.setEncoding
+// Node: socket.setEncoding.
 func (s *Socket) SetEncoding(e Encoding) error {
 	name := text.Canonical(string(e))
 	if name == "" {
@@ -142,7 +145,9 @@ func (s *Socket) SetEncoding(e Encoding) error {
 	return nil
 }
 
-// Encoding returns the encoding that SetEncoding has set, "" if none. Node: socket.readableEncoding.
+// Encoding returns the encoding that SetEncoding has set, or "" if none.
+//
+// Node: socket.readableEncoding.
 func (s *Socket) Encoding() Encoding {
 	s.mu.Lock()
 	defer s.mu.Unlock()

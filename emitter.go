@@ -8,18 +8,18 @@ import (
 	"syscall"
 )
 
-// listeners are the callbacks of one emitter, for all its events, in the order they are to run. The
-// emitter's mu guards them.
-type listeners []*entry // never changed in place: an emit goes on with the one it began with
+// listeners are the callbacks of one emitter, for all its events, in the order in which they run. The emitter's mu
+// guards them.
+type listeners []*entry // never modified in place: an emit continues with the list that it began with
 
 type entry struct {
-	fn      any // whose type the event gives
+	fn      any // its type depends on the event
 	kind    kind
 	once    bool
 	removed atomic.Bool
 }
 
-// kind is an event, in small.
+// kind is an event as a small integer.
 type kind uint8
 
 const (
@@ -52,7 +52,7 @@ var kinds = [...]Event{
 	kindSecureConnect: EventSecureConnect, kindTimeout: EventTimeout, kindTLSClientError: EventTLSClientError,
 }
 
-// mode is which of the fields On, Once and Prepend a view is, and its place among the modes of a socket.
+// mode is the field On, Once or Prepend of a SocketEvents, and its index in the modes of a socket.
 type mode uint8
 
 const (
@@ -72,8 +72,8 @@ func (l *listeners) add(m mode, k kind, fn any) *entry {
 	return e
 }
 
-// remove takes away those that match.
-func (l *listeners) remove(matches func(*entry) bool) {
+// removeIf removes the entries that match.
+func (l *listeners) removeIf(matches func(*entry) bool) {
 	*l = slices.DeleteFunc(slices.Clone(*l), func(e *entry) bool {
 		if matches(e) {
 			e.removed.Store(true)
@@ -83,9 +83,9 @@ func (l *listeners) remove(matches func(*entry) bool) {
 	})
 }
 
-// clear removes those of the events, of all when none is named.
+// clear removes the listeners of the named events, or of all events if none is named.
 func (l *listeners) clear(names []Event) {
-	l.remove(func(e *entry) bool { return len(names) == 0 || slices.Contains(names, kinds[e.kind]) })
+	l.removeIf(func(e *entry) bool { return len(names) == 0 || slices.Contains(names, kinds[e.kind]) })
 }
 
 func (l listeners) count(k kind) int {
@@ -108,11 +108,11 @@ func (l listeners) countOf(name Event) int {
 
 // emitter is a socket or a server.
 type emitter interface {
-	// forget removes a listener that is gone.
+	// forget deletes a removed listener.
 	forget(*entry)
 }
 
-// off removes e and reports whether it was there.
+// off removes e and reports whether it was registered.
 func (e *entry) off(of emitter) bool {
 	if !e.removed.CompareAndSwap(false, true) {
 		return false
@@ -121,7 +121,8 @@ func (e *entry) off(of emitter) bool {
 	return true
 }
 
-// begin reports whether the callback is to be called: it has not gone. A one-time listener goes now.
+// begin reports whether the callback is to be called, that is, whether it is still registered. It removes a one-time
+// listener.
 func (e *entry) begin(of emitter) bool {
 	if e.once {
 		return e.off(of)
@@ -132,7 +133,7 @@ func (e *entry) begin(of emitter) bool {
 func (s *Socket) forget(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events.remove(func(x *entry) bool { return x == e })
+	s.events.removeIf(func(x *entry) bool { return x == e })
 	if e.kind == kindData {
 		s.consumerRemoved()
 	}
@@ -141,11 +142,11 @@ func (s *Socket) forget(e *entry) {
 func (s *Server) forget(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.events.remove(func(x *entry) bool { return x == e })
+	s.events.removeIf(func(x *entry) bool { return x == e })
 }
 
-// callback returns what an emit of the event is to call of e, if that is still registered. An emit goes
-// through the list that it began with; no lock is held while the callbacks run.
+// callback returns the function of e if e is still registered for the event. An emit iterates over the list that it
+// began with. No lock is held while the callbacks run.
 func callback[F any](e *entry, of emitter, k kind) (fn F, ok bool) {
 	if e.kind != k || !e.begin(of) {
 		return fn, false
@@ -172,17 +173,21 @@ func (v ServerEvents) register(k kind, isNil bool, fn any) Listener {
 	return Listener{entry: v.s.events.add(v.mode, k, fn), of: v.s}
 }
 
-// ListenerCount is how many callbacks of the event are registered. Any goroutine may call it. It
-// is 0 for a name that is no event of sockets. Node: listenerCount.
+// ListenerCount returns the number of callbacks registered for the event, 0 if name is not an event of sockets. Any
+// goroutine may call it.
+//
+// Node: listenerCount.
 func (s *Socket) ListenerCount(name Event) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.events.countOf(name)
 }
 
-// RemoveAllListeners removes every callback of the events, or of all events when none is named,
-// also during an emit. What the socket itself does does not depend on them. Any goroutine may call
-// it. A name that is no event of sockets has none. Node: removeAllListeners.
+// RemoveAllListeners removes every callback of the named events, or of all events if none is named, also during an
+// emit. A name that is not an event of sockets is ignored. The socket's own behavior does not depend on its listeners.
+// Any goroutine may call it.
+//
+// Node: removeAllListeners.
 func (s *Socket) RemoveAllListeners(names ...Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,21 +198,24 @@ func (s *Socket) RemoveAllListeners(names ...Event) {
 	}
 }
 
-// ListenerCount is that of Socket, for the events of servers.
+// ListenerCount returns the number of callbacks registered for the event, 0 if name is not an event of servers. Any
+// goroutine may call it.
 func (s *Server) ListenerCount(name Event) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.events.countOf(name)
 }
 
-// RemoveAllListeners is that of Socket, for the events of servers.
+// RemoveAllListeners removes every callback of the named events, or of all events if none is named, as
+// Socket.RemoveAllListeners does. Any goroutine may call it.
 func (s *Server) RemoveAllListeners(names ...Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events.clear(names)
 }
 
-// emitting begins the emit of a socket's event: some of these are its callbacks.
+// emitting begins the emit of a socket's event: it sets the owner of the callbacks and returns the listeners of all
+// events.
 func (s *Socket) emitting() listeners {
 	s.loop().SetOwner((*handle)(s))
 	s.mu.Lock()
@@ -215,7 +223,7 @@ func (s *Socket) emitting() listeners {
 	return s.events
 }
 
-// emit emits one of the socket's events that carry nothing.
+// emit emits an event of the socket that has no arguments.
 func (s *Socket) emit(k kind) {
 	s.trace(TraceEvent{Name: kinds[k]})
 	for _, e := range s.emitting() {
@@ -296,7 +304,8 @@ func (s *Socket) emitAttemptTimeout(a Attempt) {
 	}
 }
 
-// emitFailure tells why the socket has ended, to the server as long as the program does not know the socket.
+// emitFailure reports the error of a socket: to the server's TLSClientError if Connection has not been emitted,
+// otherwise to the socket's Error.
 func (s *Socket) emitFailure(err error) {
 	s.mu.Lock()
 	accepting := s.opt().accepting
@@ -308,27 +317,27 @@ func (s *Socket) emitFailure(err error) {
 	}
 }
 
-// emitError tells the error, to the log when nobody listens: it must not pass unseen, and a peer
-// must not be able to end the process with it.
+// emitError emits the error. Without a listener it logs it, because the error must not be lost and a peer must not be
+// able to end the process.
 func (s *Socket) emitError(err error) {
 	s.trace(TraceEvent{Name: EventError, Err: err})
 	s.mu.Lock()
-	heard := s.opt().blocking != nil || s.opt().relay != nil && s.opt().relay.done != nil
+	handled := s.opt().blocking != nil || s.opt().relay != nil && s.opt().relay.done != nil
 	s.mu.Unlock()
 	for _, e := range s.emitting() {
 		if fn, ok := callback[func(error)](e, s, kindError); ok {
-			heard = true
+			handled = true
 			fn(err)
 		}
 	}
-	if heard {
+	if handled {
 		return
 	}
 	s.logUnhandled("evnet: socket error without a listener", err)
 }
 
-// logUnhandled writes the one record of an error that no listener handles, at a limited rate. A reset,
-// which any peer can cause at any time, is a record at debug level, and so are the errors in light.
+// logUnhandled writes the one record of an error that no listener handles, at a limited rate. A reset, which any peer
+// can cause at any time, is logged at debug level, and so are the errors in light.
 func (s *Socket) logUnhandled(text string, err error, light ...error) {
 	level := slog.LevelWarn
 	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {

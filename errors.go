@@ -26,17 +26,17 @@ var (
 	ErrDestroyed error = coded("evnet: socket was destroyed", "ERR_STREAM_DESTROYED", net.ErrClosed)
 	// ErrClosedBeforeConnect is what the callbacks of writes during Connect get if no connection is established. It
 	// matches net.ErrClosed.
-	ErrClosedBeforeConnect error = coded("evnet: socket closed before the connection was made", "ERR_SOCKET_CLOSED_BEFORE_CONNECTION", net.ErrClosed)
+	ErrClosedBeforeConnect error = coded("evnet: socket closed before the connection was established", "ERR_SOCKET_CLOSED_BEFORE_CONNECTION", net.ErrClosed)
 	// ErrWriteBufferFull is returned by Write if the queued bytes have reached SocketOptions.MaxWriteBuffer.
 	ErrWriteBufferFull error = coded("evnet: write buffer is full", "ENOBUFS", nil)
 	// ErrMaxBuffered is the cause if a socket buffers more than its share for too long while its loop has reached its
 	// limit: see Loop.SetMaxBuffered.
-	ErrMaxBuffered error = errors.New("evnet: the loop buffers too much, and the socket more than its share")
+	ErrMaxBuffered error = errors.New("evnet: buffer limit of the loop reached: socket exceeds its share")
 	// ErrAlreadyConnected is the cause if Connect is called on a socket that is connecting or connected. It matches
 	// syscall.EISCONN.
 	ErrAlreadyConnected error = coded("evnet: socket is already connecting or connected", "EISCONN", syscall.EISCONN)
 	// ErrAlreadyTLS is the cause if StartTLS is called on a socket that uses TLS or is upgrading to it.
-	ErrAlreadyTLS error = errors.New("evnet: socket speaks TLS already")
+	ErrAlreadyTLS error = errors.New("evnet: socket already uses TLS")
 	// ErrServerAlreadyListening is returned by Listen and Serve on a server that is listening.
 	ErrServerAlreadyListening error = coded("evnet: server is already listening", "ERR_SERVER_ALREADY_LISTEN", nil)
 	// ErrServerNotRunning is returned by Close and Shutdown on a server that is not listening.
@@ -44,7 +44,7 @@ var (
 	// ErrUnknownEncoding is returned by SetEncoding for an unknown name.
 	ErrUnknownEncoding error = coded("evnet: unknown encoding", "ERR_UNKNOWN_ENCODING", nil)
 	// ErrInvalidTimeout is returned by SetTimeout for a negative duration.
-	ErrInvalidTimeout error = coded("evnet: time-out is negative", "ERR_OUT_OF_RANGE", nil)
+	ErrInvalidTimeout error = coded("evnet: timeout is negative", "ERR_OUT_OF_RANGE", nil)
 	// ErrBlocked is the cause if an address to connect to is on SocketOptions.BlockList.
 	ErrBlocked error = coded("evnet: address is on the block list", "ERR_IP_BLOCKED", nil)
 	// ErrInvalidAddress is returned by BlockList for an invalid IP address and for a text that is not a rule.
@@ -86,7 +86,7 @@ func coded(text, code string, cause error) error {
 // Code returns Node's code for err, such as "ECONNREFUSED" or "ERR_STREAM_WRITE_AFTER_END", and "" if err is nil or Node
 // has no code for it. For a ConnectError it is the code of the first attempt. Any goroutine may call it.
 //
-// Node: error.code
+// Node: error.code.
 func Code(err error) string {
 	var all *ConnectError
 	if errors.As(err, &all) && len(all.Errs) > 0 {
@@ -107,7 +107,7 @@ func (e wrappedError) Unwrap() error { return e.cause }
 // ConnectError is the cause if every address of a host has failed. The Error event and Socket.Err report it; it does not
 // change afterwards. errors.Is and errors.As find the error of each attempt.
 //
-// Node: AggregateError
+// Node: AggregateError.
 type ConnectError struct {
 	Host string  // the host name that was looked up
 	Errs []error // one for each attempt, in the order of failure, and one for each blocked address
@@ -132,10 +132,10 @@ func (a textAddr) Network() string { return a.network }
 func (a textAddr) String() string  { return a.address }
 
 // errConnectTimeout is the cause when IdleTimeout or MaxLifetime ends a socket that is still connecting.
-var errConnectTimeout error = deadlineError{coded("the connection was not made in time", "ERR_SOCKET_CONNECTION_TIMEOUT",
+var errConnectTimeout error = deadlineError{coded("connection was not established in time", "ERR_SOCKET_CONNECTION_TIMEOUT",
 	os.ErrDeadlineExceeded)}
 
-// deadlineError makes a sentinel a net.Error that is a time-out.
+// deadlineError makes a sentinel a net.Error whose Timeout method returns true.
 type deadlineError struct{ error }
 
 func (e deadlineError) Timeout() bool   { return true }

@@ -12,11 +12,10 @@ import (
 	"evnet/internal/transport"
 )
 
-// ReadyState is where a socket stands in its life. It is computed, as in Node, from what may still
-// be read and written.
+// ReadyState is the state of a socket. As in Node, it is derived from what may still be read and written.
 type ReadyState int
 
-// The states, with those that may follow.
+// The states of a socket, with the states that may follow.
 const (
 	StateNew       ReadyState = iota // not connected yet: Opening, Closed, or ReadOnly after End
 	StateOpening                     // Connect was called: Open, ReadOnly after End, or Closed
@@ -26,7 +25,7 @@ const (
 	StateClosed                      // nothing may follow but Connect: Opening
 )
 
-// String gives Node's word, and "new" for a socket that was never connected.
+// String returns Node's name of the state, or "new" for a socket that was never connected.
 func (r ReadyState) String() string {
 	names := [...]string{"new", "opening", "open", "readOnly", "writeOnly", "closed"}
 	if r < 0 || int(r) >= len(names) {
@@ -35,21 +34,23 @@ func (r ReadyState) String() string {
 	return names[r]
 }
 
-// Socket is one end of a connection: it wraps a net.Conn and tells what happens to it by events.
-// NewSocket, Connect, Wrap and a Server make them; the zero value is not usable.
+// Socket is one end of a connection: it wraps a net.Conn and emits events. NewSocket, Connect, Wrap and a Server create
+// sockets; the zero value is not usable.
 //
-// Every method may be called from any goroutine and from inside any callback; none blocks (but for
-// ReadFrom, Chunks and the conn of BlockingConn, which say so), and none runs a callback before it returns. Callbacks run on the
+// A failing socket emits Error once, then Close(true), and keeps the cause in Err. A socket ends when both sides have
+// ended, or by Destroy, Reset, Close or a failure. Close is its last event. Until then it keeps Loop.Run running,
+// unless Unref was called. It may be connected again afterwards.
+//
+// Every method may be called from any goroutine and inside any callback. No method blocks, except ReadFrom, Chunks and
+// the conn of BlockingConn, which document it. No method runs a callback before it returns. Callbacks run on the
 // socket's Loop, one at a time.
 //
-// What is written is copied; a chunk given to Data or Chunks belongs to the receiver, one given to
-// OnRead or Scan is borrowed. A failing socket emits Error once, then Close(true), and keeps the
-// cause in Err. A socket ends when both sides have ended, or by Destroy, Reset, Close or a failure;
-// Close is its last event. Until then it keeps Loop.Run going, unless Unref was called. It may be
-// connected again afterwards. Node: net.Socket.
+// Written data is copied. A chunk passed to Data or yielded by Chunks belongs to the receiver. A chunk passed to OnRead
+// or Scan is borrowed: it is valid until the callback returns.
+//
+// Node: net.Socket.
 type Socket struct {
-	// On registers callbacks for every time, Once for the next time only, and Prepend before
-	// those registered already.
+	// On registers callbacks for every emit, Once for the next emit only, and Prepend before those already registered.
 	On, Once, Prepend SocketEvents
 
 	set *settings
@@ -63,27 +64,29 @@ type Socket struct {
 	out      outbound
 	optional *optional // use opt and makeOpt
 
-	member     eventloop.Member // in the loop's table: see held
-	epoch      int32            // connections before this one
-	opened     bool             // a conn was had, or is being made: there is something to close
-	registered bool             // in the loop's table: keeps Run going
+	member     eventloop.Member // in the loop's table of open handles: see register
+	epoch      int32            // the number of earlier connections
+	opened     bool             // there is a connection, or an attempt, to close
+	registered bool             // in the loop's table of open handles: keeps Run running
 	unref      bool
-	handshake  bool // a TLS handshake is under way: nothing is read or written yet
+	handshake  bool // a TLS handshake is in progress: nothing is read or written yet
 	halfOpen   bool
 	destroyed  bool
-	closed     bool // Close was emitted, or is being
+	closed     bool // Close was emitted or is being emitted
 	closing    bool // Close is being emitted
 
-	modes [3]mode // what On, Once and Prepend point to; never changed
+	modes [3]mode // On, Once and Prepend point to these; never modified
 
 	// Guarded by the server's mu.
-	active bool          // it counts as a connection: it is not destroyed
-	place  int32         // in the server's table
-	from   *addressCount // that counts it; nil unless there is MaxConnectionsPerAddress
+	active bool          // counts as a connection: not destroyed
+	place  int32         // index in the server's table
+	from   *addressCount // counts the socket; nil without MaxConnectionsPerAddress
 }
 
-// NewSocket makes a socket that is not connected. Register callbacks, then call Connect. nil means
-// all defaults. Node: new net.Socket.
+// NewSocket returns a socket that is not connected. Register callbacks, then call Connect. nil options select the
+// defaults.
+//
+// Node: new net.Socket.
 func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)) }
 
 func newSocket(set *settings) *Socket {
@@ -101,17 +104,18 @@ func newSocket(set *settings) *Socket {
 	return s
 }
 
-// loop is the loop of the socket without what is evnet's.
+// loop returns the event loop under the socket's Loop.
 func (s *Socket) loop() *eventloop.Loop { return s.set.Loop.core() }
 
-// hold enters s in the loop's table of what is open. s.mu is held.
+// register adds s to the open handles of the loop and starts its timers. It reports whether the loop accepted s. s.mu
+// is held.
 func (s *Socket) register() bool {
 	if s.registered = s.loop().AddBuffering((*handle)(s), &s.member, !s.unref); !s.registered {
 		return false
 	}
 	if r := s.optional; r != nil && r.notify.after > 0 {
 		s.loop().Remove(&r.timerMember)
-		if r.notify.timer == nil { // it has ended with Run, or with the connection before
+		if r.notify.timer == nil { // stopped when Run or the previous connection ended
 			r.notify.set = time.Now()
 			s.startTimer(&r.notify, r.notify.after)
 		}
@@ -149,10 +153,10 @@ func (s *Socket) contextEnded(epoch int32) {
 	e.run()
 }
 
-// addresses are those of a conn whose own may not outlive it, or may panic.
+// addresses are those of a conn whose own addresses may become unavailable when it closes, or whose methods may panic.
 type addresses struct{ local, remote net.Addr }
 
-// addressesOf is called without a lock.
+// addressesOf returns the addresses of conn, unless package net keeps them available. No lock is held.
 func addressesOf(conn net.Conn) addresses {
 	if transport.IsKernelConn(conn) {
 		return addresses{}
@@ -160,7 +164,8 @@ func addressesOf(conn net.Conn) addresses {
 	return addresses{conn.LocalAddr(), conn.RemoteAddr()}
 }
 
-// adopt takes a connected conn, on one side of TLS if that is asked for. s.mu is held; setOptions follows.
+// attach takes over a connected conn, on one side of TLS if that is configured. The caller holds s.mu, and calls
+// setOptions afterwards.
 func (s *Socket) attach(below net.Conn, at addresses, side transport.Side) {
 	conn := transport.Secure(below, side, s.set.TLSConfig, s.opt().host, nil)
 	s.opened = true
@@ -179,8 +184,8 @@ func (s *Socket) attach(below net.Conn, at addresses, side transport.Side) {
 	s.markActive()
 }
 
-// setOptions sets those of the system that were asked for before there was a conn. That may have methods of
-// the program's own: they are called without a lock, and one that panics costs its own socket.
+// setOptions applies the socket options that were set before there was a conn. The conn's methods may be the user's
+// code: they are called without a lock, and a panic destroys only this socket.
 func (s *Socket) setOptions() {
 	s.mu.Lock()
 	conn, noDelay, alive := s.stream.Conn(), s.opt().noDelay, s.opt().keepAlive
@@ -202,15 +207,15 @@ func (s *Socket) setOptions() {
 			return
 		}
 		s.mu.Lock()
-		same := s.stream.Conn() != conn || s.opt().noDelay == noDelay && s.opt().keepAlive == alive
+		current := s.stream.Conn() != conn || s.opt().noDelay == noDelay && s.opt().keepAlive == alive
 		s.mu.Unlock()
-		if !same { // SetNoDelay or SetKeepAlive has overtaken it
+		if !current { // SetNoDelay or SetKeepAlive was called in the meantime
 			s.setOptions()
 		}
 	})
 }
 
-// begin starts the traffic of a connected socket: it runs on the loop.
+// begin starts the traffic of a connected socket. It runs on the loop.
 func (s *Socket) begin() {
 	s.mu.Lock()
 	if s.destroyed || s.handshake || s.out.upgradePending {
@@ -226,11 +231,14 @@ func (s *Socket) begin() {
 	s.flow()
 }
 
-// Ref makes the socket keep Loop.Run going while it is open, which it does from the start. Node:
-// socket.ref.
+// Ref makes the socket keep Loop.Run running while it is open, which is the default.
+//
+// Node: socket.ref.
 func (s *Socket) Ref() { s.setRef(true) }
 
-// Unref lets Loop.Run return although the socket is open. Node: socket.unref.
+// Unref lets Loop.Run return while the socket is open.
+//
+// Node: socket.unref.
 func (s *Socket) Unref() { s.setRef(false) }
 
 func (s *Socket) setRef(referenced bool) {
@@ -240,48 +248,48 @@ func (s *Socket) setRef(referenced bool) {
 	s.loop().SetRef(&s.member, referenced)
 }
 
-// optional is what only some sockets need: without it a socket is small. The socket's mu guards it.
+// optional is state that only some sockets need; without it a socket is small. The socket's mu guards it.
 type optional struct {
 	// Connecting.
-	attempted  []string // addresses, by the last Connect
-	onConnect  Listener // of the function Connect: gone with its attempt
+	attempted  []string // addresses of the last Connect
+	onConnect  Listener // of the function Connect: removed when its attempt fails
 	resetLater bool     // Reset was called while connecting
-	again      func()   // Connect called between the destruction and Close
+	again      func()   // a Connect that was called between the destruction and Close
 
 	// TLS.
-	host      string               // that Connect was given
-	upgrade   *upgrade             // StartTLS was called, and TLS has not begun
-	handshake *handshaking         // until it is done
-	agreed    *tls.ConnectionState // by it
-	accepting bool                 // by a server that tells Connection after it
+	host      string               // of the address passed to Connect
+	upgrade   *upgrade             // StartTLS was called, and TLS has not started
+	handshake *handshaking         // until the handshake is done
+	agreed    *tls.ConnectionState // negotiated by the handshake
+	accepting bool                 // by a server that emits Connection after the handshake
 
-	err           error       // what it was destroyed with
+	err           error       // the socket was destroyed with it
 	dial          *connecting // while connecting
-	local, remote net.Addr    // of a conn whose addresses may not outlive it
-	noDelay       *bool       // asked for, to be set once there is a conn
+	local, remote net.Addr    // of a conn whose addresses may become unavailable when it closes
+	noDelay       *bool       // set by the user, to be applied once there is a conn
 	keepAlive     *keepAlive  // likewise
 
-	sources      []*pipe // that have this socket as their destination
+	sources      []*pipe // pipes whose destination is this socket
 	relay        *relay  // from Relay to Close
-	closingRelay *relay  // the same while Close is emitted, in which the socket may be connected anew
+	closingRelay *relay  // the relay while Close is emitted, during which the socket may be connected again
 
 	blocking *blockingConn // from BlockingConn to the next Connect, or to Relay
 
 	timerMember eventloop.Member // of timerHandle
 
-	active     time.Time   // of the last activity, if a timer is on
+	active     time.Time   // the last activity, if a timer is on
 	notify     idleTimer   // SetTimeout
 	kill       idleTimer   // SocketOptions.IdleTimeout
 	first      *time.Timer // ServerOptions.FirstByteTimeout
 	closeTimer *time.Timer // bounds the closing phase
 	lifeTimer  *time.Timer // SocketOptions.MaxLifetime
-	writes     *writeWatch // SocketOptions.WriteTimeout, once something has waited for room
-	unwatch    func() bool // lets SocketOptions.Context go
+	writes     *writeWatch // SocketOptions.WriteTimeout, once data was queued
+	unwatch    func() bool // stops watching SocketOptions.Context
 }
 
-var emptyOptional optional // never changed
+var emptyOptional optional // never modified
 
-// opt is for reading: the result may be shared with other sockets. s.mu is held.
+// opt returns the optional state for reading; sockets may share it. s.mu is held.
 func (s *Socket) opt() *optional {
 	if s.optional == nil {
 		return &emptyOptional
@@ -289,7 +297,7 @@ func (s *Socket) opt() *optional {
 	return s.optional
 }
 
-// makeOpt is to change. s.mu is held, or nobody else knows s.
+// makeOpt returns the optional state for writing. s.mu is held, or no other goroutine has a reference to s.
 func (s *Socket) makeOpt() *optional {
 	if s.optional == nil {
 		s.optional = &optional{}
@@ -297,7 +305,7 @@ func (s *Socket) makeOpt() *optional {
 	return s.optional
 }
 
-// localAddr is LocalAddr with s.mu held: that of package net's own conns outlives them.
+// localAddr is LocalAddr with s.mu held. The addresses of package net's own conns remain available after they close.
 func (s *Socket) localAddr() net.Addr {
 	if a := s.opt().local; a != nil || s.stream.Conn() == nil || !transport.IsKernelConn(s.stream.Conn()) {
 		return a

@@ -9,9 +9,11 @@ import (
 	"evnet/internal/transport"
 )
 
-// The getters. Any goroutine may call them, at any time; they stay valid after Close.
+// The getters. Any goroutine may call them, at any time, also after Close.
 
-// ReadyState is where the socket stands in its life. Node: socket.readyState.
+// ReadyState returns the state of the socket.
+//
+// Node: socket.readyState.
 func (s *Socket) ReadyState() ReadyState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,45 +34,55 @@ func (s *Socket) ReadyState() ReadyState {
 	return StateOpen
 }
 
-// Connecting reports whether Connect has begun and is not done. Node: socket.connecting.
+// Connecting reports whether Connect was called and is not done.
+//
+// Node: socket.connecting.
 func (s *Socket) Connecting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.opt().dial != nil
 }
 
-// AttemptedAddresses are the IP addresses with ports that the last Connect has tried, in order; the
-// slice is the caller's. Empty unless there were several to choose from. Node:
-// socket.autoSelectFamilyAttemptedAddresses.
+// AttemptedAddresses returns the IP addresses with ports that the last Connect has attempted, in order. It is empty
+// unless there were several addresses. The caller owns the slice.
+//
+// Node: socket.autoSelectFamilyAttemptedAddresses.
 func (s *Socket) AttemptedAddresses() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.opt().attempted)
 }
 
-// Readable reports whether data may still come. Node: socket.readable.
+// Readable reports whether data may still arrive.
+//
+// Node: socket.readable.
 func (s *Socket) Readable() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.destroyed && !s.in.ended
 }
 
-// Writable reports whether Write may still be called: neither End nor Destroy was. Node:
-// socket.writable.
+// Writable reports whether Write may still be called, that is, neither End nor Destroy was called.
+//
+// Node: socket.writable.
 func (s *Socket) Writable() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.destroyed && !s.out.ending
 }
 
-// Pending reports whether there is no connection: not yet, or no longer. Node: socket.pending.
+// Pending reports whether there is no connection, either not yet or no longer.
+//
+// Node: socket.pending.
 func (s *Socket) Pending() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.stream.IsOpen()
 }
 
-// ReadableEnded reports whether End was emitted. Node: socket.readableEnded.
+// ReadableEnded reports whether End was emitted.
+//
+// Node: socket.readableEnded.
 func (s *Socket) ReadableEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,6 +90,7 @@ func (s *Socket) ReadableEnded() bool {
 }
 
 // WritableEnded reports whether End or Close was called, or this side has ended after the peer's.
+//
 // Node: socket.writableEnded.
 func (s *Socket) WritableEnded() bool {
 	s.mu.Lock()
@@ -85,7 +98,9 @@ func (s *Socket) WritableEnded() bool {
 	return s.out.ending
 }
 
-// WritableFinished reports whether Finish was emitted. Node: socket.writableFinished.
+// WritableFinished reports whether Finish was emitted.
+//
+// Node: socket.writableFinished.
 func (s *Socket) WritableFinished() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,6 +108,7 @@ func (s *Socket) WritableFinished() bool {
 }
 
 // Destroyed reports whether the socket was destroyed, by a method or because it ended or failed.
+//
 // Node: socket.destroyed.
 func (s *Socket) Destroyed() bool {
 	s.mu.Lock()
@@ -100,56 +116,68 @@ func (s *Socket) Destroyed() bool {
 	return s.destroyed
 }
 
-// Closed reports whether the socket is closed for good, which, as in Node, is as soon as it is
-// destroyed: the Close event is still to come then. A new Connect makes it false. Node: socket.closed.
+// Closed reports whether the socket is closed. As in Node, it is true as soon as the socket is destroyed, before the
+// Close event. A new Connect makes it false.
+//
+// Node: socket.closed.
 func (s *Socket) Closed() bool { return s.Destroyed() }
 
-// Err is the error the socket was destroyed with, or nil. Node: socket.errored.
+// Err returns the error that the socket was destroyed with, or nil.
+//
+// Node: socket.errored.
 func (s *Socket) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.opt().err
 }
 
-// Conn is the connection itself, nil before there is one. Reading, writing or closing it behind
-// the socket's back, or setting a deadline, is at the caller's risk: where the loop itself serves the conn,
-// a deadline has no effect, and that it was closed is noticed at the next write or end. Its options may
-// be set. Node has none.
+// Conn returns the underlying connection, or nil before there is one. Its options may be set. Reading, writing or
+// closing it directly, or setting a deadline, is at the caller's risk. If the loop itself serves the conn, a deadline
+// has no effect, and the socket detects that the conn was closed only at the next write or end. Node has no such
+// method.
 func (s *Socket) Conn() net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stream.Conn()
 }
 
-// Loop is where the socket's callbacks run.
+// Loop returns the loop that runs the socket's callbacks.
 func (s *Socket) Loop() *Loop { return s.set.Loop }
 
-// Server is the server that accepted the socket, nil for others. Node: socket.server.
+// Server returns the server that accepted the socket, or nil for other sockets.
+//
+// Node: socket.server.
 func (s *Socket) Server() *Server { return s.set.server }
 
-// LocalAddr is this end's address, nil until connected. Node: socket.localAddress and localPort.
+// LocalAddr returns the address of this end, or nil until the socket is connected.
+//
+// Node: socket.localAddress and localPort.
 func (s *Socket) LocalAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.localAddr()
 }
 
-// RemoteAddr is the peer's address, nil until connected. Node: socket.remoteAddress and remotePort.
+// RemoteAddr returns the address of the peer, or nil until the socket is connected.
+//
+// Node: socket.remoteAddress and remotePort.
 func (s *Socket) RemoteAddr() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.remoteAddr()
 }
 
-// BytesRead is how many bytes were read from the conn, delivered or not. A new connection starts
-// at 0. Node: socket.bytesRead.
+// BytesRead returns the number of bytes read from the conn, delivered or not. A new connection starts at 0.
+//
+// Node: socket.bytesRead.
 func (s *Socket) BytesRead() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.bytes
 }
 
-// BytesWritten is how many bytes Write has accepted, sent or not. A new connection starts at 0.
+// BytesWritten returns the number of bytes that Write has accepted, sent or not. A new connection starts at 0.
+//
 // Node: socket.bytesWritten.
 func (s *Socket) BytesWritten() int64 {
 	s.mu.Lock()
@@ -157,67 +185,82 @@ func (s *Socket) BytesWritten() int64 {
 	return s.stream.Accepted()
 }
 
-// BufferedAmount is how many bytes wait in the write queue. Node: socket.writableLength.
+// BufferedAmount returns the number of bytes in the write queue.
+//
+// Node: socket.writableLength.
 func (s *Socket) BufferedAmount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stream.Queued()
 }
 
-// HighWaterMark is how many bytes may wait in the write queue before NeedDrain reports true: that of
-// the options, 64 KiB by default, or MaxWriteBuffer if that is less. Node: socket.writableHighWaterMark.
+// HighWaterMark returns the number of bytes that may be queued before NeedDrain reports true: that of the options, 64
+// KiB by default, or MaxWriteBuffer if that is less.
+//
+// Node: socket.writableHighWaterMark.
 func (s *Socket) HighWaterMark() int { return s.set.HighWaterMark }
 
-// Corked is how many calls of Cork have not been taken back. Node: socket.writableCorked.
+// Corked returns the number of calls of Cork that have not been undone.
+//
+// Node: socket.writableCorked.
 func (s *Socket) Corked() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.corks
 }
 
-// ReadableLength is how many bytes have been read, or put back by Unshift, and wait for a consumer,
-// with those of a token that Scan holds unfinished. Node: socket.readableLength.
+// ReadableLength returns the number of bytes that are buffered for a consumer: bytes that were read or passed to
+// Unshift, including an incomplete token of Scan.
+//
+// Node: socket.readableLength.
 func (s *Socket) ReadableLength() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.buffered()
 }
 
-// Flowing reports whether data is delivered as it comes, or dropped where there is no consumer. It is
-// false while nobody has asked for data yet, and while Paused. Node: socket.readableFlowing being
-// true.
+// Flowing reports whether data is delivered as it arrives, or discarded if there is no consumer. It is false as long as
+// neither a consumer nor Resume requests data, and while Paused.
+//
+// Node: socket.readableFlowing being true.
 func (s *Socket) Flowing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.mode == flowing && s.in.blocked == 0
 }
 
-// Paused reports whether nothing is delivered because of Pause, PauseOnConnect, OnRead's answer, or
-// a destination of Pipe that is full or gone. Node: socket.isPaused.
+// Paused reports whether nothing is delivered because of Pause, PauseOnConnect, the result of OnRead's callback, or a
+// destination of Pipe that is full or was removed.
+//
+// Node: socket.isPaused.
 func (s *Socket) Paused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.mode == paused || s.in.mode == unpiped || s.in.blocked > 0
 }
 
-// AllowHalfOpen reports whether this side stays open when the peer ends. Node:
-// socket.allowHalfOpen.
+// AllowHalfOpen reports whether this side stays open when the peer ends.
+//
+// Node: socket.allowHalfOpen.
 func (s *Socket) AllowHalfOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.halfOpen
 }
 
-// SetAllowHalfOpen changes it; it counts when the peer ends. Node: socket.allowHalfOpen.
+// SetAllowHalfOpen sets whether this side stays open when the peer ends. The value at that time applies.
+//
+// Node: socket.allowHalfOpen.
 func (s *Socket) SetAllowHalfOpen(allow bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.halfOpen = allow
 }
 
-// SetNoDelay switches TCP_NODELAY, which Go sets by default. Before the connection is made it is
-// remembered. On a conn that has no such method the error is errors.ErrUnsupported. Node:
-// socket.setNoDelay.
+// SetNoDelay sets TCP_NODELAY, which is on by default in Go. Before the connection is made, the value is stored and
+// applied later. If the conn does not support the option, the error is errors.ErrUnsupported.
+//
+// Node: socket.setNoDelay.
 func (s *Socket) SetNoDelay(on bool) error {
 	s.mu.Lock()
 	s.makeOpt().noDelay = &on
@@ -229,10 +272,11 @@ func (s *Socket) SetNoDelay(on bool) error {
 	return setNoDelay(conn, on)
 }
 
-// SetKeepAlive switches TCP keep-alive, which Go enables by default. A positive delay is the idle
-// time before the first probe and the interval between probes; 0 or less leaves both as they are.
-// Before the connection is made it is remembered. On a conn that has no such method the error is
-// errors.ErrUnsupported. Node: socket.setKeepAlive.
+// SetKeepAlive sets TCP keep-alive, which is on by default in Go. A positive delay is the idle time before the first
+// probe and the interval between probes; 0 or less leaves both unchanged. Before the connection is made, the values are
+// stored and applied later. If the conn does not support the option, the error is errors.ErrUnsupported.
+//
+// Node: socket.setKeepAlive.
 func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
 	k := keepAlive{on, delay}
 	s.mu.Lock()
@@ -253,7 +297,7 @@ func setNoDelay(conn net.Conn, on bool) error {
 	return c.SetNoDelay(on)
 }
 
-// keepAlive is what SetKeepAlive was given.
+// keepAlive holds the arguments of SetKeepAlive.
 type keepAlive struct {
 	on    bool
 	delay time.Duration

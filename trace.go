@@ -8,46 +8,46 @@ import (
 	"evnet/internal/ratelimit"
 )
 
-// TraceEvent is one event as a Tracer sees it. The fields that an event has no use for are zero.
+// TraceEvent is one event as passed to a Tracer. Fields that do not apply to the event are zero.
 type TraceEvent struct {
 	Time time.Time // when it is emitted
 	Name Event     // as in Node
 
-	// Source is whose event it is: a *Socket, a *Server, or a *dgram.Socket.
+	// Source is the emitter: a *Socket, a *Server, or a *dgram.Socket.
 	Source any
-	// Socket is Source where that is a *Socket, and what a server's Connection and TLSClientError are about.
+	// Socket is Source if that is a *Socket, and the socket that a server's Connection or TLSClientError is about.
 	Socket *Socket
 
-	Chunk    []byte         // of Data and of dgram's Message: what is delivered, borrowed until the Tracer returns
-	From     netip.AddrPort // of dgram's Message: who has sent it
+	Chunk    []byte         // of Data and of dgram's Message: the delivered bytes, valid until the Tracer returns
+	From     netip.AddrPort // of dgram's Message: the sender
 	Err      error          // of Error, ConnectionAttemptFailed, TLSClientError, and of a Lookup that failed
 	HadError bool           // of a socket's Close
 	Lookup   Lookup         // of Lookup
 	Attempt  Attempt        // of ConnectionAttempt, ConnectionAttemptFailed and ConnectionAttemptTimeout
 	Drop     Drop           // of Drop, with its reason
 
-	// How many bytes Socket has read and was given to write by now, and how many of these wait to be sent, as its
-	// methods of these names tell.
+	// The results of Socket's methods of these names: the bytes read and written so far, and those still queued.
 	BytesRead, BytesWritten int64
 	BufferedAmount          int // in bytes
 }
 
-// Tracer sees the events of a loop. See [Loop.SetTracer].
+// Tracer is a function that observes the events of a loop. See [Loop.SetTracer].
 type Tracer func(TraceEvent)
 
-// SetTracer makes the loop call t with every event of its sockets and servers, and of those of package dgram, before the
-// callbacks of the event run, whether it has callbacks or not. The input of OnRead and Scan is no event, here as in
-// Node; bytes that Pipe transfers are Data. Any goroutine may call SetTracer at any time; nil, the default, removes
-// the Tracer.
+// SetTracer makes t observe every event of the sockets and servers of the loop, and of those of package dgram. t is
+// called directly before the callbacks of the event run, and also if it has none. Data passed to OnRead and Scan is not
+// an event, as in Node; data that Pipe forwards is a Data event. nil, the default, removes the Tracer. Any goroutine
+// may call SetTracer, at any time.
 //
-// t runs on the loop, and blocks the loop while it blocks. Several loops with the same Tracer call it at the same time.
-// TraceEvent.Chunk is borrowed: valid until t returns. t may call any method. A panic in t counts as one of a callback:
-// see OnPanic.
+// t runs on the loop, which it blocks while it runs. A Tracer that is set on several loops is called by them
+// concurrently. TraceEvent.Chunk is borrowed: clone what is to be kept. t may call any method. A panic in it is treated
+// as one in a callback: see OnPanic.
 //
-// Without a Tracer an event costs nothing more. With one, Pipe and Relay copy the bytes that they transfer instead of
-// moving them inside the kernel. Package evnet/watch has Tracers for log/slog and for counters.
+// Without a Tracer an event has no extra cost. With one, Pipe and Relay copy the data that they forward instead of
+// moving it inside the kernel, so that the Tracer sees it. Package evnet/watch has Tracers for log/slog and for
+// counters.
 //
-// Node: diagnostics_channel and NODE_DEBUG=net are the nearest.
+// Node: diagnostics_channel and NODE_DEBUG=net are the closest.
 func (l *Loop) SetTracer(t Tracer) {
 	if t == nil {
 		l.host().tracer.Store(nil)
@@ -59,7 +59,8 @@ func (l *Loop) SetTracer(t Tracer) {
 // tracing reports whether the loop has a Tracer.
 func (l *Loop) tracing() bool { return l.host().Tracing() }
 
-// trace passes an event that is about to be emitted to the Tracer. ev has its name and arguments. It runs on the loop.
+// trace passes an event that is about to be emitted to the Tracer. ev has its name and its arguments. trace runs on the
+// loop.
 func (l *Loop) trace(source any, ev TraceEvent) {
 	t := l.host().tracer.Load()
 	if t == nil {
