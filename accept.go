@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	maxUnserved = 128      // accepted conns that wait for one busy loop
-	maxDrops    = 16 << 10 // Drop events that wait for the server's loop: a few megabytes
+	maxUnserved = 128      // accepted conns that are queued for one busy loop
+	maxDrops    = 16 << 10 // Drop events that are queued on the server's loop: a few megabytes
 )
 
 // listening is one period of listening, from Listen or Serve to the next Close. It owns the acceptor, whose owner it
@@ -24,6 +24,7 @@ type listening struct {
 	unwatch   func() bool               // of the context; guarded by Server.mu, nil until the context is watched
 }
 
+// newListening returns a period of listening on ln that has not started yet.
 func newListening(s *Server, ln net.Listener) *listening {
 	lis := &listening{server: s, handoff: listen.NewHandoff[net.Conn](len(s.settings), maxUnserved)}
 	lis.acceptor = listen.NewAcceptor(ln, lis)
@@ -55,7 +56,7 @@ func (lis *listening) AcceptFailed(err error) {
 	s.loop.core().Event(func() { s.emitAcceptError(lis, err) })
 }
 
-// spawnAcceptor starts accepting. Run of each loop returns only after the acceptor has ended, because the loop still
+// spawnAcceptor starts the acceptor. Run of each loop returns only after the acceptor has ended, because the loop still
 // has to process the last conn.
 func (s *Server) spawnAcceptor(lis *listening) {
 	done := make(chan struct{})
@@ -125,7 +126,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	}
 	c := newSocket(set)
 	c.mu.Lock() // until c has its conn: from here on Sockets returns c
-	c.place = s.live.put(c)
+	c.place = s.live.add(c)
 	s.countLocked(c, peer)
 	s.mu.Unlock()
 
@@ -186,7 +187,7 @@ func (s *Server) emitTLSClientError(err error, c *Socket) {
 	}
 }
 
-// drop emits Drop on the server's loop, unless too many Drop events wait there.
+// drop emits Drop on the server's loop, unless too many Drop events are queued there.
 func (s *Server) drop(set *settings, d Drop) {
 	switch {
 	case set.Loop == s.loop:
@@ -201,6 +202,7 @@ func (s *Server) drop(set *settings, d Drop) {
 	}
 }
 
+// emitDrop emits Drop. It runs on the server's loop.
 func (s *Server) emitDrop(d Drop) {
 	list := s.emitting()
 	s.loop.trace(s, TraceEvent{Name: EventDrop, Drop: d})

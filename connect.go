@@ -190,13 +190,13 @@ func (c *connecting) fail(err error) {
 	e.run()
 }
 
-// cancel ends what is still under way, once c is stale. Any goroutine may call it.
+// cancel ends the attempts in progress, once c is stale. Any goroutine may call it.
 func (c *connecting) cancel() {
 	c.unwatch()
 	c.race.Cancel()
 }
 
-// current reports whether c is not stale: the socket was not connected, destroyed or connected again in the meantime.
+// current reports whether c is not stale: the socket was not connected, destroyed or connected again meanwhile.
 func (c *connecting) current() bool {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"evnet/internal/transport"
 )
 
-// DefaultLoop is the loop of every socket and server whose options name no other, and the loop that
+// DefaultLoop is the loop of every socket and server whose options specify no other, and the loop that
 // the function Run runs.
 var DefaultLoop = NewLoop()
 
@@ -18,9 +18,8 @@ var DefaultLoop = NewLoop()
 // before the next, so that they need no locks among themselves. NewLoop makes a Loop; the zero value
 // is not usable.
 //
-// Every method may be called from any goroutine and from inside any callback. A loop needs no
-// closing: when Run or Serve has returned, it holds no goroutine, timer or descriptor, and it may
-// be run again.
+// Any goroutine and any callback may call the methods. A loop needs no closing: when Run or Serve has
+// returned, it holds no goroutine, timer or descriptor, and it may be run again.
 //
 // Node: the event loop of the process.
 type Loop eventloop.Loop
@@ -35,23 +34,25 @@ func NewLoop() *Loop {
 }
 
 // Run executes callbacks on the calling goroutine until nothing referenced is open and nothing is
-// posted. Then it destroys what is open but not referenced, as happens when a Node process ends, and
-// returns after the Close events of that.
+// posted. Then it destroys everything that is open but not referenced, as happens when a Node process
+// ends, and returns after the Close events.
 //
 // Any goroutine may call Run, but only one at a time. If the loop is running already, Run panics
 // with ErrLoopRunning, since it has no result to return it in; Serve returns it.
 //
 // A panic in a callback unwinds out of Run unless OnPanic is set. Run may be called again afterwards:
-// what is still open then closes, including what a server of several loops waits for.
+// it then closes everything that is still open, including the sockets that a server of several loops
+// waits for.
 func (l *Loop) Run() {
 	if !l.core().Run() {
 		panic(ErrLoopRunning)
 	}
 }
 
-// Serve is Run for a program that ends by a context: it goes on while nothing is open, until ctx
+// Serve is Run for a program that ends by a context: it continues while nothing is open, until ctx
 // ends. Then it destroys every socket, closes every server, stops every timer, runs their Close
-// events and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning.
+// events and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning. A nil ctx is
+// ErrNilArgument.
 func (l *Loop) Serve(ctx context.Context) error {
 	if ctx == nil {
 		return nilArgument("Serve", "context")
@@ -77,10 +78,10 @@ func (l *Loop) Post(fn func()) {
 }
 
 // Do runs fn on the loop and returns when fn has returned. Use it to set up sockets from another
-// goroutine without missing an event. On the loop itself, and while nobody runs the loop, fn runs
+// goroutine without missing an event. On the loop itself, and while the loop is not running, fn runs
 // immediately on the caller's goroutine.
 //
-// In a callback of another loop, Do blocks that loop meanwhile. Two loops that call Do of each other
+// In a callback of another loop, Do blocks that loop until fn returns. Two loops that call Do of each other
 // at the same time deadlock: use Post there. A nil fn is logged and otherwise ignored.
 func (l *Loop) Do(fn func()) {
 	if fn == nil {
@@ -90,9 +91,9 @@ func (l *Loop) Do(fn func()) {
 	l.core().Do(fn)
 }
 
-// OnPanic makes the loop contain panics of callbacks: the socket whose callback it was is
-// destroyed with the PanicError, then fn is called, on the loop, and everything else goes on. A
-// panic in fn unwinds out of Run. nil, the default, lets panics unwind out of Run.
+// OnPanic makes the loop contain panics of callbacks. The socket whose callback has panicked is
+// destroyed with the PanicError, then fn is called on the loop. Everything else continues. A panic in
+// fn unwinds out of Run. With nil, the default, panics unwind out of Run.
 func (l *Loop) OnPanic(fn func(*PanicError)) {
 	h := l.host()
 	if fn == nil {
@@ -138,7 +139,7 @@ func (t *Timer) Stop() bool { return (*eventloop.Timer)(t).Stop() }
 // Node: timeout.refresh.
 func (t *Timer) Reset(d time.Duration) bool { return (*eventloop.Timer)(t).Reset(d) }
 
-// Ref makes the timer keep Run going, which it does from the start.
+// Ref makes the timer keep Run going, as it does from the start.
 //
 // Node: timeout.ref.
 func (t *Timer) Ref() { (*eventloop.Timer)(t).SetRef(true) }
@@ -148,13 +149,13 @@ func (t *Timer) Ref() { (*eventloop.Timer)(t).SetRef(true) }
 // Node: timeout.unref.
 func (t *Timer) Unref() { (*eventloop.Timer)(t).SetRef(false) }
 
-// core is the loop without what is evnet's.
+// core returns the loop of package eventloop that l is.
 func (l *Loop) core() *eventloop.Loop { return (*eventloop.Loop)(l) }
 
-// host is the state of the loop that is evnet's.
+// host returns the state that package evnet keeps for the loop.
 func (l *Loop) host() *loopHost { return l.core().Host().(*loopHost) }
 
-// loopHost is the eventloop.Host of a Loop: what package evnet keeps for each loop.
+// loopHost is the eventloop.Host of a Loop: the state that package evnet keeps for each loop.
 type loopHost struct {
 	loop     *Loop
 	onPanic  atomic.Pointer[func(error)]

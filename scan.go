@@ -12,14 +12,15 @@ import (
 	"time"
 )
 
-const maxIdleTokens = 100 // in a row without progress, as in bufio
+// maxIdleTokens is the number of consecutive tokens without an advance that Scan accepts, as in bufio.
+const maxIdleTokens = 100
 
 var (
-	nothing       = []byte{} // not nil: a slice of it can be a token
+	noData        = []byte{} // not nil: a slice of it can be a token
 	scanLinesCode = reflect.ValueOf(bufio.ScanLines).Pointer()
 )
 
-// scan holds the arguments of Socket.Scan and its state. The socket's mu guards what changes.
+// scan holds the arguments of Socket.Scan and its state. The socket's mu guards the fields that change.
 type scan struct {
 	split bufio.SplitFunc
 	lines bool // split is bufio.ScanLines: only a new line feed can complete a token
@@ -27,41 +28,46 @@ type scan struct {
 	fn    func(token []byte)
 
 	seen int    // buffered bytes that split was called with when it requested more
-	wait int    // so many further bytes do not make the next call due
+	wait int    // number of further bytes that do not make the next call due
 	done bool   // split was called with atEOF
-	idle int    // tokens in a row without an advance
+	idle int    // consecutive tokens without an advance
 	buf  []byte // reused for an unfinished token
 
-	place *list.Element // of the socket in deferredCalls, nil if it does not wait
+	place *list.Element // of the socket in deferredCalls, nil if it is not queued there
 	timed bool          // the next call counts as deferred
 }
 
-// Scan cuts the data that the socket receives into tokens with any split function of bufio, or one of
-// the program: lines, words, frames with a length in front. A nil split is bufio.ScanLines. It makes fn
-// the one consumer and starts the flow unless the socket was paused. fn runs on the loop, once for each
-// token. The token is what Data would get, text once SetEncoding was called. It is borrowed, valid until
-// fn returns; the race detector overwrites it then.
+// Scan splits the received data into tokens, such as lines, words, or length-prefixed frames. split is any split
+// function, of package bufio or of the program; nil is bufio.ScanLines. Scan makes fn the only consumer and starts the
+// flow unless the socket was paused.
 //
-// max is the longest token in bytes; 0 or less is bufio.MaxScanTokenSize, 64 KiB. An unfinished token,
-// with the header that split takes along, must not be longer either: the socket is destroyed with
-// an error that is bufio.ErrTooLong. It is also destroyed with the error of split, and if split
-// misbehaves: with bufio.ErrNegativeAdvance, bufio.ErrAdvanceTooFar, or io.ErrNoProgress for more than
-// 100 tokens in a row that advance by nothing.
+// fn runs on the loop, once for each token. The token has the bytes that Data would get, which are text once
+// SetEncoding was called. It is borrowed, valid until fn returns; the race detector overwrites it then.
 //
-// split is called again when data has arrived. If a token of more than 4 KB is unfinished and split is
-// slow, the call waits until the data has grown by an eighth, or until such calls take no more than
-// about a ninth of the loop's time. So a peer that sends a long token in single bytes does not make split
-// look at all of it for each, and a token may be delivered some milliseconds late. bufio.ScanLines is
-// exempt: it looks at new bytes only.
+// max is the length of the longest token in bytes; 0 or less is bufio.MaxScanTokenSize, 64 KiB. It also limits an
+// unfinished token together with the header that split consumes with it.
 //
-// After the peer's end split is called with atEOF, before End is emitted; data that it leaves then is a
-// truncated token, io.ErrUnexpectedEOF. On bufio.ErrFinalToken fn gets the token, if there is one,
-// and Scan ends; the advance counts, but 0 with a token at the peer's end stands for all data.
+// split is called again when data has arrived. If a token of more than 4 KB is unfinished and split is slow, the call is
+// deferred until the data has grown by an eighth, or until such calls take no more than about a ninth of the loop's
+// time. So a peer that sends a long token in single bytes does not make split examine the whole token for each byte. A
+// token may be delivered some milliseconds late. bufio.ScanLines is exempt: it examines new bytes only.
 //
-// fn may call every method: Pause keeps the remaining tokens until Resume; another Scan continues with
-// the remaining data, so that header lines can be followed by a body; Scan(nil, 0, nil) ends it, and the
-// next consumer gets the remaining data. With a nil fn alone it returns ErrNilArgument; with a Data
-// listener, Pipe, OnRead, Chunks or BlockingConn, ErrConsumed; both change nothing. Node has none.
+// After the peer's end, split is called with atEOF, before End is emitted. On bufio.ErrFinalToken fn gets the token, if
+// there is one, and Scan ends. The advance counts, except that 0 with a token at the peer's end stands for all data.
+//
+// fn may call every method. Pause keeps the remaining tokens until Resume. Another Scan continues with the remaining
+// data, so that header lines can be followed by a body. Scan(nil, 0, nil) ends the scan, and the next consumer gets the
+// remaining data.
+//
+// Scan returns ErrNilArgument if only fn is nil, and ErrConsumed if there is a Data listener, Pipe, OnRead, Chunks or
+// BlockingConn. Both change nothing. The socket is destroyed with an error that has its addresses and is one of these:
+//   - bufio.ErrTooLong, if a token is longer than max,
+//   - the error of split,
+//   - bufio.ErrNegativeAdvance or bufio.ErrAdvanceTooFar, if split misbehaves,
+//   - io.ErrNoProgress, after more than 100 consecutive tokens without an advance,
+//   - io.ErrUnexpectedEOF, if split leaves data at the peer's end: a truncated token.
+//
+// Node has no counterpart.
 func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) error {
 	if fn == nil && split != nil {
 		return nilArgument("Scan", "function")
@@ -94,7 +100,7 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 	return nil
 }
 
-// scanCall is a call that Scan makes without the lock, and what came of it.
+// scanCall is a call that Scan makes without the lock, and its results.
 type scanCall struct {
 	kind  scanCallKind
 	sc    *scan
@@ -110,14 +116,14 @@ type scanCall struct {
 type scanCallKind uint8
 
 const (
-	scanNothing scanCallKind = iota // no data, or the next token is not wanted
+	scanNothing scanCallKind = iota // no call: there is no data, or the next token cannot be delivered
 	scanSplit                       // call split
 	scanToken                       // call fn
 	scanFailure                     // destroy the socket
 )
 
-// scanBuffered calls fn with the tokens of the buffered data, until one is unfinished or the next is not wanted. It
-// runs on the loop.
+// scanBuffered calls fn with the tokens of the buffered data, until one is unfinished or cannot be delivered. It runs
+// on the loop.
 func (s *Socket) scanBuffered() {
 	var c scanCall
 	returned := false
@@ -140,7 +146,7 @@ func (s *Socket) scanBuffered() {
 			c.sc.fn(c.token[:len(c.token):len(c.token)])
 			poison(c.data[:c.advance])
 		case scanFailure:
-			s.Destroy(c.err) // after it has sent what fn or split has written
+			s.Destroy(c.err) // after sending the data that fn or split has written
 		default:
 			returned = true
 			return
@@ -162,8 +168,8 @@ func (c *scanCall) split(s *Socket) {
 	}
 }
 
-// scanStepLocked applies what came of the last call, and decides on the next one. If there is none, it copies the rest
-// of a borrowed chunk. s.mu is held.
+// scanStepLocked applies the results of the last call, and decides on the next one. If there is none, it copies the
+// rest of a borrowed chunk. s.mu is held.
 func (s *Socket) scanStepLocked(c *scanCall) {
 	in := &s.in
 	switch c.kind {
@@ -175,12 +181,12 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 		s.spendTokenLocked()
 	}
 	for s.stream.IsOpen() && in.scan != nil && in.canDeliver() && (in.deliverable() || s.scanDeferred()) {
-		sc, data := in.scan, in.look()
+		sc, data := in.scan, in.splitInput()
 		if len(data) == 0 {
 			if !in.atEnd {
-				continue // half a character is not text yet
+				continue // the bytes are an incomplete character, which is no text yet
 			}
-			data = nothing
+			data = noData
 		}
 		c.sc, c.data, c.atEnd = sc, data, in.atEnd
 		if in.atEnd || !sc.lines || bytes.IndexByte(data[sc.seen:], '\n') >= 0 {
@@ -190,7 +196,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 			}
 			return
 		}
-		c.advance, c.token, c.err = 0, nil, nil // which bufio.ScanLines would return
+		c.advance, c.token, c.err = 0, nil, nil // the results that bufio.ScanLines would return
 		if s.applySplitLocked(c); c.kind != scanNothing {
 			return
 		}
@@ -204,13 +210,13 @@ func (s *Socket) applySplitLocked(c *scanCall) {
 	in, sc := &s.in, c.sc
 	c.kind = scanNothing
 	if !s.stream.IsOpen() || in.scan != sc {
-		return // the data or the split function is another now
+		return // the data or the split function has changed
 	}
 	final := c.err != nil && errors.Is(c.err, bufio.ErrFinalToken)
 	if final && c.atEnd && c.token != nil && c.advance == 0 {
 		c.advance = len(c.data)
 	}
-	err := sc.judge(c, final)
+	err := sc.check(c, final)
 	if err == nil && in.scanned(c.advance, c.token) && !final {
 		err = sc.tooLong()
 	}
@@ -231,8 +237,8 @@ func (s *Socket) applySplitLocked(c *scanCall) {
 	s.spendTokenLocked()
 }
 
-// spendTokenLocked counts one call of split, and of fn. When the socket's share of the turn is used, the rest of the
-// data is delivered in the next. s.mu is held.
+// spendTokenLocked counts one call of split, and of fn. When the socket's share of the turn is used up, the rest of the
+// data is delivered in the next turn. s.mu is held.
 func (s *Socket) spendTokenLocked() {
 	s.crowd()
 	in := &s.in
@@ -241,8 +247,9 @@ func (s *Socket) spendTokenLocked() {
 	}
 }
 
-// judge returns why the results of split cannot be accepted, or nil.
-func (sc *scan) judge(c *scanCall, final bool) error {
+// check returns why the results of split cannot be accepted, or nil. final says that split returned
+// bufio.ErrFinalToken.
+func (sc *scan) check(c *scanCall, final bool) error {
 	if c.token == nil || c.advance > 0 {
 		sc.idle = 0
 	} else {

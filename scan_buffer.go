@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// The data that Scan calls its split function with.
+// This file has the data that Scan calls its split function with, and the schedule of deferred calls.
 
-const firstJoin = 512 // bytes that are first added to an unfinished token
+const firstJoin = 512 // bytes of the borrowed chunk that are first added to an unfinished token
 
-var endLine = []byte("\r")
+var carriageReturn = []byte("\r")
 
-// borrow makes p, a borrowed chunk of the transport, a part of the buffered data without copying it. scanBuffered
-// follows. s.mu is held.
+// borrow makes p, a borrowed chunk of the transport, a part of the buffered data without copying it. The caller calls
+// scanBuffered afterwards. s.mu is held.
 func (in *inbound) borrow(p []byte) {
 	if in.decoder != nil {
 		in.decode(p)
@@ -23,9 +23,9 @@ func (in *inbound) borrow(p []byte) {
 	}
 }
 
-// look returns the data for split: the buffered data, and a part of the borrowed chunk if split has requested
+// splitInput returns the data for split: the buffered data, and a part of the borrowed chunk if split has requested
 // more.
-func (in *inbound) look() []byte {
+func (in *inbound) splitInput() []byte {
 	sc := in.scan
 	rest := in.borrowed[in.borrowedAt:]
 	switch {
@@ -41,7 +41,7 @@ func (in *inbound) look() []byte {
 		in.raw, in.rawBorrowed = rest, true
 		in.borrowed, in.borrowedAt = nil, 0
 	case sc.seen > 0:
-		// Only what the unfinished token needs, if that is known: the tokens after it are
+		// Copy only the bytes that the unfinished token needs, if their number is known: the tokens after it are
 		// found in the chunk itself.
 		n := max(len(in.raw), firstJoin)
 		if sc.lines {
@@ -78,14 +78,14 @@ func (in *inbound) scanned(advance int, token []byte) (tooLong bool) {
 		sc.seen, sc.wait, sc.done = len(*held), sc.growth(len(*held)), in.atEnd
 		rest := *held
 		if sc.lines {
-			rest = bytes.TrimSuffix(rest, endLine)
+			rest = bytes.TrimSuffix(rest, carriageReturn)
 		}
 		return !in.atEnd && len(rest) > sc.max
 	}
 	sc.seen, sc.wait = 0, 0
 	*held = (*held)[advance:]
 	if left := len(in.raw); in.joined > 0 && left <= in.joined {
-		in.borrowedAt -= left // the chunk itself has all that follows
+		in.borrowedAt -= left // the chunk itself has all remaining bytes
 		in.raw, in.joined = nil, 0
 	}
 	if len(*held) == 0 {
@@ -97,7 +97,7 @@ func (in *inbound) scanned(advance int, token []byte) (tooLong bool) {
 	return false
 }
 
-// reuse notes the memory of p, which is owned, for unfinished tokens.
+// reuse keeps the memory of p, which is not borrowed, for unfinished tokens.
 func (sc *scan) reuse(p []byte) {
 	if cap(p) > cap(sc.buf) {
 		sc.buf = p[:0]
@@ -127,7 +127,7 @@ func (in *inbound) keepBorrowed() {
 	}
 }
 
-// forgetRaw drops the buffered data that is not decoded.
+// forgetRaw discards the buffered data that is not decoded.
 func (in *inbound) forgetRaw() {
 	if in.receiveBuffer == &emptyReceiveBuffer {
 		return
@@ -136,7 +136,7 @@ func (in *inbound) forgetRaw() {
 	in.borrowed, in.borrowedAt, in.joined = nil, 0, 0
 }
 
-// rescan makes Scan start again with the buffered data, which has changed, even if split is running.
+// rescan makes Scan restart with the buffered data, which has changed, even if split is running.
 func (in *inbound) rescan() {
 	if in.scan != nil {
 		sc := *in.scan
@@ -145,32 +145,32 @@ func (in *inbound) rescan() {
 	}
 }
 
-// When Scan calls split again for an unfinished token. Only split can tell whether a byte completes a token, and it
-// looks at the whole token each time. For a short token it is called whenever data arrives. For a long one the
-// call is deferred until the data has grown in proportion, or until the loop has time for it.
+// The following decides when Scan calls split again for an unfinished token. Only split can determine whether a byte
+// completes a token, and it examines the whole token each time. For a short token it is called whenever data arrives.
+// For a long one the call is deferred until the data has grown in proportion, or until the loop has time for it.
 
 const (
-	deferGrowth = 8 // split is called when a long unfinished token has grown by one part in so many
+	deferGrowth = 8 // split is called when a long unfinished token has grown by 1/deferGrowth
 
-	// A deferred call without result is followed by a pause of so many times its duration, but no more than
+	// A deferred call without a result is followed by a pause of pauseFactor times its duration, but no more than
 	// longestPause, unless the call took longer.
 	pauseFactor  = 8
 	longestPause = 50 * time.Millisecond
 )
 
 var ( // changed by tests
-	deferFrom = 4 << 10                // bytes: an unfinished token of so many is long
-	callBurst = 100 * time.Microsecond // pauses of so much together are not waited for
+	deferFrom = 4 << 10                // bytes: the size from which an unfinished token is long
+	callBurst = 100 * time.Microsecond // accumulated pauses up to this duration are skipped
 )
 
 // deferredCalls schedules the calls of split for sockets of a loop that have received too little data. Together
-// they take about a ninth of the loop's time. Sockets are served in the order in which they have begun to wait.
+// they take about a ninth of the loop's time. Sockets are served in the order in which they were queued.
 type deferredCalls struct {
-	next time.Time // when the next call may begin; the loop's owner alone uses it
+	next time.Time // when the next call may begin; used only on the loop
 
 	mu      sync.Mutex  // guards the fields below; taken after that of a socket
 	waiting list.List   // of *Socket
-	timer   *time.Timer // nil until a socket waits for the first time
+	timer   *time.Timer // nil until a socket is queued for the first time
 	armed   bool        // the timer is running, or its event is pending
 }
 
@@ -188,8 +188,8 @@ func (in *inbound) deferred() bool {
 	return in.scan != nil && in.scan.wait > 0 && in.buffered() > in.scan.seen && !in.deliverable()
 }
 
-// scanDeferred reports whether a deferred call of split is allowed now, and makes it due. Otherwise the socket
-// waits for its turn. It runs on the loop; s.mu is held.
+// scanDeferred reports whether a deferred call of split is allowed now, and makes it due. Otherwise it queues the
+// socket. It runs on the loop; s.mu is held.
 func (s *Socket) scanDeferred() bool {
 	if !s.in.deferred() {
 		return false
@@ -212,7 +212,7 @@ func (s *Socket) scanDeferred() bool {
 // callNow makes a deferred call due.
 func (sc *scan) callNow() { sc.wait, sc.timed = 0, true }
 
-// spend counts a deferred call that has taken so long without result. It runs on the loop.
+// spend accounts for the duration of a deferred call without a result. It runs on the loop.
 func (d *deferredCalls) spend(took time.Duration) {
 	if now := time.Now(); d.next.Before(now) {
 		d.next = now
@@ -220,7 +220,7 @@ func (d *deferredCalls) spend(took time.Duration) {
 	d.next = d.next.Add(max(min(pauseFactor*took, longestPause), took))
 }
 
-// armDeferred starts the timer if a socket is waiting. It runs on the loop; its mu is held.
+// armDeferred starts the timer if a socket is queued. It runs on the loop; the mu of deferredCalls is held.
 func (l *Loop) armDeferred() {
 	d := &l.host().deferred
 	if d.armed || d.waiting.Len() == 0 {
@@ -234,7 +234,7 @@ func (l *Loop) armDeferred() {
 	}
 }
 
-// runDeferred calls the split function of the socket that has waited longest. It is an event of the loop.
+// runDeferred calls the split function of the socket at the head of the queue. It is an event of the loop.
 func (l *Loop) runDeferred() {
 	d := &l.host().deferred
 	d.mu.Lock()
@@ -263,7 +263,7 @@ func (l *Loop) runDeferred() {
 	s.flow()
 }
 
-// leaveDeferred removes the socket from those that wait. s.mu is held.
+// leaveDeferred removes the socket from the queue of deferred calls. s.mu is held.
 func (s *Socket) leaveDeferred() {
 	sc := s.in.scan
 	if sc == nil || sc.place == nil {

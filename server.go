@@ -44,11 +44,11 @@ type Server struct {
 	lis              *listening // nil unless the server listens
 	addr             net.Addr
 	max              int
-	live             slots // the accepted sockets, until their Close event
-	count            int   // those of them that are not destroyed
-	closePending     bool  // Close is emitted once nothing is open
-	queuedCloses     int   // Close events queued on loop
-	closingAcceptors int   // acceptors whose Close has not returned
+	live             socketTable // the accepted sockets, until their Close event
+	count            int         // those of them that are not destroyed
+	closePending     bool        // Close is emitted once nothing is open
+	queuedCloses     int         // Close events queued on loop
+	closingAcceptors int         // acceptors whose Close has not returned
 	unreferenced     bool
 
 	addresses map[netip.Addr]*addressCount // of MaxConnectionsPerAddress, by peer; no count is 0
@@ -132,7 +132,7 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
-	if err := checkServes(s.opts.TLSConfig); err != nil {
+	if err := checkServerConfig(s.opts.TLSConfig); err != nil {
 		return fail(err)
 	}
 	ln, err := listen.Listen(ctx, network, address, listen.Config{
@@ -165,7 +165,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 	err := listen.CheckListening(ln)
 	if err == nil {
-		err = checkServes(s.opts.TLSConfig)
+		err = checkServerConfig(s.opts.TLSConfig)
 	}
 	if err == nil {
 		err = s.serve(context.Background(), ln, nil)
@@ -186,7 +186,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func())
 	if err != nil {
 		return err
 	}
-	// Without the lock, because ctx may be the user's code. Close may be called before lis.unwatch is set.
+	// Without the lock, because ctx may run the user's code. Close may be called before lis.unwatch is set.
 	unwatch := context.AfterFunc(ctx, func() { _ = s.stop(lis, nil) })
 	s.mu.Lock()
 	current := s.lis == lis
@@ -318,17 +318,18 @@ func (s *Server) setRef(referenced bool) {
 	}
 }
 
-// slots is a table of sockets, each at a number of its own, from 1 on: it is smaller than a map, and
-// the collector is through with it sooner. The zero value is empty.
-type slots struct {
-	list []*Socket // at number - 1; nil where there is none
-	free []int32   // such numbers
+// socketTable is a set of sockets. Each has a number of its own, from 1 on. The table needs less memory than a map, and
+// the garbage collector scans it faster. The zero value is empty.
+type socketTable struct {
+	list []*Socket // by number - 1; nil if the number is free
+	free []int32   // the free numbers
 }
 
-func (t *slots) len() int { return len(t.list) - len(t.free) }
+// len returns the number of sockets.
+func (t *socketTable) len() int { return len(t.list) - len(t.free) }
 
-// put enters s and returns its number.
-func (t *slots) put(s *Socket) int32 {
+// add adds s and returns its number.
+func (t *socketTable) add(s *Socket) int32 {
 	if n := len(t.free); n > 0 {
 		at := t.free[n-1]
 		t.free = t.free[:n-1]
@@ -339,25 +340,17 @@ func (t *slots) put(s *Socket) int32 {
 	return int32(len(t.list))
 }
 
-// at returns the socket with that number, nil if there is none.
-func (t *slots) at(number int32) *Socket {
-	if number < 1 || int(number) > len(t.list) {
-		return nil
-	}
-	return t.list[number-1]
-}
-
-// take removes the one with that number. The table of those that have all gone is given back.
-func (t *slots) take(number int32) {
+// remove removes the socket with that number, and releases the memory of an empty table.
+func (t *socketTable) remove(number int32) {
 	t.list[number-1] = nil
 	t.free = append(t.free, number)
 	if t.len() == 0 {
-		*t = slots{}
+		*t = socketTable{}
 	}
 }
 
 // each calls fn for every socket.
-func (t *slots) each(fn func(*Socket)) {
+func (t *socketTable) each(fn func(*Socket)) {
 	for _, s := range t.list {
 		if s != nil {
 			fn(s)

@@ -9,19 +9,19 @@ import (
 	"evnet/internal/eventloop"
 )
 
-// socketDestroyed notes that an accepted socket was destroyed: it no longer counts as open.
+// socketDestroyed records that an accepted socket was destroyed: it no longer counts as open.
 func (s *Server) socketDestroyed(c *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.uncountLocked(c)
 }
 
-// socketClosed notes that an accepted socket has emitted Close.
+// socketClosed records that an accepted socket has emitted Close.
 func (s *Server) socketClosed(c *Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.place != 0 {
-		s.live.take(c.place)
+		s.live.remove(c.place)
 		c.place = 0
 	}
 	s.closeIfDoneLocked()
@@ -36,6 +36,7 @@ func (s *Server) closeIfDoneLocked() {
 	}
 }
 
+// emitClose emits Close. It runs on the server's loop.
 func (s *Server) emitClose() {
 	list := s.emitting()
 	defer s.closeEmitted() // even if a listener panics
@@ -131,7 +132,7 @@ func (s *Server) halt() {
 	}
 }
 
-// CloseAllConnections destroys every open accepted socket. The server goes on listening.
+// CloseAllConnections destroys every open accepted socket. The server continues to listen.
 //
 // Node: closeAllConnections of http.Server.
 func (s *Server) CloseAllConnections() {

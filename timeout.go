@@ -9,19 +9,19 @@ import (
 	"evnet/internal/transport"
 )
 
-// idleTimer tells when a socket has been idle. Activity only notes the time: the runtime timer is
-// set again when it fires too early, so that a read or write costs no timer. The socket's mu guards
+// idleTimer expires when a socket has been idle. Activity only records the time: the runtime timer is
+// restarted when it fires too early, so that a read or write sets no timer. The socket's mu guards
 // it.
 type idleTimer struct {
 	after time.Duration // 0: off
 	set   time.Time     // when it was switched on
 	timer *time.Timer
-	round int   // an expiry of an earlier round counts no more
-	fired bool  // told; the next activity starts it again
-	sent  int64 // outbound.sent when the queue began to fill, or at the last expiry
+	round int   // incremented by each start and stop; an expiry of an earlier round is ignored
+	fired bool  // Timeout was emitted; the next activity restarts the timer
+	acked int64 // bytes acknowledged when the queue began to fill, when a write was completed, or at the last expiry
 }
 
-// markActive notes activity: bytes came or went, or the connection made progress. s.mu is held.
+// markActive records activity: bytes were received or sent, or Connect made progress. s.mu is held.
 func (s *Socket) markActive() {
 	r := s.optional
 	if r == nil || s.destroyed || r.notify.after == 0 && r.kill.after == 0 {
@@ -33,7 +33,7 @@ func (s *Socket) markActive() {
 	}
 }
 
-// startTimer lets t expire after d. s.mu is held.
+// startTimer makes t expire after d. s.mu is held.
 func (s *Socket) startTimer(t *idleTimer, d time.Duration) {
 	t.stop()
 	t.fired = false
@@ -50,7 +50,7 @@ func (t *idleTimer) stop() {
 	}
 }
 
-// stopTimers is for a socket that is destroyed. s.mu is held.
+// stopTimers stops every timer of a socket that is destroyed, and stops watching its context. s.mu is held.
 func (s *Socket) stopTimers() {
 	r := s.optional
 	if r == nil {
@@ -81,14 +81,15 @@ func (s *Socket) stopTimers() {
 	}
 }
 
-// noteCompleted notes that the queue begins to fill, or that a write of it is done. s.mu is held.
+// noteCompleted records that the queue begins to fill, or that a queued write is completed. s.mu is held.
 func (s *Socket) noteCompleted() {
 	if r := s.optional; r != nil {
-		r.notify.sent, r.kill.sent = s.stream.Completed(), s.stream.Completed()
+		r.notify.acked, r.kill.acked = s.stream.Completed(), s.stream.Completed()
 	}
 }
 
-// expired runs on the loop.
+// expired handles an expiry of t: it emits Timeout or destroys the socket, or restarts t if the socket was not idle. It
+// runs on the loop.
 func (s *Socket) expired(t *idleTimer, round int) {
 	s.mu.Lock()
 	if t.round != round || s.destroyed {
@@ -103,9 +104,9 @@ func (s *Socket) expired(t *idleTimer, round int) {
 	if rest <= 0 && s.unread() {
 		rest = time.Millisecond // it is about to be read
 	}
-	if rest <= 0 && s.stream.Queued() > 0 && s.stream.Acked() != t.sent {
-		rest = t.after // as Node: a blocked writer that got something away is let off one period
-		t.sent = s.stream.Acked()
+	if rest <= 0 && s.stream.Queued() > 0 && s.stream.Acked() != t.acked {
+		rest = t.after // as in Node: progress of a blocked write postpones the expiry by one period
+		t.acked = s.stream.Acked()
 	}
 	if rest > 0 {
 		s.startTimer(t, rest)
@@ -131,7 +132,8 @@ func (s *Socket) awaitFirstByte(d time.Duration) {
 	s.makeOpt().first = time.AfterFunc(d, func() { s.loop().Event(func() { s.firstByteDue(d, epoch) }) })
 }
 
-// firstByteDue runs on the loop, behind what has come in time.
+// firstByteDue handles the end of ServerOptions.FirstByteTimeout. It runs on the loop, after data that was received
+// before the deadline.
 func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	s.mu.Lock()
 	in := &s.in
@@ -139,7 +141,7 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	switch {
 	case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
 	case !s.handshake && (in.mode == paused || in.blocked > 0):
-		s.awaitFirstByte(d) // it may have come: the program keeps it from being read
+		s.awaitFirstByte(d) // the byte may have arrived: the program prevents the socket from reading it
 	case s.unread():
 		s.awaitFirstByte(time.Millisecond)
 	default:
@@ -149,7 +151,7 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	e.run()
 }
 
-// unread reports whether something was received that the loop was too busy to read or to deliver. It runs on the loop.
+// unread reports whether there is received data that the loop was too busy to read or to deliver. It runs on the loop.
 // s.mu is held.
 func (s *Socket) unread() bool {
 	switch {
@@ -166,7 +168,7 @@ func (s *Socket) unread() bool {
 	return unread
 }
 
-// readFailed handles a failure that was found by looking for received bytes. It runs on the loop.
+// readFailed handles a failure that unread has found. It runs on the loop.
 func (s *Socket) readFailed(err error, epoch int32) {
 	s.mu.Lock()
 	if s.epoch != epoch || !s.stream.IsOpen() {
@@ -179,13 +181,19 @@ func (s *Socket) readFailed(err error, epoch int32) {
 	s.deliverArrival(&r, &a)
 }
 
-// SetTimeout makes the socket emit Timeout once it has been idle for d: nothing read, nothing
-// handed to the system, no step of Connect. It runs from now on, also before and during Connect,
-// while paused and half closed, and again from the next activity after it was told. A write that the
-// system takes bit by bit puts it off by d each time that something has left meanwhile. 0 switches
-// it off. It does not keep Run going, and ends with it. It closes nothing:
-// SocketOptions.IdleTimeout does. After Destroy it does nothing. A negative d is ErrInvalidTimeout
-// and changes nothing. Node: socket.setTimeout.
+// SetTimeout makes the socket emit Timeout when it has been idle for d. A socket is idle while it reads nothing, writes
+// nothing to the kernel, and makes no progress with Connect. A d of 0 switches the time-out off.
+//
+// The time runs from the call on, also before and during Connect, and while the socket is paused or half closed. After
+// Timeout, it runs again from the next activity. While a write is pending, an expiry is postponed by d if the kernel has
+// accepted more of the write meanwhile.
+//
+// The timer does not keep Run going, and ends with it. SetTimeout closes nothing: SocketOptions.IdleTimeout does. After
+// Destroy, SetTimeout does nothing.
+//
+// A negative d returns ErrInvalidTimeout and changes nothing.
+//
+// Node: socket.setTimeout.
 func (s *Socket) SetTimeout(d time.Duration) error {
 	if d < 0 {
 		return fmt.Errorf("evnet: SetTimeout(%v): %w", d, ErrInvalidTimeout)
@@ -213,9 +221,10 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 	return nil
 }
 
-// timerHandle is a Socket that is not open and has a timer, which must not outlive Run.
+// timerHandle is the eventloop.Handle of a Socket that is not open and has a timer, which must not outlive Run.
 type timerHandle Socket
 
+// Halt stops the timer, because the loop ends.
 func (h *timerHandle) Halt() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -225,14 +234,16 @@ func (h *timerHandle) Halt() {
 	(*Socket)(h).loop().Remove(&h.optional.timerMember)
 }
 
-// Timeout is what SetTimeout has set, 0 if nothing. Node: socket.timeout.
+// Timeout returns the duration that SetTimeout has set, or 0.
+//
+// Node: socket.timeout.
 func (s *Socket) Timeout() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.opt().notify.after
 }
 
-// timeoutError is the cause when a limit in the options ends the socket. s.mu is held.
+// timeoutError returns the error of a socket that exceeds a time limit of its options. s.mu is held.
 func timeoutError(s *Socket, op string) error {
 	if dial := s.opt().dial; dial != nil {
 		return dial.opError(errConnectTimeout)
@@ -240,31 +251,31 @@ func timeoutError(s *Socket, op string) error {
 	return &net.OpError{Op: op, Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: os.ErrDeadlineExceeded}
 }
 
-// WriteTimeout: a socket whose writes make no progress is destroyed.
+// The following implements WriteTimeout: a socket whose writes make no progress is destroyed.
 //
-// Nothing is noted when bytes are written. A timer runs while the transport waits for room, and looks a few times in
-// each period how far the peer is. A conn that takes all that is written has no timer.
+// Nothing is recorded when bytes are written. A timer runs while the transport waits for room, and checks the progress
+// of the peer a few times in each period. A conn that accepts all written bytes has no timer.
 
-// stallChecks is how many looks in a row must find no progress. A look that comes late, because a callback has blocked
-// the loop, counts as one only.
+// stallChecks is the number of consecutive checks that must find no progress. A check that is late, because a callback
+// has blocked the loop, counts only as one.
 const stallChecks = 4
 
-// writeWatch is the state of one connection. The socket's mu guards it.
+// writeWatch is the state of WriteTimeout for one connection. The socket's mu guards it.
 type writeWatch struct {
 	timer   *time.Timer
-	armed   bool // the timer is set, or a look is due
-	stalled int  // looks in a row that found no progress; -1: there was none yet
+	armed   bool // the timer is set, or a check is due
+	stalled int  // consecutive checks that found no progress; -1: there was no check yet
 	seen    transport.Progress
 }
 
-// trackWrites lets the stream know that its progress matters. s.mu is held.
+// trackWrites makes the stream track its progress, if WriteTimeout is set. s.mu is held.
 func (s *Socket) trackWrites() {
 	if s.set.WriteTimeout > 0 {
 		s.stream.TrackProgress()
 	}
 }
 
-// watchWrites starts WriteTimeout, unless it runs. s.mu is held.
+// watchWrites starts WriteTimeout, unless it is running. s.mu is held.
 func (s *Socket) watchWrites() {
 	if s.set.WriteTimeout <= 0 {
 		return
@@ -284,30 +295,31 @@ func (s *Socket) watchWrites() {
 	w.armed, w.stalled = true, -1
 }
 
+// checkInterval returns the time between two checks.
 func (s *Socket) checkInterval() time.Duration {
 	return max(s.set.WriteTimeout/stallChecks, time.Millisecond)
 }
 
-// checkWrites runs on the loop.
+// checkWrites retries the pending write, and schedules checkProgress. It runs on the loop.
 func (s *Socket) checkWrites(w *writeWatch) {
 	s.mu.Lock()
 	if s.opt().writes != w {
 		s.mu.Unlock()
 		return
 	}
-	s.stream.RetryWriting() // a loop that was late has not used the room that there is
+	s.stream.RetryWriting() // if the loop was late, it has not used the available room yet
 	s.mu.Unlock()
 	s.loop().Post(func() { s.checkProgress(w) })
 }
 
-// checkProgress destroys the socket if several looks have found no progress. It runs on the loop.
+// checkProgress destroys the socket if stallChecks consecutive checks have found no progress. It runs on the loop.
 func (s *Socket) checkProgress(w *writeWatch) {
 	s.mu.Lock()
 	switch {
 	case s.opt().writes != w:
 		s.mu.Unlock()
 		return
-	case !s.stream.IsOpen() || s.stream.MayWrite(): // nothing waits for the peer
+	case !s.stream.IsOpen() || s.stream.MayWrite(): // no write waits for the peer
 		w.armed = false
 		s.mu.Unlock()
 		return
@@ -316,7 +328,7 @@ func (s *Socket) checkProgress(w *writeWatch) {
 	if w.stalled < 0 || now != w.seen || idle {
 		w.stalled, w.seen = 0, now
 	} else if w.stalled++; w.stalled == stallChecks {
-		// A reset: else the kernel keeps what it holds for the peer long after the socket is closed.
+		// With a reset: otherwise the kernel keeps the unsent data long after the socket is closed.
 		e := s.destroyLocked(timeoutError(s, "write timeout"), true)
 		s.mu.Unlock()
 		e.run()

@@ -16,12 +16,14 @@ import (
 	"evnet/internal/transport"
 )
 
-// What makes a socket speak TLS: the layer over its conn, and the handshake.
-
-// TLS is what the handshake has agreed on: version, cipher suite, ALPN protocol, server name and the peer's
-// certificates, with those that verify them. ok is false before SecureConnect (before Connection on a server
-// with TLSConfig), and on a socket without TLS; afterwards it stays true, also once the socket is closed,
-// until it is connected again. Any goroutine may call it. The certificates are shared: do not change them.
+// TLS returns the result of the TLS handshake: version, cipher suite, ALPN protocol, server name and the peer's
+// certificates, with the chains that verify them.
+//
+// ok is false before SecureConnect, on a server with TLSConfig before Connection, and on a socket without TLS.
+// Afterwards it stays true, also when the socket is closed, until the socket is connected again.
+//
+// Any goroutine may call TLS. The certificates are shared: do not change them.
+//
 // Node: getPeerCertificate, getProtocol, getCipher, alpnProtocol, servername and authorized of tls.TLSSocket.
 func (s *Socket) TLS() (state tls.ConnectionState, ok bool) {
 	s.mu.Lock()
@@ -33,41 +35,42 @@ func (s *Socket) TLS() (state tls.ConnectionState, ok bool) {
 }
 
 var (
-	// errHandshakeTimeout is the cause when HandshakeTimeout ends a socket.
+	// errHandshakeTimeout is the cause of the error when HandshakeTimeout destroys a socket.
 	errHandshakeTimeout error = deadlineError{coded("the TLS handshake was not done in time", "ERR_TLS_HANDSHAKE_TIMEOUT",
 		os.ErrDeadlineExceeded)}
 )
 
-// serverName is the host of an address as tls.Config wants it, without a zone; "" if it has none.
+// serverName returns the host of an address in the form of tls.Config.ServerName, without a zone. It returns "" if the
+// address has no host.
 func serverName(network, address string) string {
 	host, _, err := net.SplitHostPort(address)
 	switch {
 	case err != nil || network == "unix":
 		return ""
 	case host == "":
-		return "localhost" // as Connect takes it
+		return "localhost" // as for Connect
 	}
 	host, _, _ = strings.Cut(host, "%")
 	return host
 }
 
-// checkServes is why a server cannot use config, nil if it can.
-func checkServes(config *tls.Config) error {
+// checkServerConfig returns why a server cannot use config, or nil.
+func checkServerConfig(config *tls.Config) error {
 	if config != nil && len(config.Certificates) == 0 && config.GetCertificate == nil && config.GetConfigForClient == nil {
 		return nilArgument("TLSConfig", "Certificates, GetCertificate and GetConfigForClient")
 	}
 	return nil
 }
 
-// handshaking is a handshake under way, or to come.
+// handshaking is a handshake that is in progress or pending.
 type handshaking struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	timer   *time.Timer // of HandshakeTimeout, or nil
-	unwatch func() bool // lets ConnectContext's context go, or nil
+	unwatch func() bool // stops watching the context of ConnectContext, or nil
 }
 
-// prepareHandshake starts its time. s.mu is held.
+// prepareHandshake makes a handshake pending and starts HandshakeTimeout. s.mu is held.
 func (s *Socket) prepareHandshake() {
 	h := &handshaking{}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -77,7 +80,7 @@ func (s *Socket) prepareHandshake() {
 	s.makeOpt().handshake = h
 }
 
-// stop is for one that is over.
+// stop releases the resources of a handshake that has ended.
 func (h *handshaking) stop() {
 	if h.timer != nil {
 		h.timer.Stop()
@@ -88,7 +91,7 @@ func (h *handshaking) stop() {
 	h.cancel()
 }
 
-// abortHandshake ends the socket if the handshake is not done yet. Any goroutine may call it.
+// abortHandshake destroys the socket with err if the handshake h has not ended. Any goroutine may call it.
 func (s *Socket) abortHandshake(h *handshaking, err error) {
 	s.mu.Lock()
 	var e *ending
@@ -99,7 +102,7 @@ func (s *Socket) abortHandshake(h *handshaking, err error) {
 	e.run()
 }
 
-// shake does the handshake, off the loop. s.mu is held.
+// startHandshake starts the handshake, which runs off the loop. s.mu is held.
 func (s *Socket) startHandshake() {
 	h, handshake := s.optional.handshake, s.stream.BeginHandshake()
 	var agreed *tls.ConnectionState
@@ -109,6 +112,8 @@ func (s *Socket) startHandshake() {
 	}, func(err error) { s.handshakeDone(h, agreed, err) })
 }
 
+// handshakeDone handles the end of the handshake h. If err is nil it emits Connection on an accepted socket, or
+// SecureConnect on another, and begins to read. It runs on the loop.
 func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err error) {
 	s.mu.Lock()
 	if s.opt().handshake != h {
@@ -128,8 +133,8 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 	s.markActive()
 	s.mu.Unlock()
 	if accepted {
-		s.loop().SetOwner((*handle)(s)) // its address may panic
-		// The peer may have been blocked meanwhile.
+		s.loop().SetOwner((*handle)(s)) // a method of the conn may panic when it returns the address
+		// The peer may have been added to the block list meanwhile.
 		if s.set.server.opts.BlockList.blocksPeer(s) {
 			s.Destroy(nil)
 			return
@@ -141,8 +146,8 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 	s.begin()
 }
 
-// handshakeError says of which socket; what package net says of the same conn need not be said again. s.mu
-// is held.
+// handshakeError adds the addresses of the socket to err. It replaces a *net.OpError of the same conn, so that the
+// text does not have them twice. s.mu is held.
 func (s *Socket) handshakeError(err error) error {
 	if op, ok := err.(*net.OpError); ok && (op.Op == "read" || op.Op == "write") {
 		err = op.Err
@@ -150,7 +155,8 @@ func (s *Socket) handshakeError(err error) error {
 	return &net.OpError{Op: "handshake", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }
 
-// readFailure is err, from reading, with the addresses that package tls leaves out. s.mu is held.
+// readFailure adds the addresses of the socket to err, an error of a read, if package tls has omitted them. s.mu is
+// held.
 func (s *Socket) readFailure(err error) error {
 	if _, ok := s.stream.Conn().(*tls.Conn); !ok {
 		return err
@@ -162,46 +168,59 @@ func (s *Socket) readFailure(err error) error {
 	return &net.OpError{Op: "read", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }
 
-// Turning a connected socket to TLS.
-
-// StartTLS turns a connected socket to TLS, as the client: it is called once the peer has agreed to that,
-// in the protocol's own words, mostly in a callback of Scan or Data. SecureConnect follows the handshake;
-// if that fails, Error and Close do. StartTLSServer is the other side's.
+// StartTLS upgrades a connected socket to TLS, as the client. Call it when the peer has agreed to the upgrade in the
+// application protocol, usually in a callback of Scan or Data. After the handshake SecureConnect is emitted; if the
+// handshake fails, Error and Close are. StartTLSServer is for the other side.
 //
-// What was written before leaves first, as it is, and every Cork is undone for that; what is written
-// afterwards leaves after the handshake, under TLS. What was received and not delivered yet, what Scan
-// holds, and what Unshift has put back, is no text of the peer's any more, but the beginning of its
-// handshake, and is never delivered as it came: nobody on the way can slip words into what follows. The
-// consumer, time-outs and options stay; with SetEncoding the decoder starts anew. A server name that the
-// config lacks is the host that Connect was given; the config is not changed. HandshakeTimeout runs from
-// now on. Afterwards the socket is as one with SocketOptions.TLSConfig: see there.
+// Data written before the call is sent first, in plaintext, and every Cork is undone for that. Data written afterwards
+// is sent after the handshake, encrypted.
 //
-// A conn of the program's own must heed its read deadline if it is being read, which it is not while what has
-// come is delivered. If it refuses one, that is the Error of the socket; if it ignores it, TLS begins once
-// something has come, with that, which is in time for a server.
+// Buffered data, which was received and not delivered yet, is the beginning of the peer's handshake. That includes data
+// that Scan has buffered and data from Unshift. It is never delivered as plaintext, so that an attacker on the network
+// path cannot inject data into the encrypted session.
 //
-// It fails with an error that names the addresses, and changes nothing, with ErrNilArgument for a nil
-// config, ErrSocketClosed before Connect, ErrDestroyed, ErrAlreadyTLS, ErrWriteAfterEnd, an error that is
-// io.ErrUnexpectedEOF once the peer has ended, ErrRelayed, and ErrConsumed while Pipe or Chunks takes
-// what is received. Any goroutine may call it; only on the loop is it known what was received before. Node:
-// tls.connect with the socket option.
+// The consumer, time-outs and options stay; with SetEncoding the decoder is reset. If the config has no server name, the
+// host passed to Connect is used; the config is not changed. HandshakeTimeout starts with the call. Afterwards the
+// socket behaves like one with SocketOptions.TLSConfig, as described there.
+//
+// A custom net.Conn must obey its read deadline while the socket reads from it, which it does not do while it delivers
+// data. If the conn returns an error for the deadline, the socket fails with that error. If the conn ignores the
+// deadline, TLS begins when the next data has been received, with that data, which is early enough for a server.
+//
+// Any goroutine may call StartTLS. Only on the loop does the caller know which data was received before.
+//
+// If StartTLS fails it changes nothing. The error has the addresses, and is one of these:
+//   - ErrNilArgument for a nil config,
+//   - ErrSocketClosed before Connect,
+//   - ErrDestroyed,
+//   - ErrAlreadyTLS,
+//   - ErrWriteAfterEnd,
+//   - io.ErrUnexpectedEOF if the peer has ended its side,
+//   - ErrRelayed,
+//   - ErrConsumed while Pipe or Chunks is the consumer.
+//
+// Node: tls.connect with the socket option.
 func (s *Socket) StartTLS(config *tls.Config) error {
 	return s.startTLS("StartTLS", config, transport.Client)
 }
 
-// StartTLSServer is StartTLS as the server, with a config that has Certificates, GetCertificate or
-// GetConfigForClient, else it fails with ErrNilArgument. Write the answer that lets the client begin, then
-// call it. SecureConnect tells that it is done here too; a failure is an Error of the socket, which the
-// program knows, and no TLSClientError. The config is used as it is, and may serve any number of
-// sockets. Node: new tls.TLSSocket with the isServer option.
+// StartTLSServer is StartTLS as the server. Write the reply that lets the client begin, then call it.
+//
+// SecureConnect is emitted after the handshake here too. A failure is an Error of the socket and not a TLSClientError,
+// because the program has the socket already. The config is used as it is, and may be shared by any number of sockets.
+//
+// The errors are those of StartTLS. ErrNilArgument is also returned for a config that has neither Certificates nor
+// GetCertificate nor GetConfigForClient.
+//
+// Node: new tls.TLSSocket with the isServer option.
 func (s *Socket) StartTLSServer(config *tls.Config) error {
-	if err := checkServes(config); err != nil {
+	if err := checkServerConfig(config); err != nil {
 		return s.startTLSError(err)
 	}
 	return s.startTLS("StartTLSServer", config, transport.Server)
 }
 
-// upgrade is a pending StartTLS: TLS begins when what was written before has left.
+// upgrade is a pending StartTLS: TLS begins when all data written before it is sent.
 type upgrade struct {
 	config *tls.Config
 	side   transport.Side
@@ -213,13 +232,13 @@ func (s *Socket) startTLS(method string, config *tls.Config, side transport.Side
 		return s.startTLSError(nilArgument(method, "config"))
 	}
 	s.mu.Lock()
-	if err := s.mayUpgrade(method); err != nil {
+	if err := s.checkUpgrade(method); err != nil {
 		s.mu.Unlock()
 		return s.startTLSError(err)
 	}
 	s.makeOpt().upgrade = &upgrade{config: config, side: side}
 	s.prepareHandshake()
-	s.in.started = false // nothing is delivered from now on
+	s.in.started = false // no more data is delivered in plaintext
 	s.stream.SetReading(false)
 	s.stream.CopyPipe()
 	if s.out.corks > 0 {
@@ -233,8 +252,8 @@ func (s *Socket) startTLS(method string, config *tls.Config, side transport.Side
 	return nil
 }
 
-// mayUpgrade is why the socket cannot turn to TLS, or nil. s.mu is held.
-func (s *Socket) mayUpgrade(method string) error {
+// checkUpgrade returns why the socket cannot be upgraded to TLS, or nil. method is for the error text. s.mu is held.
+func (s *Socket) checkUpgrade(method string) error {
 	by := ""
 	switch _, secure := s.stream.Conn().(transport.Handshaker); {
 	case s.destroyed:
@@ -259,13 +278,13 @@ func (s *Socket) mayUpgrade(method string) error {
 	return fmt.Errorf("%w: %s is refused while %s is the consumer", ErrConsumed, method, by)
 }
 
-// startTLSError says of which socket.
+// startTLSError adds the addresses of the socket to err.
 func (s *Socket) startTLSError(err error) error {
 	local, remote := s.LocalAddr(), s.RemoteAddr()
 	return &net.OpError{Op: "starttls", Net: network(remote), Source: local, Addr: remote, Err: err}
 }
 
-// upgradeWhenSent begins with TLS once everything written before it has left. s.mu is held.
+// upgradeWhenSent schedules the pending upgrade once all data written before it is sent. s.mu is held.
 func (s *Socket) upgradeWhenSent() {
 	u := s.optional.upgrade
 	if !u.begun && !s.handshake && s.stream.MayWrite() && s.stream.Sendable() == 0 {
@@ -274,8 +293,8 @@ func (s *Socket) upgradeWhenSent() {
 	}
 }
 
-// upgrade puts TLS between the socket and its conn, once nobody is in its Read any more. It runs on the
-// loop, in no callback.
+// upgrade installs TLS between the socket and its conn. If a Read of the conn is in progress, it waits for its return
+// first, off the loop. It runs on the loop, outside callbacks.
 func (s *Socket) upgrade(u *upgrade) {
 	s.mu.Lock()
 	if s.opt().upgrade != u {
@@ -305,7 +324,7 @@ func (s *Socket) upgrade(u *upgrade) {
 	}
 	r := s.optional
 	r.upgrade = nil
-	if conn := s.stream.Conn(); transport.IsKernelConn(conn) { // else they are known, and its methods may panic
+	if conn := s.stream.Conn(); transport.IsKernelConn(conn) { // otherwise they are known, and the conn's methods may panic
 		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
 	}
 	unserved, below := s.stream.StartTLS(u.side, u.config, r.host, s.takeBuffered())
@@ -318,16 +337,16 @@ func (s *Socket) upgrade(u *upgrade) {
 	s.begin()
 }
 
-// takeBuffered takes away what was read and not delivered, as it came but for what SetEncoding has decoded while
-// it was held. s.mu is held.
+// takeBuffered removes and returns the buffered data, which was read and not delivered. The bytes are those that were
+// received, except for text that SetEncoding has decoded in the buffer. s.mu is held.
 func (s *Socket) takeBuffered() []byte {
 	in := &s.in
-	held := bytes.Clone(in.text) // whose memory Scan uses again
+	held := bytes.Clone(in.text) // because Scan reuses its memory
 	if in.decoder != nil {
 		held = in.decoder.Rest(held)
 	}
 	held = append(held, in.raw...)
-	held = append(held, in.borrowed[in.borrowedAt:]...) // in the midst of Scan
+	held = append(held, in.borrowed[in.borrowedAt:]...) // if Scan is in progress
 	in.own()
 	in.text = nil
 	in.forgetRaw()

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Addresses: texts of them, families, and zones.
+// This file parses addresses, and has what concerns their families and zones.
 
-// splitAddress takes host:port apart. The port may be the name of a service.
+// splitAddress splits host:port. The port may be the name of a service.
 func splitAddress(address string) (host string, port uint16, err error) {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
@@ -34,7 +34,7 @@ func splitAddress(address string) (host string, port uint16, err error) {
 	return host, uint16(known), nil
 }
 
-// literal is the address that host is the text of. An empty host is fallback.
+// literal parses host as an IP address. For an empty host it returns fallback. ok is false if host is a name.
 func literal(host string, fallback netip.Addr) (ip netip.Addr, ok bool) {
 	if host == "" {
 		return fallback, true
@@ -43,6 +43,7 @@ func literal(host string, fallback netip.Addr) (ip netip.Addr, ok bool) {
 	return ip, err == nil
 }
 
+// loopback returns the loopback address of the socket's family.
 func (s *Socket) loopback() netip.Addr {
 	if s.network == "udp4" {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -50,6 +51,7 @@ func (s *Socket) loopback() netip.Addr {
 	return netip.IPv6Loopback()
 }
 
+// wildcard returns the address of the socket's family that stands for all addresses.
 func (s *Socket) wildcard() netip.Addr {
 	if s.network == "udp4" {
 		return netip.IPv4Unspecified()
@@ -57,19 +59,19 @@ func (s *Socket) wildcard() netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// fits is why ip cannot be used on the socket: a family has its own addresses, and those of IPv4 are
-// ::ffff:1.2.3.4 for udp6.
-func (s *Socket) fits(ip netip.Addr) error {
+// checkFamily returns why ip cannot be used on the socket, or nil. The family of ip must be that of the socket. On udp6
+// an IPv4 address has the form ::ffff:1.2.3.4.
+func (s *Socket) checkFamily(ip netip.Addr) error {
 	if !ip.IsValid() {
-		return fmt.Errorf("no address: %w", syscall.EINVAL)
+		return fmt.Errorf("missing address: %w", syscall.EINVAL)
 	}
 	if s.network != "" && ip.Is4() != (s.network == "udp4") {
-		return fmt.Errorf("%s is no address of %s: %w", ip, s.network, syscall.EINVAL)
+		return fmt.Errorf("%s is not an address of %s: %w", ip, s.network, syscall.EINVAL)
 	}
 	return nil
 }
 
-// lookup asks the resolver for an address of host that fits. It blocks.
+// lookup resolves host to an address of the socket's family. It blocks.
 func (s *Socket) lookup(ctx context.Context, host string) (netip.Addr, error) {
 	network := "ip6"
 	if s.network == "udp4" {
@@ -83,14 +85,14 @@ func (s *Socket) lookup(ctx context.Context, host string) (netip.Addr, error) {
 		if s.network == "udp4" {
 			ip = ip.Unmap()
 		}
-		if s.fits(ip) == nil {
+		if s.checkFamily(ip) == nil {
 			return ip, nil
 		}
 	}
 	return netip.Addr{}, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 }
 
-// zones are the names of network interfaces, which a link-local address comes with.
+// zones caches the names and indexes of network interfaces, which are the zones of link-local addresses.
 var zones struct {
 	sync.Mutex
 	byIndex map[uint32]string
@@ -98,22 +100,22 @@ var zones struct {
 	until   time.Time
 }
 
-const zonesLife = time.Minute // interfaces come and go
+const zonesTTL = time.Minute // because interfaces are added and removed
 
-// loadZones brings the tables up to date, if they are old or the caller has missed something. The lock
-// is held.
+// loadZones reloads the cache if it has expired. If the caller has missed an entry, it also reloads a cache that is
+// older than a second. The lock is held.
 func loadZones(missed bool) {
-	if now := time.Now(); zones.byIndex == nil || now.After(zones.until) || missed && now.Add(zonesLife-time.Second).After(zones.until) {
+	if now := time.Now(); zones.byIndex == nil || now.After(zones.until) || missed && now.Add(zonesTTL-time.Second).After(zones.until) {
 		interfaces, _ := net.Interfaces()
 		zones.byIndex, zones.byName = map[uint32]string{}, map[string]uint32{}
 		for _, i := range interfaces {
 			zones.byIndex[uint32(i.Index)], zones.byName[i.Name] = i.Name, uint32(i.Index)
 		}
-		zones.until = now.Add(zonesLife)
+		zones.until = now.Add(zonesTTL)
 	}
 }
 
-// zoneName is the name of the interface with that index, or the index where there is no such name.
+// zoneName returns the name of the interface with that index. If there is none, it returns the index as text.
 func zoneName(index uint32) string {
 	zones.Lock()
 	defer zones.Unlock()
@@ -126,7 +128,8 @@ func zoneName(index uint32) string {
 	return strconv.FormatUint(uint64(index), 10)
 }
 
-// zoneIndex is its opposite. It is 0 for no zone, and for one that there is not.
+// zoneIndex returns the index of the interface with that name, which may also be an index as text. It returns 0 for an
+// empty name, and for an interface that does not exist.
 func zoneIndex(name string) uint32 {
 	if name == "" {
 		return 0

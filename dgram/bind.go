@@ -12,12 +12,12 @@ import (
 )
 
 // Bind binds the socket synchronously, and begins to receive. address is host:port (no host: all addresses;
-// port 0: a free one), or "" for all addresses and a free port. Then Listening is emitted, and
-// onListening called once, if it is not nil. A host name is looked up first, which blocks the caller.
-// As with package net, a multicast group as host binds all addresses and shares the port.
+// port 0: a free one), or "" for all addresses and a free port. Then Listening is emitted, and onListening
+// is called once unless it is nil. A host name is looked up first, which blocks the caller. As with package
+// net, a multicast group as host binds all addresses and shares the port.
 //
-// If Bind fails the socket stays as it was and may be bound again: the error names the address and is a
-// *net.OpError with the system error, or with ErrAlreadyBound or ErrNotRunning.
+// If Bind fails the socket is unchanged and may be bound again. The error is a *net.OpError with the address
+// and the system error, ErrAlreadyBound or ErrNotRunning.
 //
 // Node: socket.bind.
 func (s *Socket) Bind(address string, onListening func()) error {
@@ -35,7 +35,7 @@ func (s *Socket) bind(address string, onListening func()) error {
 	if address == "" {
 		address = ":0"
 	}
-	if err := s.unboundYet(); err != nil {
+	if err := s.checkUnbound(); err != nil {
 		return err
 	}
 	host, port, err := splitAddress(address)
@@ -52,12 +52,12 @@ func (s *Socket) bind(address string, onListening func()) error {
 			return err
 		}
 	}
-	if err := s.fits(ip); err != nil {
+	if err := s.checkFamily(ip); err != nil {
 		return err
 	}
 	s.binding.Lock()
 	defer s.binding.Unlock()
-	if err := s.unboundYet(); err != nil {
+	if err := s.checkUnbound(); err != nil {
 		return err
 	}
 	return s.listen(netip.AddrPortFrom(ip, port), onListening)
@@ -67,7 +67,7 @@ func (s *Socket) bind(address string, onListening func()) error {
 func (s *Socket) ensureBound() error {
 	s.binding.Lock()
 	defer s.binding.Unlock()
-	if err := s.unboundYet(); err != ErrAlreadyBound {
+	if err := s.checkUnbound(); err != ErrAlreadyBound {
 		if err == nil {
 			err = s.listen(netip.AddrPortFrom(s.wildcard(), 0), nil)
 		}
@@ -76,7 +76,8 @@ func (s *Socket) ensureBound() error {
 	return nil
 }
 
-func (s *Socket) unboundYet() error {
+// checkUnbound returns ErrAlreadyBound or ErrNotRunning, or nil if the socket can be bound.
+func (s *Socket) checkUnbound() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -171,7 +172,7 @@ func (s *Socket) begin(onListening func()) {
 	s.endCallbacks()
 }
 
-// startTransport begins to receive. Where the kernel has no room for another watched descriptor, goroutines do.
+// startTransport begins to receive. If the kernel cannot watch another descriptor, goroutines serve the socket.
 func (s *Socket) startTransport() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,7 +189,7 @@ func (s *Socket) startTransport() {
 //
 // conn may be of any type. A goroutine reads one message at a time, and another one writes while
 // messages are queued; on Linux the loop itself serves a conn that is exactly a *net.UDPConn. A sender whose
-// address is no IP address and port is the zero AddrPort. Only UDP can be connected, and options that a
+// address is no IP address and port is the zero AddrPort. Only a UDP conn can be connected. Options that a
 // conn does not have are errors.ErrUnsupported.
 //
 // Wrap returns evnet.ErrNilArgument for a nil conn, and evnet.ErrLoopStopped for a loop that is ending; the

@@ -9,27 +9,29 @@ import (
 	"syscall"
 )
 
-// What the system knows of a conn.
+// This file reads and changes the addresses that the kernel has for a conn.
 
-// localAddress is where a conn is bound, as the system tells it: it changes with Connect.
+// localAddress returns the local address of a conn, as the kernel reports it: Connect changes it.
 func localAddress(conn net.PacketConn) netip.AddrPort {
-	at := named(conn, syscall.Getsockname)
+	at := sockaddrOf(conn, syscall.Getsockname)
 	if !at.IsValid() {
 		at = addrPort(conn.LocalAddr())
 	}
 	return at
 }
 
-// remoteAddress is the peer of a connected conn of UDP.
-func remoteAddress(conn net.PacketConn) (netip.AddrPort, bool) {
+// remoteAddress returns the peer of a connected *net.UDPConn. ok is false for any other conn.
+func remoteAddress(conn net.PacketConn) (at netip.AddrPort, ok bool) {
 	if _, ok := conn.(*net.UDPConn); !ok {
 		return netip.AddrPort{}, false
 	}
-	at := named(conn, syscall.Getpeername)
+	at = sockaddrOf(conn, syscall.Getpeername)
 	return at, at.IsValid()
 }
 
-func named(conn net.PacketConn, call func(descriptor) (syscall.Sockaddr, error)) (at netip.AddrPort) {
+// sockaddrOf returns the address that call, Getsockname or Getpeername, returns for the descriptor of conn. It returns
+// the zero AddrPort if there is none.
+func sockaddrOf(conn net.PacketConn, call func(descriptor) (syscall.Sockaddr, error)) (at netip.AddrPort) {
 	_ = onConn(conn, func(fd descriptor) error {
 		switch name, _ := call(fd); name := name.(type) {
 		case *syscall.SockaddrInet4:
@@ -46,9 +48,9 @@ func named(conn net.PacketConn, call func(descriptor) (syscall.Sockaddr, error))
 	return at
 }
 
-// networkOf is the family of a conn of UDP, or "".
+// networkOf returns the network of a UDP conn, "udp4" or "udp6". For any other conn it returns "".
 func networkOf(conn net.PacketConn) string {
-	switch at := named(conn, syscall.Getsockname); {
+	switch at := sockaddrOf(conn, syscall.Getsockname); {
 	case !isUDP(conn):
 		return ""
 	case at.Addr().Is4():
@@ -59,12 +61,13 @@ func networkOf(conn net.PacketConn) string {
 	return ""
 }
 
+// isUDP reports whether the local address of conn is a *net.UDPAddr.
 func isUDP(conn net.PacketConn) bool {
 	_, ok := conn.LocalAddr().(*net.UDPAddr)
 	return ok
 }
 
-// addrPort is the IP address and port of any address, or the zero AddrPort.
+// addrPort returns the IP address and port of an address of any type, or the zero AddrPort if it has none.
 func addrPort(addr net.Addr) netip.AddrPort {
 	switch a := addr.(type) {
 	case nil:
@@ -79,6 +82,7 @@ func addrPort(addr net.Addr) netip.AddrPort {
 	return at
 }
 
+// sockaddr converts an address for package syscall.
 func sockaddr(to netip.AddrPort) syscall.Sockaddr {
 	if to.Addr().Is4() {
 		return &syscall.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
@@ -86,20 +90,21 @@ func sockaddr(to netip.AddrPort) syscall.Sockaddr {
 	return &syscall.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16(), ZoneId: zoneIndex(to.Addr().Zone())}
 }
 
+// connectConn connects the descriptor of conn, which must be a *net.UDPConn, to a peer.
 func connectConn(conn net.PacketConn, to netip.AddrPort) error {
 	if _, ok := conn.(*net.UDPConn); !ok {
-		return fmt.Errorf("%T is no *net.UDPConn: %w", conn, errors.ErrUnsupported)
+		return fmt.Errorf("%T is not a *net.UDPConn: %w", conn, errors.ErrUnsupported)
 	}
 	return onConn(conn, func(fd descriptor) error {
 		return os.NewSyscallError("connect", syscall.Connect(fd, sockaddr(to)))
 	})
 }
 
-// disconnectConn undoes it. Where that takes the port away too, which the system has chosen, the conn is
-// bound to it again, so that it goes on receiving.
+// disconnectConn undoes connectConn. If the kernel also removes the port, because it had chosen it itself, disconnectConn
+// binds the conn to before, an address with the former port, so that it continues to receive.
 func disconnectConn(conn net.PacketConn, before netip.AddrPort) error {
 	return onConn(conn, func(fd descriptor) error {
-		if err := dissolve(fd, before); err != nil {
+		if err := disconnect(fd, before); err != nil {
 			return os.NewSyscallError("connect", err)
 		}
 		name, _ := syscall.Getsockname(fd)

@@ -20,14 +20,14 @@ type connecting struct {
 // Connect associates the socket with a peer, host:port (no host: this machine). From then on Send sends to
 // the peer, and only the peer's messages are delivered: messages of others that were received before, and
 // not delivered, are dropped. Connect returns immediately. It binds an unbound socket to all addresses and
-// a free port. Nothing is sent: a peer that does not exist shows, if at all, as an Error that is
+// a free port. Connect sends nothing: if the peer does not exist, the socket may emit an Error that is
 // syscall.ECONNREFUSED after the first message.
 //
 // Connect returns, without calling done: ErrNotRunning after Close, ErrBadPort, ErrIsConnected on a socket
 // that is connecting or connected, or the error of Bind.
 //
 // Otherwise Connect is emitted, and then done called with nil. If it fails, done is called with the error,
-// or the error is emitted if done is nil: the error of the look-up, evnet.ErrBlocked, a system error, or
+// or the error is emitted if done is nil: the error of the lookup, evnet.ErrBlocked, a system error, or
 // errors.ErrUnsupported for a conn that is not UDP. Connect may be called again then. If Close comes first,
 // done is called with ErrNotRunning.
 //
@@ -54,7 +54,7 @@ func (s *Socket) Connect(address string, done func(error)) error {
 	s.mu.Unlock()
 	if err == nil {
 		if err = s.ensureBound(); err != nil && !s.cancelConnect(c) {
-			err = nil // Close has called done
+			err = nil // Close reports it to done
 		}
 	}
 	if err != nil {
@@ -96,14 +96,14 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	}
 	s.connecting = nil
 	if err == nil {
-		err = s.fits(to.Addr())
+		err = s.checkFamily(to.Addr())
 	}
 	if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
 		err = evnet.ErrBlocked
 	}
 	if err == nil {
 		if s.out.len() > 0 {
-			s.tr.flushLocked() // they have addresses
+			s.tr.flushLocked() // the queued messages have addresses
 		}
 		err = connectConn(s.conn, to)
 	}
@@ -111,7 +111,7 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 		s.addOutcomeLocked(c.done, s.refused("connect", c.address, err))
 		return
 	}
-	if peer := named(s.conn, syscall.Getpeername); peer.IsValid() {
+	if peer := sockaddrOf(s.conn, syscall.Getpeername); peer.IsValid() {
 		to = peer // another address than 0.0.0.0 or ::, which connect to this machine
 	}
 	s.remote.Store(&to)
@@ -174,7 +174,7 @@ func samePeer(peer, from netip.AddrPort) bool {
 	return a.Zone() == b.Zone() || a.Zone() == "" || b.Zone() == "" || zoneIndex(a.Zone()) == zoneIndex(b.Zone())
 }
 
-// rawOf is how to reach a conn's descriptor.
+// rawOf returns the syscall.RawConn of a conn, which gives access to its descriptor.
 func rawOf(conn any) (syscall.RawConn, error) {
 	c, ok := conn.(syscall.Conn)
 	if !ok {
@@ -183,7 +183,7 @@ func rawOf(conn any) (syscall.RawConn, error) {
 	return c.SyscallConn()
 }
 
-// control calls fn with a descriptor.
+// control calls fn with the descriptor of raw.
 func control(raw syscall.RawConn, fn func(fd descriptor) error) error {
 	var err error
 	if failed := raw.Control(func(fd uintptr) { err = fn(descriptor(fd)) }); failed != nil {

@@ -1,8 +1,9 @@
-// Package dgram is the event model of Node's dgram module for Go: UDP sockets on a loop of package evnet.
+// Package dgram implements the event model of Node's dgram module for Go: UDP sockets on a loop of package
+// evnet.
 //
-// A [Socket] sends and receives datagrams, and tells what happens to it by typed events. Its callbacks
-// run on an evnet.Loop, one at a time, beside those of the servers and sockets of the same loop, so that
-// they need no locks among themselves. A server that sends back what it gets:
+// A [Socket] sends and receives datagrams, and emits typed events. Its callbacks run on an evnet.Loop, one
+// at a time, together with those of the servers and sockets of the same loop, so that they need no locks
+// among themselves. An echo server:
 //
 //	var server *dgram.Socket
 //	server, err := dgram.CreateSocket("udp4", func(msg []byte, from netip.AddrPort) {
@@ -13,7 +14,7 @@
 //	// handle err
 //	evnet.Run() // returns once nothing is open, as a Node process ends
 //
-// and a client:
+// A client:
 //
 //	client, err := dgram.CreateSocket("udp4", nil)
 //	// handle err
@@ -25,84 +26,87 @@
 //	// handle err
 //	evnet.Run()
 //
-// # The map
+// # Overview
 //
-//   - To begin: [CreateSocket], or [NewSocket] with [SocketOptions]; [Wrap] for a net.PacketConn you have.
-//   - To receive: [Socket.Bind], then On.Message, or [Socket.OnRead], which lends the bytes and costs no
-//     allocation.
-//   - To send: [Socket.Send], [Socket.SendTo] for an address that is known, [Socket.SendBuffers] for a
-//     message in parts; [Socket.SendQueueSize].
-//   - To talk to one peer: [Socket.Connect], [Socket.Disconnect], [Socket.RemoteAddress].
-//   - To talk to many: [Socket.SetBroadcast], [Socket.AddMembership],
+//   - Create a socket: [CreateSocket], or [NewSocket] with [SocketOptions]; [Wrap] for an existing
+//     net.PacketConn.
+//   - Receive: [Socket.Bind], then On.Message, or [Socket.OnRead], whose bytes are borrowed and which does
+//     not allocate.
+//   - Send: [Socket.Send], [Socket.SendTo] for an IP address and port, [Socket.SendBuffers] for a message in
+//     parts; [Socket.SendQueueSize].
+//   - Connect to one peer: [Socket.Connect], [Socket.Disconnect], [Socket.RemoteAddress].
+//   - Broadcast and multicast: [Socket.SetBroadcast], [Socket.AddMembership],
 //     [Socket.AddSourceSpecificMembership], [Socket.SetMulticastInterface], [Socket.SetMulticastTTL].
-//   - To hear: the fields On, Once and Prepend ([SocketEvents]) have one method for each event; each
+//   - Handle events: the fields On, Once and Prepend ([SocketEvents]) have one method for each event; each
 //     returns a [Listener] with Off.
-//   - To refuse: ReceiveBlockList and SendBlockList of [SocketOptions].
-//   - To end: [Socket.Close], or the Context of [SocketOptions]; [Socket.Unref].
-//   - To tell errors apart: errors.Is with system errors and the sentinels below, or evnet.Code.
+//   - Block peers: ReceiveBlockList and SendBlockList of [SocketOptions].
+//   - Close: [Socket.Close], or the Context of [SocketOptions]; [Socket.Unref].
+//   - Distinguish errors: errors.Is with system errors and the sentinels below, or evnet.Code.
 //
-// # The order of events
+// # Order of events
 //
-//	listening                  // once, when bound; nothing arrives before it
+//	listening                  // once, when bound; before any message
 //	(message* | error* | connect*)
 //	close                      // always, once, last
 //
 // The callbacks of Send and Connect run exactly once each, before Close. No event is emitted before the
-// method that causes it has returned. What a callback posts by Loop.Post runs before the next message.
+// method that causes it has returned. A function that a callback posts with Loop.Post runs before the next
+// message.
 //
-// # Who owns the bytes
+// # Ownership of the bytes
 //
-// What On.Message gives is yours to keep: a copy of exactly its size. What [Socket.OnRead] gives is
-// borrowed until the function returns. What you send is copied.
+// The bytes of On.Message belong to the receiver: they are a copy of exactly that size. The bytes of
+// [Socket.OnRead] are borrowed: they are valid until the function returns. Send copies the message.
 //
 // # Loss and backpressure
 //
-// UDP loses what nobody has room for. A socket reads only when its loop is about to deliver, at most 32
-// messages in a turn, so that it neither runs ahead of the loop nor holds others up; what waits is in the
-// system's buffer, whose size is [SocketOptions].ReadBuffer, and when that is full the system drops. In
-// the other direction Send queues what the system does not take, up to MaxSendQueue.
+// UDP loses messages when a buffer is full. A socket reads only when its loop is about to deliver, at most 32
+// messages in one turn of the loop. So it does not read ahead of the loop, and does not delay other sockets.
+// Further messages stay in the kernel's buffer, whose size is [SocketOptions].ReadBuffer. When that buffer is
+// full, the kernel drops messages. Send queues messages that the kernel does not accept, up to MaxSendQueue.
 //
-// On Linux the loop itself serves the sockets, with recvmmsg and sendmmsg: what one turn sends leaves
-// together, and an idle socket costs no goroutine and no buffer. Elsewhere a goroutine reads, one message at
-// a time, and another writes while something is queued.
+// On Linux the loop itself serves the sockets, with recvmmsg and sendmmsg. The messages of one turn are sent
+// together, and an idle socket needs no goroutine and no buffer. On other systems one goroutine reads, one
+// message at a time, and another writes while messages are queued.
 //
 // # Errors
 //
-// An error of one message does not end a socket: it is told by the callback of Send, or else by On.Error.
-// An error that nobody hears goes to the log, once for each code, and nothing crashes. A panic in a callback
-// unwinds out of Run, as in any Go program, unless Loop.OnPanic contains it; the socket is closed with it,
-// with Error and Close, and others go on.
+// An error of one message does not end a socket: it is reported to the callback of Send or, without one,
+// emitted as Error. An error without an Error listener is logged, once for each code; it does not end the
+// process. A panic in a callback unwinds out of Run, as in any Go program, unless Loop.OnPanic contains it.
+// Then the socket is closed, with Error and Close, and the other sockets continue.
 //
 // # Differences from Node
 //
-// Events, their order and their conditions are Node's, but for what follows.
+// Events, their order and their conditions are those of Node, with these exceptions:
 //
-//   - Binding: Bind binds before it returns and returns the error. So do the first Send, Connect and
+//   - Binding: Bind binds synchronously and returns any error. So do the first Send, Connect and
 //     AddMembership, which emit Listening too.
-//   - What is wrong with a call: it is returned, as Node throws it. Before Bind, options are EBADF, as
-//     in Node; after Close, all methods give ErrNotRunning, where Node has TypeErrors.
-//   - Sends that fail, without a callback: On.Error is told, as Node's documentation has it; Node itself
-//     says nothing of those that the system refuses.
-//   - Unheard errors: they are logged; they do not end the process.
-//   - Callbacks: they run exactly once; Node drops those that Close overtakes. Messages with literal
-//     addresses that were sent right before Close leave.
-//   - The send queue: it is bounded by MaxSendQueue.
-//   - Ports: one above 65535 is an error for Bind too; Node takes it modulo 65536.
-//   - Multicast groups: Bind to one binds all addresses and shares the port.
+//   - Invalid calls: the error is returned where Node throws it. Before Bind, options return EBADF, as in
+//     Node. After Close, all methods return ErrNotRunning, where Node throws TypeErrors.
+//   - Failed sends without a callback: Error is emitted, as Node's documentation says. Node itself does not
+//     report those that the kernel rejects.
+//   - Unhandled errors: an error without an Error listener is logged; it does not end the process.
+//   - Callbacks: they run exactly once. Node drops the callbacks of messages that are pending at Close.
+//     Messages to literal addresses that were sent right before Close are still sent.
+//   - The send queue: MaxSendQueue limits it.
+//   - Ports: a port above 65535 is an error for Bind too. Node uses it modulo 65536.
+//   - Multicast groups: Bind to a group binds all addresses and shares the port.
 //   - Connect: messages of other senders that were received before it, and are not delivered yet, are
 //     dropped. Node emits those that the kernel has queued.
-//   - Disconnect: the socket keeps its port; on Linux Node's loses one that the system has chosen.
-//   - Interfaces: they may be given by name.
-//   - Getters: Address is the zero AddrPort before Bind, and stays readable after Close.
-//   - What Run leaves: what is open but not referenced when Run ends is closed, with its Close.
-//   - Off: it takes effect at once, also during an emit.
+//   - Disconnect: the socket keeps its port. On Linux, Node's socket loses a port that the kernel has chosen.
+//   - Interfaces: they may be specified by name.
+//   - Getters: Address returns the zero AddrPort before Bind, and stays readable after Close.
+//   - The end of Run: a socket that is open but not referenced when Run ends is closed, and emits Close.
+//   - Off: it takes effect immediately, also during an emit.
 package dgram
 
 import "net/netip"
 
-// CreateSocket makes a socket on evnet.DefaultLoop. network is "udp4" or "udp6"; another one is
-// ErrBadType. onMessage, which may be nil, is called for each message, as by On.Message. Node:
-// dgram.createSocket.
+// CreateSocket makes a socket on evnet.DefaultLoop. network is "udp4" or "udp6"; any other network is
+// ErrBadType. onMessage is called for each message, like a callback of On.Message. It may be nil.
+//
+// Node: dgram.createSocket.
 func CreateSocket(network string, onMessage func(msg []byte, from netip.AddrPort)) (*Socket, error) {
 	s, err := NewSocket(&SocketOptions{Network: network})
 	if err != nil {

@@ -50,7 +50,7 @@ type entry struct {
 	removed atomic.Bool
 }
 
-// mode tells the fields On, Once and Prepend apart.
+// mode distinguishes the fields On, Once and Prepend.
 type mode uint8
 
 const (

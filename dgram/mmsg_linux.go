@@ -10,8 +10,8 @@ import (
 	"evnet/internal/race"
 )
 
-// calls are the numbers of system calls that package syscall lacks on some ports. Where none are known,
-// goroutines serve the sockets.
+// calls has the numbers of system calls that package syscall does not define on some ports. If they are
+// unknown, goroutines serve the sockets.
 var calls, callsKnown = callNumbers[runtime.GOARCH]
 
 type callNumber struct{ recvmmsg, sendmmsg, connect uintptr }
@@ -32,8 +32,8 @@ var callNumbers = map[string]callNumber{
 	"s390x":    {357, 358, 362},
 }
 
-// stride is the room of one message, a few cache lines more than the longest: beginnings that are a
-// power of two apart would be in each other's way in the cache.
+// stride is the distance between two messages in a batch. It is a few cache lines more than the size of the
+// longest message: with a distance that is a power of two, the beginnings would map to the same cache sets.
 const stride = maxMessage + 5*64
 
 type mmsghdr struct {
@@ -41,19 +41,19 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// batch is the memory of one recvmmsg or sendmmsg: the arguments, the results, and the messages received.
+// mmsghdr is the struct mmsghdr of the kernel.
 type batch struct {
 	hdrs  [batchSize]mmsghdr
 	iovs  [batchSize]syscall.Iovec
 	names [batchSize]syscall.RawSockaddrInet6
-	buf   []byte // nil in one for sending
-	n     int    // messages
-	at    int    // received ones before it are delivered
+	buf   []byte // nil in a batch for sending
+	n     int    // number of messages
+	at    int    // received messages before it are delivered
 
-	run   func(fd uintptr) // bound once
-	call  uintptr
+	run   func(fd uintptr) // makes the system call; created once, so that do does not allocate
+	call  uintptr          // number of the system call
 	flags uintptr
-	done  uintptr
+	done  uintptr // messages that the system call has processed
 	errno syscall.Errno
 }
 
@@ -89,7 +89,7 @@ func newBatch() *batch {
 	return b
 }
 
-// do makes the system call for b.n messages, which become those it was made for.
+// do makes the system call for b.n messages, and sets b.n to the number of messages that the kernel has processed.
 func (b *batch) do(raw syscall.RawConn) error {
 	if err := raw.Control(b.run); err != nil {
 		b.n = 0
@@ -103,7 +103,7 @@ func (b *batch) do(raw syscall.RawConn) error {
 	return nil
 }
 
-// receive takes what there is, at most batchSize messages.
+// receive receives the available messages, at most batchSize.
 func (b *batch) receive(raw syscall.RawConn) error {
 	for i := range b.hdrs {
 		h := &b.hdrs[i].hdr
@@ -118,12 +118,13 @@ func (b *batch) receive(raw syscall.RawConn) error {
 	return err
 }
 
+// message returns the bytes of the i-th message. They are valid until the next receive.
 func (b *batch) message(i int) []byte {
 	at := i * stride
 	return b.buf[at : at+int(b.hdrs[i].n) : at+int(b.hdrs[i].n)]
 }
 
-// sender is who has sent the i-th message.
+// sender returns the address of the sender of the i-th message.
 func (b *batch) sender(i int) netip.AddrPort {
 	name := &b.names[i]
 	port := (*[2]byte)(unsafe.Pointer(&name.Port))
@@ -141,7 +142,7 @@ func (b *batch) sender(i int) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// add makes p the next of the messages to send.
+// add appends p to the messages to send. Without a valid address it goes to the peer of a connected descriptor.
 func (b *batch) add(p []byte, to netip.AddrPort) {
 	i := b.n
 	b.n++
@@ -157,7 +158,7 @@ func (b *batch) add(p []byte, to netip.AddrPort) {
 	h.Namelen = setSockaddr(name, to)
 }
 
-// setSockaddr makes name the address, of the family that it has, and returns its length.
+// setSockaddr stores the address in name, in the form of its family, and returns the length.
 func setSockaddr(name *syscall.RawSockaddrInet6, to netip.AddrPort) uint32 {
 	*name = syscall.RawSockaddrInet6{}
 	port := (*[2]byte)(unsafe.Pointer(&name.Port))
@@ -173,7 +174,7 @@ func setSockaddr(name *syscall.RawSockaddrInet6, to netip.AddrPort) uint32 {
 	return syscall.SizeofSockaddrInet6
 }
 
-// release makes nothing be held that was sent.
+// release returns b to the pool, without references to the sent messages.
 func (b *batch) release() {
 	clear(b.iovs[:])
 	b.n = 0

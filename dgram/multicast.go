@@ -11,14 +11,16 @@ import (
 	"syscall"
 )
 
-// Multicast: groups, and where what is sent to them goes.
+// This file has the options of multicast and the memberships of groups.
 
-// SetMulticastTTL sets how many hops a message to a group may make, from 0 to 255; another number is
-// syscall.EINVAL. Default: 1, this network. Node: socket.setMulticastTTL.
+// SetMulticastTTL sets the maximum number of hops of a message to a group, from 0 to 255. Another number is
+// syscall.EINVAL. Default: 1, the local network.
+//
+// Node: socket.setMulticastTTL.
 func (s *Socket) SetMulticastTTL(ttl int) error {
 	const method = "SetMulticastTTL"
-	return s.with(method, func(fd descriptor) error {
-		if err := within(method, ttl, 0); err != nil {
+	return s.withDescriptor(method, func(fd descriptor) error {
+		if err := checkTTL(method, ttl, 0); err != nil {
 			return err
 		}
 		if s.isIPv6() {
@@ -28,23 +30,29 @@ func (s *Socket) SetMulticastTTL(ttl int) error {
 	})
 }
 
-// SetMulticastLoopback says whether what is sent to a group reaches this machine too (on Windows: whether
-// the socket receives such). Default: it does. Node: socket.setMulticastLoopback.
+// SetMulticastLoopback sets whether messages that the socket sends to a group also reach members on this
+// machine. On Windows it sets whether the socket receives messages that were sent on this machine. Default:
+// on.
+//
+// Node: socket.setMulticastLoopback.
 func (s *Socket) SetMulticastLoopback(on bool) error {
-	return s.with("SetMulticastLoopback", func(fd descriptor) error {
+	return s.withDescriptor("SetMulticastLoopback", func(fd descriptor) error {
 		if s.isIPv6() {
-			return setInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_MULTICAST_LOOP, number(on))
+			return setInt(fd, syscall.IPPROTO_IPV6, syscall.IPV6_MULTICAST_LOOP, boolInt(on))
 		}
-		return setByte(fd, syscall.IPPROTO_IP, syscall.IP_MULTICAST_LOOP, byte(number(on)))
+		return setByte(fd, syscall.IPPROTO_IP, syscall.IP_MULTICAST_LOOP, byte(boolInt(on)))
 	})
 }
 
-// SetMulticastInterface sets where messages to groups leave. iface is an address of the interface
-// ("192.0.2.2"), the name of one ("eth0"), or, as in Node, "::%eth0" for IPv6; "0.0.0.0" or "::" is the
-// system's choice, the default. What is none of these is syscall.EINVAL, and an address that no interface
-// has syscall.EADDRNOTAVAIL. Node: socket.setMulticastInterface.
+// SetMulticastInterface sets the network interface for messages to groups. iface is an address of the
+// interface ("192.0.2.2"), its name ("eth0"), or, as in Node, "::%eth0" for IPv6. With "0.0.0.0" or "::", the
+// default, the kernel chooses the interface.
+//
+// Any other text is syscall.EINVAL. An address that no interface has is syscall.EADDRNOTAVAIL.
+//
+// Node: socket.setMulticastInterface.
 func (s *Socket) SetMulticastInterface(iface string) error {
-	return s.with("SetMulticastInterface", func(fd descriptor) error {
+	return s.withDescriptor("SetMulticastInterface", func(fd descriptor) error {
 		at, err := s.interfaceOf(iface)
 		if err == nil && iface == "" {
 			err = badAddress(iface)
@@ -60,28 +68,37 @@ func (s *Socket) SetMulticastInterface(iface string) error {
 	})
 }
 
-// AddMembership joins a multicast group, so that what is sent to it, and to the port that the socket is
-// bound to, is received. iface is where, as for SetMulticastInterface; "" is the system's choice. A socket
-// that is not bound yet is bound first, to all addresses and a free port. A group that is none is
-// syscall.EINVAL, and one that the socket is in already syscall.EADDRINUSE. Node: socket.addMembership.
+// AddMembership joins a multicast group: the socket then receives messages to the group and the port to which
+// the socket is bound. iface is the interface, as for SetMulticastInterface; with "" the kernel chooses it. An
+// unbound socket is bound first, to all addresses and a free port.
+//
+// An invalid group is syscall.EINVAL. A group that the socket has joined already is syscall.EADDRINUSE.
+//
+// Node: socket.addMembership.
 func (s *Socket) AddMembership(group, iface string) error {
 	return s.membership("AddMembership", true, "", group, iface)
 }
 
-// DropMembership leaves a group, as Close does too. For one that the socket is not in it returns
-// syscall.EADDRNOTAVAIL. Node: socket.dropMembership.
+// DropMembership leaves a group, as Close does for all groups. For a group that the socket has not joined it
+// returns syscall.EADDRNOTAVAIL.
+//
+// Node: socket.dropMembership.
 func (s *Socket) DropMembership(group, iface string) error {
 	return s.membership("DropMembership", false, "", group, iface)
 }
 
-// AddSourceSpecificMembership is AddMembership for what one sender sends to a group (232.0.0.0/8,
-// ff3x::/96); the socket may add several senders. It is errors.ErrUnsupported on systems other than
-// Linux, macOS, FreeBSD and Windows. Node: socket.addSourceSpecificMembership.
+// AddSourceSpecificMembership is AddMembership for the messages of one sender to a group (232.0.0.0/8,
+// ff3x::/96). The socket may add several senders. It returns errors.ErrUnsupported on systems other than
+// Linux, macOS, FreeBSD and Windows.
+//
+// Node: socket.addSourceSpecificMembership.
 func (s *Socket) AddSourceSpecificMembership(source, group, iface string) error {
 	return s.sourceMembership("AddSourceSpecificMembership", true, source, group, iface)
 }
 
-// DropSourceSpecificMembership undoes it. Node: socket.dropSourceSpecificMembership.
+// DropSourceSpecificMembership undoes AddSourceSpecificMembership.
+//
+// Node: socket.dropSourceSpecificMembership.
 func (s *Socket) DropSourceSpecificMembership(source, group, iface string) error {
 	return s.sourceMembership("DropSourceSpecificMembership", false, source, group, iface)
 }
@@ -93,6 +110,7 @@ func (s *Socket) sourceMembership(method string, add bool, source, group, iface 
 	return s.membership(method, add, source, group, iface)
 }
 
+// membership joins or leaves a group, of all senders if source is "".
 func (s *Socket) membership(method string, add bool, source, group, iface string) error {
 	if s.closed.Load() {
 		return fmt.Errorf("dgram: %s: %w", method, ErrNotRunning)
@@ -103,7 +121,7 @@ func (s *Socket) membership(method string, add bool, source, group, iface string
 	if err := s.ensureBound(); err != nil {
 		return fmt.Errorf("dgram: %s: %w", method, err)
 	}
-	return s.with(method, func(fd descriptor) error {
+	return s.withDescriptor(method, func(fd descriptor) error {
 		to, err := s.addressOf(group)
 		if err != nil {
 			return err
@@ -163,10 +181,10 @@ func (s *Socket) joinSource(fd descriptor, add bool, source, group netip.Addr, a
 }
 
 func badAddress(text string) error {
-	return fmt.Errorf("%q is no address of this family: %w", text, syscall.EINVAL)
+	return fmt.Errorf("%q is not an address of the socket's family: %w", text, syscall.EINVAL)
 }
 
-// addressOf is the address that text is, of the socket's family.
+// addressOf parses an address of the socket's family.
 func (s *Socket) addressOf(text string) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(text)
 	if err != nil || ip.Is4() == s.isIPv6() {
@@ -175,22 +193,22 @@ func (s *Socket) addressOf(text string) (netip.Addr, error) {
 	return ip, nil
 }
 
-// ifaceAddr is a network interface as the system wants to be told: by an address of it for IPv4, by its
-// number for IPv6.
+// ifaceAddr identifies a network interface to the kernel: by one of its addresses for IPv4, by its index for
+// IPv6.
 type ifaceAddr struct {
 	ip    netip.Addr
 	index uint32
 }
 
-// interfaceOf finds the interface that text names. The zero number and the address 0.0.0.0 are the
-// system's choice.
+// interfaceOf returns the interface that text identifies. With the index 0, and with the address 0.0.0.0, the
+// kernel chooses it.
 func (s *Socket) interfaceOf(text string) (at ifaceAddr, err error) {
 	at.ip = netip.IPv4Unspecified()
 	if text == "" {
 		return at, nil
 	}
 	if i, err := net.InterfaceByName(text); err == nil {
-		return s.named(i)
+		return s.identify(i)
 	}
 	ip, err := s.addressOf(text)
 	switch {
@@ -201,16 +219,17 @@ func (s *Socket) interfaceOf(text string) (at ifaceAddr, err error) {
 		return at, nil
 	case ip.Zone() != "":
 		if at.index = zoneIndex(ip.Zone()); at.index == 0 {
-			return at, fmt.Errorf("there is no network interface %q: %w", ip.Zone(), syscall.ENODEV)
+			return at, fmt.Errorf("no network interface %q: %w", ip.Zone(), syscall.ENODEV)
 		}
 		return at, nil
 	case ip.IsUnspecified():
 		return at, nil
 	}
-	return s.having(ip)
+	return interfaceWith(ip)
 }
 
-func (s *Socket) named(i *net.Interface) (at ifaceAddr, err error) {
+// identify returns the ifaceAddr of an interface.
+func (s *Socket) identify(i *net.Interface) (at ifaceAddr, err error) {
 	at = ifaceAddr{netip.IPv4Unspecified(), uint32(i.Index)}
 	if s.isIPv6() {
 		return at, nil
@@ -225,11 +244,11 @@ func (s *Socket) named(i *net.Interface) (at ifaceAddr, err error) {
 			return at, nil
 		}
 	}
-	return at, fmt.Errorf("the network interface %q has no IPv4 address: %w", i.Name, syscall.EADDRNOTAVAIL)
+	return at, fmt.Errorf("network interface %q has no IPv4 address: %w", i.Name, syscall.EADDRNOTAVAIL)
 }
 
-// having is the interface with that IPv6 address.
-func (s *Socket) having(ip netip.Addr) (at ifaceAddr, err error) {
+// interfaceWith returns the interface with that IPv6 address.
+func interfaceWith(ip netip.Addr) (at ifaceAddr, err error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return at, err

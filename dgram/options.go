@@ -13,50 +13,59 @@ import (
 
 const defaultMaxSendQueue = 64 << 20
 
-// overhead is what a queued datagram counts besides its bytes, so that empty ones cannot fill the memory.
+// overhead is added to the length of a queued datagram, so that the limits also bound empty datagrams.
 const overhead = 64
 
-// SocketOptions are what NewSocket and Wrap take. They are copied; but for Network, the zero value of
-// each field is its default. Node: the options of dgram.createSocket.
+// SocketOptions are the options of NewSocket and Wrap, which copy them. The zero value of each field except
+// Network is its default.
+//
+// Node: the options of dgram.createSocket.
 type SocketOptions struct {
-	// Network is "udp4" or "udp6". There is no default; Wrap finds it out.
+	// Network is "udp4" or "udp6". There is no default. Wrap takes it from the conn.
 	Network string
-	// ReuseAddr lets Bind take an address that others have taken, if they let it: all of them get what
-	// is sent to a multicast group, and one of them, which one the system chooses, the rest.
+	// ReuseAddr lets Bind use an address to which other sockets are bound, if they allow that. All of them
+	// receive the datagrams of a multicast group. Only one of them, which the kernel chooses, receives the
+	// others.
 	ReuseAddr bool
-	// ReusePort lets several sockets, in one process or many, share an address, if all of them ask for
-	// it; the system chooses who gets a datagram (Linux and FreeBSD spread the senders over them).
-	// Where there is no SO_REUSEPORT, as on Windows, Bind fails with errors.ErrUnsupported.
+	// ReusePort lets several sockets, in one process or many, share an address, if all of them set it. The
+	// kernel chooses which socket receives a datagram; Linux and FreeBSD distribute the senders among the
+	// sockets. Without SO_REUSEPORT, as on Windows, Bind fails with errors.ErrUnsupported.
 	ReusePort bool
-	// IPv6Only keeps a udp6 socket that is bound to all addresses from taking IPv4 too.
+	// IPv6Only prevents a udp6 socket that is bound to all addresses from receiving IPv4 too.
 	IPv6Only bool
-	// ReadBuffer and WriteBuffer are the sizes, in bytes, of the system's buffers, set by Bind; the
-	// system may have limits, and Linux doubles what it is asked for. Default: the system's own sizes.
+	// ReadBuffer and WriteBuffer are the sizes, in bytes, of the kernel's buffers. Bind sets them. The kernel
+	// may limit them, and Linux doubles the requested size. Default: the sizes that the kernel chooses.
+	//
 	// Node: recvBufferSize, sendBufferSize.
 	ReadBuffer, WriteBuffer int
-	// MaxSendQueue is how many bytes may wait to be sent before Send fails with
-	// evnet.ErrWriteBufferFull; each datagram counts 64 besides its own. Default: 64 MiB. Negative: no
-	// limit. Node has none.
+	// MaxSendQueue is the number of bytes that may be queued before Send fails with
+	// evnet.ErrWriteBufferFull. Each datagram counts 64 bytes in addition to its own. Default: 64 MiB.
+	// Negative: no limit.
+	//
+	// Node has no counterpart.
 	MaxSendQueue int
-	// Resolver looks host names up, off the loop. Default: net.DefaultResolver. Node: lookup.
+	// Resolver looks up host names, off the loop. Default: net.DefaultResolver.
+	//
+	// Node: lookup.
 	Resolver evnet.Resolver
-	// ReceiveBlockList has the senders to refuse: what they send is dropped silently. SendBlockList has
-	// the destinations to refuse, for Send and Connect, which fail with evnet.ErrBlocked. Neither is
-	// copied: a list may change at any time. Default: nobody is refused. Node: receiveBlockList,
-	// sendBlockList.
+	// ReceiveBlockList has the blocked senders, whose datagrams are dropped silently. SendBlockList has the
+	// blocked destinations, for which Send and Connect fail with evnet.ErrBlocked. Neither is copied: a list
+	// may change at any time. Default: nothing is blocked.
+	//
+	// Node: receiveBlockList, sendBlockList.
 	ReceiveBlockList, SendBlockList *evnet.BlockList
-	// Context bounds the socket's life: when it ends, the socket is closed, as by Close. Default: none.
+	// Context limits the life of the socket: when it ends, the socket is closed, as by Close. Default: none.
+	//
 	// Node: the signal option.
 	Context context.Context
 	// Loop runs the callbacks. Default: evnet.DefaultLoop.
 	Loop *evnet.Loop
-	// Logger gets a record for an error that no Error listener handles, one for each code. The sockets of
-	// one loop share a limit, as SocketOptions.Logger of package evnet describes it. Default:
-	// slog.Default().
+	// Logger gets a record for an error without an Error listener, one for each code. The sockets of one loop
+	// share a rate limit, which SocketOptions.Logger of package evnet describes. Default: slog.Default().
 	Logger *slog.Logger
 }
 
-// withDefaults is a copy with the defaults filled in.
+// withDefaults returns a copy of opts with the defaults filled in.
 func withDefaults(opts *SocketOptions) SocketOptions {
 	var o SocketOptions
 	if opts != nil {
@@ -74,6 +83,7 @@ func withDefaults(opts *SocketOptions) SocketOptions {
 	return o
 }
 
+// check returns why NewSocket cannot use the options, or nil.
 func (o *SocketOptions) check() error {
 	if o.Network != "udp4" && o.Network != "udp6" {
 		return fmt.Errorf("%w: %q", ErrBadType, o.Network)

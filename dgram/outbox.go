@@ -7,12 +7,12 @@ import (
 
 // outbox is the queue of messages to be sent. The socket's mu guards it.
 type outbox struct {
-	arena  []byte // the messages, one behind the other
+	arena  []byte // the messages, one after the other
 	list   []datagram
 	head   int  // messages before it have been removed
-	bytes  int  // pending: here, in a look-up, or in a writer
-	count  int  // messages that are
-	posted bool // Socket.flush is
+	bytes  int  // of pending messages: queued here, in a lookup, or taken by a writer
+	count  int  // of pending messages
+	posted bool // Socket.flush is posted
 
 	counted int // bytes that the loop counts as buffered by the socket
 }
@@ -96,7 +96,7 @@ type outcomes struct {
 type outcome struct {
 	done      func(error)
 	err       error
-	connected bool // by Connect: it is an event too
+	connected bool // Connect has succeeded: emit Connect too
 }
 
 // add queues an outcome, to be reported to done or emitted as Error.
@@ -104,7 +104,7 @@ func (o *outcomes) add(done func(error), err error) {
 	o.list = append(o.list, outcome{done: done, err: err})
 }
 
-// addIfDone is add for an outcome that is no Error without done.
+// addIfDone is add if done is not nil: the outcome is not emitted as Error.
 func (o *outcomes) addIfDone(done func(error), err error) {
 	if done != nil {
 		o.add(done, err)

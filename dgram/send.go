@@ -18,7 +18,7 @@ import (
 // connected socket, ErrBadPort, the error of Bind, or evnet.ErrWriteBufferFull at MaxSendQueue.
 //
 // Otherwise done, if it is not nil, runs on the loop exactly once and before Close: with nil when the
-// kernel has accepted the message, or with an error. That is the error of the look-up, evnet.ErrBlocked,
+// kernel has accepted the message, or with an error. That is the error of the lookup, evnet.ErrBlocked,
 // syscall.EMSGSIZE, or syscall.ECONNREFUSED, which is caused by an earlier message on a connected socket.
 // Without done an error is emitted as Error. A message that was sent may still be lost.
 //
@@ -107,7 +107,7 @@ func (s *Socket) sendMessage(msg []byte, parts net.Buffers, to netip.AddrPort, d
 // enqueueLocked queues a message that may be sent, or reports its error.
 func (s *Socket) enqueueLocked(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
 	if to != (netip.AddrPort{}) {
-		err := s.fits(to.Addr())
+		err := s.checkFamily(to.Addr())
 		if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
 			err = evnet.ErrBlocked
 		}
@@ -126,12 +126,12 @@ func (s *Socket) enqueueLocked(msg []byte, parts net.Buffers, to netip.AddrPort,
 		s.out.posted = true
 		s.loop.Post(s.flush)
 	}
-	if s.out.len() > batchSize { // they are not sent at the end of this callback
+	if s.out.len() > batchSize { // not all messages are sent at the end of this callback
 		s.countLocked()
 	}
 }
 
-// flush sends what is queued. It runs on the loop.
+// flush sends the queued messages. It runs on the loop.
 func (s *Socket) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,10 +142,10 @@ func (s *Socket) flush() {
 	}
 }
 
-// maxLookups limits the goroutines of a socket that look names up: a resolver may block forever.
+// maxLookups limits the goroutines of a socket that look up names: a resolver may block forever.
 const maxLookups = 128
 
-// lookups are the messages that wait for their addresses. The socket's mu guards them.
+// lookups are the messages whose host names are being looked up. The socket's mu guards them.
 type lookups struct {
 	open    map[*lookup]struct{} // all of them
 	waiting []*lookup            // those that no worker has taken
@@ -162,7 +162,7 @@ type lookup struct {
 	done          func(error)
 }
 
-// add queues a look-up, and reports whether another worker is to begin.
+// add queues a lookup, and reports whether another worker must be started.
 func (ls *lookups) add(l *lookup) bool {
 	if ls.open == nil {
 		ls.open = map[*lookup]struct{}{}
@@ -177,7 +177,7 @@ func (ls *lookups) add(l *lookup) bool {
 	return true
 }
 
-// next takes the first look-up. If there is none it returns nil, and the worker ends.
+// next removes and returns the first lookup. If there is none it returns nil, and the worker ends.
 func (ls *lookups) next() *lookup {
 	if len(ls.waiting) == 0 {
 		ls.workers--
@@ -210,8 +210,8 @@ func (s *Socket) sendByName(msg []byte, parts net.Buffers, address, host string,
 	return nil
 }
 
-// lookUp is a worker: it looks up one name after the other, while there are any. If a resolver panics the
-// socket is closed, and no look-up is pending any more.
+// lookUp is a worker: it looks up one name after the other until the queue is empty. If a resolver panics the
+// socket is closed, which ends the pending lookups.
 func (s *Socket) lookUp(ctx context.Context) {
 	for {
 		s.mu.Lock()
@@ -236,7 +236,7 @@ func (s *Socket) found(l *lookup, to netip.AddrPort, err error) {
 	s.out.leave(len(l.msg))
 	s.countLocked()
 	if err == nil && s.remote.Load() != nil {
-		err = ErrIsConnected // since
+		err = ErrIsConnected // the socket was connected meanwhile
 	}
 	if err != nil {
 		s.addOutcomeLocked(l.done, s.refused("send", l.address, err))

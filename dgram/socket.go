@@ -55,8 +55,8 @@ type Socket struct {
 	onClose    []func()    // after the listeners of Close
 	unwatch    func() bool // releases the context
 
-	// Of the loop alone.
-	delivering   bool // messages are: messages sent meanwhile follow at the end
+	// Used only on the loop.
+	delivering   bool // messages are being delivered: messages sent meanwhile are flushed at the end
 	closeEmitted bool
 	logged       map[string]bool // codes of errors without a listener
 }
@@ -96,7 +96,7 @@ func newSocket(o SocketOptions) *Socket {
 // Another call replaces fn, nil removes it. With a Message listener it returns evnet.ErrConsumed and
 // changes nothing.
 //
-// Node has none.
+// Node has no counterpart.
 func (s *Socket) OnRead(fn func(msg []byte, from netip.AddrPort)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +181,7 @@ func (s *Socket) close(cause error, onClose func()) error {
 	return nil
 }
 
-// dropQueueLocked discards the queue, and reports that to the callbacks.
+// dropQueueLocked discards the queue, and reports ErrNotRunning to the callbacks.
 func (s *Socket) dropQueueLocked() {
 	for s.out.len() > 0 {
 		d := s.out.take()
@@ -191,7 +191,7 @@ func (s *Socket) dropQueueLocked() {
 	s.countLocked()
 }
 
-// settle posts finish, once there is no writer left to wait for.
+// settle posts finish if the socket is closed and no writer is pending.
 func (s *Socket) settle() {
 	s.mu.Lock()
 	due := s.closed.Load() && s.pending == 0
@@ -235,10 +235,10 @@ func (s *Socket) finish() {
 	returned = true
 }
 
-// beginCallbacks precedes callbacks of the socket in a task: a panic in one closes the socket.
+// beginCallbacks is called before callbacks of the socket in a task: a panic in one closes the socket.
 func (s *Socket) beginCallbacks() { s.core.SetOwner((*handle)(s)) }
 
-// endCallbacks follows them.
+// endCallbacks is called after them.
 func (s *Socket) endCallbacks() { s.core.SetOwner(nil) }
 
 // handle is the socket as its loop sees it.
@@ -260,7 +260,7 @@ func (h *handle) Ready(ev eventloop.Events) {
 	}
 }
 
-// Ref makes the socket keep Loop.Run going, which it does from the start.
+// Ref makes the socket keep Loop.Run going, as it does from the start.
 //
 // Node: socket.ref.
 func (s *Socket) Ref() { s.setRef(true) }
@@ -283,7 +283,7 @@ func (s *Socket) Loop() *evnet.Loop { return s.loop }
 // Conn returns the conn of a bound socket, otherwise nil: for options that Socket does not have. Only the socket
 // may read from it or close it.
 //
-// Node has none.
+// Node has no counterpart.
 func (s *Socket) Conn() net.PacketConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,7 +22,7 @@ func getInt(fd descriptor, level, option int) (int, error) {
 	return value, os.NewSyscallError("getsockopt", err)
 }
 
-// setByte is for options of IPv4's multicast, which are bytes on some systems.
+// setByte sets an option of IPv4 multicast, which is a byte on some systems.
 func setByte(fd descriptor, level, option int, value byte) error {
 	return setBytes(fd, level, option, []byte{value})
 }
@@ -31,12 +31,13 @@ func setBytes(fd descriptor, level, option int, value []byte) error {
 	return os.NewSyscallError("setsockopt", syscall.SetsockoptString(fd, level, option, string(value)))
 }
 
-// sendMessage sends to an address, or, with none, to the peer of a connected descriptor.
+// sendMessage sends a message to an address, or, if to is nil, to the peer of a connected descriptor.
 func sendMessage(fd descriptor, p []byte, to syscall.Sockaddr) error {
 	return syscall.Sendto(fd, p, 0, to)
 }
 
-// reuseAddress is what lets several sockets have one address: on Linux it is SO_REUSEADDR.
+// reuseAddress sets the option that lets several sockets share an address: SO_REUSEADDR on Linux, SO_REUSEPORT on other
+// systems.
 func reuseAddress(fd descriptor) error {
 	if runtime.GOOS == "linux" {
 		return setInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
@@ -44,17 +45,19 @@ func reuseAddress(fd descriptor) error {
 	return setInt(fd, syscall.SOL_SOCKET, portOption(), 1)
 }
 
+// reusePort sets the option that distributes the senders among several sockets with one address.
 func reusePort(fd descriptor) error {
 	if portOption() == 0 {
 		return fmt.Errorf("ReusePort: %w", errors.ErrUnsupported)
 	}
 	if runtime.GOOS == "freebsd" {
-		return setInt(fd, syscall.SOL_SOCKET, 0x10000, 1) // SO_REUSEPORT_LB: the plain one spreads nothing
+		return setInt(fd, syscall.SOL_SOCKET, 0x10000, 1) // SO_REUSEPORT_LB: SO_REUSEPORT does not distribute the senders
 	}
 	return setInt(fd, syscall.SOL_SOCKET, portOption(), 1)
 }
 
-// portOption is SO_REUSEPORT, which package syscall lacks on some ports of Linux.
+// portOption returns SO_REUSEPORT, which package syscall does not define on some ports of Linux. It returns 0 on systems
+// without the option.
 func portOption() int {
 	switch {
 	case runtime.GOOS == "solaris" || runtime.GOOS == "illumos" || runtime.GOOS == "aix":

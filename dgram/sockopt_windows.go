@@ -19,7 +19,7 @@ func getInt(fd descriptor, level, option int) (int, error) {
 	return value, os.NewSyscallError("getsockopt", err)
 }
 
-// setByte sets an int: Windows has no options that are bytes.
+// setByte sets an int, because Windows has no options that are bytes.
 func setByte(fd descriptor, level, option int, value byte) error {
 	return setInt(fd, level, option, int(value))
 }
@@ -29,7 +29,7 @@ func setBytes(fd descriptor, level, option int, value []byte) error {
 	return os.NewSyscallError("setsockopt", err)
 }
 
-// sendMessage sends to an address, or, with none, to the peer of a connected descriptor.
+// sendMessage sends a message to an address, or, if to is nil, to the peer of a connected descriptor.
 func sendMessage(fd descriptor, p []byte, to syscall.Sockaddr) error {
 	var sent uint32
 	return syscall.WSASendto(fd, &syscall.WSABuf{Len: uint32(len(p)), Buf: unsafe.SliceData(p)}, 1, &sent, 0, to, nil, nil)

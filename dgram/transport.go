@@ -6,20 +6,20 @@ import (
 	"evnet/internal/eventloop"
 )
 
-// batchSize is the number of messages in one system call, and of those that one socket receives in a turn
-// of the loop.
+// batchSize is the maximum number of messages in one system call, and of messages that one socket receives in
+// a turn of the loop.
 const batchSize = 32
 
 // maxMessage is more than the size of the longest datagram.
 const maxMessage = 64 << 10
 
-// transport moves messages without blocking the loop. The methods in …Locked are called with the socket's
-// mu held.
+// transport sends and receives messages without blocking the loop. The methods that end in Locked are called with
+// the socket's mu held.
 type transport interface {
-	// startLocked begins to receive. It reports false where the kernel has no room for it.
+	// startLocked begins to receive. It reports false if the kernel cannot watch another descriptor.
 	startLocked() bool
-	// ready follows an event of the descriptor that the loop watches for the socket. It runs on the loop, and
-	// may be spurious.
+	// ready handles an event of the descriptor that the loop watches for the socket. It runs on the loop. The
+	// event may be spurious.
 	ready(eventloop.Events)
 	// flushLocked sends queued messages, as far as that does not block.
 	flushLocked()

@@ -22,11 +22,11 @@ type batchTransport struct {
 	// Guarded by s.mu.
 	watching bool // the loop watches the descriptor
 	blocked  bool // the kernel had no room: the queue waits for it
-	once     bool // there is an error that stays: each event is reported once
+	once     bool // there is a persistent error: each event is reported once
 
-	// Of the loop alone.
+	// Used only on the loop.
 	in     *batch // received, not yet delivered
-	queued bool   // goOn is among the loop's events
+	queued bool   // deliverRest is among the loop's events
 }
 
 func newBatchTransport(s *Socket, conn net.PacketConn) transport {
@@ -73,7 +73,7 @@ func (t *batchTransport) rewatchLocked() {
 	_ = t.s.core.Watch(t.raw, &t.s.member, true, events) // the descriptor is watched, or was closed
 }
 
-// ready reads before it writes, as Node does.
+// ready receives before it sends, as Node does.
 func (t *batchTransport) ready(ev eventloop.Events) {
 	s := t.s
 	s.mu.Lock()
@@ -152,7 +152,7 @@ func (t *batchTransport) deliver() {
 		if b.at < b.n && s.core.HasPosted() {
 			if !t.queued {
 				t.queued = true
-				s.core.Event(t.goOn)
+				s.core.Event(t.deliverRest)
 			}
 			break
 		}
@@ -166,8 +166,8 @@ func (t *batchTransport) deliver() {
 	s.flush()
 }
 
-// goOn delivers the rest.
-func (t *batchTransport) goOn() {
+// deliverRest delivers the remaining messages.
+func (t *batchTransport) deliverRest() {
 	t.queued = false
 	if t.in != nil && !t.s.closed.Load() {
 		t.deliver()

@@ -4,5 +4,5 @@ package dgram
 
 import "net"
 
-// newBatchTransport makes none: goroutines serve every conn.
+// newBatchTransport returns nil: goroutines serve every conn.
 func newBatchTransport(*Socket, net.PacketConn) transport { return nil }

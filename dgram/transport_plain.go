@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxLinger   = time.Second           // how long messages are sent after Close
+	maxLinger   = time.Second           // time after Close in which queued messages are still sent
 	fewFailures = 10                    // receives in a row that may fail before they are slowed down
 	maxFailures = 100                   // receives in a row that may fail, not with a system error, before the socket closes
 	maxBackOff  = 20 * time.Millisecond // between two receives
@@ -32,7 +32,7 @@ type plainTransport struct {
 	batch   outbox          // messages that the writer has taken; the writer's alone
 	peer    *netip.AddrPort // the receiver of those without an address; the writer's alone
 	once    sync.Once       // closes the conn
-	limit   *time.Timer     // of the time that it may write after Close; guarded by s.mu
+	limit   *time.Timer     // of maxLinger; guarded by s.mu
 }
 
 func newPlainTransport(s *Socket, conn net.PacketConn) *plainTransport {
@@ -83,7 +83,7 @@ func (t *plainTransport) read() {
 	}
 }
 
-// permanent wraps an error that ends the conn in a permanentError. A system error is one of a message.
+// permanent wraps an error that ends the conn in a permanentError. A system error concerns only one message.
 func permanent(err error, failures int) error {
 	var errno syscall.Errno
 	if err == io.EOF || failures >= maxFailures && !errors.As(err, &errno) {
@@ -92,7 +92,7 @@ func permanent(err error, failures int) error {
 	return err
 }
 
-// permanentError is net.ErrClosed too.
+// permanentError matches net.ErrClosed too.
 type permanentError struct{ error }
 
 func (e *permanentError) Unwrap() []error { return []error{e.error, net.ErrClosed} }
@@ -195,7 +195,7 @@ func (t *plainTransport) write() {
 	})
 }
 
-// takeBatch takes what is queued. If that is nothing, the writer stops; closed is for writerStopped.
+// takeBatch takes the queued messages. If there are none, the writer stops; closed is for writerStopped.
 func (t *plainTransport) takeBatch() (more, closed bool) {
 	s := t.s
 	s.mu.Lock()
@@ -253,7 +253,7 @@ func (t *plainTransport) writerStopped(closed bool) {
 	}
 }
 
-// takeOverLocked exchanges the empty batch for what is queued.
+// takeOverLocked exchanges the empty batch for the queued messages.
 func (t *plainTransport) takeOverLocked(o *outbox) {
 	t.peer = t.s.remote.Load()
 	t.batch.arena, o.arena = o.arena, t.batch.arena[:0]

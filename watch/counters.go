@@ -7,8 +7,8 @@ import (
 	"evnet"
 )
 
-// Counters counts what happens on the loops that its Trace is set on. The zero value is ready; it must not be copied.
-// Every method may be called from any goroutine. It is an expvar.Var:
+// Counters counts the events of the loops that have its Trace as Tracer. The zero value is ready to use; a Counters must
+// not be copied. Any goroutine may call the methods. It is an expvar.Var:
 //
 //	counters := &watch.Counters{}
 //	loop.SetTracer(counters.Trace)
@@ -19,18 +19,18 @@ type Counters struct {
 	open  map[*evnet.Socket]bool
 }
 
-// Counts are the figures at one time.
+// Counts are the values of a Counters at one time.
 type Counts struct {
-	Open         int              `json:"open"`         // sockets that have had an event, and not their Close yet
+	Open         int              `json:"open"`         // sockets that had an event, but not their Close yet
 	BytesRead    int64            `json:"bytesRead"`    // by all sockets that had an event, also by OnRead, Scan and Pipe
-	BytesWritten int64            `json:"bytesWritten"` // to them, sent or not
+	BytesWritten int64            `json:"bytesWritten"` // to these sockets, sent or not
 	Buffered     int64            `json:"buffered"`     // by the loops of open sockets, as evnet.Loop.Buffered counts
-	Events       map[string]int64 `json:"events"`       // by their names, with a prefix as those of Slog
-	Errors       map[string]int64 `json:"errors"`       // of Error and TLSClientError, by evnet.Code; "" has none
+	Events       map[string]int64 `json:"events"`       // by name, with the prefixes of Slog
+	Errors       map[string]int64 `json:"errors"`       // of Error and TLSClientError, by evnet.Code; "" is for those without a code
 	Drops        map[string]int64 `json:"drops"`        // connections dropped by servers, by evnet.DropReason
 }
 
-// Trace counts one event. It is a Tracer.
+// Trace counts one event. The method value is an evnet.Tracer.
 func (c *Counters) Trace(ev evnet.TraceEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -45,19 +45,19 @@ func (c *Counters) Trace(ev evnet.TraceEvent) {
 	if ev.Name == evnet.EventDrop {
 		c.total.Drops[ev.Drop.Reason.String()]++
 	}
-	s, of := ev.Source.(*evnet.Socket)
+	s, isSocket := ev.Source.(*evnet.Socket)
 	switch {
-	case of && ev.Name == evnet.EventClose:
+	case isSocket && ev.Name == evnet.EventClose:
 		delete(c.open, s)
 		c.total.BytesRead += ev.BytesRead
 		c.total.BytesWritten += ev.BytesWritten
-	case ev.Socket != nil && (ev.Socket.Connecting() || !ev.Socket.Pending()): // else Close may never come
+	case ev.Socket != nil && (ev.Socket.Connecting() || !ev.Socket.Pending()): // otherwise Close may never be emitted
 		c.open[ev.Socket] = true
 	}
 }
 
-// Counts returns the figures as they are now, which are the caller's. What open sockets have read and written is asked
-// of each of them.
+// Counts returns the current values, which the caller owns. It reads the bytes that open sockets have read and written
+// from each socket.
 func (c *Counters) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,6 +76,7 @@ func (c *Counters) Counts() Counts {
 	return now
 }
 
+// copied returns a copy of m.
 func copied(m map[string]int64) map[string]int64 {
 	own := make(map[string]int64, len(m)) // not nil, which would be null in JSON
 	for k, v := range m {
@@ -84,7 +85,7 @@ func copied(m map[string]int64) map[string]int64 {
 	return own
 }
 
-// String is the figures as a JSON object, by what makes a Counters an expvar.Var.
+// String returns the current values as a JSON object. It makes Counters an expvar.Var.
 func (c *Counters) String() string {
 	text, _ := json.Marshal(c.Counts()) // numbers and strings are always JSON
 	return string(text)

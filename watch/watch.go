@@ -1,5 +1,5 @@
-// Package watch shows what the sockets and servers of an [evnet.Loop] do: [Slog] as records of a log, [Counters] as
-// figures. Both are Tracers, which [evnet.Loop.SetTracer] takes one of; [Join] makes one of several.
+// Package watch makes the events of an [evnet.Loop] observable: [Slog] logs them, and [Counters] counts them. Slog and
+// Counters.Trace are Tracers for [evnet.Loop.SetTracer], which sets one Tracer; [Join] combines several.
 package watch
 
 import (
@@ -11,7 +11,7 @@ import (
 	"evnet"
 )
 
-// Join makes one Tracer of several, called in this order. A nil one is left out.
+// Join combines several Tracers into one, which calls them in this order. It skips nil Tracers.
 func Join(tracers ...evnet.Tracer) evnet.Tracer {
 	var all []evnet.Tracer
 	for _, t := range tracers {
@@ -26,18 +26,19 @@ func Join(tracers ...evnet.Tracer) evnet.Tracer {
 	}
 }
 
-// Slog makes a record of each event, at one level, where the logger wants it; a nil logger is slog.Default. The message
-// is the event's name as in Node; it has a prefix for those of a server ("server connection") and of package dgram
-// ("dgram message"). The record's time is the event's. The attributes are, where they are known:
+// Slog returns a Tracer that logs each event at one level, if the logger handles the level. A nil logger is
+// slog.Default. The message is the event's name as in Node, with a prefix for events of a server ("server connection")
+// and of package dgram ("dgram message"). The time of the record is that of the event. The record has these attributes,
+// if they are known:
 //
-//   - local and remote, the two ends, and from, the sender of a datagram
-//   - bytes, how many a Data or Message brings; what they are is not logged
+//   - local and remote, the two addresses, and from, the sender of a datagram
+//   - bytes, the length of the data of a Data or Message; the data itself is not logged
 //   - host, address and network, of lookups and attempts
-//   - err, with code as evnet.Code tells it
+//   - err, and code as evnet.Code returns it
 //   - reason, the limit that a dropped connection exceeds
 //   - read, written and unsent, in bytes, with a Drain, Finish, Timeout or Close
 //
-// It may be used on several loops at once.
+// The Tracer may be used on several loops at the same time.
 func Slog(logger *slog.Logger, level slog.Level) evnet.Tracer {
 	if logger == nil {
 		logger = slog.Default()
@@ -49,13 +50,13 @@ func Slog(logger *slog.Logger, level slog.Level) evnet.Tracer {
 			return
 		}
 		r := slog.NewRecord(ev.Time, level, label(ev), 0)
-		ends(&r, ev)
-		details(&r, ev)
+		addAddresses(&r, ev)
+		addDetails(&r, ev)
 		_ = h.Handle(ctx, r) // as package slog does
 	}
 }
 
-// label is the event's name, and whose it is where that is not a socket.
+// label returns the event's name, with a prefix if the source is not a socket of package evnet.
 func label(ev evnet.TraceEvent) string {
 	switch ev.Source.(type) {
 	case *evnet.Socket:
@@ -66,7 +67,8 @@ func label(ev evnet.TraceEvent) string {
 	return "dgram " + string(ev.Name)
 }
 
-func ends(r *slog.Record, ev evnet.TraceEvent) {
+// addAddresses adds the attributes local, remote and from.
+func addAddresses(r *slog.Record, ev evnet.TraceEvent) {
 	addr := func(key string, a net.Addr) {
 		if a != nil {
 			r.AddAttrs(slog.String(key, a.String()))
@@ -87,7 +89,7 @@ func ends(r *slog.Record, ev evnet.TraceEvent) {
 	case *evnet.Socket:
 		addr("local", s.LocalAddr())
 		addr("remote", s.RemoteAddr())
-	case interface{ Address() netip.AddrPort }: // a *dgram.Socket, which a program that has none need not link
+	case interface{ Address() netip.AddrPort }: // a *dgram.Socket, without importing package dgram
 		if at := s.Address(); at.IsValid() {
 			r.AddAttrs(slog.String("local", at.String()))
 		}
@@ -97,7 +99,8 @@ func ends(r *slog.Record, ev evnet.TraceEvent) {
 	}
 }
 
-func details(r *slog.Record, ev evnet.TraceEvent) {
+// addDetails adds the attributes that depend on the event.
+func addDetails(r *slog.Record, ev evnet.TraceEvent) {
 	switch ev.Name {
 	case evnet.EventData, "message":
 		r.AddAttrs(slog.Int("bytes", len(ev.Chunk)))

@@ -1,3 +1,3 @@
-// Package goid tells goroutines apart, for a loop that must know whether it is its own goroutine that
-// calls.
+// Package goid identifies goroutines. An event loop uses it to determine whether a call comes from its own
+// goroutine. Any goroutine may call it.
 package goid

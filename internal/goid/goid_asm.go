@@ -2,7 +2,7 @@
 
 package goid
 
-// Self is a number that no other living goroutine has: the address of the runtime's record of the
-// calling one, which stays where it is. It may be given to another goroutine once this one has
-// ended. It costs about a nanosecond.
+// Self returns a number that no other running goroutine has: the address of the runtime's g structure of the
+// calling goroutine, which does not move. After the goroutine has ended, another one may get the same number.
+// Self takes about a nanosecond.
 func Self() uintptr

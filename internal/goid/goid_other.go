@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// Self is a number that no other goroutine has: that in the first line of a stack trace,
-// "goroutine 7 [running]:". It costs about a microsecond.
+// Self returns a number that no other goroutine has: the number in the first line of a stack trace,
+// "goroutine 7 [running]:". Self takes about a microsecond.
 func Self() uintptr {
 	var buf [64]byte
 	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

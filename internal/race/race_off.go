@@ -1,14 +1,14 @@
 //go:build !race
 
-// Package race tells the race detector what it cannot see: what a system call that was made directly
-// does with memory.
+// Package race reports memory accesses to the race detector that it cannot observe: those of raw system
+// calls. Any goroutine may call it. Without the race detector the functions do nothing.
 package race
 
 // Enabled is true in a program built with -race.
 const Enabled = false
 
-// Wrote says that p was written to.
+// Wrote reports that the calling goroutine has written to p.
 func Wrote([]byte) {}
 
-// Read says that p is being read.
+// Read reports that the calling goroutine reads p.
 func Read([]byte) {}

@@ -14,10 +14,10 @@ const (
 	LogRate  = 1 // records per second
 )
 
-// Log limits the rate of the records of a log that peers can cause, so that no peer can fill the log. It
-// counts the records it suppresses: the next one that is written tells how many there were.
+// Log limits the rate of log records that peers can cause, so that no peer can fill the log. It counts the
+// records that it suppresses: the next record that is written has their number.
 //
-// Records below slog.LevelWarn have a limit of their own, so that a flood of them suppresses no warning.
+// Records below slog.LevelWarn have a separate limit, so that a flood of them suppresses no warning.
 // The zero value is ready to use. Any goroutine may call the methods.
 type Log struct {
 	mu     sync.Mutex
@@ -28,17 +28,17 @@ type Log struct {
 	}
 }
 
-// Record is a record that the limit allows. It must be written, or the count of suppressed records is
-// lost.
+// Record is a record that the limit allows. The caller must write it, otherwise the number of suppressed
+// records is lost.
 type Record struct {
 	logger     *slog.Logger
 	level      slog.Level
 	suppressed int
 }
 
-// Take reports whether a record of this level is to be written now: the logger handles the level, and the
-// limit allows it. A record that the logger does not handle does not count towards the limit. Take does
-// not allocate, so call it before making the attributes.
+// Take reports whether a record of this level must be written now: the logger handles the level, and the
+// limit allows the record. A record that the logger does not handle does not count towards the limit. Take
+// does not allocate, so call it before making the attributes.
 func (l *Log) Take(logger *slog.Logger, level slog.Level) (Record, bool) {
 	if !logger.Enabled(context.Background(), level) {
 		return Record{}, false

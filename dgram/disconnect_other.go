@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// dissolve ends the association of a descriptor with its peer: here, to connect to no address does. That
-// it is an error is no matter; only that there still is a peer would be.
-func dissolve(fd descriptor, like netip.AddrPort) error {
+// disconnect ends the association of a descriptor with its peer, by connecting it to the unspecified address. It returns
+// the error of that call only if the descriptor still has a peer.
+func disconnect(fd descriptor, like netip.AddrPort) error {
 	none := netip.IPv4Unspecified()
 	if like.Addr().Is6() {
 		none = netip.IPv6Unspecified()
