@@ -20,7 +20,6 @@ type fakeSource struct {
 	member   Member
 	r, w     *os.File
 	raw      syscall.RawConn
-	watched  Events
 	received int
 	onReady  func(s *fakeSource, ev Events)
 }

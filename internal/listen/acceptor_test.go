@@ -91,8 +91,7 @@ func TestAcceptor_PausesLongerAfterEachFailure(t *testing.T) {
 		var pauses []int
 		last := time.Now()
 		var a *Acceptor
-		var ln *scripted
-		ln = script(func(call int) (net.Conn, error) {
+		ln := script(func(call int) (net.Conn, error) {
 			pauses = append(pauses, int(time.Since(last)/time.Millisecond))
 			last = time.Now()
 			switch call {
