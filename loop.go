@@ -182,6 +182,6 @@ func (h *loopHost) RoomAvailable() { h.loop.resumeCrowded() }
 
 func (h *loopHost) Tracing() bool { return h.tracer.Load() != nil }
 
-func (h *loopHost) Trace(source any, e eventloop.TraceEvent) {
-	h.loop.trace(source, TraceEvent{Name: Event(e.Name), Chunk: e.Chunk, From: e.From, Err: e.Err})
+func (h *loopHost) Trace(e eventloop.TraceEvent) {
+	h.loop.trace(e.Source, TraceEvent{Name: Event(e.Name), Chunk: e.Chunk, From: e.From, Err: e.Err})
 }

@@ -5,7 +5,7 @@ import (
 	"io"
 	"slices"
 
-	"evnet/internal/netpoll"
+	"evnet/internal/eventloop"
 	"evnet/internal/race"
 	"evnet/internal/transport"
 )
@@ -20,7 +20,7 @@ const (
 )
 
 // ready serves the stream after an event. It is a task of the loop.
-func (s *Socket) ready(what netpoll.Events) {
+func (s *Socket) ready(what eventloop.Events) {
 	if what&transport.Ended != 0 {
 		s.finished()
 		return

@@ -192,7 +192,8 @@ func callback[F any](s *Socket, e *entry, name Event) (fn F, ok bool) {
 // trace shows an event that is about to be emitted to the Tracer of the loop.
 func (s *Socket) trace(e eventloop.TraceEvent) {
 	if host := s.core.Host(); host.Tracing() {
-		host.Trace(s, e)
+		e.Source = s
+		host.Trace(e)
 	}
 }
 

@@ -65,13 +65,20 @@ type Host interface {
 	RoomAvailable()
 	// Tracing reports whether emitted events are shown to somebody. Trace shows one, on the loop.
 	Tracing() bool
-	Trace(source any, e TraceEvent)
+	Trace(TraceEvent)
 }
 
-// TraceEvent is an emitted event of a source that another package than the host has made.
+// Emitter is something that keeps the loop running, as its users know it.
+type Emitter interface {
+	Ref()
+	Unref()
+}
+
+// TraceEvent is an emitted event of an Emitter that another package than the host has made.
 type TraceEvent struct {
-	Name  string
-	Chunk []byte
-	From  netip.AddrPort
-	Err   error
+	Source Emitter
+	Name   string
+	Chunk  []byte
+	From   netip.AddrPort
+	Err    error
 }

@@ -22,7 +22,7 @@ func (h *fakeHost) OnPanic() func(error)                     { return h.onPanic 
 func (h *fakeHost) SetRunning(running bool)                  { h.running = running }
 func (h *fakeHost) RoomAvailable()                           { h.roomy++ }
 func (h *fakeHost) Tracing() bool                            { return false }
-func (h *fakeHost) Trace(any, TraceEvent)                    {}
+func (h *fakeHost) Trace(TraceEvent)                         {}
 func (h *fakeHost) PanicError(value any, stack []byte) error { return &fakePanic{value, stack, nil} }
 
 // fakePanic is the error of a panic, of one owner or of none.
