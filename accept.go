@@ -130,7 +130,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	s.countLocked(c, peer)
 	s.mu.Unlock()
 
-	open := c.register()
+	open := c.registerLocked()
 	c.attach(conn, at, transport.Server)
 	secure := set.TLSConfig != nil
 	if secure {
@@ -140,7 +140,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 		c.in.mode = paused
 	}
 	if open && s.opts.FirstByteTimeout > 0 {
-		c.awaitFirstByte(s.opts.FirstByteTimeout)
+		c.awaitFirstByteLocked(s.opts.FirstByteTimeout)
 	}
 	owned = true
 	c.mu.Unlock()

@@ -49,11 +49,11 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 	}
 	switch {
 	case s.destroyed:
-		return nil, c.opError("blocking", s.readersCause())
+		return nil, c.opError("blocking", s.readersCauseLocked())
 	case !s.stream.IsOpen():
 		return nil, c.opError("blocking", ErrSocketClosed)
 	}
-	if err := s.consumed("BlockingConn"); err != nil {
+	if err := s.consumedLocked("BlockingConn"); err != nil {
 		return nil, err
 	}
 	s.makeOpt().blocking = c
@@ -63,7 +63,7 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 	} else {
 		s.in.own()
 		s.in.chunks = c.in
-		s.consumerAdded()
+		s.consumerAddedLocked()
 	}
 	if s.stream.HalfCloses() {
 		return halfBlockingConn{c}, nil
@@ -90,8 +90,8 @@ type blockingConn struct {
 // halfBlockingConn is the view of a socket whose conn can be half open.
 type halfBlockingConn struct{ *blockingConn }
 
-// endBlocking detaches the view from the socket, if there is one. s.mu is held.
-func (s *Socket) endBlocking(err error) {
+// endBlockingLocked detaches the view from the socket, if there is one. s.mu is held.
+func (s *Socket) endBlockingLocked(err error) {
 	c := s.opt().blocking
 	if c == nil {
 		return
@@ -101,7 +101,7 @@ func (s *Socket) endBlocking(err error) {
 	}
 	c.readDeadline.stop()
 	c.writeDeadline.stop()
-	s.roomChanged()
+	s.roomChangedLocked()
 }
 
 func (c *blockingConn) Read(p []byte) (int, error) {
@@ -262,7 +262,7 @@ func (c *blockingConn) Close() error {
 		c.stopReadingLocked(net.ErrClosed)
 		c.readDeadline.stop()
 		c.writeDeadline.stop()
-		c.s.roomChanged()
+		c.s.roomChangedLocked()
 		e = c.s.closeLocked()
 	}
 	c.s.mu.Unlock()
@@ -291,10 +291,10 @@ func (c *blockingConn) stopReadingLocked(err error) {
 	s := c.s
 	c.in.p = nil
 	if s.in.chunks == c.in {
-		s.endChunks(err)
+		s.endChunksLocked(err)
 	}
 	s.in.mode = flowing
-	s.scheduleFlow()
+	s.scheduleFlowLocked()
 }
 
 func (c halfBlockingConn) CloseWrite() error {
@@ -329,10 +329,10 @@ func (c *blockingConn) setDeadlines(t time.Time, reading, writing bool) error {
 		return nil // no call can block any more, and no timer may be left
 	}
 	if reading {
-		c.readDeadline.set(c.s, t, func() { c.in.wake(); c.s.updateReading() })
+		c.readDeadline.set(c.s, t, func() { c.in.wake(); c.s.updateReadingLocked() })
 	}
 	if writing {
-		c.writeDeadline.set(c.s, t, c.s.roomChanged)
+		c.writeDeadline.set(c.s, t, c.s.roomChangedLocked)
 	}
 	return nil
 }

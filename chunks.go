@@ -69,9 +69,9 @@ func (s *Socket) beginChunks() (*chunks, error) {
 	case s.in.ended:
 		return nil, io.EOF
 	case s.destroyed:
-		return nil, s.readersCause()
+		return nil, s.readersCauseLocked()
 	}
-	if err := s.consumed("Chunks"); err != nil {
+	if err := s.consumedLocked("Chunks"); err != nil {
 		return nil, err
 	}
 	c := &chunks{ready: make(chan struct{}, 1)}
@@ -80,7 +80,7 @@ func (s *Socket) beginChunks() (*chunks, error) {
 	}
 	s.in.own()
 	s.in.chunks = c
-	s.consumerAdded()
+	s.consumerAddedLocked()
 	return c, nil
 }
 
@@ -107,9 +107,9 @@ func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 // requestChunkLocked requests the next chunk and returns the channel to wait on. s.mu is held.
 func (s *Socket) requestChunkLocked(c *chunks) <-chan struct{} {
 	c.requested = true
-	s.updateReading()
+	s.updateReadingLocked()
 	if s.in.deliverable() || s.in.eof {
-		s.scheduleFlow()
+		s.scheduleFlowLocked()
 	}
 	return c.ready
 }
@@ -123,7 +123,7 @@ func (s *Socket) giveChunk(c *chunks, p []byte, decoded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.err != nil {
-		s.putBack(p, decoded) // Relay is the next consumer, if the socket was not destroyed
+		s.putBackLocked(p, decoded) // Relay is the next consumer, if the socket was not destroyed
 		return
 	}
 	c.p, c.text = p, decoded
@@ -138,20 +138,20 @@ func (c *chunks) wake() {
 	}
 }
 
-// endChunks ends the range, or the reading of a BlockingConn, with err. s.mu is held.
-func (s *Socket) endChunks(err error) {
+// endChunksLocked ends the range, or the reading of a BlockingConn, with err. s.mu is held.
+func (s *Socket) endChunksLocked(err error) {
 	if c := s.in.chunks; c != nil {
 		s.in.chunks = nil
 		c.err = err
 		c.wake()
-		s.consumerRemoved()
+		s.consumerRemovedLocked()
 	}
 }
 
-// reclaimChunk puts back the chunk that the goroutine has not taken yet. s.mu is held.
-func (s *Socket) reclaimChunk() {
+// reclaimChunkLocked puts back the chunk that the goroutine has not taken yet. s.mu is held.
+func (s *Socket) reclaimChunkLocked() {
 	if c := s.in.chunks; c != nil && len(c.p) > 0 {
-		s.putBack(c.p, c.text)
+		s.putBackLocked(c.p, c.text)
 		c.p = nil
 	}
 }
@@ -163,23 +163,23 @@ func (s *Socket) leaveChunks(c *chunks) {
 	defer s.mu.Unlock()
 	if s.in.chunks == c {
 		s.in.chunks = nil
-		s.consumerRemoved()
-		s.scheduleFlow() // the peer's end may have waited for the next step
+		s.consumerRemovedLocked()
+		s.scheduleFlowLocked() // the peer's end may have waited for the next step
 	}
 }
 
-// cause returns the error for goroutines that wait for a destroyed socket. s.mu is held.
-func (s *Socket) cause() error {
+// causeLocked returns the error for goroutines that wait for a destroyed socket. s.mu is held.
+func (s *Socket) causeLocked() error {
 	if err := s.opt().err; err != nil {
 		return err
 	}
 	return ErrDestroyed
 }
 
-// readersCause is cause for readers. If the program has destroyed the socket with io.EOF, it returns another error, since
+// readersCauseLocked is cause for readers. If the program has destroyed the socket with io.EOF, it returns another error, since
 // readers would mistake io.EOF for the peer's end. s.mu is held.
-func (s *Socket) readersCause() error {
-	err := s.cause()
+func (s *Socket) readersCauseLocked() error {
+	err := s.causeLocked()
 	if errors.Is(err, io.EOF) {
 		return wrappedError{"evnet: socket is destroyed: " + err.Error(), io.ErrUnexpectedEOF}
 	}
@@ -197,7 +197,7 @@ func (a chunksHandle) Halt() {
 	a.s.mu.Lock()
 	defer a.s.mu.Unlock()
 	if !a.s.registered && a.s.in.chunks == a.c {
-		a.s.endChunks(ErrLoopStopped)
+		a.s.endChunksLocked(ErrLoopStopped)
 	}
 	a.s.loop().Remove(&a.c.member)
 }

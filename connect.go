@@ -68,7 +68,7 @@ func (s *Socket) connectLocked(c *connecting) error {
 	if s.destroyed {
 		s.resetLocked()
 	}
-	if !s.register() {
+	if !s.registerLocked() {
 		return ErrLoopStopped
 	}
 	if c.ctx == nil {
@@ -90,9 +90,9 @@ func (s *Socket) connectLocked(c *connecting) error {
 	r := s.makeOpt()
 	r.dial, r.attempted = c, nil
 	c.unwatch = context.AfterFunc(c.ctx, func() { c.fail(c.ctx.Err()) })
-	s.markActive()
+	s.markActiveLocked()
 	if s.out.ending { // End was called before Connect
-		s.closingPhase()
+		s.closingPhaseLocked()
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (s *Socket) resetLocked() {
 	if waiting.Len() > 0 {
 		s.out.own()
 		s.out.callbacks = waiting
-		s.countQueued()
+		s.countQueuedLocked()
 	}
 }
 
@@ -209,7 +209,7 @@ func (c *connecting) Resolved() bool {
 	if c.s.opt().dial != c {
 		return false
 	}
-	c.s.markActive()
+	c.s.markActiveLocked()
 	return true
 }
 
@@ -297,7 +297,7 @@ func (c *connecting) Connected(conn net.Conn) {
 		s.flush()
 		s.runWriteCallbacks(1)
 		s.mu.Lock()
-		s.scheduleCallbacks()
+		s.scheduleCallbacksLocked()
 		s.mu.Unlock()
 	}
 	if s.Destroyed() {

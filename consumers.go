@@ -26,20 +26,20 @@ func (s *Socket) OnRead(fn func(p []byte) bool) error {
 	if fn == nil {
 		if s.in.onRead != nil {
 			s.in.onRead = nil
-			s.consumerRemoved()
+			s.consumerRemovedLocked()
 		}
 		return nil
 	}
-	if err := s.consumed("OnRead"); err != nil {
+	if err := s.consumedLocked("OnRead"); err != nil {
 		return err
 	}
 	s.in.onRead = fn
-	s.consumerAdded()
+	s.consumerAddedLocked()
 	return nil
 }
 
-// consumed returns the reason that the method may not add a consumer, or nil if it may. s.mu is held.
-func (s *Socket) consumed(method string) error {
+// consumedLocked returns the reason that the method may not add a consumer, or nil if it may. s.mu is held.
+func (s *Socket) consumedLocked(method string) error {
 	exclusive := method != "On.Data" && method != "Pipe"
 	by := ""
 	switch {
@@ -67,21 +67,21 @@ func (s *Socket) consumed(method string) error {
 	return fmt.Errorf("%w: %s is refused while %s is the consumer%s", ErrConsumed, method, by, peer)
 }
 
-// consumerAdded starts the flow if this is the first consumer. s.mu is held.
-func (s *Socket) consumerAdded() {
+// consumerAddedLocked starts the flow if this is the first consumer. s.mu is held.
+func (s *Socket) consumerAddedLocked() {
 	if s.in.mode == undecided {
 		s.in.mode = flowing
-		s.scheduleFlow()
+		s.scheduleFlowLocked()
 	}
 }
 
-// consumerRemoved stops the flow if the last consumer was removed. Node would discard further data. s.mu is held.
-func (s *Socket) consumerRemoved() {
+// consumerRemovedLocked stops the flow if the last consumer was removed. Node would discard further data. s.mu is held.
+func (s *Socket) consumerRemovedLocked() {
 	in := &s.in
 	if in.mode == flowing && in.onRead == nil && in.scan == nil && in.chunks == nil && len(in.pipes) == 0 &&
 		s.events.count(kindData) == 0 {
 		in.mode = undecided
-		s.updateReading()
+		s.updateReadingLocked()
 	}
 }
 
@@ -141,7 +141,7 @@ func (s *Socket) SetEncoding(e Encoding) error {
 	in.forgetRaw()
 	in.decoder, in.encoding = dec, Encoding(name)
 	in.rescan()
-	s.scheduleFlow()
+	s.scheduleFlowLocked()
 	return nil
 }
 

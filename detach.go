@@ -91,7 +91,7 @@ func (s *Socket) detach() (conn net.Conn, rest []byte, err error) {
 		}
 		if err != nil {
 			s.stream.Unrecall()
-			s.updateReading()
+			s.updateReadingLocked()
 		}
 	}
 	if err != nil {
@@ -117,8 +117,8 @@ func (s *Socket) prepareDetachLocked() (*ending, error) {
 
 // takeConnLocked takes the conn and the undelivered data out of the socket, and destroys the socket. s.mu is held.
 func (s *Socket) takeConnLocked() (net.Conn, []byte, *ending) {
-	s.reclaimChunk()
-	rest := s.takeBuffered()
+	s.reclaimChunkLocked()
+	rest := s.takeBufferedLocked()
 	conn, unread := s.stream.Detach()
 	rest = append(rest, unread...)
 	s.in.bytes += int64(len(unread))
@@ -137,7 +137,7 @@ func (s *Socket) checkDetachLocked() error {
 	case s.opt().relay != nil:
 		return ErrRelayed
 	case s.stream.DeferredFailure() != nil:
-		return s.deferredFailure()
+		return s.deferredFailureLocked()
 	case s.out.ending:
 		return ErrWriteAfterEnd
 	case s.stream.Queued() > 0:

@@ -135,7 +135,7 @@ func (s *Socket) forget(e *entry) {
 	defer s.mu.Unlock()
 	s.events.removeIf(func(x *entry) bool { return x == e })
 	if e.kind == kindData {
-		s.consumerRemoved()
+		s.consumerRemovedLocked()
 	}
 }
 
@@ -194,7 +194,7 @@ func (s *Socket) RemoveAllListeners(names ...Event) {
 	had := s.events.count(kindData) > 0
 	s.events.clear(names)
 	if had {
-		s.consumerRemoved()
+		s.consumerRemovedLocked()
 	}
 }
 

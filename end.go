@@ -31,20 +31,20 @@ func (s *Socket) endLocked() *ending {
 	s.out.ending = true
 	if s.out.corks > 0 {
 		s.out.corks = 0
-		s.holdCorked()
+		s.holdCorkedLocked()
 	}
-	s.closingPhase()
+	s.closingPhaseLocked()
 	if !s.stream.IsOpen() && s.opt().dial == nil {
 		s.loop().Post(s.finished)
 	}
 	var err error
-	if s.maySendNow() {
-		if s.stream.End(); !s.postpone() {
+	if s.maySendNowLocked() {
+		if s.stream.End(); !s.postponeLocked() {
 			err = s.flushLocked()
 		}
 	}
 	e := s.writeFailedLocked(err, false)
-	s.roomChanged()
+	s.roomChangedLocked()
 	return e
 }
 
@@ -85,7 +85,7 @@ func (s *Socket) finished() {
 	case !s.out.ending || s.stream.IsOpen() && !s.stream.EndSent(): // of an earlier connection
 		s.mu.Unlock()
 		return
-	case !s.owesDone():
+	case !s.owesDoneLocked():
 	case s.out.yielded: // Finish comes after the callbacks of what was sent
 		s.loop().Event(s.finished)
 		s.mu.Unlock()
@@ -113,7 +113,7 @@ func (s *Socket) Destroy(err error) {
 	if s.out.deferred {
 		werr := s.flushLocked()
 		if werr == nil {
-			werr = s.deferredFailure() // nobody is left to look for its cause
+			werr = s.deferredFailureLocked() // nobody is left to look for its cause
 		}
 		if err == nil {
 			err = werr
@@ -180,12 +180,12 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	if err != nil {
 		s.makeOpt().err = err
 	}
-	s.stopTimers()
-	s.leaveDeferred()
+	s.stopTimersLocked()
+	s.leaveDeferredLocked()
 	s.out.early = !s.stream.IsOpen()
 	closer := s.stream.Retire(reset)
 	s.out.drop()
-	s.uncount()
+	s.uncountLocked()
 	r := s.opt()
 	e := &ending{
 		s: s, err: err, hadError: err != nil, opened: s.opened, callbacksFirst: s.out.callbacksFirst, reset: reset,
@@ -198,9 +198,9 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	if e.handshake != nil {
 		s.optional.handshake, s.optional.upgrade = nil, nil
 	}
-	s.endChunks(s.readersCause())
-	s.endBlocking(s.readersCause())
-	s.roomChanged()
+	s.endChunksLocked(s.readersCauseLocked())
+	s.endBlockingLocked(s.readersCauseLocked())
+	s.roomChangedLocked()
 	return e
 }
 
@@ -260,15 +260,15 @@ func (e *ending) report() {
 	}
 }
 
-// dropError is the error of queued writes when the socket was destroyed. s.mu is held.
-func (s *Socket) dropError() error {
+// dropErrorLocked is the error of queued writes when the socket was destroyed. s.mu is held.
+func (s *Socket) dropErrorLocked() error {
 	switch {
 	case s.out.early && s.opt().err != nil:
 		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.opt().err)
 	case s.out.early:
 		return ErrClosedBeforeConnect
 	}
-	return s.cause()
+	return s.causeLocked()
 }
 
 // finishClose emits Close, the last event.
@@ -319,11 +319,11 @@ func (s *Socket) bothEnded() {
 	e.run()
 }
 
-// closingPhase starts the timer of SocketOptions.CloseTimeout if there is a connection, or an attempt, to close.
+// closingPhaseLocked starts the timer of SocketOptions.CloseTimeout if there is a connection, or an attempt, to close.
 // s.mu is held.
-func (s *Socket) closingPhase() {
+func (s *Socket) closingPhaseLocked() {
 	if s.set.CloseTimeout > 0 && s.opt().closeTimer == nil && (s.stream.IsOpen() || s.opt().dial != nil) {
-		s.giveUpAfter(&s.makeOpt().closeTimer, "close", s.set.CloseTimeout, s.in.bytes, maxLate)
+		s.giveUpAfterLocked(&s.makeOpt().closeTimer, "close", s.set.CloseTimeout, s.in.bytes, maxLate)
 	}
 }
 
@@ -331,10 +331,10 @@ func (s *Socket) closingPhase() {
 // It exceeds the number of chunks that the kernel buffers for a socket by default.
 const maxLate = 128
 
-// giveUpAfter destroys the socket after d, with an error that names op. Data and an end that have arrived before are
+// giveUpAfterLocked destroys the socket after d, with an error that names op. Data and an end that have arrived before are
 // delivered first: the socket lives on while there is data to read, or more was read than the read bytes of the last
 // check. The number of these checks bounds the time that a peer gains by sending on. s.mu is held.
-func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, read int64, looks int) {
+func (s *Socket) giveUpAfterLocked(timer **time.Timer, op string, d time.Duration, read int64, looks int) {
 	epoch := s.epoch
 	due := func() {
 		s.mu.Lock()
@@ -342,9 +342,9 @@ func (s *Socket) giveUpAfter(timer **time.Timer, op string, d time.Duration, rea
 		switch {
 		case s.epoch != epoch || s.destroyed:
 		case s.in.yielded && s.in.bytes == read: // nothing is read before the rest is delivered, so this ends
-			s.giveUpAfter(timer, op, time.Millisecond, read, looks)
-		case looks > 0 && (s.in.yielded || s.unread() || s.in.bytes != read):
-			s.giveUpAfter(timer, op, time.Millisecond, s.in.bytes, looks-1)
+			s.giveUpAfterLocked(timer, op, time.Millisecond, read, looks)
+		case looks > 0 && (s.in.yielded || s.unreadLocked() || s.in.bytes != read):
+			s.giveUpAfterLocked(timer, op, time.Millisecond, s.in.bytes, looks-1)
 		default:
 			e = s.destroyLocked(timeoutError(s, op), false)
 		}

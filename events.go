@@ -159,11 +159,11 @@ func (v SocketEvents) Data(fn func(chunk []byte)) Listener {
 	s := v.socket()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.consumed("On.Data"); err != nil {
+	if err := s.consumedLocked("On.Data"); err != nil {
 		return Listener{err: err}
 	}
 	e := s.events.add(*v.mode, kindData, fn)
-	s.consumerAdded()
+	s.consumerAddedLocked()
 	return Listener{entry: e, of: s}
 }
 

@@ -159,8 +159,8 @@ func (l *Loop) crowdExpired() { l.core().Event(l.evictCrowded) }
 // bufferedLocked returns how many bytes s buffers, as of the last count. s.mu is held.
 func (s *Socket) bufferedLocked() int { return s.in.counted + s.out.counted }
 
-// countQueued updates the loop's total with the bytes queued to be sent and the pending callbacks. s.mu is held.
-func (s *Socket) countQueued() {
+// countQueuedLocked updates the loop's total with the bytes queued to be sent and the pending callbacks. s.mu is held.
+func (s *Socket) countQueuedLocked() {
 	o := &s.out
 	now := s.stream.Queued() + o.callbacks.Len()*callbackSize
 	more := now - o.counted
@@ -173,8 +173,8 @@ func (s *Socket) countQueued() {
 	s.uncrowdIfLowLocked(more)
 }
 
-// countReceived updates the loop's total with the bytes received and not delivered. s.mu is held.
-func (s *Socket) countReceived() {
+// countReceivedLocked updates the loop's total with the bytes received and not delivered. s.mu is held.
+func (s *Socket) countReceivedLocked() {
 	in := &s.in
 	if in.receiveBuffer == &emptyReceiveBuffer || s.destroyed {
 		return
@@ -196,13 +196,13 @@ func (s *Socket) uncrowdIfLowLocked(more int) {
 }
 
 // crowd holds s back if the loop is crowded and s buffers more than its share. s.mu is held.
-func (s *Socket) crowd() {
+func (s *Socket) crowdLocked() {
 	l := s.set.Loop
 	if s.in.crowded || s.destroyed || !l.core().IsCrowded(2) {
 		return
 	}
-	s.countQueued()
-	s.countReceived()
+	s.countQueuedLocked()
+	s.countReceivedLocked()
 	if s.bufferedLocked() <= l.core().Share() {
 		return
 	}
@@ -222,12 +222,12 @@ func (s *Socket) uncrowdLocked() {
 	}
 	s.in.crowded = false
 	s.set.Loop.host().crowd.remove(s)
-	s.scheduleFlow()
+	s.scheduleFlowLocked()
 }
 
-// highWaterMark returns SocketOptions.HighWaterMark, or the share of s if that is less and the loop is crowded. s.mu is
+// highWaterMarkLocked returns SocketOptions.HighWaterMark, or the share of s if that is less and the loop is crowded. s.mu is
 // held.
-func (s *Socket) highWaterMark() int {
+func (s *Socket) highWaterMarkLocked() int {
 	if l := s.set.Loop; l.core().IsCrowded(2) {
 		return min(s.set.HighWaterMark, l.core().Share())
 	}
@@ -235,7 +235,7 @@ func (s *Socket) highWaterMark() int {
 }
 
 // full reports whether no more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
-func (s *Socket) full() bool {
+func (s *Socket) fullLocked() bool {
 	o := &s.out
 	queued := s.stream.Queued() + o.callbacks.Len()*callbackSize
 	if s.set.MaxWriteBuffer >= 0 && queued >= s.set.MaxWriteBuffer {
@@ -245,10 +245,10 @@ func (s *Socket) full() bool {
 	return queued > 0 && l.core().IsCrowded(3) && queued+s.in.counted > l.core().Share()
 }
 
-// uncount subtracts what s, which is destroyed, buffers from the loop's total, except the callbacks that are still to
+// uncountLocked subtracts what s, which is destroyed, buffers from the loop's total, except the callbacks that are still to
 // run. s.mu is held.
-func (s *Socket) uncount() {
-	s.countQueued()
+func (s *Socket) uncountLocked() {
+	s.countQueuedLocked()
 	if s.in.receiveBuffer != &emptyReceiveBuffer && s.in.counted > 0 {
 		s.loop().Count(-s.in.counted)
 		s.in.counted = 0
@@ -301,8 +301,8 @@ func (b *budget) spend(l *Loop, weight int32) bool {
 // processStart allows reading the monotonic clock with a single call, time.Since.
 var processStart = time.Now()
 
-// yieldFlow defers the delivery of the rest of the buffered data to the next turn. s.mu is held.
-func (s *Socket) yieldFlow() {
+// yieldFlowLocked defers the delivery of the rest of the buffered data to the next turn. s.mu is held.
+func (s *Socket) yieldFlowLocked() {
 	epoch := s.epoch
 	s.in.yielded = true
 	s.loop().Yield(func() {

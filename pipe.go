@@ -60,7 +60,7 @@ func (s *Socket) link(l *pipe) {
 		s.mu.Unlock()
 		return
 	}
-	if err := s.consumed("Pipe"); err != nil {
+	if err := s.consumedLocked("Pipe"); err != nil {
 		s.mu.Unlock()
 		if r, ok := s.set.record(slog.LevelWarn); ok {
 			r.Write(err.Error())
@@ -146,8 +146,8 @@ func (s *Socket) unpipe(l *pipe) {
 		if len(s.in.pipes) == 0 && s.in.mode != paused {
 			s.in.mode = unpiped // if the peer sends no more data, its end is detected
 		}
-		s.scheduleFlow()
-		s.updateReading()
+		s.scheduleFlowLocked()
+		s.updateReadingLocked()
 	}
 	s.mu.Unlock()
 	if l.sock != nil {
@@ -211,7 +211,7 @@ func (l *pipe) block(full func() bool) {
 	if !l.blocked && slices.Contains(l.src.in.pipes, l) {
 		l.blocked = true
 		l.src.in.blocked++
-		l.src.updateReading()
+		l.src.updateReadingLocked()
 	}
 	l.src.mu.Unlock()
 	if !full() { // dst has drained meanwhile, on a loop of its own
@@ -226,7 +226,7 @@ func (l *pipe) unblock() {
 	if l.blocked {
 		l.blocked = false
 		l.src.in.blocked--
-		l.src.scheduleFlow()
+		l.src.scheduleFlowLocked()
 	}
 }
 
@@ -271,8 +271,8 @@ func (s *Socket) pipeSources() []*pipe {
 // If the kernel can splice both sockets of a Pipe, and the source has no other consumer, the data moves through a pipe of
 // the kernel.
 
-// splices reports whether the next received bytes may go to the destination of a Pipe without being read. s.mu is held.
-func (s *Socket) splices() bool {
+// splicesLocked reports whether the next received bytes may go to the destination of a Pipe without being read. s.mu is held.
+func (s *Socket) splicesLocked() bool {
 	in := &s.in
 	return s.stream.Splices() && len(in.pipes) == 1 && in.pipes[0].sock != nil && in.pipes[0].splices.Load() &&
 		in.canDeliver() && in.buffered() == 0 && in.onRead == nil && in.decoder == nil &&
@@ -296,17 +296,17 @@ func (l *pipe) writePipe(r *transport.Report) {
 // them stay in the pipe.
 func (s *Socket) writePipe(r *transport.Report) (pending bool, err error) {
 	s.mu.Lock()
-	if err := s.writeError(false); err != nil { // MaxWriteBuffer does not apply: the bytes were received already
+	if err := s.writeErrorLocked(false); err != nil { // MaxWriteBuffer does not apply: the bytes were received already
 		s.mu.Unlock()
 		r.Pipes.Discard(r.Pipe)
 		return false, err
 	}
 	if s.stream.Queued() == 0 {
-		s.noteCompleted()
+		s.noteCompletedLocked()
 	}
-	sent, err := s.stream.SendPipe(r.Pipe, r.Pipes, s.maySendNow())
+	sent, err := s.stream.SendPipe(r.Pipe, r.Pipes, s.maySendNowLocked())
 	if err == nil && s.stream.IsOpen() {
-		err = s.afterWriting(sent, nil)
+		err = s.afterWritingLocked(sent, nil)
 	}
 	if err != nil {
 		e := s.writeFailedLocked(err, false)
@@ -316,7 +316,7 @@ func (s *Socket) writePipe(r *transport.Report) (pending bool, err error) {
 	}
 	pending = s.stream.HoldsPipe()
 	s.out.splicePending = s.out.splicePending || pending
-	if s.exceeds(s.highWaterMark()) {
+	if s.exceedsLocked(s.highWaterMarkLocked()) {
 		s.out.needDrain = true
 	}
 	s.mu.Unlock()
@@ -327,7 +327,7 @@ func (s *Socket) writePipe(r *transport.Report) (pending bool, err error) {
 func (s *Socket) room() (full, splices bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.needsDrain(), s.stream.TakesPipes()
+	return s.needsDrainLocked(), s.stream.TakesPipes()
 }
 
 // isSplicePending reports whether unsent bytes are left in a splice pipe.

@@ -89,8 +89,8 @@ func (in *inbound) canDeliver() bool {
 	return in.started && in.mode == flowing && in.blocked == 0 && !in.deferDelivery && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.requested)
 }
 
-// scheduleFlow makes the loop run flow after the running callback. s.mu is held.
-func (s *Socket) scheduleFlow() {
+// scheduleFlowLocked makes the loop run flow after the running callback. s.mu is held.
+func (s *Socket) scheduleFlowLocked() {
 	if s.stream.IsOpen() && s.in.started && !s.in.queued {
 		s.in.queued = true
 		s.loop().Post(func() {
@@ -102,19 +102,19 @@ func (s *Socket) scheduleFlow() {
 	}
 }
 
-// updateReading makes the stream read, or stop reading, as the state requires. s.mu is held.
-func (s *Socket) updateReading() {
+// updateReadingLocked makes the stream read, or stop reading, as the state requires. s.mu is held.
+func (s *Socket) updateReadingLocked() {
 	in := &s.in
-	s.countReceived()
+	s.countReceivedLocked()
 	if !s.stream.IsOpen() || !in.started {
 		return
 	}
-	s.crowd()
+	s.crowdLocked()
 	s.stream.SetReading(!in.eof && !in.deliverable() && (in.mode == undecided || in.mode == unpiped || in.canDeliver()))
 }
 
-// endDue reports whether End can be emitted now. s.mu is held.
-func (s *Socket) endDue() bool {
+// endDueLocked reports whether End can be emitted now. s.mu is held.
+func (s *Socket) endDueLocked() bool {
 	in := &s.in
 	return s.stream.IsOpen() && in.started && in.eof && !in.ended && !in.deliverable() && in.mode != paused &&
 		in.blocked == 0 && (in.chunks == nil || in.chunks.requested)
@@ -123,19 +123,19 @@ func (s *Socket) endDue() bool {
 // peerEnded emits End once all data was consumed. It runs on the loop.
 func (s *Socket) peerEnded() {
 	s.mu.Lock()
-	if s.endDue() && s.in.decoder != nil {
+	if s.endDueLocked() && s.in.decoder != nil {
 		// The bytes left in the decoder become the last chunk. It may have to wait for a consumer, and its
 		// listeners may pause or destroy the socket.
 		if tail := s.in.decoder.End(nil); len(tail) > 0 {
 			s.in.text = append(s.in.text, tail...)
-			s.scheduleFlow()
+			s.scheduleFlowLocked()
 		}
 	}
-	if s.endDue() && s.in.scan != nil && !s.in.atEnd {
+	if s.endDueLocked() && s.in.scan != nil && !s.in.atEnd {
 		s.in.atEnd = true // Scan can treat its buffered data as complete
-		s.scheduleFlow()
+		s.scheduleFlowLocked()
 	}
-	if !s.endDue() {
+	if !s.endDueLocked() {
 		s.mu.Unlock()
 		return
 	}
@@ -144,8 +144,8 @@ func (s *Socket) peerEnded() {
 	if s.in.atEnd {
 		s.in.atEnd = false
 	}
-	s.closingPhase()
-	s.endChunks(io.EOF)
+	s.closingPhaseLocked()
+	s.endChunksLocked(io.EOF)
 	pipes := s.in.pipes
 	s.mu.Unlock()
 
@@ -172,7 +172,7 @@ func (s *Socket) Pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.in.mode = paused
-	s.updateReading()
+	s.updateReadingLocked()
 }
 
 // Resume starts the flow: after Pause, after PauseOnConnect, or if no consumer was added yet. Without
@@ -183,7 +183,7 @@ func (s *Socket) Resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.in.mode = flowing
-	s.scheduleFlow()
+	s.scheduleFlowLocked()
 }
 
 // Unshift puts a copy of p back in front of the data that is still to be delivered. The consumer gets
@@ -217,8 +217,8 @@ func (s *Socket) Unshift(p []byte) error {
 		in.raw = raw
 	}
 	in.rescan()
-	s.updateReading()
-	s.scheduleFlow()
+	s.updateReadingLocked()
+	s.scheduleFlowLocked()
 	in.deferDelivery = in.queued
 	return nil
 }

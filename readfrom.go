@@ -66,7 +66,7 @@ func (s *Socket) writeChunk(p []byte, epoch int32) error {
 		return ErrDestroyed
 	case s.out.dropped:
 		defer s.mu.Unlock()
-		return s.dropError()
+		return s.dropErrorLocked()
 	case len(p) == 0:
 		s.mu.Unlock()
 		return nil
@@ -81,7 +81,7 @@ func (s *Socket) writeChunk(p []byte, epoch int32) error {
 func (s *Socket) roomSignal(epoch int32) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.epoch != epoch || !s.needsDrain() {
+	if s.epoch != epoch || !s.needsDrainLocked() {
 		return nil
 	}
 	return s.roomLocked()
@@ -96,12 +96,12 @@ func (s *Socket) roomLocked() <-chan struct{} {
 	return s.out.room
 }
 
-// roomChanged wakes the goroutines that wait for room, to check again. s.mu is held.
-func (s *Socket) roomChanged() {
+// roomChangedLocked wakes the goroutines that wait for room, to check again. s.mu is held.
+func (s *Socket) roomChangedLocked() {
 	if s.out.room != nil {
 		close(s.out.room)
 		s.out.room = nil
-		s.settle()
+		s.settleLocked()
 	}
 }
 
@@ -167,15 +167,15 @@ func (s *Socket) trySendFile(f *fileSource, epoch int32, d *deadline) (n int, ok
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size := f.nextSize()
-	if s.epoch != epoch || s.out.ending || !s.maySendNow() || size == 0 || d.isExpired() {
+	if s.epoch != epoch || s.out.ending || !s.maySendNowLocked() || size == 0 || d.isExpired() {
 		return 0, false, nil
 	}
 	n, ended, ok, err := s.stream.SendFile(f.raw, size)
 	switch {
 	case n > 0:
 		transport.Spliced.Add(int64(n))
-		s.noteCompleted()
-		s.markActive()
+		s.noteCompletedLocked()
+		s.markActiveLocked()
 		if f.limit != nil {
 			f.limit.N -= int64(n)
 		}
@@ -187,6 +187,6 @@ func (s *Socket) trySendFile(f *fileSource, epoch int32, d *deadline) (n int, ok
 	case !s.stream.AwaitRoom(): // the goroutine driver does not report room alone
 		return 0, false, nil
 	}
-	s.watchWrites()
+	s.watchWritesLocked()
 	return 0, false, s.roomLocked()
 }

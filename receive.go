@@ -30,15 +30,15 @@ func (s *Socket) ready(what eventloop.Events) {
 		s.mu.Unlock()
 		return
 	}
-	r := s.stream.Serve(what, s.readLimit(), s.splices())
+	r := s.stream.Serve(what, s.readLimitLocked(), s.splicesLocked())
 	a := s.arrivedLocked(&r)
 	s.mu.Unlock()
 	defer r.Release()
 	s.deliverArrival(&r, &a)
 }
 
-// readLimit is how much is read at a time. s.mu is held.
-func (s *Socket) readLimit() int {
+// readLimitLocked is how much is read at a time. s.mu is held.
+func (s *Socket) readLimitLocked() int {
 	l := s.set.Loop
 	limit := l.readSize()
 	if s.in.decoder != nil && l.core().Ready() > fewReady {
@@ -62,12 +62,12 @@ type arrival struct {
 // arrivedLocked takes a report of the stream, and returns what follows. s.mu is held.
 func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
 	in := &s.in
-	s.noteSent(r.Flags)
+	s.noteSentLocked(r.Flags)
 	if a.sent = r.Flags&transport.Moved != 0; a.sent && s.stream.MayWrite() {
-		s.settle()
+		s.settleLocked()
 	}
 	if s.out.room != nil && !s.out.needDrain && s.stream.MayWrite() { // somebody waits for room alone
-		s.roomChanged()
+		s.roomChangedLocked()
 	}
 	switch {
 	case r.Flags&transport.WriteFailed != 0:
@@ -80,7 +80,7 @@ func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
 	case r.IsEmpty():
 		return a
 	}
-	s.markActive()
+	s.markActiveLocked()
 	if r.Pipe != nil {
 		in.bytes += int64(r.Pipe.Len())
 		a.pipe = in.pipes[0]
@@ -145,7 +145,7 @@ func (s *Socket) failReading(err error, epoch int32) {
 	s.mu.Lock()
 	var e *ending
 	if s.epoch == epoch && s.stream.IsOpen() {
-		e = s.destroyLocked(s.readFailure(err), false)
+		e = s.destroyLocked(s.readFailureLocked(err), false)
 	}
 	s.mu.Unlock()
 	e.run()
@@ -176,13 +176,13 @@ func (s *Socket) nextDelivery(after bool) (d delivery, ok bool) {
 	defer s.mu.Unlock()
 	in := &s.in
 	if after {
-		s.crowd()
+		s.crowdLocked()
 		in.own()
 		if in.budget.spend(s.set.Loop, heavyCall) && in.deliverable() && !in.yielded {
-			s.yieldFlow()
+			s.yieldFlowLocked()
 		}
 	}
-	if s.stream.IsOpen() && in.canDeliver() && (in.deliverable() || s.scanDeferred()) {
+	if s.stream.IsOpen() && in.canDeliver() && (in.deliverable() || s.scanDeferredLocked()) {
 		p, decoded := in.text, true
 		switch {
 		case in.scan != nil:
@@ -195,8 +195,8 @@ func (s *Socket) nextDelivery(after bool) (d delivery, ok bool) {
 		}
 		return s.deliveryLocked(p, decoded), true
 	}
-	s.updateReading()
-	if s.endDue() {
+	s.updateReadingLocked()
+	if s.endDueLocked() {
 		s.loop().Post(s.peerEnded)
 	}
 	return delivery{}, false
@@ -244,7 +244,7 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 		owned := d.decoded && len(d.pipes) == 0
 		if s.emitData(d.listeners, d.p, owned) && len(d.pipes) == 0 {
 			s.mu.Lock()
-			s.putBack(d.p, d.decoded)
+			s.putBackLocked(d.p, d.decoded)
 			s.mu.Unlock()
 			return false
 		}
@@ -255,8 +255,8 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 	return true
 }
 
-// putBack holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
-func (s *Socket) putBack(p []byte, decoded bool) {
+// putBackLocked holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
+func (s *Socket) putBackLocked(p []byte, decoded bool) {
 	s.in.own()
 	if decoded || len(s.in.text) > 0 { // what is held raw comes behind the text
 		s.in.text = slices.Concat(p, s.in.text)

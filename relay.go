@@ -111,12 +111,12 @@ func (r *relay) join(s *Socket) {
 	s.makeOpt().relay = r
 	s.halfOpen, s.in.onRead = true, nil
 	if s.in.scan != nil {
-		s.leaveDeferred()
+		s.leaveDeferredLocked()
 		s.in.scan = nil
 	}
-	s.reclaimChunk()
-	s.endChunks(ErrConsumed)
-	s.endBlocking(ErrConsumed)
+	s.reclaimChunkLocked()
+	s.endChunksLocked(ErrConsumed)
+	s.endBlockingLocked(ErrConsumed)
 	s.in.joining = true
 	r.mu.Lock()
 	r.members = append(r.members, s)

@@ -77,13 +77,13 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 	in := &s.in
 	if fn == nil {
 		if in.scan != nil {
-			s.leaveDeferred()
+			s.leaveDeferredLocked()
 			in.scan = nil
-			s.consumerRemoved()
+			s.consumerRemovedLocked()
 		}
 		return nil
 	}
-	if err := s.consumed("Scan"); err != nil {
+	if err := s.consumedLocked("Scan"); err != nil {
 		return err
 	}
 	if split == nil {
@@ -93,10 +93,10 @@ func (s *Socket) Scan(split bufio.SplitFunc, max int, fn func(token []byte)) err
 		max = bufio.MaxScanTokenSize
 	}
 	in.own()
-	s.leaveDeferred()
+	s.leaveDeferredLocked()
 	in.scan = &scan{split: split, max: max, fn: fn, lines: reflect.ValueOf(split).Pointer() == scanLinesCode}
-	s.consumerAdded()
-	s.scheduleFlow()
+	s.consumerAddedLocked()
+	s.scheduleFlowLocked()
 	return nil
 }
 
@@ -180,7 +180,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 	case scanToken:
 		s.spendTokenLocked()
 	}
-	for s.stream.IsOpen() && in.scan != nil && in.canDeliver() && (in.deliverable() || s.scanDeferred()) {
+	for s.stream.IsOpen() && in.scan != nil && in.canDeliver() && (in.deliverable() || s.scanDeferredLocked()) {
 		sc, data := in.scan, in.splitInput()
 		if len(data) == 0 {
 			if !in.atEnd {
@@ -192,7 +192,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 		if in.atEnd || !sc.lines || bytes.IndexByte(data[sc.seen:], '\n') >= 0 {
 			c.kind, c.timed = scanSplit, sc.timed
 			if sc.timed = false; sc.place != nil {
-				s.leaveDeferred()
+				s.leaveDeferredLocked()
 			}
 			return
 		}
@@ -226,9 +226,9 @@ func (s *Socket) applySplitLocked(c *scanCall) {
 		return
 	}
 	if final {
-		s.leaveDeferred()
+		s.leaveDeferredLocked()
 		in.scan = nil
-		s.consumerRemoved()
+		s.consumerRemovedLocked()
 	}
 	if c.token != nil {
 		c.kind = scanToken
@@ -240,10 +240,10 @@ func (s *Socket) applySplitLocked(c *scanCall) {
 // spendTokenLocked counts one call of split, and of fn. When the socket's share of the turn is used up, the rest of the
 // data is delivered in the next turn. s.mu is held.
 func (s *Socket) spendTokenLocked() {
-	s.crowd()
+	s.crowdLocked()
 	in := &s.in
 	if in.own(); in.budget.spend(s.set.Loop, lightCall) && in.deliverable() && !in.yielded {
-		s.yieldFlow()
+		s.yieldFlowLocked()
 	}
 }
 

@@ -188,9 +188,9 @@ func (in *inbound) deferred() bool {
 	return in.scan != nil && in.scan.wait > 0 && in.buffered() > in.scan.seen && !in.deliverable()
 }
 
-// scanDeferred reports whether a deferred call of split is allowed now, and makes it due. Otherwise it queues the
+// scanDeferredLocked reports whether a deferred call of split is allowed now, and makes it due. Otherwise it queues the
 // socket. It runs on the loop; s.mu is held.
-func (s *Socket) scanDeferred() bool {
+func (s *Socket) scanDeferredLocked() bool {
 	if !s.in.deferred() {
 		return false
 	}
@@ -254,7 +254,7 @@ func (l *Loop) runDeferred() {
 	s := first.Value.(*Socket)
 	s.mu.Lock()
 	if in := &s.in; in.scan != nil && in.scan.place == first {
-		s.leaveDeferred()
+		s.leaveDeferredLocked()
 		if in.deferred() && in.canDeliver() {
 			in.scan.callNow()
 		}
@@ -263,8 +263,8 @@ func (l *Loop) runDeferred() {
 	s.flow()
 }
 
-// leaveDeferred removes the socket from the queue of deferred calls. s.mu is held.
-func (s *Socket) leaveDeferred() {
+// leaveDeferredLocked removes the socket from the queue of deferred calls. s.mu is held.
+func (s *Socket) leaveDeferredLocked() {
 	sc := s.in.scan
 	if sc == nil || sc.place == nil {
 		return
@@ -293,13 +293,13 @@ func (s *Socket) scanBeforeFailure() {
 	}
 }
 
-// scanBeforeTimeout reports whether a call of split was deferred, and schedules it before the next event: a token
+// scanBeforeTimeoutLocked reports whether a call of split was deferred, and schedules it before the next event: a token
 // that has arrived is delivered before a time-out. It runs on the loop; s.mu is held.
-func (s *Socket) scanBeforeTimeout() bool {
+func (s *Socket) scanBeforeTimeoutLocked() bool {
 	if !s.in.canDeliver() || !s.in.deferred() {
 		return false
 	}
 	s.in.scan.wait = 0
-	s.scheduleFlow()
+	s.scheduleFlowLocked()
 	return true
 }

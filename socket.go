@@ -109,7 +109,7 @@ func (s *Socket) loop() *eventloop.Loop { return s.set.Loop.core() }
 
 // register adds s to the open handles of the loop and starts its timers. It reports whether the loop accepted s. s.mu
 // is held.
-func (s *Socket) register() bool {
+func (s *Socket) registerLocked() bool {
 	if s.registered = s.loop().AddBuffering((*handle)(s), &s.member, !s.unref); !s.registered {
 		return false
 	}
@@ -117,16 +117,16 @@ func (s *Socket) register() bool {
 		s.loop().Remove(&r.timerMember)
 		if r.notify.timer == nil { // stopped when Run or the previous connection ended
 			r.notify.set = time.Now()
-			s.startTimer(&r.notify, r.notify.after)
+			s.startTimerLocked(&r.notify, r.notify.after)
 		}
 	}
 	if s.set.IdleTimeout > 0 {
 		kill := &s.makeOpt().kill
 		kill.after, kill.set = s.set.IdleTimeout, time.Now()
-		s.startTimer(kill, kill.after)
+		s.startTimerLocked(kill, kill.after)
 	}
 	if s.set.MaxLifetime > 0 {
-		s.giveUpAfter(&s.makeOpt().lifeTimer, "lifetime", s.set.MaxLifetime, s.in.bytes, maxLate)
+		s.giveUpAfterLocked(&s.makeOpt().lifeTimer, "lifetime", s.set.MaxLifetime, s.in.bytes, maxLate)
 	}
 	if ctx := s.set.Context; ctx != nil {
 		epoch := s.epoch
@@ -177,11 +177,11 @@ func (s *Socket) attach(below net.Conn, at addresses, side transport.Side) {
 		r.local, r.remote = at.local, at.remote
 	}
 	s.stream.Open(conn)
-	s.trackWrites()
+	s.trackWritesLocked()
 	if _, s.handshake = conn.(transport.Handshaker); s.handshake {
-		s.prepareHandshake()
+		s.prepareHandshakeLocked()
 	}
-	s.markActive()
+	s.markActiveLocked()
 }
 
 // setOptions applies the socket options that were set before there was a conn. The conn's methods may be the user's
@@ -220,7 +220,7 @@ func (s *Socket) begin() {
 	s.mu.Lock()
 	if s.destroyed || s.handshake || s.out.upgradePending {
 		if s.handshake && !s.destroyed {
-			s.startHandshake()
+			s.startHandshakeLocked()
 		}
 		s.mu.Unlock()
 		return

@@ -45,11 +45,11 @@ func (h *handle) WatchesReset() bool {
 func (h *handle) Progressed(completed bool) {
 	s := (*Socket)(h)
 	if s.out.counted > 0 {
-		s.countQueued()
+		s.countQueuedLocked()
 	}
 	if completed {
-		s.noteCompleted()
-		s.markActive()
+		s.noteCompletedLocked()
+		s.markActiveLocked()
 	}
 }
 

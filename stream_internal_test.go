@@ -117,7 +117,7 @@ func TestChunkIsReclaimedAsItCame(t *testing.T) {
 	s.giveChunk(c, []byte{0xe9}, false)
 	require.NoError(t, s.SetEncoding(Latin1))
 	s.mu.Lock()
-	s.reclaimChunk()
+	s.reclaimChunkLocked()
 	text, raw := s.in.text, s.in.raw
 	s.mu.Unlock()
 	s.leaveChunks(c)

@@ -21,20 +21,20 @@ type idleTimer struct {
 	acked int64 // bytes acknowledged when the queue began to fill, when a write was completed, or at the last expiry
 }
 
-// markActive records activity: bytes were received or sent, or Connect made progress. s.mu is held.
-func (s *Socket) markActive() {
+// markActiveLocked records activity: bytes were received or sent, or Connect made progress. s.mu is held.
+func (s *Socket) markActiveLocked() {
 	r := s.optional
 	if r == nil || s.destroyed || r.notify.after == 0 && r.kill.after == 0 {
 		return
 	}
 	r.active = time.Now()
 	if r.notify.fired {
-		s.startTimer(&r.notify, r.notify.after)
+		s.startTimerLocked(&r.notify, r.notify.after)
 	}
 }
 
-// startTimer makes t expire after d. s.mu is held.
-func (s *Socket) startTimer(t *idleTimer, d time.Duration) {
+// startTimerLocked makes t expire after d. s.mu is held.
+func (s *Socket) startTimerLocked(t *idleTimer, d time.Duration) {
 	t.stop()
 	t.fired = false
 	round := t.round
@@ -50,8 +50,8 @@ func (t *idleTimer) stop() {
 	}
 }
 
-// stopTimers stops every timer of a socket that is destroyed, and stops watching its context. s.mu is held.
-func (s *Socket) stopTimers() {
+// stopTimersLocked stops every timer of a socket that is destroyed, and stops watching its context. s.mu is held.
+func (s *Socket) stopTimersLocked() {
 	r := s.optional
 	if r == nil {
 		return
@@ -81,8 +81,8 @@ func (s *Socket) stopTimers() {
 	}
 }
 
-// noteCompleted records that the queue begins to fill, or that a queued write is completed. s.mu is held.
-func (s *Socket) noteCompleted() {
+// noteCompletedLocked records that the queue begins to fill, or that a queued write is completed. s.mu is held.
+func (s *Socket) noteCompletedLocked() {
 	if r := s.optional; r != nil {
 		r.notify.acked, r.kill.acked = s.stream.Completed(), s.stream.Completed()
 	}
@@ -101,7 +101,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		last = t.set
 	}
 	rest := t.after - time.Since(last)
-	if rest <= 0 && s.unread() {
+	if rest <= 0 && s.unreadLocked() {
 		rest = time.Millisecond // it is about to be read
 	}
 	if rest <= 0 && s.stream.Queued() > 0 && s.stream.Acked() != t.acked {
@@ -109,7 +109,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		t.acked = s.stream.Acked()
 	}
 	if rest > 0 {
-		s.startTimer(t, rest)
+		s.startTimerLocked(t, rest)
 		s.mu.Unlock()
 		return
 	}
@@ -125,9 +125,9 @@ func (s *Socket) expired(t *idleTimer, round int) {
 	s.emitTimeout()
 }
 
-// awaitFirstByte destroys the socket if its peer has sent nothing by the end of ServerOptions.FirstByteTimeout.
+// awaitFirstByteLocked destroys the socket if its peer has sent nothing by the end of ServerOptions.FirstByteTimeout.
 // s.mu is held.
-func (s *Socket) awaitFirstByte(d time.Duration) {
+func (s *Socket) awaitFirstByteLocked(d time.Duration) {
 	epoch := s.epoch
 	s.makeOpt().first = time.AfterFunc(d, func() { s.loop().Event(func() { s.firstByteDue(d, epoch) }) })
 }
@@ -141,9 +141,9 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	switch {
 	case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
 	case !s.handshake && (in.mode == paused || in.blocked > 0):
-		s.awaitFirstByte(d) // the byte may have arrived: the program prevents the socket from reading it
-	case s.unread():
-		s.awaitFirstByte(time.Millisecond)
+		s.awaitFirstByteLocked(d) // the byte may have arrived: the program prevents the socket from reading it
+	case s.unreadLocked():
+		s.awaitFirstByteLocked(time.Millisecond)
 	default:
 		e = s.destroyLocked(timeoutError(s, "first byte"), false)
 	}
@@ -151,13 +151,13 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	e.run()
 }
 
-// unread reports whether there is received data that the loop was too busy to read or to deliver. It runs on the loop.
+// unreadLocked reports whether there is received data that the loop was too busy to read or to deliver. It runs on the loop.
 // s.mu is held.
-func (s *Socket) unread() bool {
+func (s *Socket) unreadLocked() bool {
 	switch {
 	case !s.stream.IsOpen():
 		return false
-	case s.in.yielded || s.scanBeforeTimeout():
+	case s.in.yielded || s.scanBeforeTimeoutLocked():
 		return true
 	}
 	unread, err := s.stream.Unread()
@@ -216,7 +216,7 @@ func (s *Socket) SetTimeout(d time.Duration) error {
 	}
 	if s.registered || s.loop().Add((*timerHandle)(s), &s.optional.timerMember, false) {
 		notify.set = time.Now()
-		s.startTimer(notify, d)
+		s.startTimerLocked(notify, d)
 	}
 	return nil
 }
@@ -268,15 +268,15 @@ type writeWatch struct {
 	seen    transport.Progress
 }
 
-// trackWrites makes the stream track its progress, if WriteTimeout is set. s.mu is held.
-func (s *Socket) trackWrites() {
+// trackWritesLocked makes the stream track its progress, if WriteTimeout is set. s.mu is held.
+func (s *Socket) trackWritesLocked() {
 	if s.set.WriteTimeout > 0 {
 		s.stream.TrackProgress()
 	}
 }
 
-// watchWrites starts WriteTimeout, unless it is running. s.mu is held.
-func (s *Socket) watchWrites() {
+// watchWritesLocked starts WriteTimeout, unless it is running. s.mu is held.
+func (s *Socket) watchWritesLocked() {
 	if s.set.WriteTimeout <= 0 {
 		return
 	}

@@ -70,8 +70,8 @@ type handshaking struct {
 	unwatch func() bool // stops watching the context of ConnectContext, or nil
 }
 
-// prepareHandshake makes a handshake pending and starts HandshakeTimeout. s.mu is held.
-func (s *Socket) prepareHandshake() {
+// prepareHandshakeLocked makes a handshake pending and starts HandshakeTimeout. s.mu is held.
+func (s *Socket) prepareHandshakeLocked() {
 	h := &handshaking{}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	if d := s.set.HandshakeTimeout; d > 0 {
@@ -96,14 +96,14 @@ func (s *Socket) abortHandshake(h *handshaking, err error) {
 	s.mu.Lock()
 	var e *ending
 	if s.opt().handshake == h {
-		e = s.destroyLocked(s.handshakeError(err), false)
+		e = s.destroyLocked(s.handshakeErrorLocked(err), false)
 	}
 	s.mu.Unlock()
 	e.run()
 }
 
-// startHandshake starts the handshake, which runs off the loop. s.mu is held.
-func (s *Socket) startHandshake() {
+// startHandshakeLocked starts the handshake, which runs off the loop. s.mu is held.
+func (s *Socket) startHandshakeLocked() {
 	h, handshake := s.optional.handshake, s.stream.BeginHandshake()
 	var agreed *tls.ConnectionState
 	s.loop().Offload((*handle)(s), func() (err error) {
@@ -121,7 +121,7 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 		return
 	}
 	if err != nil {
-		e := s.destroyLocked(s.handshakeError(err), false)
+		e := s.destroyLocked(s.handshakeErrorLocked(err), false)
 		s.mu.Unlock()
 		e.run()
 		return
@@ -130,7 +130,7 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 	s.optional.handshake.stop()
 	accepted := s.optional.accepting
 	s.handshake, s.optional.handshake, s.optional.accepting, s.optional.agreed = false, nil, false, agreed
-	s.markActive()
+	s.markActiveLocked()
 	s.mu.Unlock()
 	if accepted {
 		s.loop().SetOwner((*handle)(s)) // a method of the conn may panic when it returns the address
@@ -146,18 +146,18 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 	s.begin()
 }
 
-// handshakeError adds the addresses of the socket to err. It replaces a *net.OpError of the same conn, so that the
+// handshakeErrorLocked adds the addresses of the socket to err. It replaces a *net.OpError of the same conn, so that the
 // text does not have them twice. s.mu is held.
-func (s *Socket) handshakeError(err error) error {
+func (s *Socket) handshakeErrorLocked(err error) error {
 	if op, ok := err.(*net.OpError); ok && (op.Op == "read" || op.Op == "write") {
 		err = op.Err
 	}
 	return &net.OpError{Op: "handshake", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }
 
-// readFailure adds the addresses of the socket to err, an error of a read, if package tls has omitted them. s.mu is
+// readFailureLocked adds the addresses of the socket to err, an error of a read, if package tls has omitted them. s.mu is
 // held.
-func (s *Socket) readFailure(err error) error {
+func (s *Socket) readFailureLocked(err error) error {
 	if _, ok := s.stream.Conn().(*tls.Conn); !ok {
 		return err
 	}
@@ -232,12 +232,12 @@ func (s *Socket) startTLS(method string, config *tls.Config, side transport.Side
 		return s.startTLSError(nilArgument(method, "config"))
 	}
 	s.mu.Lock()
-	if err := s.checkUpgrade(method); err != nil {
+	if err := s.checkUpgradeLocked(method); err != nil {
 		s.mu.Unlock()
 		return s.startTLSError(err)
 	}
 	s.makeOpt().upgrade = &upgrade{config: config, side: side}
-	s.prepareHandshake()
+	s.prepareHandshakeLocked()
 	s.in.started = false // no more data is delivered in plaintext
 	s.stream.SetReading(false)
 	s.stream.CopyPipe()
@@ -252,8 +252,8 @@ func (s *Socket) startTLS(method string, config *tls.Config, side transport.Side
 	return nil
 }
 
-// checkUpgrade returns why the socket cannot be upgraded to TLS, or nil. method is for the error text. s.mu is held.
-func (s *Socket) checkUpgrade(method string) error {
+// checkUpgradeLocked returns why the socket cannot be upgraded to TLS, or nil. method is for the error text. s.mu is held.
+func (s *Socket) checkUpgradeLocked(method string) error {
 	by := ""
 	switch _, secure := s.stream.Conn().(transport.Handshaker); {
 	case s.destroyed:
@@ -284,8 +284,8 @@ func (s *Socket) startTLSError(err error) error {
 	return &net.OpError{Op: "starttls", Net: network(remote), Source: local, Addr: remote, Err: err}
 }
 
-// upgradeWhenSent schedules the pending upgrade once all data written before it is sent. s.mu is held.
-func (s *Socket) upgradeWhenSent() {
+// upgradeWhenSentLocked schedules the pending upgrade once all data written before it is sent. s.mu is held.
+func (s *Socket) upgradeWhenSentLocked() {
 	u := s.optional.upgrade
 	if !u.begun && !s.handshake && s.stream.MayWrite() && s.stream.Sendable() == 0 {
 		u.begun = true
@@ -310,14 +310,14 @@ func (s *Socket) upgrade(u *upgrade) {
 	switch {
 	case err != nil:
 	case s.stream.DeferredFailure() != nil:
-		err = s.deferredFailure()
+		err = s.deferredFailureLocked()
 	case s.in.eof:
 		err = transport.ErrTruncated
 	default:
 		err = s.stream.Unreported()
 	}
 	if err != nil {
-		e := s.destroyLocked(s.handshakeError(err), false)
+		e := s.destroyLocked(s.handshakeErrorLocked(err), false)
 		s.mu.Unlock()
 		e.run()
 		return
@@ -327,19 +327,19 @@ func (s *Socket) upgrade(u *upgrade) {
 	if conn := s.stream.Conn(); transport.IsKernelConn(conn) { // otherwise they are known, and the conn's methods may panic
 		r.local, r.remote = conn.LocalAddr(), conn.RemoteAddr()
 	}
-	unserved, below := s.stream.StartTLS(u.side, u.config, r.host, s.takeBuffered())
+	unserved, below := s.stream.StartTLS(u.side, u.config, r.host, s.takeBufferedLocked())
 	s.in.bytes += int64(unserved)
 	s.handshake, s.out.upgradePending = true, false
-	s.trackWrites()
-	s.holdCorked()
+	s.trackWritesLocked()
+	s.holdCorkedLocked()
 	s.mu.Unlock()
 	below.Close()
 	s.begin()
 }
 
-// takeBuffered removes and returns the buffered data, which was read and not delivered. The bytes are those that were
+// takeBufferedLocked removes and returns the buffered data, which was read and not delivered. The bytes are those that were
 // received, except for text that SetEncoding has decoded in the buffer. s.mu is held.
-func (s *Socket) takeBuffered() []byte {
+func (s *Socket) takeBufferedLocked() []byte {
 	in := &s.in
 	held := bytes.Clone(in.text) // because Scan reuses its memory
 	if in.decoder != nil {

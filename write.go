@@ -50,10 +50,10 @@ func (s *Socket) write(p []byte, done func(error), read bool) (int, error) {
 func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *ending, error) {
 	o := &s.out
 	var e *ending
-	if !read && o.deferred && s.full() {
+	if !read && o.deferred && s.fullLocked() {
 		e = s.writeFailedLocked(s.flushLocked(), false) // only what the kernel does not accept counts
 	}
-	if err := s.writeError(!read && (len(p) > 0 || done != nil)); err != nil {
+	if err := s.writeErrorLocked(!read && (len(p) > 0 || done != nil)); err != nil {
 		switch {
 		case done == nil:
 		case err == ErrWriteBufferFull: // behind those that wait there would be ever more of them
@@ -65,58 +65,58 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 			o.own()
 			o.callbacks.Push(writeCallback{end: s.stream.Accepted(), err: err, done: done})
 			if e == nil { // else its report runs the callback
-				s.scheduleCallbacks()
+				s.scheduleCallbacksLocked()
 			}
 		}
 		return 0, e, err
 	}
 	if s.stream.Queued() == 0 {
-		s.noteCompleted()
+		s.noteCompletedLocked()
 	}
 	if done != nil {
 		o.own()
 		o.callbacks.Push(writeCallback{end: s.stream.Accepted() + int64(len(p)), done: done})
 	}
-	err := s.send(p)
+	err := s.sendLocked(p)
 	if o.deferred && done != nil || len(p) == 0 && s.stream.Queued() == 0 && s.stream.IsOpen() {
-		s.scheduleCallbacks() // before what this callback posts next, as in Node
+		s.scheduleCallbacksLocked() // before what this callback posts next, as in Node
 	}
 	if !o.deferred { // else the flush does, which knows what the kernel does not accept
-		s.countQueued()
+		s.countQueuedLocked()
 	}
-	if mark := s.highWaterMark(); err == nil && s.exceeds(mark) {
+	if mark := s.highWaterMarkLocked(); err == nil && s.exceedsLocked(mark) {
 		if o.deferred {
 			err = s.flushLocked() // the mark is compared with what the kernel does not accept
-			s.countQueued()
+			s.countQueuedLocked()
 		}
-		if s.exceeds(mark) {
+		if s.exceedsLocked(mark) {
 			o.needDrain = true
 		}
 	}
 	return len(p), s.writeFailedLocked(err, false), nil
 }
 
-// exceeds reports whether the queue has reached the mark. s.mu is held.
-func (s *Socket) exceeds(mark int) bool {
+// exceedsLocked reports whether the queue has reached the mark. s.mu is held.
+func (s *Socket) exceedsLocked(mark int) bool {
 	queued := s.stream.Queued()
 	return queued > 0 && queued >= mark
 }
 
-// send takes p: a small one written on the loop waits for the end of the running callback, any other is offered to
+// sendLocked takes p: a small one written on the loop waits for the end of the running callback, any other is offered to
 // the conn, and the rest of it is queued. s.mu is held.
-func (s *Socket) send(p []byte) error {
+func (s *Socket) sendLocked(p []byte) error {
 	switch {
 	case len(p) == 0:
 		return nil
-	case !s.maySendNow(), len(p) < leavesNow && s.postpone(), !s.stream.MayWrite():
+	case !s.maySendNowLocked(), len(p) < leavesNow && s.postponeLocked(), !s.stream.MayWrite():
 		s.stream.Append(p)
 		return nil
 	}
-	return s.afterWriting(s.stream.Send(p))
+	return s.afterWritingLocked(s.stream.Send(p))
 }
 
-// writeError is why bytes cannot be taken, or nil; limited says that MaxWriteBuffer counts. s.mu is held.
-func (s *Socket) writeError(limited bool) error {
+// writeErrorLocked is why bytes cannot be taken, or nil; limited says that MaxWriteBuffer counts. s.mu is held.
+func (s *Socket) writeErrorLocked(limited bool) error {
 	switch {
 	case s.destroyed:
 		return ErrDestroyed
@@ -124,23 +124,23 @@ func (s *Socket) writeError(limited bool) error {
 		return ErrWriteAfterEnd
 	case !s.stream.IsOpen() && s.opt().dial == nil:
 		return ErrSocketClosed
-	case limited && s.full():
+	case limited && s.fullLocked():
 		return ErrWriteBufferFull
 	}
 	return nil
 }
 
-// maySendNow reports whether anything may be sent. s.mu is held.
-func (s *Socket) maySendNow() bool {
-	return s.stream.IsOpen() && !s.handshake && !s.holdsQueue()
+// maySendNowLocked reports whether anything may be sent. s.mu is held.
+func (s *Socket) maySendNowLocked() bool {
+	return s.stream.IsOpen() && !s.handshake && !s.holdsQueueLocked()
 }
 
-// holdsQueue reports whether queued bytes are held back: by Cork, or until TLS encrypts them. s.mu is held.
-func (s *Socket) holdsQueue() bool { return s.out.upgradePending || s.out.corks > 0 }
+// holdsQueueLocked reports whether queued bytes are held back: by Cork, or until TLS encrypts them. s.mu is held.
+func (s *Socket) holdsQueueLocked() bool { return s.out.upgradePending || s.out.corks > 0 }
 
-// postpone lets what is queued next wait for the end of the running callback, and reports false when it is not in one:
+// postponeLocked lets what is queued next wait for the end of the running callback, and reports false when it is not in one:
 // then nothing waits. s.mu is held.
-func (s *Socket) postpone() bool {
+func (s *Socket) postponeLocked() bool {
 	if !s.loop().InTask() {
 		return false
 	}
@@ -156,12 +156,12 @@ func (s *Socket) postpone() bool {
 func (s *Socket) flush() {
 	s.mu.Lock()
 	s.out.deferred = false
-	if !s.holdsQueue() {
+	if !s.holdsQueueLocked() {
 		s.stream.Unhold()
 	}
 	e := s.writeFailedLocked(s.flushLocked(), false)
 	if e == nil {
-		s.countQueued()
+		s.countQueuedLocked()
 	}
 	s.mu.Unlock()
 	e.run()
@@ -169,7 +169,7 @@ func (s *Socket) flush() {
 
 // flushLocked hands the conn what it takes and leaves the rest to the stream. s.mu is held.
 func (s *Socket) flushLocked() error {
-	if !s.holdsQueue() {
+	if !s.holdsQueueLocked() {
 		s.stream.HoldLater()
 	}
 	if s.handshake || !s.stream.MayWrite() {
@@ -178,43 +178,43 @@ func (s *Socket) flushLocked() error {
 	if s.out.ending && !s.out.upgradePending {
 		s.stream.End()
 	}
-	return s.afterWriting(s.stream.Flush())
+	return s.afterWritingLocked(s.stream.Flush())
 }
 
-// afterWriting notes what the stream has sent, and what it has left to be sent when there is room. s.mu is held.
-func (s *Socket) afterWriting(sent transport.Flags, err error) error {
+// afterWritingLocked notes what the stream has sent, and what it has left to be sent when there is room. s.mu is held.
+func (s *Socket) afterWritingLocked(sent transport.Flags, err error) error {
 	if err != nil {
 		return err
 	}
-	s.noteSent(sent)
+	s.noteSentLocked(sent)
 	if sent&transport.Moved != 0 {
-		s.markActive()
-		s.scheduleCallbacks()
+		s.markActiveLocked()
+		s.scheduleCallbacksLocked()
 	}
 	if s.stream.MayWrite() {
-		s.settle()
+		s.settleLocked()
 	} else {
-		s.watchWrites()
+		s.watchWritesLocked()
 	}
 	return nil
 }
 
-// noteSent notes what the stream has sent. s.mu is held.
-func (s *Socket) noteSent(sent transport.Flags) {
+// noteSentLocked notes what the stream has sent. s.mu is held.
+func (s *Socket) noteSentLocked(sent transport.Flags) {
 	if s.out.counted > 0 {
-		s.countQueued()
+		s.countQueuedLocked()
 	}
 	if sent&transport.Completed != 0 { // which is activity
-		s.noteCompleted()
-		s.markActive()
+		s.noteCompletedLocked()
+		s.markActiveLocked()
 	}
 	if s.out.upgradePending {
-		s.upgradeWhenSent()
+		s.upgradeWhenSentLocked()
 	}
 }
 
-// scheduleCallbacks makes the loop run runWriteCallbacks asynchronously, if there is anything to report. s.mu is held.
-func (s *Socket) scheduleCallbacks() {
+// scheduleCallbacksLocked makes the loop run runWriteCallbacks asynchronously, if there is anything to report. s.mu is held.
+func (s *Socket) scheduleCallbacksLocked() {
 	if !s.out.scheduled && (s.out.callbacks.Len() > 0 || s.out.needDrain || s.out.splicePending) {
 		s.out.scheduled = true
 		s.loop().Post(func() { s.runWriteCallbacks(-1) })
@@ -227,7 +227,7 @@ func (s *Socket) owesCallbacks() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.destroyed {
-		s.scheduleCallbacks()
+		s.scheduleCallbacksLocked()
 	}
 }
 
@@ -260,7 +260,7 @@ func (s *Socket) emitDrained() {
 	drained := o.needDrain && s.stream.Queued() == 0 && !s.destroyed
 	if drained {
 		o.needDrain = false
-		s.roomChanged()
+		s.roomChangedLocked()
 	}
 	emits := drained && !o.ending
 	emptied := o.splicePending && !s.stream.HoldsPipe()
@@ -283,21 +283,21 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 	s.loop().SetOwner((*handle)(s))
 	for ; limit != 0; limit-- {
 		s.mu.Lock()
-		if o.callbacks.Len() == 0 || !o.dropped && !s.isDone(o.callbacks.Front()) {
-			s.countQueued()
-			s.settle()
+		if o.callbacks.Len() == 0 || !o.dropped && !s.isDoneLocked(o.callbacks.Front()) {
+			s.countQueuedLocked()
+			s.settleLocked()
 			s.mu.Unlock()
 			return false
 		}
 		if o.budget.spend(s.set.Loop, lightCall) {
-			s.countQueued()
+			s.countQueuedLocked()
 			s.mu.Unlock()
 			return true
 		}
 		c := o.callbacks.Pop()
 		err := c.err
 		if err == nil && (c.end > s.stream.Acked() || o.early) {
-			err = s.dropError()
+			err = s.dropErrorLocked()
 		}
 		s.mu.Unlock()
 		c.done(err)
@@ -305,14 +305,14 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 	return false
 }
 
-// isDone reports whether the callback is to be called: what was written before it is sent. Before the connection is
+// isDoneLocked reports whether the callback is to be called: what was written before it is sent. Before the connection is
 // made nothing is written, not even nothing. s.mu is held.
-func (s *Socket) isDone(c *writeCallback) bool {
+func (s *Socket) isDoneLocked(c *writeCallback) bool {
 	return c.end <= s.stream.Acked() && (c.err != nil || s.stream.IsOpen())
 }
 
-// owesDone reports whether the callback of a write that was sent has not been called yet. s.mu is held.
-func (s *Socket) owesDone() bool {
+// owesDoneLocked reports whether the callback of a write that was sent has not been called yet. s.mu is held.
+func (s *Socket) owesDoneLocked() bool {
 	o := &s.out
 	return o.callbacks.Len() > 0 && o.callbacks.Front().err == nil && o.callbacks.Front().end <= s.stream.Acked()
 }
@@ -323,11 +323,11 @@ func (s *Socket) owesDone() bool {
 func (s *Socket) NeedDrain() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.needsDrain()
+	return s.needsDrainLocked()
 }
 
-// needsDrain is NeedDrain with s.mu held.
-func (s *Socket) needsDrain() bool {
+// needsDrainLocked is NeedDrain with s.mu held.
+func (s *Socket) needsDrainLocked() bool {
 	return s.out.needDrain && !s.out.ending && !s.destroyed
 }
 
@@ -341,12 +341,12 @@ func (s *Socket) Cork() {
 	s.out.own()
 	if s.out.corks++; s.out.corks == 1 {
 		s.out.corkedAt = s.stream.Accepted()
-		s.holdCorked()
+		s.holdCorkedLocked()
 	}
 }
 
-// holdCorked keeps what was written since Cork, if it was called, from leaving. s.mu is held.
-func (s *Socket) holdCorked() {
+// holdCorkedLocked keeps what was written since Cork, if it was called, from leaving. s.mu is held.
+func (s *Socket) holdCorkedLocked() {
 	switch {
 	case s.out.upgradePending: // which holds more back
 	case s.out.corks > 0:
@@ -365,7 +365,7 @@ func (s *Socket) Uncork() {
 	var e *ending
 	if s.out.corks > 0 {
 		if s.out.corks--; s.out.corks == 0 {
-			s.holdCorked()
+			s.holdCorkedLocked()
 			e = s.writeFailedLocked(s.flushLocked(), false)
 		}
 	}

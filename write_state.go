@@ -66,11 +66,11 @@ func (o *outbound) drop() {
 	}
 }
 
-// settle returns a writeState that is no longer needed to the pool. s.mu is held.
-func (s *Socket) settle() {
+// settleLocked returns a writeState that is no longer needed to the pool. s.mu is held.
+func (s *Socket) settleLocked() {
 	o := &s.out
 	if w := o.writeState; w != &emptyWriteState && w.callbacks.Len() == 0 && w.corks == 0 && w.room == nil {
-		if s.countQueued(); w.counted == 0 {
+		if s.countQueuedLocked(); w.counted == 0 {
 			o.writeState = &emptyWriteState
 			writeStates.Put(w)
 		}
@@ -85,11 +85,11 @@ func (s *Socket) writeFailedLocked(err error, byWriter bool) *ending {
 		return nil
 	}
 	s.out.callbacksFirst = !byWriter || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
-	return s.destroyLocked(s.writeFailure(err), false)
+	return s.destroyLocked(s.writeFailureLocked(err), false)
 }
 
-// writeFailure is err, from writing, with the operation and the addresses. s.mu is held.
-func (s *Socket) writeFailure(err error) error {
+// writeFailureLocked is err, from writing, with the operation and the addresses. s.mu is held.
+func (s *Socket) writeFailureLocked(err error) error {
 	if _, ok := err.(*net.OpError); ok {
 		return err
 	}
@@ -99,11 +99,11 @@ func (s *Socket) writeFailure(err error) error {
 	return &net.OpError{Op: "write", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
 }
 
-// deferredFailure is the failure of a write whose cause the stream is still looking for, nil if there is none. s.mu is
+// deferredFailureLocked is the failure of a write whose cause the stream is still looking for, nil if there is none. s.mu is
 // held.
-func (s *Socket) deferredFailure() error {
+func (s *Socket) deferredFailureLocked() error {
 	if err := s.stream.DeferredFailure(); err != nil {
-		return s.writeFailure(err)
+		return s.writeFailureLocked(err)
 	}
 	return nil
 }
