@@ -47,7 +47,7 @@ func (s *Socket) readLimitLocked() int {
 	return limit
 }
 
-// arrival is what follows a report of the stream, for the socket to do without its lock.
+// arrival is what follows a report of the stream. The socket does it without its lock.
 type arrival struct {
 	end      *ending
 	sent     bool
@@ -66,7 +66,7 @@ func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
 	if a.sent = r.Flags&transport.Moved != 0; a.sent && s.stream.MayWrite() {
 		s.settleLocked()
 	}
-	if s.out.room != nil && !s.out.needDrain && s.stream.MayWrite() { // somebody waits for room alone
+	if s.out.room != nil && !s.out.needDrain && s.stream.MayWrite() { // a goroutine waits for room alone
 		s.roomChangedLocked()
 	}
 	switch {
@@ -255,39 +255,39 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 	return true
 }
 
-// putBackLocked holds what was to be delivered, for its consumer has gone meanwhile. s.mu is held.
+// putBackLocked buffers what was to be delivered, because its consumer was removed meanwhile. s.mu is held.
 func (s *Socket) putBackLocked(p []byte, decoded bool) {
 	s.in.own()
-	if decoded || len(s.in.text) > 0 { // what is held raw comes behind the text
+	if decoded || len(s.in.text) > 0 { // raw bytes come behind the text
 		s.in.text = slices.Concat(p, s.in.text)
 	} else {
 		s.in.raw = slices.Concat(p, s.in.raw)
 	}
 }
 
-// emitData hands the listeners a chunk of their own, and reports whether they have all gone meanwhile.
-// p is copied, unless it is owned.
-func (s *Socket) emitData(list listeners, p []byte, owned bool) (gone bool) {
+// emitData gives the listeners a chunk that they own, and reports whether all of them were removed meanwhile. p is copied,
+// unless it is owned.
+func (s *Socket) emitData(list listeners, p []byte, owned bool) (removed bool) {
 	s.loop().SetOwner((*handle)(s))
-	heard := false
+	handled := false
 	for _, e := range list {
 		if e.kind != kindData {
 			continue
 		}
-		if gone = !heard; !e.begin(s) {
+		if removed = !handled; !e.begin(s) {
 			continue
 		}
 		if !owned {
 			p, owned = bytes.Clone(p), true
 		}
-		heard, gone = true, false
+		handled, removed = true, false
 		e.fn.(func([]byte))(p)
 	}
-	return gone
+	return removed
 }
 
-// poison overwrites what a callback has borrowed once it has returned, so that a slice kept too
-// long shows at once: in a program built with the race detector.
+// poison overwrites borrowed bytes after the callback has returned, in a program built with the race detector: a slice that is
+// kept too long then shows immediately.
 func poison(p []byte) {
 	if race.Enabled {
 		for i := range p {

@@ -9,27 +9,37 @@ import (
 // leavesNow is the size from which on a write does not wait for the end of the running callback.
 const leavesNow = 16 << 10
 
-// Write sends p, or what the system takes of it, queues the rest and never blocks. What waits is
-// copied, so the caller may reuse p at once. Writes made in one callback leave together after it, in
-// one system call; one of 16 KiB and more leaves at once, with those before it, and so does one made
-// on another goroutine.
+// Write sends the bytes of p that the kernel accepts and queues the rest. It never blocks.
 //
-// It returns len(p), or 0 and an error, and then nothing is queued: ErrWriteAfterEnd,
-// ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull. A failure of the conn is
-// told by Error and Close. When NeedDrain reports true afterwards, wait for Drain. It implements
-// io.Writer. Node: socket.write.
+// Writes made in one callback are sent together when it returns, in one system call. A write of 16 KiB and
+// more is sent immediately, with those before it, and so is a write on another goroutine. If NeedDrain
+// reports true afterwards, wait for Drain.
+//
+// Queued bytes are copied, so the caller may reuse p when Write has returned.
+//
+// It returns len(p), or 0 and an error. With an error nothing is queued: ErrWriteAfterEnd, ErrSocketClosed
+// before Connect, ErrDestroyed, or ErrWriteBufferFull. A failure of the conn is reported by Error and
+// Close. Write implements io.Writer.
+//
+// Node: socket.write.
 func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil, false) }
 
-// WriteString is Write for a string. It implements io.StringWriter. Node: socket.write.
+// WriteString is Write for a string. It implements io.StringWriter.
+//
+// Node: socket.write.
 func (s *Socket) WriteString(p string) (n int, err error) {
 	return s.write(unsafe.Slice(unsafe.StringData(p), len(p)), nil, false) // which only reads it
 }
 
-// WriteThen is Write with a callback: done runs on the loop once p is handed to the system, with
-// nil, or with the error of Write or the cause that p was dropped. The callbacks of a socket run
-// exactly once each, in the order of the writes, before Close; but ErrWriteBufferFull is told soon, and
-// does not wait for a peer that does not read. That p was handed over does not mean that the peer has
-// it. A nil done is allowed. Node: socket.write with a callback.
+// WriteThen is Write with a callback. done runs on the loop once the kernel has accepted p, with nil, or
+// with the error of Write or the cause for which p was dropped. That the kernel has accepted p does not
+// mean that the peer has received it.
+//
+// The callbacks of a socket run exactly once each, in the order of the writes, before Close. The exception
+// is ErrWriteBufferFull, which is reported asynchronously: it does not wait for a peer that does not read.
+// A nil done is allowed.
+//
+// Node: socket.write with a callback.
 func (s *Socket) WriteThen(p []byte, done func(error)) {
 	if done == nil {
 		done = func(error) {}
@@ -37,7 +47,7 @@ func (s *Socket) WriteThen(p []byte, done func(error)) {
 	_, _ = s.write(p, done, false)
 }
 
-// write is Write. What was read already goes beyond the limit: it would be lost.
+// write is Write. With read, p was received by another socket: MaxWriteBuffer does not apply, because p would be lost.
 func (s *Socket) write(p []byte, done func(error), read bool) (int, error) {
 	s.mu.Lock()
 	n, e, err := s.writeLocked(p, done, read)
@@ -56,7 +66,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 	if err := s.writeErrorLocked(!read && (len(p) > 0 || done != nil)); err != nil {
 		switch {
 		case done == nil:
-		case err == ErrWriteBufferFull: // behind those that wait there would be ever more of them
+		case err == ErrWriteBufferFull: // queued behind the others they would pile up
 			s.loop().Post(func() {
 				s.loop().SetOwner((*handle)(s))
 				done(err)
@@ -79,7 +89,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 	}
 	err := s.sendLocked(p)
 	if o.deferred && done != nil || len(p) == 0 && s.stream.Queued() == 0 && s.stream.IsOpen() {
-		s.scheduleCallbacksLocked() // before what this callback posts next, as in Node
+		s.scheduleCallbacksLocked() // before what the running callback posts next, as in Node
 	}
 	if !o.deferred { // else the flush does, which knows what the kernel does not accept
 		s.countQueuedLocked()
@@ -115,7 +125,7 @@ func (s *Socket) sendLocked(p []byte) error {
 	return s.afterWritingLocked(s.stream.Send(p))
 }
 
-// writeErrorLocked is why bytes cannot be taken, or nil; limited says that MaxWriteBuffer counts. s.mu is held.
+// writeErrorLocked returns why bytes cannot be accepted, or nil. With limited, MaxWriteBuffer applies. s.mu is held.
 func (s *Socket) writeErrorLocked(limited bool) error {
 	switch {
 	case s.destroyed:
@@ -138,8 +148,8 @@ func (s *Socket) maySendNowLocked() bool {
 // holdsQueueLocked reports whether queued bytes are held back: by Cork, or until TLS encrypts them. s.mu is held.
 func (s *Socket) holdsQueueLocked() bool { return s.out.upgradePending || s.out.corks > 0 }
 
-// postponeLocked lets what is queued next wait for the end of the running callback, and reports false when it is not in one:
-// then nothing waits. s.mu is held.
+// postponeLocked makes what is queued next wait for the end of the running callback. Outside of a callback it reports
+// false, and nothing waits. s.mu is held.
 func (s *Socket) postponeLocked() bool {
 	if !s.loop().InTask() {
 		return false
@@ -152,7 +162,7 @@ func (s *Socket) postponeLocked() bool {
 	return true
 }
 
-// flush sends what is queued, now.
+// flush sends what is queued.
 func (s *Socket) flush() {
 	s.mu.Lock()
 	s.out.deferred = false
@@ -317,9 +327,11 @@ func (s *Socket) owesDoneLocked() bool {
 	return o.callbacks.Len() > 0 && o.callbacks.Front().err == nil && o.callbacks.Front().end <= s.stream.Acked()
 }
 
-// NeedDrain reports whether a Write left at least SocketOptions.HighWaterMark bytes queued and
-// Drain has not been emitted since. Writing on is allowed, up to MaxWriteBuffer. After End or
-// Destroy it is false. Any goroutine may call it. Node: socket.writableNeedDrain.
+// NeedDrain reports whether a Write left at least SocketOptions.HighWaterMark bytes queued and Drain has not
+// been emitted since. Further writes are allowed, up to MaxWriteBuffer. After End or Destroy it is false. Any
+// goroutine may call it.
+//
+// Node: socket.writableNeedDrain.
 func (s *Socket) NeedDrain() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -331,7 +343,9 @@ func (s *Socket) needsDrainLocked() bool {
 	return s.out.needDrain && !s.out.ending && !s.destroyed
 }
 
-// Cork holds further writes back until Uncork was called as often, or End. Node: socket.cork.
+// Cork holds further writes back until Uncork was called as often as Cork, or End.
+//
+// Node: socket.cork.
 func (s *Socket) Cork() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -358,8 +372,9 @@ func (s *Socket) holdCorkedLocked() {
 	}
 }
 
-// Uncork takes back one Cork; with the last one everything held leaves immediately, together. Further
-// calls do nothing. Node: socket.uncork.
+// Uncork undoes one Cork. The last one sends all corked bytes immediately, together. Further calls do nothing.
+//
+// Node: socket.uncork.
 func (s *Socket) Uncork() {
 	s.mu.Lock()
 	var e *ending

@@ -41,7 +41,7 @@ func (s *Stream) openEpoll() bool {
 	return true
 }
 
-// setReading lets data that was not requested be noticed once before the kernel is told not to report it: mostly it is
+// setReading lets data that was not requested be noticed once before the kernel must not report it any more: mostly it is
 // requested again before.
 func (t *epollDriver) setReading(want bool) {
 	t.wanted = want
