@@ -41,8 +41,8 @@ func (s *Stream) openEpoll() bool {
 	return true
 }
 
-// setReading lets data that was not requested be noticed once before the kernel must not report it any more: mostly it is
-// requested again before.
+// setReading stops reading lazily: the registration changes only after the kernel has reported data that was not requested. Mostly
+// it is requested again before.
 func (t *epollDriver) setReading(want bool) {
 	t.wanted = want
 	switch {
