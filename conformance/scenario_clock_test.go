@@ -16,7 +16,8 @@ import (
 const (
 	// ms is the millisecond of the scenarios, stretched.
 	ms = 8 * time.Millisecond
-	// unhurried is how many times longer yet it is where time-outs run, which the library measures in real time.
+	// unhurried is how many times longer it is where time-outs run, which the library measures in real time. The short form
+	// first plays such a script without it: only a trace that differs then, as on a busy machine, is played again.
 	unhurried = 4
 	// step is how many of them the clock goes at once, or more on a long way: standing still for however long is one step.
 	step = 5

@@ -73,14 +73,14 @@ func newPlayer(t testing.TB) *player {
 	return p
 }
 
-// play plays the whole script, until nothing is left open. No medium is TCP.
-func play(t testing.TB, s *scenario.Script, over *medium) scenario.TraceLines {
+// play plays the whole script, until nothing is left open. No medium is TCP. The time of time-outs is stretched.
+func play(t testing.TB, s *scenario.Script, over *medium, stretch int) scenario.TraceLines {
 	p := newPlayer(t)
 	p.medium = over
 	virtual := over != nil && over.virtual
 	p.realTime = virtual || s.Timed()
 	if p.realTime && !virtual {
-		p.ms *= unhurried
+		p.ms *= time.Duration(stretch)
 	}
 	p.run(s.Steps, env{})
 	kit.Run(t, p.l)
