@@ -172,10 +172,7 @@ func weigh() weight {
 // However many connections have come and gone, and however they ended, nothing of them stays: after
 // five times as many as at first the process weighs the same.
 func TestChurn(t *testing.T) {
-	n := 1000
-	if evtest.Long() {
-		n = 40_000
-	}
+	n := evtest.Pick(500, 40_000)
 	onEach(t, func(t *testing.T) {
 		seed := seedOf(t)
 		c := &churn{t: t, l: evnet.NewLoop(), rng: rand.New(rand.NewPCG(seed, 0)), nobody: nobody(t)}

@@ -147,9 +147,13 @@ func TestEverywhere(t *testing.T) {
 // callAll calls every method in every callback. The short form calls each pair on one of the transports only, so that every
 // callback and every method is still tried on both.
 func callAll(t *testing.T, callbacks map[string]func(*place, func()), config *tls.Config) {
+	tests := map[string]func(t *testing.T){} // which wait for their connections most of the time
 	for i, where := range slices.Sorted(maps.Keys(callbacks)) {
-		eachMethod(i, func(name string, call func(*place)) { callIn(t, where+": "+name, config, callbacks[where], call) })
+		tests[where] = func(t *testing.T) {
+			eachMethod(i, func(name string, call func(*place)) { callIn(t, where+": "+name, config, callbacks[where], call) })
+		}
 	}
+	together(t, tests)
 }
 
 // eachMethod calls fn with each method that is called in the i-th callback on the transport in use.

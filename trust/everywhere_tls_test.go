@@ -31,9 +31,13 @@ func TestEverywhereTLS(t *testing.T) {
 // Every method may be called while StartTLS is under way, on both sides.
 func TestEverywhereStartTLS(t *testing.T) {
 	onEach(t, func(t *testing.T) {
+		tests := map[string]func(t *testing.T){}
 		for i, side := range []string{"client", "server"} {
-			eachMethod(i, func(name string, call func(*place)) { callInStartTLS(t, side, name, call) })
+			tests[side] = func(t *testing.T) {
+				eachMethod(i, func(name string, call func(*place)) { callInStartTLS(t, side, name, call) })
+			}
 		}
+		together(t, tests)
 	})
 }
 

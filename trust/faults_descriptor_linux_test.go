@@ -15,7 +15,7 @@ import (
 // A conn that is closed behind its socket's back is noticed when something comes; and a copy of its
 // descriptor that lives on does not keep the loop busy.
 func TestFaultsConnClosedBehindItsBack(t *testing.T) {
-	onEach(t, func(t *testing.T) {
+	alternately(t, 0, func(t *testing.T) {
 		here, there := pair(t)
 		l := evnet.NewLoop()
 		s := wrap(l, here)

@@ -65,8 +65,9 @@ var consumers = map[string]func(l *evnet.Loop, s *evnet.Socket, c *collect, each
 // The peer's end right behind much data comes after all of it, however slowly it is read.
 func TestFaultsEndBehindMuchData(t *testing.T) {
 	text := pattern(incoming, 0, 8<<20)
-	for name, consumer := range consumers {
-		for how, slow := range map[string]func(l *evnet.Loop, s *evnet.Socket) (each func()){
+	number := 0
+	for name, consumer := range inOrder(consumers) {
+		for how, slow := range inOrder(map[string]func(l *evnet.Loop, s *evnet.Socket) (each func()){
 			"at once": func(*evnet.Loop, *evnet.Socket) func() { return func() {} },
 			"with pauses": func(l *evnet.Loop, s *evnet.Socket) func() {
 				n := 0
@@ -82,13 +83,14 @@ func TestFaultsEndBehindMuchData(t *testing.T) {
 				l.AfterFunc(20*time.Millisecond, s.Resume) // when the end is there
 				return func() {}
 			},
-		} {
+		}) {
 			if name != "Data" && how != "with pauses" {
 				continue
 			}
-			for network, pair := range streams {
+			for network, pair := range inOrder(streams) {
+				number++
 				t.Run(name+" "+how+" "+network, func(t *testing.T) {
-					onEach(t, func(t *testing.T) {
+					alternately(t, number, func(t *testing.T) {
 						here, there := pair(t)
 						l := evnet.NewLoop()
 						s := wrap(l, here)
@@ -232,7 +234,8 @@ func awaitBytes(c *net.TCPConn) { _, _ = c.Read(make([]byte, 1)) }
 // Error, if there is a cause, and Close, and nothing is left.
 func TestFaultsAtEachStage(t *testing.T) {
 	boom := errors.New("boom")
-	for how, do := range map[string]fault{
+	number := 0
+	for how, do := range inOrder(map[string]fault{
 		"Destroy":               {fn: func(s *evnet.Socket, _ func()) { s.Destroy(nil) }},
 		"Destroy with an error": {fn: func(s *evnet.Socket, _ func()) { s.Destroy(boom) }, cause: boom},
 		"Reset":                 {fn: func(s *evnet.Socket, _ func()) { s.Reset() }},
@@ -240,8 +243,8 @@ func TestFaultsAtEachStage(t *testing.T) {
 		"Close":                 {fn: func(s *evnet.Socket, _ func()) { _ = s.Close() }},
 		"the context":           {fn: func(_ *evnet.Socket, cancel func()) { cancel() }, cause: context.Canceled},
 		"Connect's context":     {fn: func(_ *evnet.Socket, cancel func()) { cancel() }, cause: context.Canceled, connect: true},
-	} {
-		for stage, at := range map[string]func(s *evnet.Socket, fn func()){
+	}) {
+		for stage, at := range inOrder(map[string]func(s *evnet.Socket, fn func()){
 			"in Lookup":       func(s *evnet.Socket, fn func()) { s.On.Lookup(func(evnet.Lookup) { fn() }) },
 			"in an attempt":   func(s *evnet.Socket, fn func()) { s.On.ConnectionAttempt(func(evnet.Attempt) { fn() }) },
 			"after a failure": func(s *evnet.Socket, fn func()) { s.On.ConnectionAttemptFailed(func(evnet.Attempt, error) { fn() }) },
@@ -253,9 +256,10 @@ func TestFaultsAtEachStage(t *testing.T) {
 			"in Finish":       func(s *evnet.Socket, fn func()) { s.On.Finish(fn) },
 			"in Timeout":      func(s *evnet.Socket, fn func()) { _ = s.SetTimeout(1); s.On.Timeout(fn) },
 			"in Close":        func(s *evnet.Socket, fn func()) { s.On.Close(func(bool) { fn() }) },
-		} {
+		}) {
+			number++
 			t.Run(how+" "+stage, func(t *testing.T) {
-				onEach(t, func(t *testing.T) { stageFault(t, do, stage, at) })
+				alternately(t, number, func(t *testing.T) { stageFault(t, do, stage, at) })
 			})
 		}
 	}

@@ -5,12 +5,15 @@ package trust
 import (
 	"flag"
 	"fmt"
+	"iter"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
@@ -72,6 +75,17 @@ func alternately(t *testing.T, n int, fn func(t *testing.T)) {
 		return
 	}
 	onOne(t, n%2 == 0, fn)
+}
+
+// inOrder ranges over a map in the order of its keys.
+func inOrder[V any](m map[string]V) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			if !yield(key, m[key]) {
+				return
+			}
+		}
+	}
 }
 
 // onOne runs a test on one way of serving a kernel socket.

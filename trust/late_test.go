@@ -3,12 +3,14 @@ package trust
 import (
 	"crypto/tls"
 	"io"
+	"maps"
 	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"evnet"
+	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -30,23 +32,30 @@ type late struct {
 	bytes   int                   // that the peer sends before it ends
 }
 
-func TestLateLoopCutsNobodyOff(t *testing.T) {
-	plays := map[string]func(*testing.T){}
-	for name, b := range map[string]late{
-		"the first byte":        {options: evnet.ServerOptions{FirstByteTimeout: lateLimit}, bytes: 5},
-		"after silence":         {options: evnet.ServerOptions{IdleTimeout: lateLimit}, bytes: 5},
-		"an answer and its end": {options: evnet.ServerOptions{CloseTimeout: lateLimit}, here: (*evnet.Socket).End, bytes: 40_000},
-	} {
-		plays[name] = func(t *testing.T) {
-			here, there := pair(t)
-			b.play(t, here, there)
+// What is late on a loop that stands still costs nobody its connection.
+func TestLateLoop(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		plays := map[string]func(*testing.T){"a peer that reads": spareReader}
+		maps.Copy(plays, cutNobodyOff)
+		if netpoll.Enabled {
+			maps.Copy(plays, findManyReady)
 		}
-	}
-	onEach(t, func(t *testing.T) { together(t, plays) })
+		together(t, plays)
+	})
+}
+
+// cutNobodyOff are limits that are up while the loop stands still.
+var cutNobodyOff = map[string]func(t *testing.T){
+	"the first byte": late{options: evnet.ServerOptions{FirstByteTimeout: lateLimit}, bytes: 5}.play,
+	"after silence":  late{options: evnet.ServerOptions{IdleTimeout: lateLimit}, bytes: 5}.play,
+	"an answer and its end": late{
+		options: evnet.ServerOptions{CloseTimeout: lateLimit}, here: (*evnet.Socket).End, bytes: 40_000,
+	}.play,
 }
 
 // play lets the loop stand still in Connection.
-func (b late) play(t *testing.T, here, there net.Conn) {
+func (b late) play(t *testing.T) {
+	here, there := pair(t)
 	l := evnet.NewLoop()
 	b.options.Loops, b.options.Logger = []*evnet.Loop{l}, quiet
 	server := evnet.NewServer(&b.options)
@@ -74,67 +83,62 @@ func (b late) play(t *testing.T, here, there net.Conn) {
 	assert.True(t, ended)
 }
 
-// A peer that reads all that the kernel has while a callback holds the loop up is not cut off, though the socket
-// has had nothing to send meanwhile.
-func TestLateLoopSparesAPeerThatReads(t *testing.T) {
+// spareReader: a peer that reads all that the kernel has while a callback holds the loop up is not cut off, though the
+// socket has had nothing to send meanwhile.
+func spareReader(t *testing.T) {
 	const limit, total = 600 * time.Millisecond, 32 << 20
-	onEach(t, func(t *testing.T) {
-		l := evnet.NewLoop()
-		here, there := pair(t)
-		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: quiet, WriteTimeout: limit, MaxWriteBuffer: -1})
-		_, _ = s.Write(make([]byte, total))
-		_ = s.Close()
-		l.AfterFunc(limit/3, func() { // the limit has begun
-			aside(l, func() {
-				n, err := io.Copy(io.Discard, there)
-				assert.NoError(t, err)
-				assert.EqualValues(t, total, n)
-				_ = there.Close()
-			})
-			time.Sleep(2 * limit)
+	l := evnet.NewLoop()
+	here, there := pair(t)
+	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: quiet, WriteTimeout: limit, MaxWriteBuffer: -1})
+	_, _ = s.Write(make([]byte, total))
+	_ = s.Close()
+	l.AfterFunc(limit/3, func() { // the limit has begun
+		aside(l, func() {
+			n, err := io.Copy(io.Discard, there)
+			assert.NoError(t, err)
+			assert.EqualValues(t, total, n)
+			_ = there.Close()
 		})
-		run(t, l)
-		assert.NoError(t, s.Err())
+		time.Sleep(2 * limit)
 	})
+	run(t, l)
+	assert.NoError(t, s.Err())
 }
 
-// Of many that are ready at once, nobody is idle because others are served first, and looking whether one is
+// findManyReady: of many that are ready at once, nobody is idle because others are served first, and looking whether one is
 // takes nothing away.
-func TestLateLoopFindsManyReady(t *testing.T) {
+var findManyReady = map[string]func(t *testing.T){
+	"many with a byte": func(t *testing.T) {
+		findReady(t, "", func(c *net.TCPConn) { _, _ = c.Write([]byte("x")) })
+	},
+	"many with a reset": func(t *testing.T) {
+		findReady(t, "ECONNRESET", func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() })
+	},
+}
+
+// findReady lets many peers do something while the loop stands still, and wants each socket to end by that.
+func findReady(t *testing.T, code string, peer func(c *net.TCPConn)) {
 	const many = 600 // more than one look at the set finds
-	use(t, true)
-	plays := map[string]func(*testing.T){}
-	for name, c := range map[string]struct {
-		peer func(c *net.TCPConn)
-		code string
-	}{
-		"a byte":  {func(c *net.TCPConn) { _, _ = c.Write([]byte("x")) }, ""},
-		"a reset": {func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }, "ECONNRESET"},
-	} {
-		plays[name] = func(t *testing.T) {
-			l := evnet.NewLoop()
-			var here, there []*net.TCPConn
-			for range many {
-				a, b := pair(t)
-				here, there = append(here, a), append(there, b)
-			}
-			codes := map[string]int{}
-			l.AfterFunc(0, func() { // due before any time-out, and all are in the set by then
-				for _, conn := range there {
-					c.peer(conn)
-				}
-				time.Sleep(2 * lateFor)
-			})
-			for _, conn := range here {
-				s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 2 * lateLimit})
-				s.On.Data(func([]byte) { s.Destroy(nil) })
-				s.On.Close(func(bool) { codes[evnet.Code(s.Err())]++ })
-			}
-			run(t, l)
-			assert.Equal(t, map[string]int{c.code: many}, codes)
-		}
+	l := evnet.NewLoop()
+	var here, there []*net.TCPConn
+	for range many {
+		a, b := pair(t)
+		here, there = append(here, a), append(there, b)
 	}
-	together(t, plays)
+	codes := map[string]int{}
+	l.AfterFunc(0, func() { // due before any time-out, and all are in the set by then
+		for _, conn := range there {
+			peer(conn)
+		}
+		time.Sleep(lateFor + lateLimit)
+	})
+	for _, conn := range here {
+		s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 2 * lateLimit})
+		s.On.Data(func([]byte) { s.Destroy(nil) })
+		s.On.Close(func(bool) { codes[evnet.Code(s.Err())]++ })
+	}
+	run(t, l)
+	assert.Equal(t, map[string]int{code: many}, codes)
 }
 
 // A handshake that was done in time is done, though its socket hears so late.

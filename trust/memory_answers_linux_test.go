@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"evnet"
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -29,7 +30,11 @@ const (
 
 // Peers that ask without reading the answers cost little with default options.
 func TestMemoryOfAnswersNobodyReads(t *testing.T) {
+	t.Parallel()
 	for name, transport := range transports {
+		if name != "poll" && !evtest.Long() {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			child := play("answers", transport)
 			stdin, err := child.StdinPipe()

@@ -116,6 +116,7 @@ func TestMemoryOfConnections(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			k := keptBy[name]
 			child := play("connections", "EVNET_TRANSPORT="+k.transport)
 			child.Args = append(child.Args, name)

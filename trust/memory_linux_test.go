@@ -44,6 +44,7 @@ func deafBound() int {
 // A thousand peers that never read, each written to without end, cost what the program has set, whatever
 // it does about them.
 func TestMemoryOfPeersThatNeverRead(t *testing.T) {
+	t.Parallel()
 	for i, name := range slices.Sorted(maps.Keys(transports)) {
 		transport := transports[name]
 		for j, policy := range []string{"refuse", "destroy", "refuse below the default mark", "time out", "drain", "pipe"} {

@@ -96,7 +96,8 @@ func idle(server *evnet.Server) bool { return !server.Listening() && server.Conn
 
 // Ending a server while connections come as fast as they can loses none of their conns.
 func TestShutdownInAFlood(t *testing.T) {
-	for name, end := range map[string]func(l *evnet.Loop, server *evnet.Server, stop context.CancelFunc){
+	number := 0
+	for name, end := range inOrder(map[string]func(l *evnet.Loop, server *evnet.Server, stop context.CancelFunc){
 		"Shutdown": func(_ *evnet.Loop, server *evnet.Server, stop context.CancelFunc) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 			defer cancel()
@@ -108,9 +109,10 @@ func TestShutdownInAFlood(t *testing.T) {
 			server.CloseAllConnections()
 		},
 		"Serve's context": func(_ *evnet.Loop, _ *evnet.Server, stop context.CancelFunc) { stop() },
-	} {
+	}) {
+		number++
 		t.Run(name, func(t *testing.T) {
-			onEach(t, func(t *testing.T) {
+			alternately(t, number, func(t *testing.T) {
 				for range 3 {
 					flood(t, end)
 				}
