@@ -110,7 +110,7 @@ func TestBudget_LeavesTurnsToOthers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			evtest.OnBothTransports(t, func(t *testing.T) {
+			evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
 				l := evnet.NewLoop()
 				here, there := connection(t)
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})

@@ -3,6 +3,7 @@ package limits_test
 import (
 	"context"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,41 +106,46 @@ func TestMaxLifetime_OfAcceptedSockets(t *testing.T) {
 // A peer that keeps the socket busy, so that something waits for its share of a turn at every look, does not keep it
 // open.
 func TestLimitsEndAFlood(t *testing.T) {
-	for name, opts := range map[string]evnet.SocketOptions{
+	cases := map[string]evnet.SocketOptions{
 		"MaxLifetime":  {MaxLifetime: 20 * time.Millisecond},
 		"CloseTimeout": {CloseTimeout: 20 * time.Millisecond, AllowHalfOpen: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
-				l := evnet.NewLoop()
-				here, there := evtest.UnixPair(t)
-				_ = there.(*net.UnixConn).SetWriteBuffer(4 << 10) // chunks of that size
-				opts.Loop = l
-				s := evnet.Wrap(here, &opts)
-				s.On.Error(func(error) {})
-				tokens := 0
-				require.NoError(t, s.Scan(nil, 0, func([]byte) {
-					tokens++
-					for began := time.Now(); time.Since(began) < time.Microsecond; { // a chunk exceeds the share
-					}
-				}))
-				s.End()
-				kit.Aside(l, func() {
-					flood := make([]byte, 4<<10)
-					for i := range flood {
-						flood[i] = '\n'
-					}
-					for began := time.Now(); time.Since(began) < evtest.Patience/2; {
-						if _, err := there.Write(flood); err != nil {
-							break
-						}
-					}
-					_ = there.Close()
-				})
-				kit.Run(t, l)
-				assert.Equal(t, "ETIMEDOUT", evnet.Code(s.Err()))
-				assert.Less(t, tokens, 2_000_000, "a second or two")
-			})
-		})
 	}
+	evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
+		var all sync.WaitGroup
+		for name, opts := range cases {
+			all.Go(func() { endAFlood(called{t, name}, opts) })
+		}
+		all.Wait()
+	})
+}
+
+func endAFlood(t testing.TB, opts evnet.SocketOptions) {
+	l := evnet.NewLoop()
+	here, there := evtest.UnixPair(t)
+	_ = there.(*net.UnixConn).SetWriteBuffer(4 << 10) // chunks of that size
+	opts.Loop = l
+	s := evnet.Wrap(here, &opts)
+	s.On.Error(func(error) {})
+	tokens := 0
+	require.NoError(t, s.Scan(nil, 0, func([]byte) {
+		tokens++
+		for began := time.Now(); time.Since(began) < time.Microsecond; { // a chunk exceeds the share
+		}
+	}))
+	s.End()
+	kit.Aside(l, func() {
+		flood := make([]byte, 4<<10)
+		for i := range flood {
+			flood[i] = '\n'
+		}
+		for began := time.Now(); time.Since(began) < evtest.Patience/2; {
+			if _, err := there.Write(flood); err != nil {
+				break
+			}
+		}
+		_ = there.Close()
+	})
+	kit.Run(t, l)
+	assert.Equal(t, "ETIMEDOUT", evnet.Code(s.Err()))
+	assert.Less(t, tokens, 2_000_000, "a second or two")
 }

@@ -240,7 +240,8 @@ func (r *labels) Read(p []byte) (int, error) {
 
 // ReadFrom writes to the connection on which it began, and to no later one.
 func TestReadFromKeepsToItsConnection(t *testing.T) {
-	const rounds, readers = 300, 4
+	const readers = 4
+	rounds := evtest.Pick(100, 300)
 	l := evnet.NewLoop()
 	var others sync.WaitGroup
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dial: func(context.Context, string, string) (net.Conn, error) {

@@ -86,9 +86,19 @@ var writeCases = map[string]func(t testing.TB) writeCase{
 	},
 }
 
-// together runs a test for every case at once, in the long form on each transport.
+// waiting runs a test that waits most of the time: in the long form on each transport, in the short one beside others.
+func waiting(t *testing.T, fn func(t *testing.T)) {
+	if evtest.Long() {
+		evtest.OnBothTransports(t, fn)
+		return
+	}
+	t.Parallel() // TestMain looks for goroutines that are left
+	fn(t)
+}
+
+// together runs a test for every case at once, and is waiting.
 func together[C any](t *testing.T, cases map[string]C, fn func(t testing.TB, of C)) {
-	evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
+	waiting(t, func(t *testing.T) {
 		var all sync.WaitGroup
 		for name, of := range cases {
 			all.Go(func() { fn(called{t, name}, of) })
@@ -189,7 +199,7 @@ func TestWriteTimeout_SparesASlowReader(t *testing.T) {
 
 // The connection is reset: else the kernel goes on to hold what the peer has not read.
 func TestWriteTimeout_ResetsTheConnection(t *testing.T) {
-	evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
+	waiting(t, func(t *testing.T) {
 		c := plain(evtest.TCPPair(t))
 		var err error
 		s := c.play(t, func(c writeCase, s *evnet.Socket) {
@@ -264,7 +274,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // Corked bytes wait for the program, and those before a cork for the peer.
 func TestWriteTimeout_LooksAtWhatMayBeSent(t *testing.T) {
-	evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
+	waiting(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, WriteTimeout: writeLimit, MaxWriteBuffer: -1})
