@@ -69,7 +69,7 @@ func TestBlockingConnNettest(t *testing.T) {
 
 // Much in both directions at once, by small and large pieces, with a half-close where there is one.
 func TestBlockingConnBothWays(t *testing.T) {
-	want := evtest.RandomBytes(8 * evtest.Megabyte)
+	want := evtest.RandomBytes(evtest.Pick(2, 8) * evtest.Megabyte)
 	sum := sha256.Sum256(want)
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for kind := range evtest.ConnKinds {

@@ -328,7 +328,7 @@ func TestLoopGoesOnFromItsEnd(t *testing.T) {
 func TestServeEndsWhileItLooks(t *testing.T) {
 	hung := time.AfterFunc(evtest.Patience, func() { panic("Loop.Serve does not return") })
 	defer hung.Stop()
-	for round := range 3000 {
+	for round := range evtest.Pick(1000, 3000) {
 		l := evnet.NewLoop()
 		here, there := evtest.TCPPair(t)
 		evnet.Wrap(here, &evnet.SocketOptions{Loop: l})

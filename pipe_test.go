@@ -192,7 +192,7 @@ func TestPipeDestinationsGo(t *testing.T) {
 
 // Two loops, each with one end of the pipe: nothing is lost and little is held.
 func TestPipeAcrossLoops(t *testing.T) {
-	const size = 64 * evtest.Megabyte
+	size := evtest.Pick(16, 64) * evtest.Megabyte
 	want := evtest.RandomBytes(size)
 	got := evtest.NewSum()
 	first, second := evnet.NewLoop(), evnet.NewLoop()

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"evnet/internal/evtest"
 	"evnet/internal/race"
 
 	"github.com/stretchr/testify/assert"
@@ -74,7 +75,7 @@ func TestPlacesAreUsedAgain(t *testing.T) {
 // Sockets come and go from other goroutines while the loop sleeps, reads and writes.
 func TestDestroyFromElsewhere(t *testing.T) {
 	onEach(t, func(t *testing.T) {
-		goroutines, each := 4, 500
+		goroutines, each := 4, evtest.Pick(150, 500)
 		if race.Enabled { // takes ten times as long
 			each = 100
 		}
