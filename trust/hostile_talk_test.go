@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"evnet"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/assert"
 )
 
 // talk is a good client, who is connected with its first word said, and goes on until the attack was felt too.
-// With again it uses a new connection for each exchange.
+// With again it uses a new connection for each exchange. In the short form it does not fill the wait for an attack that takes
+// its time with exchanges without a pause.
 func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected func(), slowest *atomic.Int64, felt func() bool) {
 	connected = sync.OnceFunc(connected)
 	defer connected()
@@ -37,8 +39,13 @@ func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected fun
 		return
 	}
 	defer func() { _ = c.Close() }()
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
 	began := time.Now()
 	for i := 0; i < goodExchanges() || !felt() && time.Since(began) < patience/2; i++ {
+		if i >= goodExchanges() && !evtest.Long() {
+			<-pace.C
+		}
 		asked := time.Now()
 		if again && i > 0 && !connect() {
 			return
