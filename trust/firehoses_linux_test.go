@@ -42,7 +42,7 @@ const burst = 256 << 10
 func TestFirehosesLeaveTurns(t *testing.T) {
 	settings := [][]string{{"EVNET_TRANSPORT="}}
 	attacked := []string{"Scan", "Scan, WriteThen", "OnRead, Unshift", "Data as utf16le", "TLS", "dgram"}
-	counts := []int{100}
+	counts := []int{60}
 	lasting := 100 * time.Millisecond // within which each good client begins an exchange, and then waits for as long as it takes
 	if race.Enabled {
 		counts = []int{40} // since each callback takes ten times as long

@@ -34,7 +34,7 @@ type late struct {
 
 // What is late on a loop that stands still costs nobody its connection.
 func TestLateLoop(t *testing.T) {
-	onEach(t, func(t *testing.T) {
+	alternately(t, 0, func(t *testing.T) {
 		plays := map[string]func(*testing.T){"a peer that reads": spareReader}
 		maps.Copy(plays, cutNobodyOff)
 		if netpoll.Enabled {
