@@ -1,8 +1,9 @@
 // Package eventloop runs tasks one at a time on the goroutine that calls Run or Serve: posted functions, ready
 // sources, events and timers, and the ends of handles, in the order of a turn.
 //
-// Handles that are open, goroutines started with Go, and calls of Ref keep Run going. While nothing is to be done
-// the loop waits, for readiness of descriptors where there is epoll, and on a channel otherwise.
+// Handles that are open, goroutines started with Go, and calls of Ref keep Run going; handles.go counts them. turn.go
+// decides what is next: a task, waiting, or the end of Run. While nothing is to be done the loop waits, for readiness of
+// descriptors where there is epoll, and on a channel otherwise.
 //
 // Methods may be called on any goroutine, unless their comment says that they belong to the loop. The lock of the
 // loop is taken after the locks of its callers, and no task and no method of an interface runs while it is held.

@@ -1,4 +1,3 @@
-// Package evtest has what the tests of several packages need. Only tests import it.
 package evtest
 
 import "flag"

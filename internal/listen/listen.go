@@ -2,8 +2,8 @@
 //
 // Listen returns a listener for TCP or for a Unix path. It replaces stale socket files, sets their permissions
 // before anybody can connect, and removes them at Close. An Acceptor accepts from any listener, on a goroutine that
-// its owner provides, and gives each connection to the owner. A Handoff queues accepted connections for those that
-// serve them.
+// its owner provides, and gives each connection to the owner. A Handoff queues accepted connections for
+// those that serve them, in turn; it skips one whose queue is full.
 //
 // Functions without a receiver may be called from any goroutine; those that bind may block for a short time. The
 // package knows no server, no loop and no event. It reads and writes no data.

@@ -1,4 +1,5 @@
-// Package text decodes received bytes to UTF-8 text, as Node's socket.setEncoding does.
+// Package text decodes received bytes to UTF-8 text, as Node's socket.setEncoding does. A character that is split between
+// two chunks is held back until the rest has arrived. The decoders of UTF-8 and UTF-16 are in utf.go, the others here.
 //
 // A Decoder belongs to one stream. Its owner calls it from one goroutine at a time, or under a lock. The package has no
 // locks and no goroutines. It knows neither sockets nor events.
