@@ -20,6 +20,7 @@ import (
 // Managers come back to a server that was killed, wait longer each time but never too long, and begin anew
 // after a success.
 func TestAlarmManagersComeBack(t *testing.T) {
+	t.Parallel()
 	const first, longest = 16 * time.Millisecond, 100 * time.Millisecond
 	s := startAlarm(t, "cpu 1")
 	port := freePort(t)
@@ -130,6 +131,7 @@ func TestAlarmManagerLeavesGarbage(t *testing.T) {
 
 // A server that hangs is left, and found again when it goes on.
 func TestAlarmManagerLeavesAStoppedServer(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("windows knows no signals")
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -243,10 +245,11 @@ func TestAlarmReportsAreWhole(t *testing.T) {
 // A manager that does not read misses what was between, which nobody keeps for it, and is told the newest in the end.
 func TestAlarmSlowManager(t *testing.T) {
 	t.Parallel()
+	changes := evtest.Pick[uint64](5_000, 10_000)
 	s := startAlarm(t, "", "-sensor", "simulated", "-every", "100us", "-step", "0", "-beat", "1ms")
 	fast, slow := s.dial(t), s.dial(t)
 	last := slow.next(t).N
-	for fast.next(t).N < last+10_000 {
+	for fast.next(t).N < last+changes {
 	}
 	newest := fast.next(t).N
 	missed := uint64(0)
@@ -353,6 +356,7 @@ func manyReadings(n int) string {
 
 // A sensor that does not answer stops neither the server nor its heartbeat, and is told.
 func TestAlarmSensorHangs(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("mkfifo"); err != nil {
 		t.Skip("mkfifo is missing")
 	}

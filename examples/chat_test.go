@@ -108,12 +108,16 @@ func (m *chatMember) expectEnd() {
 	require.Empty(m.t, string(rest))
 }
 
-func TestChatPage(t *testing.T) { play(t, "chat", "9000") }
+func TestChatPage(t *testing.T) {
+	t.Parallel()
+	play(t, "chat", "9000")
+}
 
 func TestChat(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
+			t.Parallel()
 			r := openRoomAt(t, network, chatAddress(t, network))
 			ana := r.join("ana")
 			bob := r.connect()
@@ -380,9 +384,9 @@ func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn) error) {
 		go func() { talked <- talk(stuck.conn) }()
 	}
 	go func() { // until the room has dropped it
-		line := strings.Repeat("x", 999) + "\n"
-		for range 32 << 10 {
-			if _, err := io.WriteString(ana.conn, line); err != nil {
+		lines := strings.Repeat(strings.Repeat("x", 999)+"\n", 1<<6)
+		for range 32 << 10 >> 6 {
+			if _, err := io.WriteString(ana.conn, lines); err != nil {
 				return
 			}
 		}

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	if programs, err = os.MkdirTemp("", "evnet-examples"); err != nil {
 		panic(err)
 	}
-	evtest.AtOnce(8) // those that are parallel wait most of the time
+	evtest.AtOnce(16) // those that are parallel wait most of the time
 	code := m.Run()
 	_ = os.RemoveAll(programs)
 	os.Exit(code)
@@ -67,12 +67,20 @@ var build = sync.OnceValue(func() error {
 		}
 		return err
 	})
-	printed, err := exec.Command("go", append(args, "./...")...).CombinedOutput()
+	printed, err := buildCommand(append(args, "./...")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, printed)
 	}
 	return nil
 })
+
+// buildCommand is the go command, whose compilers and linkers collect no garbage, which takes a quarter of their time, unless
+// they use much memory.
+func buildCommand(args ...string) *exec.Cmd {
+	build := exec.Command("go", args...)
+	build.Env = append(os.Environ(), "GOGC=off", "GOMEMLIMIT=512MiB")
+	return build
+}
 
 // program is one of the examples, ended with the test.
 func program(t *testing.T, name string, args ...string) *exec.Cmd {

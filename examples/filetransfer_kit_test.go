@@ -32,7 +32,7 @@ var buildTransfer = sync.OnceValue(func() error {
 	if underRace() {
 		args = append(args, "-race")
 	}
-	if printed, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+	if printed, err := buildCommand(args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, printed)
 	}
 	return nil
@@ -166,6 +166,10 @@ func sumOf(t *testing.T, path string) string {
 	return hex.EncodeToString(digest.Sum(nil))
 }
 
+// roadBuffer is how much the system may hold at the near end of a badRoad: little, so that the sender of a file of a few
+// megabytes is still in the middle of it when its connection is held up or cut.
+const roadBuffer = 128 << 10
+
 // badRoad passes connections on to an address, but each only so far.
 type badRoad struct {
 	address string
@@ -198,6 +202,7 @@ func newBadRoad(t *testing.T, to string, limits ...int64) *badRoad {
 			if err != nil {
 				return
 			}
+			_ = conn.(*net.TCPConn).SetReadBuffer(roadBuffer)
 			go r.pass(t, conn.(*net.TCPConn), to)
 		}
 	}()

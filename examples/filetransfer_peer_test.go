@@ -213,6 +213,7 @@ func TestFileTransferBadReceivers(t *testing.T) {
 		}, "gave up after 2 failures in a row", "1m"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			code, stdout, stderr := transfer(t, "-connect", proxyBackend(t, c.serve), "-idle", c.idle, "-retries", "1", path)
 			assert.Equal(t, 1, code)
 			assert.Empty(t, stdout)

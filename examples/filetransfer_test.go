@@ -41,6 +41,7 @@ func TestFileTransfer(t *testing.T) {
 
 // Half a gigabyte over a connection that breaks again and again, in as little memory as a small file.
 func TestFileTransferLarge(t *testing.T) {
+	t.Parallel()
 	size := evtest.Pick[int64](50_000_000, 500_000_000)
 	path, sum := randomFile(t, "large.bin", size)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
@@ -69,10 +70,10 @@ func TestFileTransferInterrupted(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows knows no signal to interrupt it with")
 	}
-	const size = 32 << 20
+	const size = 16 << 20
 	path, sum := randomFile(t, "some.bin", size)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-	road := newBadRoad(t, r.address, -8<<20, -4<<20, -4<<20)
+	road := newBadRoad(t, r.address, -4<<20, -2<<20, -2<<20)
 	interrupted := startTransfer(t, "-connect", road.address, path)
 	road.wait(t)
 	require.NoError(t, interrupted.Process.Signal(os.Interrupt))
@@ -81,7 +82,7 @@ func TestFileTransferInterrupted(t *testing.T) {
 	assert.Equal(t, 1, interrupted.ProcessState.ExitCode())
 	assert.Empty(t, interrupted.stdout.String())
 	assert.NotContains(t, interrupted.stderr.String(), "trying again")
-	assert.Regexp(t, `interrupted at .* of 33\.6 MB: the same command goes on from there`, interrupted.stderr.String())
+	assert.Regexp(t, `interrupted at .* of 16\.8 MB: the same command goes on from there`, interrupted.stderr.String())
 
 	s := startTransfer(t, "-connect", road.address, path)
 	for _, how := range []os.Signal{os.Interrupt, os.Kill} {
@@ -106,7 +107,7 @@ func TestFileTransferInterrupted(t *testing.T) {
 // What is there of another file is not spliced with this one.
 func TestFileTransferOfAnotherFile(t *testing.T) {
 	t.Parallel()
-	path, _ := randomFile(t, "some.bin", 8<<20)
+	path, _ := randomFile(t, "some.bin", 4<<20)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 	part := filepath.Join(r.dir, "some.bin.transfer.part")
 	for about, have := range map[string]int{"starting anew": 3 << 20, "": 1000} {
@@ -122,7 +123,7 @@ func TestFileTransferOfAnotherFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(part, append(longer, "and more"...), 0o600))
 	code, _, stderr := transfer(t, "-connect", r.address, path)
 	assert.Equal(t, 0, code, stderr)
-	assert.Contains(t, stderr, "going on at 8.4 MB")
+	assert.Contains(t, stderr, "going on at 4.2 MB")
 	assert.Equal(t, sumOf(t, path), sumOf(t, filepath.Join(r.dir, "some.bin")))
 }
 
@@ -134,14 +135,15 @@ func TestFileTransferOfAChangingFile(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"shrinks": {func(f *os.File) error { return f.Truncate(25 << 20) }, 1, "has shrunk to 26214400 bytes"},
-		"changes": {func(f *os.File) error { _, err := f.WriteAt([]byte("another"), 31<<20); return err }, 1, "has changed while it was being sent"},
-		"grows":   {func(f *os.File) error { _, err := f.WriteAt([]byte("more"), 32<<20); return err }, 0, "the receiver has it as it was"},
+		"shrinks": {func(f *os.File) error { return f.Truncate(13 << 20) }, 1, "has shrunk to 13631488 bytes"},
+		"changes": {func(f *os.File) error { _, err := f.WriteAt([]byte("another"), 15<<20); return err }, 1, "has changed while it was being sent"},
+		"grows":   {func(f *os.File) error { _, err := f.WriteAt([]byte("more"), 16<<20); return err }, 0, "the receiver has it as it was"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path, sum := randomFile(t, "some.bin", 32<<20)
+			t.Parallel()
+			path, sum := randomFile(t, "some.bin", 16<<20)
 			r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-			road := newBadRoad(t, r.address, -4<<20)
+			road := newBadRoad(t, r.address, -2<<20)
 			s := startTransfer(t, "-connect", road.address, path)
 			road.wait(t)
 			file, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -202,7 +204,8 @@ func TestFileTransferBadUse(t *testing.T) {
 // What the receiver's disk refuses, the sender is told.
 func TestFileTransferDiskRefuses(t *testing.T) {
 	t.Parallel()
-	path, _ := randomFile(t, "some.bin", 32<<20)
+	const size = 12 << 20 // more than the small disk has
+	path, _ := randomFile(t, "some.bin", size)
 	send := func(r *transferReceiver) string {
 		code, stdout, stderr := transfer(t, "-connect", r.address, path)
 		assert.Equal(t, 1, code)
@@ -212,7 +215,7 @@ func TestFileTransferDiskRefuses(t *testing.T) {
 	t.Run("another file is there", func(t *testing.T) {
 		r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 		target := filepath.Join(r.dir, "some.bin")
-		for _, have := range []int{5, 32 << 20} {
+		for _, have := range []int{5, size} {
 			require.NoError(t, os.WriteFile(target, make([]byte, have), 0o600))
 			assert.Contains(t, send(r), "the receiver has another file of this name")
 			info, err := os.Stat(target)

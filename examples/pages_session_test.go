@@ -183,18 +183,21 @@ func TestPagesPlayed(t *testing.T) {
 		}
 		built = programs
 	}
-	for _, p := range pages(t) {
-		var scene []block
-		for i, b := range p.blocks {
-			if session, _ := b.console(); session {
-				scene = append(scene, b)
+	for _, p := range pages(t) { // each has ports of its own
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			var scene []block
+			for i, b := range p.blocks {
+				if session, _ := b.console(); session {
+					scene = append(scene, b)
+				}
+				if len(scene) == 0 || i+1 < len(p.blocks) && p.blocks[i+1].section == b.section {
+					continue
+				}
+				t.Run(strings.TrimLeft(b.section, "# "), func(t *testing.T) { newStage(t, built).play(t, scene) })
+				scene = nil
 			}
-			if len(scene) == 0 || i+1 < len(p.blocks) && p.blocks[i+1].section == b.section {
-				continue
-			}
-			t.Run(p.name+strings.TrimLeft(b.section, "#"), func(t *testing.T) { newStage(t, built).play(t, scene) })
-			scene = nil
-		}
+		})
 	}
 }
 
