@@ -40,7 +40,7 @@ func TestChatCrowdAndOneStuck(t *testing.T) {
 	crowd := talk.crowd
 	r := openRoom(t, "-members", fmt.Sprint(crowd+1), "-pace", "0", "-line", "1300", "-slow", "1h", "-queue", "524288")
 	go func() { _, _ = io.Copy(io.Discard, r.said) }()
-	stuck := r.join("stuck")
+	stuck := r.joinStuck()
 	members := make([]*chatMember, crowd)
 	for i := range members {
 		members[i] = r.join(name(i))
@@ -140,7 +140,7 @@ func TestChatClosesWithAStuckMember(t *testing.T) {
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		r := openRoom(t, "-grace", "500ms", "-pace", "0", "-queue", "1000000000", "-slow", "1h")
 		ana := r.join("ana")
-		r.join("stuck")
+		r.joinStuck()
 		stranger := r.connect()
 		ana.expect("* stuck joined")
 		line := strings.Repeat("x", 999) + "\n"

@@ -84,6 +84,18 @@ func (r *chatRoom) join(name string) *chatMember {
 	return m
 }
 
+// stuckBuffer is how much the system holds on the side of a member that does not read. Without a limit it may hold all that a
+// test sends, 32 MB on some systems, and nothing waits in the room.
+const stuckBuffer = 64 << 10
+
+// joinStuck is join for a member that reads nothing more.
+func (r *chatRoom) joinStuck() *chatMember {
+	r.t.Helper()
+	m := r.join("stuck")
+	require.NoError(r.t, m.conn.(*net.TCPConn).SetReadBuffer(stuckBuffer))
+	return m
+}
+
 func (m *chatMember) say(line string) {
 	m.t.Helper()
 	_, err := io.WriteString(m.conn, line+"\n")
@@ -377,13 +389,13 @@ func TestChatDropsWhoStopsReading(t *testing.T) {
 func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn) error) {
 	r := openRoom(t, "-slow", "300ms", "-queue", "1000000000", "-pace", "0", "-idle", "1h")
 	ana := r.join("ana")
-	stuck := r.join("stuck")
+	stuck := r.joinStuck()
 	ana.expect("* stuck joined")
 	talked := make(chan error, 1)
 	if talk != nil {
 		go func() { talked <- talk(stuck.conn) }()
 	}
-	go func() { // until the room has dropped it
+	go func() { // until the room has dropped it: the system may take megabytes of it on the room's side
 		lines := strings.Repeat(strings.Repeat("x", 999)+"\n", 1<<6)
 		for range 32 << 10 >> 6 {
 			if _, err := io.WriteString(ana.conn, lines); err != nil {
