@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"evnet"
@@ -365,5 +366,26 @@ func TestStartTLSEncoding(t *testing.T) {
 		kit.Run(t, l)
 		assert.NoError(t, s.Err())
 		assert.Equal(t, kit.Notes{"41", "42"}, got)
+	})
+}
+
+// The callback of a write that was sent before StartTLS runs without waiting for what is sent after the handshake,
+// also if StartTLS is called before the loop has noticed that it was sent.
+func TestStartTLS_RunsCallbacksOfEarlierWrites(t *testing.T) {
+	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
+		done := 0
+		b.S.On.Data(func([]byte) {
+			b.S.WriteThen(make([]byte, 16<<10), func(err error) {
+				assert.NoError(t, err)
+				done++
+			})
+			synctest.Wait() // it is sent
+			assert.NoError(t, b.S.StartTLSServer(evtest.ServerConfig()))
+			b.L.Post(func() { b.When(b.Now()+1, func() { assert.Equal(t, 1, done); b.S.Destroy(nil) }) })
+		})
+		go func() {
+			_, _ = io.WriteString(b.Peer, "upgrade")
+			_, _ = io.Copy(io.Discard, b.Peer)
+		}()
 	})
 }

@@ -67,9 +67,11 @@ func (s *Stream) Detach() (conn net.Conn, rest []byte) {
 func (s *Stream) StartTLS(side Side, config *tls.Config, host string, early []byte) (unserved int, below Closer) {
 	conn, rest := s.Detach()
 	s.driver().retire()
-	below = Closer{loop: s.owner.Loop(), conn: conn, workers: s.workers, kept: true}
+	old := s.workers
+	below = Closer{loop: s.owner.Loop(), conn: conn, workers: old, kept: true}
 	s.conn = Secure(conn, side, config, host, append(early, rest...))
 	s.workers = newGoroutine(s)
+	s.workers.moved = old != nil && old.moved // the event that reports it is pending
 	return len(rest), below
 }
 

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"io"
 	"testing"
 
@@ -73,4 +74,22 @@ func TestUnreported(t *testing.T) {
 		o.Ready(netpoll.Readable)
 		o.do(func(s *Stream) { assert.NoError(t, s.Unreported(), "it was served") })
 	}
+}
+
+// Bytes that the writer has sent before TLS was put over the conn are reported also if the loop comes to it later.
+func TestStartTLS_ReportsBytesSentBefore(t *testing.T) {
+	l := newLoop(t)
+	here, there := pipePair(t)
+	o := own(l, here)
+	o.send(t, []byte("plain"))
+	_, err := io.ReadFull(there, make([]byte, 5))
+	require.NoError(t, err)
+	l.running.Wait() // the writer has ended, and the loop has not run yet
+	recall(t, o)
+	o.mu.Lock()
+	_, below := o.stream.StartTLS(Client, &tls.Config{InsecureSkipVerify: true}, "", nil)
+	o.mu.Unlock()
+	below.Close()
+	l.drain()
+	assert.Equal(t, []Flags{Moved}, o.flags)
 }

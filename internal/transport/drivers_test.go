@@ -195,3 +195,13 @@ func TestRetire(t *testing.T) {
 		}
 	})
 }
+
+// The memory of a driver is not kept as long as a closed connection is known.
+func TestRetire_DropsTheDriver(t *testing.T) {
+	l := newLoop(t)
+	here, _ := pipePair(t)
+	o := own(l, here)
+	o.retire(false)
+	assert.Nil(t, o.stream.workers)
+	assert.Equal(t, here, o.stream.Conn())
+}

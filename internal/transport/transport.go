@@ -67,7 +67,7 @@ type Stream struct {
 	conn  net.Conn // stays after Retire
 	queue queue
 
-	workers *goroutine // the goroutine driver; nil when the connection is served by epoll
+	workers *goroutine // the goroutine driver; nil when the connection is served by epoll, and after Retire
 
 	// The state of the epoll driver: in here it takes less room.
 	raw           syscall.RawConn // of conn
@@ -206,8 +206,9 @@ func (s *Stream) Retire(reset bool) Closer {
 		return Closer{}
 	}
 	s.driver().retire()
-	s.open = false
-	return Closer{loop: s.owner.Loop(), conn: s.conn, workers: s.workers, reset: reset, kept: s.kept}
+	c := Closer{loop: s.owner.Loop(), conn: s.conn, workers: s.workers, reset: reset, kept: s.kept}
+	s.open, s.workers = false, nil // a closed connection that is still referenced has no buffer
+	return c
 }
 
 // Close closes the conn, unless it was detached. It is called once, without the lock.
