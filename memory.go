@@ -195,7 +195,7 @@ func (s *Socket) uncrowdIfLowLocked(more int) {
 	}
 }
 
-// crowd holds s back if the loop is crowded and s buffers more than its share. s.mu is held.
+// crowdLocked holds s back if the loop is crowded and s buffers more than its share. s.mu is held.
 func (s *Socket) crowdLocked() {
 	l := s.set.Loop
 	if s.in.crowded || s.destroyed || !l.core().IsCrowded(2) {
@@ -215,7 +215,7 @@ func (s *Socket) crowdLocked() {
 	}
 }
 
-// uncrowdLocked undoes crowd. If s still buffers too much, flow holds it back again. s.mu is held.
+// uncrowdLocked undoes crowdLocked. If s still buffers too much, flow holds it back again. s.mu is held.
 func (s *Socket) uncrowdLocked() {
 	if !s.in.crowded {
 		return
@@ -234,7 +234,7 @@ func (s *Socket) highWaterMarkLocked() int {
 	return s.set.HighWaterMark
 }
 
-// full reports whether no more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
+// fullLocked reports whether no more may be queued: MaxWriteBuffer is reached, or the loop has no room. s.mu is held.
 func (s *Socket) fullLocked() bool {
 	o := &s.out
 	queued := s.stream.Queued() + o.callbacks.Len()*callbackSize

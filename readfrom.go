@@ -5,8 +5,6 @@ import (
 	"os"
 	"reflect"
 	"syscall"
-
-	"evnet/internal/transport"
 )
 
 // ReadFrom writes the data of r until its end, at the pace of the peer: it blocks the calling
@@ -173,7 +171,6 @@ func (s *Socket) trySendFile(f *fileSource, epoch int32, d *deadline) (n int, ok
 	n, ended, ok, err := s.stream.SendFile(f.raw, size)
 	switch {
 	case n > 0:
-		transport.Spliced.Add(int64(n))
 		s.noteCompletedLocked()
 		s.markActiveLocked()
 		if f.limit != nil {

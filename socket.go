@@ -64,7 +64,7 @@ type Socket struct {
 	out      outbound
 	optional *optional // use opt and makeOpt
 
-	member     eventloop.Member // in the loop's table of open handles: see register
+	member     eventloop.Member // in the loop's table of open handles: see registerLocked
 	epoch      int32            // the number of earlier connections
 	opened     bool             // there is a connection, or an attempt, to close
 	registered bool             // in the loop's table of open handles: keeps Run running
@@ -107,7 +107,7 @@ func newSocket(set *settings) *Socket {
 // loop returns the event loop under the socket's Loop.
 func (s *Socket) loop() *eventloop.Loop { return s.set.Loop.core() }
 
-// register adds s to the open handles of the loop and starts its timers. It reports whether the loop accepted s. s.mu
+// registerLocked adds s to the open handles of the loop and starts its timers. It reports whether the loop accepted s. s.mu
 // is held.
 func (s *Socket) registerLocked() bool {
 	if s.registered = s.loop().AddBuffering((*handle)(s), &s.member, !s.unref); !s.registered {

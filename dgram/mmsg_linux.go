@@ -36,12 +36,13 @@ var callNumbers = map[string]callNumber{
 // longest message: with a distance that is a power of two, the beginnings would map to the same cache sets.
 const stride = maxMessage + 5*64
 
+// mmsghdr is the struct mmsghdr of the kernel.
 type mmsghdr struct {
 	hdr syscall.Msghdr
 	n   uint32
 }
 
-// mmsghdr is the struct mmsghdr of the kernel.
+// batch is what one system call sends or receives.
 type batch struct {
 	hdrs  [batchSize]mmsghdr
 	iovs  [batchSize]syscall.Iovec

@@ -102,10 +102,6 @@ func (l *Loop) LeavePoll() {
 	}
 }
 
-// Poller returns the set of descriptors, for callers between JoinPoll and LeavePoll that register descriptors
-// themselves, with Member.Slot.
-func (l *Loop) Poller() *netpoll.Poller { return l.poll.set }
-
 // Watch makes the loop call Ready of the source that m is the membership of when one of the events happens. isWatched
 // says that it is watched already, for other events. Without a place for another descriptor in the kernel it returns
 // an error. JoinPoll precedes it.

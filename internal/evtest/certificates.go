@@ -58,7 +58,7 @@ var Authority = sync.OnceValue(func() (a struct{ Root, Middle tls.Certificate })
 	return a
 })
 
-// Issue makes a certificate for localhost, 127.0.0.1 and ::1, or as change has it, signed by whom or by itself.
+// Issue makes a certificate for localhost, 127.0.0.1 and ::1, or as change sets it, signed by by, or by itself if that is nil.
 func Issue(by *tls.Certificate, change func(*x509.Certificate)) tls.Certificate {
 	must := func(err error) {
 		if err != nil {

@@ -174,7 +174,7 @@ func FileOf(t testing.TB, p []byte) *os.File {
 	return f
 }
 
-// ClosingConn is a conn that tells of its Close.
+// ClosingConn is a conn that reports its Close.
 type ClosingConn struct {
 	net.Conn
 	Closed func()

@@ -26,7 +26,7 @@ type MemoryStream struct {
 	buf      []byte
 	ended    bool  // by the writer
 	deaf     bool  // the reader has closed
-	cut      error // what both are told
+	cut      error // the error that both sides get
 	deadline time.Time
 	timer    *time.Timer
 }
@@ -106,7 +106,7 @@ func (c *MemoryConn) CloseWrite() error {
 	return nil
 }
 
-// Close resets the connection where bytes were left unread, as the kernel does, or was told to.
+// Close resets the connection if bytes were left unread, as the kernel does, or if SetLinger(0) was called.
 func (c *MemoryConn) Close() error {
 	c.mu.Lock()
 	reset := c.linger == 0

@@ -23,14 +23,14 @@ var NoContext context.Context
 // AssertOpError is what blocking code expects of a conn's errors.
 func AssertOpError(t testing.TB, err, is error, op string) {
 	t.Helper()
-	var told *net.OpError
-	if assert.ErrorAs(t, err, &told) {
-		assert.Equal(t, op, told.Op)
+	var wrapped *net.OpError
+	if assert.ErrorAs(t, err, &wrapped) {
+		assert.Equal(t, op, wrapped.Op)
 	}
 	assert.ErrorIs(t, err, is)
 }
 
-// Descriptors are how many this process has open; 0 where that cannot be told.
+// Descriptors returns how many descriptors this process has open, 0 if that is unknown.
 func Descriptors() int {
 	list, _ := os.ReadDir("/proc/self/fd")
 	return len(list)

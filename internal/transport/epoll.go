@@ -113,7 +113,7 @@ func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool) Report 
 func (t *epollDriver) read(limit int, splice bool) Report {
 	loop := t.owner.Loop()
 	c := loop.AcquireCall()
-	if splice && t.bulk && !t.edgeTriggered {
+	if splice && t.stream().Splices() {
 		if r, ok := t.splice(c); ok {
 			return r
 		}

@@ -130,8 +130,8 @@ func (q *queue) store(p []byte, empty bool) {
 	}
 	for len(p) > 0 {
 		var last *[]byte
-		if n := q.segments.Len(); n > 0 {
-			last = *q.segments.At(n - 1)
+		if q.segments.Len() > 0 {
+			last = *q.segments.Back()
 		}
 		if last == nil || len(*last) == cap(*last) {
 			last = segments.Get().(*[]byte)

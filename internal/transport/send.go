@@ -179,6 +179,7 @@ func (s *Stream) SendFile(file syscall.RawConn, n int) (sent int, ended, ok bool
 	if sent > 0 {
 		s.queue.added += int64(sent)
 		s.queue.ack(sent, true)
+		Spliced.Add(int64(sent))
 	}
 	return sent, ended, true, err
 }

@@ -90,14 +90,6 @@ func adapterOf(conn net.Conn) *adapter {
 	return a
 }
 
-// BelowTLS returns the conn under a *tls.Conn that a stream has made, nil for any other conn.
-func BelowTLS(conn net.Conn) net.Conn {
-	if a := adapterOf(conn); a != nil {
-		return a.Conn
-	}
-	return nil
-}
-
 // NetConn returns the conn itself.
 func (a *adapter) NetConn() net.Conn { return a.Conn }
 
@@ -169,7 +161,7 @@ func (a *adapter) Close() error {
 }
 
 // classified is an error of a conn with what package tls, and who asks that, is to consider it: a temporary one is not
-// kept for ever.
+// kept forever.
 type classified struct {
 	error
 	temporary bool
