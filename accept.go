@@ -131,7 +131,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	s.mu.Unlock()
 
 	open := c.registerLocked()
-	c.attach(conn, at, transport.Server)
+	c.attachLocked(conn, at, transport.Server)
 	secure := set.TLSConfig != nil
 	if secure {
 		c.makeOpt().accepting = true

@@ -277,7 +277,7 @@ func (c *connecting) Connected(conn net.Conn) {
 	}
 	s.optional.dial = nil
 	s.optional.host = serverName(c.network, c.address)
-	s.attach(conn, at, transport.Client)
+	s.attachLocked(conn, at, transport.Client)
 	attached = true
 	if h := s.optional.handshake; h != nil {
 		h.unwatch = context.AfterFunc(c.ctx, func() { s.abortHandshake(h, c.ctx.Err()) })

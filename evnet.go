@@ -228,7 +228,7 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 	at := addressesOf(conn)
 	s.mu.Lock()
 	ok := s.registerLocked()
-	s.attach(conn, at, transport.Client)
+	s.attachLocked(conn, at, transport.Client)
 	epoch := s.epoch
 	s.mu.Unlock()
 	s.setOptions()

@@ -164,9 +164,9 @@ func addressesOf(conn net.Conn) addresses {
 	return addresses{conn.LocalAddr(), conn.RemoteAddr()}
 }
 
-// attach takes over a connected conn, on one side of TLS if that is configured. The caller holds s.mu, and calls
+// attachLocked takes over a connected conn, on one side of TLS if that is configured. The caller holds s.mu, and calls
 // setOptions afterwards.
-func (s *Socket) attach(below net.Conn, at addresses, side transport.Side) {
+func (s *Socket) attachLocked(below net.Conn, at addresses, side transport.Side) {
 	conn := transport.Secure(below, side, s.set.TLSConfig, s.opt().host, nil)
 	s.opened = true
 	if !transport.IsKernelConn(conn) {
