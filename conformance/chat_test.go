@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const guests = 50
+const members = 50
 
-// lines calls fn for each line that comes in.
+// lines calls fn for each received line.
 func lines(s *evnet.Socket, fn func(line string)) {
 	var rest []byte
 	s.On.Data(func(p []byte) {
@@ -35,8 +35,8 @@ func lines(s *evnet.Socket, fn func(line string)) {
 	})
 }
 
-// room is a chat room without a lock: it belongs to one loop. When the last guest has come it says
-// welcome, and it tells everyone every line.
+// room is a chat room without a lock: it belongs to one loop. It sends a welcome when the last member has
+// joined, and broadcasts each line.
 type room struct {
 	names map[*evnet.Socket]int
 	said  int
@@ -44,45 +44,45 @@ type room struct {
 
 func (r *room) join(s *evnet.Socket) {
 	r.names[s] = len(r.names)
-	if len(r.names) == guests {
-		r.tell("welcome")
+	if len(r.names) == members {
+		r.broadcast("welcome")
 	}
 }
 
-func (r *room) say(line string) { r.said++; r.tell(line) }
+func (r *room) say(line string) { r.said++; r.broadcast(line) }
 
 func (r *room) leave(s *evnet.Socket) { delete(r.names, s) }
 
-func (r *room) tell(line string) {
+func (r *room) broadcast(line string) {
 	for s := range r.names {
 		_, _ = s.WriteString(line + "\n")
 	}
 }
 
-// visitRoom makes the guests: each says a line once it is welcome, and leaves when it has heard all.
+// visitRoom makes the members. Each sends a line after the welcome, and leaves when it has received all lines.
 func visitRoom(t *testing.T, l *evnet.Loop, addr string, done func()) {
 	want := []string{"welcome"}
-	for i := range guests {
+	for i := range members {
 		want = append(want, fmt.Sprintf("guest %d", i))
 	}
 	slices.Sort(want)
-	left := guests
-	for i := range guests {
+	left := members
+	for i := range members {
 		s := kit.NewClient(l)
-		heard := map[string]bool{}
+		received := map[string]bool{}
 		lines(s, func(line string) {
-			assert.False(t, heard[line], "%q came twice", line)
-			heard[line] = true
+			assert.False(t, received[line], "%q received twice", line)
+			received[line] = true
 			if line == "welcome" {
 				_, _ = fmt.Fprintf(s, "guest %d\n", i)
 			}
-			if len(heard) == len(want) {
+			if len(received) == len(want) {
 				s.End()
 			}
 		})
 		s.On.Close(func(hadError bool) {
 			assert.False(t, hadError)
-			assert.Equal(t, want, slices.Sorted(maps.Keys(heard)))
+			assert.Equal(t, want, slices.Sorted(maps.Keys(received)))
 			if left--; left == 0 {
 				done()
 			}
@@ -102,7 +102,7 @@ func TestChatOnOneLoop(t *testing.T) {
 	visitRoom(t, l, addr, func() { _ = server.Close(nil) })
 	kit.Run(t, l)
 	assert.Empty(t, r.names)
-	assert.Equal(t, guests, r.said)
+	assert.Equal(t, members, r.said)
 }
 
 func TestChatGuestsOnAnotherLoop(t *testing.T) {
@@ -119,15 +119,15 @@ func TestChatGuestsOnAnotherLoop(t *testing.T) {
 	kit.Run(t, l)
 	all.Wait()
 	assert.Empty(t, r.names)
-	assert.Equal(t, guests, r.said)
+	assert.Equal(t, members, r.said)
 }
 
-// The server's sockets live on two loops; the room lives on the first, and hears of them by Post.
+// The server's sockets belong to two loops. The room belongs to the first, which receives their lines by Post.
 func TestChatOnTwoLoops(t *testing.T) {
 	home, other, away := evnet.NewLoop(), evnet.NewLoop(), evnet.NewLoop()
 	loops := []*evnet.Loop{home, other}
 	r := &room{names: make(map[*evnet.Socket]int)}
-	var mu sync.Mutex // of this test alone
+	var mu sync.Mutex // used only by the test
 	perLoop := map[*evnet.Loop]int{}
 	server, addr := kit.Serve(t, home, &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
 		mu.Lock()
@@ -150,8 +150,8 @@ func TestChatOnTwoLoops(t *testing.T) {
 	require.NoError(t, server.Shutdown(bound))
 	cancel()
 	all.Wait()
-	kit.Run(t, home) // whatever was posted last
+	kit.Run(t, home) // runs the last posted functions
 	assert.Empty(t, r.names)
-	assert.Equal(t, guests, r.said)
-	assert.Equal(t, map[*evnet.Loop]int{home: guests / 2, other: guests / 2}, perLoop)
+	assert.Equal(t, members, r.said)
+	assert.Equal(t, map[*evnet.Loop]int{home: members / 2, other: members / 2}, perLoop)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// failing connects and gives the error of the socket.
+// failing connects and returns the error of the socket.
 func failing(t *testing.T, network, address string, opts evnet.SocketOptions) error {
 	l := evnet.NewLoop()
 	opts.Loop = l
@@ -30,12 +30,12 @@ func failing(t *testing.T, network, address string, opts evnet.SocketOptions) er
 	return s.Err()
 }
 
-// answering is a Dialer whose system answers with errno.
+// answering returns a Dialer whose system calls fail with errno.
 func answering(errno syscall.Errno) *net.Dialer {
 	return &net.Dialer{Control: func(string, string, syscall.RawConn) error { return os.NewSyscallError("connect", errno) }}
 }
 
-// Each situation has Node's code, is the system's error, and names the address and the call.
+// Each error has Node's code, wraps the system's error, and names the address and the call.
 func TestErrorsCode(t *testing.T) {
 	dir := evtest.SocketDir(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,7 +52,7 @@ func TestErrorsCode(t *testing.T) {
 		kit.Run(t, l)
 		return err
 	}
-	simulated := func(errno syscall.Errno) func(t *testing.T) error { // where no test can have it for real
+	simulated := func(errno syscall.Errno) func(t *testing.T) error { // for errors that a test cannot cause
 		return func(t *testing.T) error {
 			return failing(t, "tcp", "192.0.2.1:80", evnet.SocketOptions{Dialer: answering(errno)})
 		}
@@ -193,7 +193,7 @@ func TestErrorsCode(t *testing.T) {
 		})
 	}
 	assert.Empty(t, evnet.Code(nil))
-	assert.Empty(t, evnet.Code(io.ErrUnexpectedEOF), "Node has none")
+	assert.Empty(t, evnet.Code(io.ErrUnexpectedEOF), "Node has no code for it")
 }
 
 func aFile(t *testing.T, dir string) *os.File {
@@ -203,7 +203,7 @@ func aFile(t *testing.T, dir string) *os.File {
 	return f
 }
 
-// Where several attempts have failed, each is found, and the first gives the code.
+// If several attempts fail, errors.Is finds each error, and the first one gives the code.
 func TestErrorsCodeOfSeveral(t *testing.T) {
 	p := evtest.FreePort(t)
 	d := &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {

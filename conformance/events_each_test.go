@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// blockFirst makes a Dialer whose attempts to reach address wait until they are cancelled.
+// blockFirst returns a Dialer whose attempts to reach address block until they are cancelled.
 func blockFirst(address string) *net.Dialer {
 	return &net.Dialer{ControlContext: func(ctx context.Context, _, a string, _ syscall.RawConn) error {
 		if a == address {
@@ -106,15 +106,15 @@ func TestEventsSecureConnect(t *testing.T) {
 	c, s := kit.TLSSockets(t, l)
 	kit.NoteEvents(c, &client)
 	kit.NoteEvents(s, &server)
-	_, _ = c.WriteString("hello") // waits for the handshake
+	_, _ = c.WriteString("hello") // queued until the handshake is done
 	s.On.Data(func([]byte) { s.End() })
 	kit.Run(t, l)
 	assert.Equal(t, kit.Notes{"secureConnect", "end", "finish", "close false"}, client)
 	assert.Equal(t, kit.Notes{"secureConnect", "data hello", "finish", "end", "close false"}, server)
 }
 
-// To end this side of a connection that the peer has reset is no failure of its own: the reset is
-// what the socket tells of, once it reads.
+// Ending this side of a connection that the peer has reset is not an error itself. The socket reports the reset
+// when it reads.
 func TestEventsEndAfterReset(t *testing.T) {
 	l := evnet.NewLoop()
 	var got kit.Notes
@@ -133,7 +133,7 @@ func TestEventsEndAfterReset(t *testing.T) {
 				}
 				s.Reset()
 			}
-			s.WriteThen([]byte("x"), func(error) { wait() }) // unread, it hides the reset behind it
+			s.WriteThen([]byte("x"), func(error) { wait() }) // while unread, it hides the reset behind it
 		})
 		s.On.Close(func(bool) { accepted.End(); l.AfterFunc(0, accepted.Resume) })
 	})
@@ -141,7 +141,7 @@ func TestEventsEndAfterReset(t *testing.T) {
 	assert.Equal(t, kit.Notes{"finish", "data x", "error ECONNRESET", "close true"}, got)
 }
 
-// The time for the closing phase begins with End, which may come before the connection.
+// CloseTimeout starts with End, which may be called before the connection is made.
 func TestEventsCloseTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -167,7 +167,7 @@ func TestEventsCloseTimeout(t *testing.T) {
 	})
 }
 
-// flakyListener fails once.
+// flakyListener is a listener whose Accept fails once.
 type flakyListener struct {
 	net.Listener
 	once sync.Once
@@ -196,7 +196,7 @@ func TestEventsOfAServer(t *testing.T) {
 		accepted = s
 		s.On.Close(func(bool) { got.Say("accepted closed")() })
 		assert.Same(t, server, s.Server())
-		kit.NewClient(l).Connect("tcp", ln.Addr().String()) // one too many
+		kit.NewClient(l).Connect("tcp", ln.Addr().String()) // exceeds MaxConnections
 	})
 	server.On.Drop(func(d evnet.Drop) {
 		got.Say("drop")()
@@ -213,7 +213,7 @@ func TestEventsOfAServer(t *testing.T) {
 	assert.Equal(t, kit.Notes{"listening", "error", "connection", "drop", "accepted closed", "close", "closed"}, got)
 }
 
-// Shutdown must not wait for a listener that a user can remove.
+// Shutdown must not depend on a listener that a user can remove.
 func TestEventsShutdownWorksWithoutListeners(t *testing.T) {
 	l := evnet.NewLoop()
 	server, _ := kit.Serve(t, l, nil, nil)
@@ -227,7 +227,7 @@ func TestEventsShutdownWorksWithoutListeners(t *testing.T) {
 			done <- server.Shutdown(ctx)
 			l.Unref()
 		}()
-		for server.Listening() { // until Shutdown has begun; Close comes after this callback
+		for server.Listening() { // until Shutdown has begun; Close is emitted after this callback
 			runtime.Gosched()
 		}
 		server.RemoveAllListeners()
@@ -236,7 +236,7 @@ func TestEventsShutdownWorksWithoutListeners(t *testing.T) {
 	assert.NoError(t, <-done)
 }
 
-// An Error that nobody listens to is one record in the log, and no crash.
+// An error with no Error listener is one log record, and does not crash.
 func TestEventsUnheardError(t *testing.T) {
 	cause := errors.New("a cause")
 	cases := map[string]struct {
@@ -279,7 +279,7 @@ func TestEventsUnheardError(t *testing.T) {
 		})
 	}
 
-	// Heard, it is not logged.
+	// With a listener, the error is not logged.
 	l, log := evnet.NewLoop(), &evtest.Records{}
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: slog.New(log)})
 	s.Once.Error(func(error) {})

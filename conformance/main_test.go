@@ -9,6 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	evtest.AtOnce(48) // only scenarios are parallel, which wait most of the time
+	evtest.AtOnce(48) // only the scenarios are parallel, and they are idle most of the time
 	goleak.VerifyTestMain(m)
 }

@@ -17,14 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the lesson's programs print, in Node and here. The message ends in CRLF, and so does Node's
-// console.log and fmt.Println in LF.
+// The lesson's programs print this in Node and in Go. The message ends in CRLF; console.log and fmt.Println
+// add an LF.
 const (
 	lessonServer = "Cliente conectado\nCliente desconectado\n"
 	lessonClient = "Cliente conectado ao servidor!\nMensagem do servidor!\r\n\nDesconectado do servidor\n"
 )
 
-// The events of both sides of testdata/node/halfopen.js, in Node and here.
+// The events of both sides of testdata/node/halfopen.js, in Node and in Go.
 const (
 	halfOpenServer = "data Pergunta\nend\nfinish\nclose false\n"
 	halfOpenClient = "finish\ndata Resposta depois do fim\nend\nclose false\n"
@@ -39,7 +39,7 @@ func portOf(t *testing.T, addr string) string {
 	return port
 }
 
-// printEvents is the function of that name in testdata/node/halfopen.js.
+// printEvents does the same as the function of that name in testdata/node/halfopen.js.
 func printEvents(c *evnet.Socket, printed *strings.Builder) {
 	c.On.Data(func(chunk []byte) { fmt.Fprintf(printed, "data %s\n", chunk) })
 	c.On.End(func() { fmt.Fprintln(printed, "end") })
@@ -47,7 +47,7 @@ func printEvents(c *evnet.Socket, printed *strings.Builder) {
 	c.On.Close(func(hadError bool) { fmt.Fprintln(printed, "close", hadError) })
 }
 
-// digest is the line that testdata/node/echo.js prints for p.
+// digest returns the line that testdata/node/echo.js prints for p.
 func digest(p []byte) string { return fmt.Sprintf("%d %x\n", len(p), sha256.Sum256(p)) }
 
 func TestNodeClientLesson(t *testing.T) {
@@ -86,14 +86,14 @@ func TestNodeClientEcho(t *testing.T) {
 	evtest.RequireProgram(t, "node")
 	var received []byte
 	l := evnet.NewLoop()
-	// Half-open, so that it is Pipe that ends the answer.
+	// Half-open, so that Pipe ends the answer.
 	s, addr := kit.Serve(t, l, &evnet.ServerOptions{AllowHalfOpen: true}, func(c *evnet.Socket) {
 		c.On.Data(func(chunk []byte) { received = append(received, chunk...) })
 		c.Pipe(c)
 	})
 	printed := kit.RunWithClient(t, l, s, kit.NodeScript(t, "echo.js", "client", portOf(t, addr), fmt.Sprint(echoSize)))
 	assert.Len(t, received, echoSize)
-	assert.Equal(t, digest(received)+digest(received), printed, "what Node sent, and what it received")
+	assert.Equal(t, digest(received)+digest(received), printed, "the data that Node sent, and the data that it received")
 }
 
 func TestNodeServerEcho(t *testing.T) {
@@ -160,7 +160,7 @@ func TestNodeServerHalfOpen(t *testing.T) {
 	n.Prints(t, halfOpenServer)
 }
 
-// TestNetcat sends lines, half-closes, and takes everything back.
+// Netcat sends lines, half-closes, and receives everything back.
 func TestNetcat(t *testing.T) {
 	help, _ := evtest.Command(t, "nc", "-h").CombinedOutput()
 	if !strings.Contains(string(help), "OpenBSD") {

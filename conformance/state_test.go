@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table of Node's values along a life.
+// The state getters return Node's values at each stage of a socket's life.
 func TestStateAlongALife(t *testing.T) {
 	l := evnet.NewLoop()
 	var got kit.Notes
@@ -54,7 +54,7 @@ func TestStateDestroyed(t *testing.T) {
 	s.On.Error(func(error) { assert.True(t, s.Closed()) })
 	s.Destroy(evtest.Boom("boom"))
 	assert.True(t, s.Pending())
-	assert.True(t, s.Closed(), "Close is still to come")
+	assert.True(t, s.Closed(), "before Close is emitted")
 	assert.False(t, s.WritableEnded())
 	kit.Run(t, l)
 	assert.False(t, s.ReadableEnded())
@@ -69,7 +69,7 @@ func TestStateCorked(t *testing.T) {
 	assert.Equal(t, 2, s.Corked())
 	s.Uncork()
 	assert.Equal(t, 1, s.Corked())
-	s.End() // undoes the rest
+	s.End() // also uncorks
 	assert.Zero(t, s.Corked())
 	_ = peer.Close()
 	s.Resume()
@@ -85,7 +85,7 @@ func TestStateHighWaterMark(t *testing.T) {
 func TestStateFlowing(t *testing.T) {
 	l := evnet.NewLoop()
 	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
-	assert.False(t, s.Flowing(), "nobody has asked")
+	assert.False(t, s.Flowing(), "no consumer yet")
 	data := s.On.Data(func([]byte) {})
 	assert.True(t, s.Flowing())
 	s.Pause()
@@ -93,9 +93,9 @@ func TestStateFlowing(t *testing.T) {
 	s.Resume()
 	assert.True(t, s.Flowing())
 	data.Off()
-	assert.False(t, s.Flowing(), "it holds what comes")
+	assert.False(t, s.Flowing(), "received data is buffered")
 	s.Resume()
-	assert.True(t, s.Flowing(), "it drops what comes")
+	assert.True(t, s.Flowing(), "received data is discarded")
 	s.Destroy(nil)
 	kit.Run(t, l)
 }
@@ -122,7 +122,7 @@ func TestStateFlowingBehindAFullPipe(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// What Scan holds unfinished, and what was put back, counts as waiting.
+// ReadableLength counts the incomplete message of Scan and the bytes of Unshift.
 func TestStateReadableLength(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})

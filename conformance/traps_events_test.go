@@ -19,9 +19,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When events must not come: before a method has returned, and after Destroy.
+// Events must not be emitted before the method that causes them has returned, nor after Destroy.
 
-// After Destroy nothing is emitted but Error and Close, whatever event it was called in.
+// After Destroy only Error and Close are emitted, whichever event it was called in.
 func TestTrapNothingAfterDestroy(t *testing.T) {
 	events := []evnet.Event{
 		evnet.EventLookup, evnet.EventConnectionAttempt, evnet.EventConnectionAttemptFailed, evnet.EventConnect, evnet.EventReady,
@@ -61,7 +61,7 @@ func TestTrapNothingAfterDestroy(t *testing.T) {
 						s.SetTimeout(time.Millisecond)
 					}
 				})
-				if in != evnet.EventTimeout { // which comes while the connection is idle
+				if in != evnet.EventTimeout { // Timeout is emitted while the connection is idle
 					s.On.Drain(s.End)
 				}
 				if in == evnet.EventError {
@@ -70,7 +70,7 @@ func TestTrapNothingAfterDestroy(t *testing.T) {
 					s.Connect("tcp", "name.example:"+p)
 				}
 				kit.Run(t, l)
-				require.True(t, destroyed, "the event never came")
+				require.True(t, destroyed, "the event was not emitted")
 				want := kit.Notes{"close"}
 				if cause != nil && in != evnet.EventError {
 					want = kit.Notes{"error", "close"}
@@ -88,7 +88,7 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 	methods := map[string]func(s *evnet.Socket, server *evnet.Server, l *evnet.Loop){
 		"Connect": func(_ *evnet.Socket, s *evnet.Server, l *evnet.Loop) {
 			c := kit.NewClient(l)
-			c.Once.Ready(func() { c.Destroy(nil) }) // the server may have accepted it before it is closed, or after
+			c.Once.Ready(func() { c.Destroy(nil) }) // the server may accept it before or after it is closed
 			c.Connect("tcp", s.Address().String())
 		},
 		"Connect to a path": func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) {
@@ -175,7 +175,7 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 			s.On.Error(func(error) {})
 			s.On.Ready(func() {
 				var look func()
-				look = func() { // until there is something to deliver
+				look = func() { // until there is data to deliver
 					if s.ReadableLength() == 0 {
 						l.Post(look)
 						return
@@ -183,7 +183,7 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 					inside = true
 					call(s, server, l)
 					inside = false
-					l.AfterFunc(0, func() { // whatever it did, this is the end
+					l.AfterFunc(0, func() { // ends the socket, whatever the method did
 						s.Destroy(nil)
 						_ = server.Close(nil)
 						server.CloseAllConnections()
@@ -204,7 +204,7 @@ func closeAll(conn io.Closer, _ []byte, err error) {
 	}
 }
 
-// An address that cannot be had is told when the path's directory is missing, and by its own error.
+// If the directory of the path is missing, Listen returns that error: ENOENT.
 func TestTrapMissingDirectory(t *testing.T) {
 	s := evnet.NewServer(nil)
 	err := s.Listen("unix", filepath.Join(t.TempDir(), "missing", "socket"), nil)

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A source that has ended already ends its destination too, after what is written in the same
+// A source that has already ended ends its destination too, after the data written in the same
 // callback.
 func TestTrapPipeAfterTheEnd(t *testing.T) {
 	l := evnet.NewLoop()
@@ -43,7 +43,7 @@ func TestTrapPipeAfterTheEnd(t *testing.T) {
 	assert.Equal(t, kit.Notes{"last words", "end"}, got)
 }
 
-// A Pipe that is undone at once has ended nothing; one of a closed socket waits for its next
+// A Pipe that Unpipe undoes immediately ends nothing. A Pipe of a closed socket waits for its next
 // connection.
 func TestTrapPipeAfterTheEndUndone(t *testing.T) {
 	l := evnet.NewLoop()
@@ -71,7 +71,7 @@ func TestTrapPipeAfterTheEndUndone(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Pause is not undone by a destination that drains.
+// A destination that drains does not undo Pause.
 func TestTrapPauseBehindAPipe(t *testing.T) {
 	l := evnet.NewLoop()
 	s, source := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -102,15 +102,15 @@ func TestTrapPauseBehindAPipe(t *testing.T) {
 	assert.True(t, drained)
 }
 
-// CloseTimeout has nothing to bound before there is a connection: End on a new socket leaves no timer
-// behind. It counts from Connect.
+// CloseTimeout does not apply before there is a connection: End on a new socket starts no timer. The time
+// counts from Connect.
 func TestTrapCloseTimeoutOfANewSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, CloseTimeout: 3 * time.Second, Resolver: evtest.NeverResolves{}})
 		s.End()
 		kit.Run(t, l)
-		time.Sleep(9 * time.Second) // of the bubble: no time passes
+		time.Sleep(9 * time.Second) // in the bubble: no real time passes
 		assert.False(t, s.Destroyed())
 		assert.Equal(t, evnet.StateReadOnly, s.ReadyState())
 
@@ -123,7 +123,7 @@ func TestTrapCloseTimeoutOfANewSocket(t *testing.T) {
 	})
 }
 
-// A destination that was given twice is taken away once for each time.
+// A destination that was added twice must be removed twice.
 func TestPipeTwiceToOne(t *testing.T) {
 	var got bytes.Buffer
 	l := evnet.NewLoop()

@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Traps in what Node's getters tell.
+// Traps in the values of Node's getters.
 
-// A socket that was never connected is new, and neither open nor closed; Closed does not come before
-// the socket is destroyed.
+// A socket that was never connected is neither open nor closed. Closed does not become true before the socket is
+// destroyed.
 func TestTrapNewSocket(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.NewClient(l)
@@ -35,7 +35,7 @@ func TestTrapNewSocket(t *testing.T) {
 	assert.Equal(t, evnet.StateClosed, s.ReadyState())
 }
 
-// An accepted socket is open in Connection, and nothing of it was read.
+// An accepted socket is open in Connection, and none of its data was read.
 func TestTrapAcceptedSocketIsOpen(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
@@ -63,7 +63,7 @@ func TestTrapAcceptedSocketIsOpen(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Whatever an encoding makes of them, lengths count bytes.
+// Lengths count received and sent bytes, whatever the encoding.
 func TestTrapLengthsAreBytes(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -77,7 +77,7 @@ func TestTrapLengthsAreBytes(t *testing.T) {
 	kit.Aside(l, func() {
 		_, _ = io.ReadFull(peer, make([]byte, 4))
 		s.Loop().Do(func() {
-			assert.LessOrEqual(t, s.BufferedAmount(), 9, "what has left does not wait")
+			assert.LessOrEqual(t, s.BufferedAmount(), 9, "sent bytes are not buffered")
 			s.Destroy(nil)
 			assert.Zero(t, s.BufferedAmount())
 		})
@@ -86,7 +86,7 @@ func TestTrapLengthsAreBytes(t *testing.T) {
 	assert.EqualValues(t, 9, s.BytesWritten())
 }
 
-// Connections needs no callback, and Timeout has no undefined.
+// Connections needs no callback, and Timeout is never undefined.
 func TestTrapGetters(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.NewClient(l)
@@ -94,14 +94,14 @@ func TestTrapGetters(t *testing.T) {
 	require.NoError(t, s.SetTimeout(time.Second))
 	assert.Equal(t, time.Second, s.Timeout())
 	assert.Error(t, s.SetTimeout(-1))
-	assert.Equal(t, time.Second, s.Timeout(), "what was refused does not show")
+	assert.Equal(t, time.Second, s.Timeout(), "a refused value has no effect")
 	require.NoError(t, s.SetTimeout(0))
 	assert.Zero(t, s.Timeout())
 
 	var server *evnet.Server
 	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
 		server = a.Server()
-		assert.Equal(t, 1, server.Connections(), "though it listens no more")
+		assert.Equal(t, 1, server.Connections(), "the server no longer listens")
 		a.Destroy(nil)
 		assert.Zero(t, server.Connections(), "before its Close")
 		c.Resume()
@@ -109,7 +109,7 @@ func TestTrapGetters(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// A Unix socket knows no reset: it is destroyed, and nothing is thrown.
+// A Unix socket does not support RST: Reset destroys it, without a panic.
 func TestTrapResetOfUnixSocket(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := evtest.UnixPair(t)
@@ -125,7 +125,7 @@ func TestTrapResetOfUnixSocket(t *testing.T) {
 	assert.Equal(t, kit.Notes{"end"}, got)
 }
 
-// Over a Unix socket too, the peer hears of a reset when what it sent was not read.
+// Over a Unix socket too, the peer gets a reset if the data that it sent was not read.
 func TestTrapUnixPeerDestroyedWithUnreadData(t *testing.T) {
 	if !evtest.OnLinux {
 		t.Skip("the kernel decides")
@@ -144,7 +144,7 @@ func TestTrapUnixPeerDestroyedWithUnreadData(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// One Data holds at most 64 KiB, however much has come and however it was paused.
+// One Data event has at most 64 KiB, however much was received and however the socket was paused.
 func TestTrapChunksAreLimited(t *testing.T) {
 	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	got, most, chunks := evtest.NewSum(), 0, 0
@@ -167,7 +167,7 @@ func TestTrapChunksAreLimited(t *testing.T) {
 	assert.LessOrEqual(t, most, 64<<10)
 }
 
-// Pause before Connect: nothing is read, and a consumer that comes later does not change that.
+// After Pause before Connect nothing is read, even if a consumer is added later.
 func TestTrapPausedBeforeConnect(t *testing.T) {
 	l := evnet.NewLoop()
 	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { _, _ = s.WriteString("hello"); s.End(); s.Resume() })
@@ -216,8 +216,8 @@ func TestTrapAllowHalfOpenAtRuntime(t *testing.T) {
 	}
 }
 
-// What is left of a character comes before End, but not if the socket fails; a byte order mark is
-// text like any other.
+// The rest of an incomplete character is delivered before End, but not if the socket fails. A byte order mark
+// is delivered like other text.
 func TestTrapEncodingAtTheEnd(t *testing.T) {
 	const mark = "\ufeff"
 	for name, c := range map[string]struct {

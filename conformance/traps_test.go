@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Traps of Node that evnet does not have; differences_test.go lists who holds which.
+// Traps of Node that evnet avoids. differences_test.go in docs lists the test for each.
 
-// An accepted socket that nobody reads is shown by Sockets, and IdleTimeout ends it, so that the
-// server can close.
+// Sockets lists an accepted socket without a reader, and IdleTimeout ends it, so that the server can
+// close.
 func TestTrapUnreadSocketIsBounded(t *testing.T) {
 	l := evnet.NewLoop()
 	var unread *evnet.Socket
@@ -44,12 +44,12 @@ func TestTrapUnreadSocketIsBounded(t *testing.T) {
 	assert.Zero(t, server.Connections())
 }
 
-// A client that has ended and does not read the answer is ended by CloseTimeout.
+// CloseTimeout ends a client that has ended and does not read the answer.
 func TestTrapUnreadAnswerIsBounded(t *testing.T) {
 	l := evnet.NewLoop()
 	kit.ConnectPair(t, l, &evnet.SocketOptions{CloseTimeout: 20 * time.Millisecond}, nil, func(c, a *evnet.Socket) {
 		a.On.Data(func([]byte) {})
-		a.On.Error(func(error) {}) // reset, for what was not read
+		a.On.Error(func(error) {}) // a reset, because of unread data
 		_, _ = a.WriteString("answer")
 		c.End()
 		c.On.End(func() { t.Error("it is not read") })
@@ -72,8 +72,8 @@ func TestTrapSetTimeoutRegistersNothing(t *testing.T) {
 	})
 }
 
-// A socket that connects again starts clean: no old bytes, counters at 0, a live timer, the listeners
-// it had and no more.
+// A socket that connects again has no old bytes, counters at 0, an active timer, and the same listeners as
+// before.
 func TestTrapConnectingAgainStartsClean(t *testing.T) {
 	l := evnet.NewLoop()
 	words := []string{"old", "new"}
@@ -102,7 +102,7 @@ func TestTrapConnectingAgainStartsClean(t *testing.T) {
 		if round == 1 {
 			require.NoError(t, c.SetTimeout(20*time.Millisecond))
 			var look func()
-			look = func() { // until it has read ahead
+			look = func() { // until the socket has read ahead
 				if c.ReadableLength() == 0 {
 					l.Post(look)
 					return
@@ -131,10 +131,10 @@ func TestTrapConnectingAgainStartsClean(t *testing.T) {
 	c.Connect("tcp", addr)
 	kit.Run(t, l)
 	assert.Equal(t, kit.Notes{"new"}, got)
-	assert.Positive(t, timeouts, "the timer is alive")
+	assert.Positive(t, timeouts, "the timer is active")
 }
 
-// The timer of the first connection is that of the second too.
+// The timer of the first connection is kept for the second.
 func TestTrapConnectingAgainKeepsTheTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -156,7 +156,7 @@ func TestTrapConnectingAgainKeepsTheTimer(t *testing.T) {
 	})
 }
 
-// Close has a boolean, whatever became of the socket, and Err has the cause.
+// Close has a boolean argument, whatever ended the socket, and Err returns the cause.
 func TestTrapCloseArgument(t *testing.T) {
 	cause := evtest.Boom("boom")
 	for name, c := range map[string]struct {
@@ -181,23 +181,23 @@ func TestTrapCloseArgument(t *testing.T) {
 			l := evnet.NewLoop()
 			s := kit.NewClient(l)
 			var args []bool
-			var told error
-			s.On.Error(func(err error) { told = err })
+			var reported error
+			s.On.Error(func(err error) { reported = err })
 			s.On.Close(func(hadError bool) { args = append(args, hadError) })
 			c.end(s, l)
 			kit.Run(t, l)
 			if name == "bad address" {
-				require.Error(t, told)
-				c.want = told
+				require.Error(t, reported)
+				c.want = reported
 			}
 			assert.Equal(t, []bool{c.want != nil}, args)
-			assert.Equal(t, c.want, told)
+			assert.Equal(t, c.want, reported)
 			assert.Equal(t, c.want, s.Err())
 		})
 	}
 }
 
-// A write that comes too late is refused, and harms nothing: the answer still arrives.
+// A write after the end is refused without harm: the answer still arrives.
 func TestTrapLateWriteHarmsNothing(t *testing.T) {
 	l := evnet.NewLoop()
 	var got kit.Notes
@@ -221,7 +221,7 @@ func TestTrapLateWriteHarmsNothing(t *testing.T) {
 		a.Resume()
 		a.On.End(func() {
 			_, err := a.WriteString("answer")
-			assert.NoError(t, err, "this side ends after the listeners")
+			assert.NoError(t, err, "this side ends after the End listeners")
 			a.On.Finish(func() { late(a) })
 		})
 	})
@@ -229,7 +229,7 @@ func TestTrapLateWriteHarmsNothing(t *testing.T) {
 	assert.Equal(t, kit.Notes{"answer"}, got)
 }
 
-// Both addresses stay readable, in Error, in Close and for ever.
+// Both addresses stay readable in Error, in Close and afterwards.
 func TestTrapAddressesStay(t *testing.T) {
 	l := evnet.NewLoop()
 	kit.ConnectPair(t, l, nil, nil, func(c, a *evnet.Socket) {
@@ -248,7 +248,7 @@ func TestTrapAddressesStay(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// A Listen that fails has told so when it returns, and its callback is gone with it.
+// Listen returns its error synchronously, and a failed Listen drops its callback.
 func TestTrapListenFailsAtOnce(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -257,11 +257,11 @@ func TestTrapListenFailsAtOnce(t *testing.T) {
 	s := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 	var got kit.Notes
 	s.On.Listening(got.Say("listening"))
-	s.On.Error(func(error) { t.Error("told twice") })
+	s.On.Error(func(error) { t.Error("reported twice") })
 	require.Error(t, s.Listen("tcp", taken.Addr().String(), got.Say("first")))
 	assert.False(t, s.Listening())
 	require.NoError(t, s.Listen("tcp", "localhost:0", got.Say("second")))
-	assert.True(t, s.Listening(), "a host name needs no waiting")
+	assert.True(t, s.Listening(), "a host name is resolved synchronously")
 	assert.NotNil(t, s.Address())
 	require.ErrorIs(t, s.Listen("tcp", "127.0.0.1:0", got.Say("third")), evnet.ErrServerAlreadyListening)
 	l.AfterFunc(0, func() { assert.NoError(t, s.Close(got.Say("closed"))) })
@@ -272,19 +272,19 @@ func TestTrapListenFailsAtOnce(t *testing.T) {
 	assert.Equal(t, kit.Notes{"listening", "second", "closed", "listening"}, got)
 }
 
-// Who waits for Drain alone is not left waiting when the socket dies.
+// A producer that waits only for Drain is woken when the socket is destroyed.
 func TestTrapProducerIsWoken(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
 	defer peer.Close()
-	told := 0
+	reported := 0
 	s.WriteThen([]byte("never taken"), func(err error) {
 		assert.ErrorIs(t, err, evnet.ErrDestroyed)
-		told++
+		reported++
 	})
 	require.True(t, s.NeedDrain())
 	s.On.Close(func(bool) {
-		assert.Equal(t, 1, told)
+		assert.Equal(t, 1, reported)
 		assert.False(t, s.NeedDrain())
 	})
 	kit.Aside(l, func() {
@@ -295,12 +295,12 @@ func TestTrapProducerIsWoken(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// forever is a reader without an end.
+// forever is a reader that never returns io.EOF.
 type forever struct{}
 
 func (forever) Read(p []byte) (int, error) { return len(p), nil }
 
-// The callback given to Connect belongs to that attempt alone.
+// The callback of Connect belongs only to that attempt.
 func TestTrapCallbackOfAFailedConnect(t *testing.T) {
 	stale := 0
 	s := evnet.Connect("tcp", evtest.ClosedPort(t), func() { stale++ })

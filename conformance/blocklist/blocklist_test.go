@@ -54,7 +54,7 @@ func TestBlockListRules(t *testing.T) {
 			[]string{"10.0.0.1", "::ffff:10.0.0.9"}, []string{"10.0.0.10"}},
 		"2001:db8::a-2001:db8::1:0": {"Range: IPv6 2001:db8::a-2001:db8::1:0",
 			[]string{"2001:db8::a", "2001:db8::ffff", "2001:db8::1:0"}, []string{"2001:db8::9", "2001:db8::1:1", "1.2.3.4"}},
-		"::-ffff::": {"Range: IPv6 ::-ffff::", // Node takes it to miss 1.2.3.4, but not ::ffff:1.2.3.4
+		"::-ffff::": {"Range: IPv6 ::-ffff::", // in Node it does not match 1.2.3.4, but does match ::ffff:1.2.3.4
 			[]string{"1.2.3.4", "::ffff:1.2.3.4", "::", "ffff::"}, []string{"ffff::1"}},
 		"fe80::1%a-fe80::9%b": {"Range: IPv6 fe80::1-fe80::9",
 			[]string{"fe80::5%c"}, []string{"fe80::10%a"}},
@@ -94,7 +94,7 @@ func TestBlockListRules(t *testing.T) {
 	}
 }
 
-// What is no rule adds nothing, and the error says what was wrong with which text.
+// An invalid rule adds nothing, and the error names the text and the reason.
 func TestBlockListBadInput(t *testing.T) {
 	address, ends, prefix := evnet.ErrInvalidAddress, evnet.ErrInvalidRange, evnet.ErrInvalidPrefix
 	codes := map[error]string{address: "ERR_INVALID_ADDRESS", ends: "ERR_INVALID_ARG_VALUE", prefix: "ERR_OUT_OF_RANGE"}
@@ -159,7 +159,7 @@ func TestBlockListRemove(t *testing.T) {
 	assert.Equal(t, all, list.Rules(), "newest first, each as given")
 	assert.Equal(t, strings.Join(all, "\n"), list.String())
 
-	assert.True(t, list.RemoveAddress(mustIP("1.2.3.4")), "the newest, which was spelled otherwise")
+	assert.True(t, list.RemoveAddress(mustIP("1.2.3.4")), "the newest rule, in another spelling")
 	assert.True(t, list.RemoveAddress(mustIP("1.2.3.4")))
 	assert.False(t, list.RemoveAddress(mustIP("1.2.3.4")), "a subnet is no address")
 	assert.True(t, list.Check(mustIP("1.2.3.4")))
@@ -183,7 +183,7 @@ func TestBlockListRemove(t *testing.T) {
 	assert.Empty(t, list.Rules())
 	assert.False(t, list.Check(mustIP("1.2.3.4")))
 	assert.False(t, list.Check(mustIP("::1")))
-	require.NoError(t, list.Add("1.2.3.4"), "it goes on being of use")
+	require.NoError(t, list.Add("1.2.3.4"), "the list stays usable")
 	assert.True(t, list.Check(mustIP("1.2.3.4")))
 }
 
@@ -213,12 +213,12 @@ func TestBlockListJSON(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte("null"), list))
 	assert.Equal(t, before, list.Rules())
 	require.NoError(t, json.Unmarshal([]byte(`["2.2.2.2", "3.3.3.0/24"]`), list))
-	assert.Equal(t, []string{"Address: IPv4 2.2.2.2", "Subnet: IPv4 3.3.3.0/24"}, list.Rules(), "in place of those before")
+	assert.Equal(t, []string{"Address: IPv4 2.2.2.2", "Subnet: IPv4 3.3.3.0/24"}, list.Rules(), "they replace the previous rules")
 	require.NoError(t, json.Unmarshal([]byte("[]"), list))
 	assert.Zero(t, list.Len())
 }
 
-// What one goroutine has added is there for it, whatever the others do.
+// A goroutine sees the rules that it has added, whatever other goroutines do.
 func TestBlockListConcurrent(t *testing.T) {
 	list := &evnet.BlockList{}
 	var all sync.WaitGroup

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A rule that blocks an IPv4 address blocks its NAT64 and 6to4 forms too, and no neighbor of them.
+// A rule that blocks an IPv4 address blocks its NAT64 and 6to4 forms too, but not their neighbors.
 func TestBlockListTranslatedForms(t *testing.T) {
 	for rule, c := range map[string]struct{ blocks, ignores []string }{
 		"10.0.0.1": {
@@ -48,7 +48,7 @@ func TestBlockListTranslatedForms(t *testing.T) {
 			[]string{"64:ff9b::", "64:ff9b::ffff:ffff", "2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
 			[]string{"64:ff9b::1:0:0", "64:ff9b:1::", "64:ff9a:ffff:ffff:ffff:ffff:ffff:ffff", "2001:ffff::", "2003::", "::1", "::"},
 		},
-		"0.0.0.0/8": { // what Linux takes for this machine
+		"0.0.0.0/8": { // Linux treats 0.0.0.0 as this machine
 			[]string{"64:ff9b::", "64:ff9b::1", "2002::1"},
 			[]string{"::", "::1", "64:ff9b::100:0", "2002:100::"},
 		},
@@ -56,7 +56,7 @@ func TestBlockListTranslatedForms(t *testing.T) {
 			[]string{"64:ff9b::a00:1", "2002:a00:1::1"},
 			[]string{"64:ff9b:1::a00:1", "2001::1"},
 		},
-		// A rule for a translated form is no rule for the IPv4 address, nor for its other form.
+		// A rule for a translated form does not match the IPv4 address or its other form.
 		"64:ff9b::a00:1":                   {[]string{"64:ff9b::a00:1"}, []string{"10.0.0.1", "::ffff:10.0.0.1", "2002:a00:1::1"}},
 		"64:ff9b::/96":                     {[]string{"64:ff9b::a00:1"}, []string{"10.0.0.1", "2002:a00:1::1"}},
 		"64:ff9b::a00:0/104":               {[]string{"64:ff9b::a00:1"}, []string{"10.0.0.1", "64:ff9b::b00:1"}},
@@ -92,12 +92,12 @@ func TestBlockListTranslatedFormsAreFreed(t *testing.T) {
 	check(true)
 	assert.True(t, list.RemoveRange(mustIP("10.0.0.0"), mustIP("10.0.0.9")))
 	check(true)
-	assert.False(t, list.RemoveAddress(forms[2]), "it is no rule")
+	assert.False(t, list.RemoveAddress(forms[2]), "there is no rule for this form")
 	assert.True(t, list.RemoveSubnet(mustNet("10.0.0.0/8")))
 	check(false)
 }
 
-// The forms that need rules of their own, with the rules that the documentation names.
+// Other forms need their own rules; the documentation names these.
 func TestBlockListOtherForms(t *testing.T) {
 	for form, rule := range map[string]string{
 		"64:ff9b:1::a00:1":             "64:ff9b:1::/48",     // NAT64, a prefix of the network's own
@@ -123,7 +123,7 @@ func TestBlockListOtherForms(t *testing.T) {
 	}
 }
 
-// A server refuses peers that come from a translated form of a blocked address, from any port.
+// A server refuses peers from a translated form of a blocked address, from any port.
 func TestServerBlockListTranslatedPeers(t *testing.T) {
 	for name, c := range map[string]struct {
 		addr    net.Addr

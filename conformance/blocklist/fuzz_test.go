@@ -12,10 +12,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// reference is a rule as simple as can be: bytes, compared one by one.
+// reference is a minimal rule: it compares bytes one by one.
 type reference struct {
 	kind, text  string
-	first, last [16]byte // what it matches
+	first, last [16]byte // the range that it matches
 }
 
 func (r reference) matches(ip [16]byte) bool {
@@ -36,7 +36,7 @@ func forms(ip netip.Addr) [][16]byte {
 	return all
 }
 
-// drawAddress draws from few addresses, so that rules meet.
+// drawAddress draws from a few addresses, so that rules overlap.
 func drawAddress(t *rapid.T) netip.Addr {
 	n := rapid.ByteRange(0, 20).Draw(t, "n")
 	high := rapid.SampledFrom([]byte{0, 1, 128}).Draw(t, "high")
@@ -61,7 +61,7 @@ func drawAddress(t *rapid.T) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0x20, 8: high, 15: n})
 }
 
-// Whatever is added and removed, Check and Rules say what a plain list of rules would.
+// Check and Rules return the same as a plain list of rules, whatever is added and removed.
 func TestBlockListAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := &evnet.BlockList{}
@@ -130,8 +130,8 @@ func TestBlockListAgainstReference(t *testing.T) {
 	})
 }
 
-// FuzzBlockListRule checks that a text is either refused and leaves no trace, or a rule whose text
-// makes the same rule.
+// FuzzBlockListRule checks that a text is either refused without effect, or makes a rule whose text makes the
+// same rule.
 func FuzzBlockListRule(f *testing.F) {
 	for _, text := range []string{
 		"10.0.0.1", "::1", "fe80::1%eth0", "::ffff:1.2.3.4", "10.0.0.1-10.0.0.9", "::1-::ffff:1.2.3.4", "10.1.2.3/8", "::/0",
@@ -165,8 +165,8 @@ func FuzzBlockListRule(f *testing.F) {
 	})
 }
 
-// FuzzBlockListJSON checks that a document is either refused and changes nothing, or makes rules that are
-// written and read again as they are.
+// FuzzBlockListJSON checks that a document is either refused without effect, or makes rules that survive being
+// written and read again.
 func FuzzBlockListJSON(f *testing.F) {
 	for _, text := range []string{
 		`[]`, `null`, `["10.0.0.1"]`, `["Address: IPv4 1.2.3.4", "Subnet: IPv6 ::/0", "Range: IPv4 1.2.3.4-1.2.3.9"]`, `{}`, `[1]`, `[null]`, `[""]`,

@@ -19,10 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A blocked peer is let in and out, silently, before it counts; the next one may be welcome.
+// A blocked peer is accepted and closed without an event, before it counts. The next peer may be allowed.
 func TestServerBlockList(t *testing.T) {
 	for name, c := range map[string]struct {
-		network, listen, dial string // dial is the host
+		network, listen, dial string // dial is the client's host
 		rule                  string
 	}{
 		"address":         {"tcp4", "127.0.0.1:0", "127.0.0.1", "127.0.0.1"},
@@ -47,18 +47,18 @@ func TestServerBlockList(t *testing.T) {
 				kit.Run(t, l)
 				t.Skip(err)
 			} else {
-				_ = probe.Close() // one more that is blocked
+				_ = probe.Close() // another blocked connection
 			}
-			var told kit.Notes
-			server.On.Connection(func(s *evnet.Socket) { told = append(told, "connection"); s.Destroy(nil) })
-			server.On.Drop(func(evnet.Drop) { told = append(told, "drop"); _ = server.Close(nil) })
-			server.On.Error(func(err error) { told = append(told, err.Error()) })
+			var emitted kit.Notes
+			server.On.Connection(func(s *evnet.Socket) { emitted = append(emitted, "connection"); s.Destroy(nil) })
+			server.On.Drop(func(evnet.Drop) { emitted = append(emitted, "drop"); _ = server.Close(nil) })
+			server.On.Error(func(err error) { emitted = append(emitted, err.Error()) })
 
 			blocked, welcome := kit.NewClient(l), kit.NewClient(l)
 			got := kit.NoteLife(blocked)
 			blocked.On.Data(func(p []byte) { assert.Empty(t, p) })
 			blocked.On.Close(func(bool) {
-				assert.Empty(t, told)
+				assert.Empty(t, emitted)
 				assert.Zero(t, server.Connections())
 				assert.Empty(t, server.Sockets())
 				list.Clear()
@@ -67,17 +67,17 @@ func TestServerBlockList(t *testing.T) {
 			blocked.Connect("tcp", address)
 			kit.Run(t, l)
 			assert.Equal(t, kit.Notes{"connect", "ready", "end", "finish", "close false"}, without(*got, "attempt"))
-			assert.Equal(t, kit.Notes{"drop"}, told, "the welcome one alone counts")
+			assert.Equal(t, kit.Notes{"drop"}, emitted, "only the allowed connection counts")
 		})
 	}
 }
 
-// without leaves out the notes that begin with a word.
+// without returns the notes that do not begin with word.
 func without(list []string, word string) kit.Notes {
 	return slices.DeleteFunc(slices.Clone(list), func(note string) bool { return strings.HasPrefix(note, word) })
 }
 
-// from is a conn that comes from any address.
+// from is a conn with any remote address.
 type from struct {
 	net.Conn
 	addr   net.Addr
@@ -90,7 +90,7 @@ func (f *from) Close() error {
 	return f.Conn.Close()
 }
 
-// arrive makes a conn that has come from addr to the listener.
+// arrive makes a conn from addr to the listener.
 func arrive(m *evtest.MemoryListener, addr net.Addr) *from {
 	_, there := net.Pipe()
 	f := &from{there, addr, make(chan struct{})}
@@ -98,13 +98,13 @@ func arrive(m *evtest.MemoryListener, addr net.Addr) *from {
 	return f
 }
 
-// addrText is an address of a kind that evnet does not know.
+// addrText is a net.Addr of a type unknown to evnet.
 type addrText struct{ network, text string }
 
 func (a addrText) Network() string { return a.network }
 func (a addrText) String() string  { return a.text }
 
-// Every peer that has an IP address is asked for, whatever the type of its address.
+// Every peer with an IP address is checked, whatever the type of its address.
 func TestServerBlockListPeers(t *testing.T) {
 	for name, c := range map[string]struct {
 		addr    net.Addr
@@ -149,7 +149,7 @@ func TestServerBlockListPeers(t *testing.T) {
 	}
 }
 
-// Once a peer is on the list there is no more Connection of it, though it may have come before.
+// Once a peer is on the list, Connection is not emitted for it, even if it had connected earlier.
 func TestServerBlockListChanges(t *testing.T) {
 	l := evnet.NewLoop()
 	m := evtest.NewMemoryListener()
@@ -173,7 +173,7 @@ func TestServerBlockListChanges(t *testing.T) {
 	assert.Equal(t, []string{"10.0.0.1:80", "10.0.0.2:80"}, seen)
 }
 
-// A blocked address is never dialled. The socket fails as after any failed attempt.
+// A blocked address is never dialed. The socket fails as after any failed attempt.
 func TestConnectBlocked(t *testing.T) {
 	for name, c := range map[string]struct {
 		host, rule string
@@ -221,7 +221,7 @@ func TestConnectBlocked(t *testing.T) {
 	}
 }
 
-// refusing is a Dialer that reaches only these hosts.
+// refusing returns a Dialer that reaches only these hosts.
 func refusing(reached ...string) *net.Dialer {
 	return &net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		if host, _, _ := net.SplitHostPort(address); !slices.Contains(reached, host) {
@@ -231,7 +231,7 @@ func refusing(reached ...string) *net.Dialer {
 	}}
 }
 
-// In a race a blocked address is one that has failed: the others are tried, at once.
+// In a race a blocked address counts as failed: the next address is tried immediately.
 func TestConnectBlockedInARace(t *testing.T) {
 	const a, b, c = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 	for name, want := range map[string]struct {
@@ -288,7 +288,7 @@ func host(address string) string {
 	return h
 }
 
-// outcomes lists what has become of each address.
+// outcomes lists the result for each address.
 func outcomes(t *testing.T, err error) []string {
 	t.Helper()
 	var all *evnet.ConnectError
@@ -306,7 +306,7 @@ func outcomes(t *testing.T, err error) []string {
 	return list
 }
 
-// A slow attempt is waited for when the addresses beside it are blocked.
+// The socket waits for a slow attempt if all other addresses are blocked.
 func TestConnectBlockedBesideASlowAttempt(t *testing.T) {
 	for name, reached := range map[string]bool{"reached": true, "refused": false} {
 		t.Run(name, func(t *testing.T) {
@@ -326,7 +326,7 @@ func TestConnectBlockedBesideASlowAttempt(t *testing.T) {
 				}},
 			})
 			got := kit.NoteLife(s)
-			s.On.ConnectionAttemptTimeout(func(evnet.Attempt) { l.AfterFunc(0, func() { close(slow) }) }) // the others are done with
+			s.On.ConnectionAttemptTimeout(func(evnet.Attempt) { l.AfterFunc(0, func() { close(slow) }) }) // the other addresses are finished
 			s.On.Ready(func() { s.Destroy(nil) })
 			s.Connect("tcp", "name.example:"+evtest.Port(address))
 			kit.Run(t, l)
@@ -342,7 +342,7 @@ func TestConnectBlockedBesideASlowAttempt(t *testing.T) {
 	}
 }
 
-// The list is asked right before each attempt: what callbacks have done to it until then counts.
+// The list is checked directly before each attempt, so changes by earlier callbacks count.
 func TestConnectBlockListChanges(t *testing.T) {
 	l := evnet.NewLoop()
 	list := blocking(t, "127.0.0.1", "127.0.0.3")
@@ -360,7 +360,7 @@ func TestConnectBlockListChanges(t *testing.T) {
 	assert.Equal(t, []string{"refused 127.0.0.1", "blocked 127.0.0.2", "refused 127.0.0.3"}, outcomes(t, s.Err()))
 }
 
-// A socket that was blocked may be connected once its address is free, and paths always are.
+// A blocked socket may connect again once its address is unblocked. Paths are never blocked.
 func TestConnectBlockedAndAgain(t *testing.T) {
 	l := evnet.NewLoop()
 	list := blocking(t, "0.0.0.0/0", "::/0")
@@ -390,7 +390,7 @@ func TestConnectBlockedAndAgain(t *testing.T) {
 	s.Connect("unix", path)
 	kit.Run(t, l)
 	assert.Equal(t, kit.Notes{"attempt unix " + path + " 0", "connect", "ready", "close false"}, *got)
-	s.Connect("unix", "10.0.0.1:80") // a path, whatever it looks like
+	s.Connect("unix", "10.0.0.1:80") // a path, though it looks like an address
 	kit.Run(t, l)
 	require.Error(t, s.Err())
 	assert.NotErrorIs(t, s.Err(), evnet.ErrBlocked)

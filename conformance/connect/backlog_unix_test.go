@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shrinkBacklog leaves room for hardly any conn that was not accepted.
+// shrinkBacklog makes the listener's backlog so small that it holds few conns.
 func shrinkBacklog(t testing.TB, ln *net.TCPListener) {
 	raw, err := ln.SyscallConn()
 	require.NoError(t, err)

@@ -22,9 +22,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// A local address keeps to its family; the other could never be reached from there.
+// With a local address, a socket tries only addresses of the same family, because it cannot reach the others.
 func TestConnectLocalAddrFamily(t *testing.T) {
-	for local, c := range map[string]struct{ asked, tried string }{
+	for local, c := range map[string]struct{ queried, tried string }{
 		"127.0.0.1":        {"ip4 name.example", "127.0.0.1"},
 		"::ffff:127.0.0.1": {"ip4 name.example", "127.0.0.1"},
 		"::1":              {"ip6 name.example", "::1"},
@@ -38,10 +38,10 @@ func TestConnectLocalAddrFamily(t *testing.T) {
 		p := evtest.FreePort(t)
 		s.Connect("tcp", "name.example:"+p)
 		kit.Run(t, l)
-		assert.Equal(t, []string{c.asked}, a.asked)
+		assert.Equal(t, []string{c.queried}, a.queried)
 		assert.Equal(t, []string{net.JoinHostPort(c.tried, p)}, *tried)
 	}
-	// A port alone says nothing of a family.
+	// A port without an address does not limit the family.
 	r := &tries{of: evnet.SocketOptions{Resolver: evtest.IPs("::1", "127.0.0.1")}}
 	r.run(t, "tcp")
 	assert.Len(t, r.started, 2)
@@ -67,7 +67,7 @@ func TestConnectAttemptedAddresses(t *testing.T) {
 	assert.Equal(t, want, got)
 	got[0] = "mine"
 	assert.Equal(t, want, s.AttemptedAddresses())
-	s.Connect("tcp", "127.0.0.1:"+p) // starts anew
+	s.Connect("tcp", "127.0.0.1:"+p) // starts a new attempt
 	kit.Run(t, l)
 	assert.Empty(t, s.AttemptedAddresses())
 	s.Connect("unix", "/nowhere/at/all")
@@ -75,17 +75,19 @@ func TestConnectAttemptedAddresses(t *testing.T) {
 	assert.Empty(t, s.AttemptedAddresses())
 }
 
-// asked is a Resolver that is a function.
-type asked func(ctx context.Context) ([]netip.Addr, error)
+// resolverFunc is a Resolver that is a function.
+type resolverFunc func(ctx context.Context) ([]netip.Addr, error)
 
-func (f asked) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) { return f(ctx) }
+func (f resolverFunc) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	return f(ctx)
+}
 
-// Whatever a Resolver or a Dialer does, Error and Close come, the error names the address, and
-// nothing is left.
+// Whatever a Resolver or a Dialer does, Error and Close are emitted, the error names the address, and nothing
+// leaks.
 func TestConnectBadHelpers(t *testing.T) {
 	p := evtest.FreePort(t)
 	loopback := netip.MustParseAddr("127.0.0.1")
-	soon := func() (context.Context, context.CancelFunc) {
+	shortly := func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.Background(), 10*time.Millisecond)
 	}
 	cases := map[string]struct {
@@ -96,26 +98,26 @@ func TestConnectBadHelpers(t *testing.T) {
 		as    any
 		code  string
 	}{
-		"a zero Addr among good ones": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) {
+		"a zero Addr among good ones": {opts: evnet.SocketOptions{Resolver: resolverFunc(func(context.Context) ([]netip.Addr, error) {
 			return []netip.Addr{{}, loopback, {}}, nil
 		})}, tried: []string{"127.0.0.1:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
 		"duplicates": {opts: evnet.SocketOptions{Resolver: evtest.IPs("127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1")},
 			tried: []string{"127.0.0.1:" + p}, is: syscall.ECONNREFUSED, code: "ECONNREFUSED"},
 		"wrong family": {opts: evnet.SocketOptions{Resolver: evtest.IPs("::1"), Family: 4}, as: kit.AddrError(), code: "ERR_INVALID_ARG_VALUE"},
-		"panic": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { panic("at the resolver") })},
+		"panic": {opts: evnet.SocketOptions{Resolver: resolverFunc(func(context.Context) ([]netip.Addr, error) { panic("at the resolver") })},
 			as: new(*evnet.PanicError)},
-		"panic with an error": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { panic(evtest.Boom("boom")) })},
+		"panic with an error": {opts: evnet.SocketOptions{Resolver: resolverFunc(func(context.Context) ([]netip.Addr, error) { panic(evtest.Boom("boom")) })},
 			as: new(*evnet.PanicError), is: evtest.Boom("boom")},
-		"goexit": {opts: evnet.SocketOptions{Resolver: asked(func(context.Context) ([]netip.Addr, error) { runtime.Goexit(); return nil, nil })},
+		"goexit": {opts: evnet.SocketOptions{Resolver: resolverFunc(func(context.Context) ([]netip.Addr, error) { runtime.Goexit(); return nil, nil })},
 			as: new(*evnet.PanicError)},
 		"panic while dialing": {opts: evnet.SocketOptions{Resolver: evtest.IPs("127.0.0.1"),
 			Dialer: &net.Dialer{Control: func(string, string, syscall.RawConn) error { panic("at the dialer") }}},
 			tried: []string{"127.0.0.1:" + p}, as: new(*evnet.PanicError)},
-		"answers once the context has ended": {ctx: soon, opts: evnet.SocketOptions{Resolver: asked(func(ctx context.Context) ([]netip.Addr, error) {
+		"answers once the context has ended": {ctx: shortly, opts: evnet.SocketOptions{Resolver: resolverFunc(func(ctx context.Context) ([]netip.Addr, error) {
 			<-ctx.Done()
 			return []netip.Addr{loopback}, nil
 		})}, is: context.DeadlineExceeded, code: "ETIMEDOUT"},
-		"fails once the context has ended": {ctx: soon, opts: evnet.SocketOptions{Resolver: evtest.NeverResolves{}},
+		"fails once the context has ended": {ctx: shortly, opts: evnet.SocketOptions{Resolver: evtest.NeverResolves{}},
 			is: context.DeadlineExceeded, code: "ETIMEDOUT"},
 		"never answers": {opts: evnet.SocketOptions{Resolver: evtest.NeverResolves{}, IdleTimeout: 10 * time.Millisecond},
 			is: os.ErrDeadlineExceeded, code: "ERR_SOCKET_CONNECTION_TIMEOUT"},
@@ -131,9 +133,9 @@ func TestConnectBadHelpers(t *testing.T) {
 			c.opts.Loop = l
 			s := evnet.NewSocket(&c.opts)
 			var events kit.Notes
-			var told error
+			var reported error
 			tried := attempts(s)
-			s.On.Error(func(err error) { told = err; events.Say("error")() })
+			s.On.Error(func(err error) { reported = err; events.Say("error")() })
 			s.On.Close(func(hadError bool) { events.Say("close")(); assert.True(t, hadError) })
 			ctx, cancel := context.Background(), context.CancelFunc(func() {})
 			if c.ctx != nil {
@@ -144,13 +146,13 @@ func TestConnectBadHelpers(t *testing.T) {
 			kit.Run(t, l)
 			assert.Equal(t, kit.Notes{"error", "close"}, events)
 			assert.Equal(t, c.tried, *tried)
-			assert.ErrorContains(t, told, p)
-			assert.Equal(t, c.code, evnet.Code(told), "%v", told)
+			assert.ErrorContains(t, reported, p)
+			assert.Equal(t, c.code, evnet.Code(reported), "%v", reported)
 			if c.is != nil {
-				assert.ErrorIs(t, told, c.is)
+				assert.ErrorIs(t, reported, c.is)
 			}
 			if c.as != nil {
-				assert.ErrorAs(t, told, c.as)
+				assert.ErrorAs(t, reported, c.as)
 			}
 			goleak.VerifyNone(t, before)
 			assert.Equal(t, open, evtest.Descriptors())
@@ -158,7 +160,7 @@ func TestConnectBadHelpers(t *testing.T) {
 	}
 }
 
-// Once the context has ended, nothing but Error and Close comes, however the ending is learnt of.
+// Once the context has ended, only Error and Close are emitted, whichever way the socket learns of the end.
 func TestConnectContextEndsSilently(t *testing.T) {
 	for range 50 {
 		l := evnet.NewLoop()
@@ -174,7 +176,8 @@ func TestConnectContextEndsSilently(t *testing.T) {
 	}
 }
 
-// What the user has supplied may not look at its context: that the context has ended is told at once all the same.
+// A Resolver or Dialer of the user may ignore its context. The socket still reports the end of the context
+// immediately.
 func TestConnectContextThatNobodyHeeds(t *testing.T) {
 	for _, what := range []string{"resolver", "dial"} {
 		t.Run(what, func(t *testing.T) {
@@ -183,9 +186,9 @@ func TestConnectContextThatNobodyHeeds(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				opts := evnet.SocketOptions{Loop: l}
 				if what == "resolver" {
-					opts.Resolver = asked(func(context.Context) ([]netip.Addr, error) {
+					opts.Resolver = resolverFunc(func(context.Context) ([]netip.Addr, error) {
 						cancel()
-						time.Sleep(time.Second) // of the bubble: no time passes
+						time.Sleep(time.Second) // in the bubble: no real time passes
 						return nil, evtest.Boom("late")
 					})
 				} else {
@@ -210,7 +213,7 @@ func TestConnectContextThatNobodyHeeds(t *testing.T) {
 	}
 }
 
-// full makes 127.0.0.4 a listener that has no room left: the system answers nothing there.
+// full makes a listener at 127.0.0.4 with a full backlog: the kernel does not answer further connects.
 func full(t *testing.T, p string) {
 	if !evtest.OnLinux {
 		t.Skip("what a full backlog does is the system's choice")
@@ -231,7 +234,7 @@ func full(t *testing.T, p string) {
 	t.Skip("the listener takes all that come")
 }
 
-// The second address wins within about the delay, and of the first nothing is left.
+// The second address wins after about the attempt delay, and the first attempt leaves nothing open.
 func TestConnectPastABlackHole(t *testing.T) {
 	for _, hole := range []string{"waiting", "full"} {
 		t.Run(hole, func(t *testing.T) {
@@ -250,7 +253,7 @@ func TestConnectPastABlackHole(t *testing.T) {
 				full(t, p)
 				opts.Resolver = evtest.IPs("127.0.0.4", "127.0.0.1")
 			}
-			before := evtest.Descriptors() // with the listener, which is gone in the end
+			before := evtest.Descriptors() // includes the listener, which is closed at the end
 			s := evnet.NewSocket(opts)
 			began := time.Now()
 			s.On.Error(func(err error) { t.Error(err) })
@@ -271,7 +274,7 @@ func TestConnectPastABlackHole(t *testing.T) {
 	}
 }
 
-// Errors of bind say so, and name the local address.
+// An error of bind names the operation and the local address.
 func TestConnectBindErrors(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -308,17 +311,17 @@ func TestConnectBindErrors(t *testing.T) {
 	}
 }
 
-// Dial makes the conns in place of the Dialer, and is asked for each address.
+// Dial makes the conns instead of the Dialer, and is called for each address.
 func TestConnectDial(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
-	var asked []string
+	var queried []string
 	c := evnet.NewSocket(&evnet.SocketOptions{
 		Loop: l, Resolver: evtest.IPs("10.0.0.1", "10.0.0.2"), AttemptDelay: -1,
 		Dialer: &net.Dialer{LocalAddr: &net.UnixAddr{}}, // not used
 		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
-			asked = append(asked, network+" "+address)
-			if len(asked) == 1 {
+			queried = append(queried, network+" "+address)
+			if len(queried) == 1 {
 				return nil, evtest.Boom("the first fails")
 			}
 			return here, nil
@@ -331,7 +334,7 @@ func TestConnectDial(t *testing.T) {
 	c.Connect("tcp", "somewhere.test:80")
 	go func() { _, _ = there.Write([]byte("hello")); _ = there.Close() }()
 	kit.Run(t, l)
-	assert.Equal(t, []string{"tcp4 10.0.0.1:80", "tcp4 10.0.0.2:80"}, asked)
+	assert.Equal(t, []string{"tcp4 10.0.0.1:80", "tcp4 10.0.0.2:80"}, queried)
 	assert.Equal(t, kit.Notes{"the first fails", "data hello"}, got)
 
 	for name, dial := range map[string]func(context.Context, string, string) (net.Conn, error){
@@ -349,11 +352,11 @@ func TestConnectDial(t *testing.T) {
 	}
 }
 
-// End right before Connect ends the connection once it is made: Finish comes then, and the peer sees the end.
+// End directly before Connect ends the connection once it is made: Finish is emitted then, and the peer gets the end.
 func TestConnectAfterEnd(t *testing.T) {
 	for name, turns := range map[string]func(l *evnet.Loop, connect func()){
 		"Lookup Ready Finish": func(_ *evnet.Loop, connect func()) { connect() },
-		"Finish Lookup Ready": func(l *evnet.Loop, connect func()) { l.AfterFunc(0, connect) }, // there was nothing to wait for
+		"Finish Lookup Ready": func(l *evnet.Loop, connect func()) { l.AfterFunc(0, connect) }, // no data was queued
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The context of a connected socket destroys it, whatever is queued, and is let go at its end.
+// The context of a connected socket destroys it, whatever is queued. The socket releases the context at its end.
 func TestContextOfAConnectedSocket(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := evnet.NewLoop()
@@ -35,7 +35,7 @@ func TestContextOfAConnectedSocket(t *testing.T) {
 	assert.ErrorContains(t, s.Err(), address)
 }
 
-// A context that has ended starts nothing, however the socket comes to its conn.
+// A context that has already ended prevents any start, whichever way the socket gets its conn.
 func TestContextThatHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -59,7 +59,7 @@ func TestContextThatHasEnded(t *testing.T) {
 	assert.Error(t, err, "the conn is closed")
 }
 
-// It ends a connection that is not made yet, and has no say over a socket that has closed before.
+// A context ends a pending connection, and has no effect on a socket that has closed before.
 func TestContextWhileConnecting(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := evnet.NewLoop()

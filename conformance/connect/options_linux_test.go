@@ -29,7 +29,7 @@ func noDelay(t *testing.T, s *evnet.Socket) bool {
 	return option(t, s, syscall.IPPROTO_TCP, syscall.TCP_NODELAY) != 0
 }
 
-// keepAlive is the idle time and the interval, 0 when keep-alive is off.
+// keepAlive returns the idle time and the interval; both are 0 if keep-alive is off.
 func keepAlive(t *testing.T, s *evnet.Socket) (idle, interval time.Duration) {
 	if option(t, s, syscall.SOL_SOCKET, syscall.SO_KEEPALIVE) == 0 {
 		return 0, 0
@@ -38,7 +38,7 @@ func keepAlive(t *testing.T, s *evnet.Socket) (idle, interval time.Duration) {
 		time.Duration(option(t, s, syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL)) * time.Second
 }
 
-// Go switches TCP_NODELAY on itself, before NoDelay could: only a conn without it shows the option.
+// Go itself sets TCP_NODELAY before NoDelay could. Only a conn without it shows the effect of the option.
 func TestOptionsNoDelay(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		l := evnet.NewLoop()
@@ -118,7 +118,7 @@ func TestOptionsKeepAlive(t *testing.T) {
 	}
 }
 
-// To ask for keep-alive without times is remembered too.
+// A request for keep-alive without times is remembered too.
 func TestOptionsKeepAliveOnWithoutTimes(t *testing.T) {
 	l := evnet.NewLoop()
 	s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: &net.Dialer{KeepAlive: -1}})

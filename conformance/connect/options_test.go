@@ -20,14 +20,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// answers is a Resolver that says the same whatever network is asked for, and notes what was.
+// answers is a Resolver that returns the same addresses for every network, and records the requested networks.
 type answers struct {
-	list  []string
-	asked []string
+	list    []string
+	queried []string
 }
 
 func (a *answers) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
-	a.asked = append(a.asked, network+" "+host)
+	a.queried = append(a.queried, network+" "+host)
 	var ips []netip.Addr
 	for _, text := range a.list {
 		ips = append(ips, netip.MustParseAddr(text))
@@ -35,7 +35,7 @@ func (a *answers) LookupNetIP(_ context.Context, network, host string) ([]netip.
 	return ips, nil
 }
 
-// tries connects to a name, without a network: each attempt is noted, refused, or left alone.
+// tries connects to a name without a real network. Each attempt is recorded, refused, or left pending.
 type tries struct {
 	l       *evnet.Loop
 	of      evnet.SocketOptions
@@ -79,16 +79,16 @@ func TestOptionsResolver(t *testing.T) {
 		a := &answers{list: []string{"127.0.0.1"}}
 		r := &tries{of: evnet.SocketOptions{Resolver: a}}
 		r.run(t, network)
-		assert.Equal(t, []string{want + " name.example"}, a.asked)
+		assert.Equal(t, []string{want + " name.example"}, a.queried)
 	}
 }
 
-// Family keeps to its addresses, though the resolver answers with others too.
+// Family limits the attempts to its addresses, though the resolver returns others too.
 func TestOptionsFamily(t *testing.T) {
 	list := []string{"127.0.0.1", "::1", "127.0.0.2", "::2"}
 	for family, c := range map[int]struct {
-		asked string
-		want  []string
+		queried string
+		want    []string
 	}{
 		0: {"ip name.example", []string{"127.0.0.1", "::1", "127.0.0.2", "::2"}},
 		4: {"ip4 name.example", []string{"127.0.0.1", "127.0.0.2"}},
@@ -97,7 +97,7 @@ func TestOptionsFamily(t *testing.T) {
 		a := &answers{list: list}
 		r := &tries{of: evnet.SocketOptions{Resolver: a, Family: family}}
 		r.run(t, "tcp")
-		assert.Equal(t, []string{c.asked}, a.asked)
+		assert.Equal(t, []string{c.queried}, a.queried)
 		assert.Equal(t, c.want, r.started, "family %d", family)
 	}
 	r := &tries{of: evnet.SocketOptions{Family: 5}}
@@ -135,7 +135,7 @@ func TestOptionsAttemptDelay(t *testing.T) {
 		require.ErrorAs(t, r.err, &all)
 		assert.Len(t, all.Errs, 3)
 	})
-	t.Run("negative", func(t *testing.T) { // a slow one is waited for, for ever
+	t.Run("negative", func(t *testing.T) { // a slow attempt may take any time
 		synctest.Test(t, func(t *testing.T) {
 			a := &answers{list: []string{"127.0.0.1", "127.0.0.2"}}
 			r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: -1, IdleTimeout: 10 * time.Second}, hang: map[string]bool{"127.0.0.1": true}}
@@ -162,7 +162,7 @@ func TestOptionsDialerLocalAddr(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Timeout of the Dialer bounds each attempt.
+// Timeout of the Dialer limits each attempt.
 func TestOptionsDialerTimeout(t *testing.T) {
 	d := &net.Dialer{Timeout: 10 * time.Millisecond, ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {
 		<-ctx.Done()
@@ -204,7 +204,7 @@ func TestOptionsAllowHalfOpen(t *testing.T) {
 	}
 }
 
-// Logger is told what no listener of Error hears, on either side.
+// Errors without an Error listener go to Logger, on either side.
 func TestOptionsLogger(t *testing.T) {
 	mine, servers := &evtest.Records{}, &evtest.Records{}
 	l := evnet.NewLoop()
@@ -218,7 +218,7 @@ func TestOptionsLogger(t *testing.T) {
 	assert.Equal(t, slog.LevelWarn, mine.List[0].Level)
 }
 
-// closedByPeer fails unless the other end of conn is gone.
+// closedByPeer fails unless the other end of conn is closed.
 func closedByPeer(t *testing.T, conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Now().Add(evtest.Patience))
 	_, err := conn.Read(make([]byte, 1))
@@ -227,7 +227,8 @@ func closedByPeer(t *testing.T, conn net.Conn) {
 	_ = conn.Close()
 }
 
-// Whatever ends a socket while it connects, and whenever, no conn is left and Connect never comes.
+// If a socket ends while it connects, no conn stays open and Connect is never emitted. The cause and the time do
+// not matter.
 func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 	cause := errors.New("a cause")
 	ends := map[string]struct {
@@ -263,7 +264,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 					if when != "dialed" {
 						return
 					}
-					l.Post(func() { // once the conn is made, and before the loop hears of it
+					l.Post(func() { // after the conn is made, and before the loop gets it
 						conn, err := ln.Accept()
 						require.NoError(t, err)
 						at("dialed")
@@ -280,7 +281,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 				assert.Equal(t, 1, closes)
 				assert.ErrorIs(t, s.Err(), e.want)
 
-				mine, err := net.Dial("tcp", ln.Addr().String()) // the last: what came before it is closed
+				mine, err := net.Dial("tcp", ln.Addr().String()) // the last conn: all earlier ones are closed
 				require.NoError(t, err)
 				for {
 					conn, err := ln.Accept()
@@ -297,7 +298,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 	}
 }
 
-// A context that ends once Connect was emitted has no effect, nor has one after a destruction.
+// A context that ends after Connect, or after a destruction, has no effect.
 func TestOptionsContextEndsLater(t *testing.T) {
 	l := evnet.NewLoop()
 	server, addr := kit.Serve(t, l, nil, nil)
@@ -322,7 +323,7 @@ func TestOptionsContextEndsLater(t *testing.T) {
 	assert.Equal(t, "still here", got)
 }
 
-// Right after Connect was emitted there is a conn to close.
+// In Connect there is already a conn to close.
 func TestOptionsDestroyInConnect(t *testing.T) {
 	l := evnet.NewLoop()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -338,22 +339,22 @@ func TestOptionsDestroyInConnect(t *testing.T) {
 	closedByPeer(t, conn)
 }
 
-// overtaken is a conn in whose SetNoDelay somebody else sets another value.
+// overtaken is a conn during whose SetNoDelay another caller sets another value.
 type overtaken struct {
 	net.Conn
-	s    *evnet.Socket
-	told []bool
+	s     *evnet.Socket
+	calls []bool
 }
 
 func (c *overtaken) SetNoDelay(on bool) error {
 	if on {
 		_ = c.s.SetNoDelay(false)
 	}
-	c.told = append(c.told, on)
+	c.calls = append(c.calls, on)
 	return nil
 }
 
-// What SetNoDelay was told last is what the conn has, though the value of the options was on its way.
+// The conn ends up with the last value given to SetNoDelay, even if the value of the options is being set.
 func TestOptionsOvertaken(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
@@ -364,6 +365,6 @@ func TestOptionsOvertaken(t *testing.T) {
 	conn.s.On.Ready(func() { conn.s.Destroy(nil) })
 	conn.s.Connect("tcp", "127.0.0.1:1")
 	kit.Run(t, l)
-	assert.Equal(t, []bool{false, true, false}, conn.told)
+	assert.Equal(t, []bool{false, true, false}, conn.calls)
 	assert.NoError(t, there.Close())
 }

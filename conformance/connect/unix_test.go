@@ -28,7 +28,7 @@ func TestUnixConnectErrors(t *testing.T) {
 		"stale": syscall.ECONNREFUSED, "file": syscall.ECONNREFUSED, "dir": syscall.ECONNREFUSED,
 	} {
 		if !evtest.OnLinux && (name == "file" || name == "dir") {
-			continue // other systems have other errors
+			continue // the errors differ on other systems
 		}
 		l := evnet.NewLoop()
 		c := kit.NewClient(l)
@@ -46,7 +46,7 @@ func TestUnixConnectErrors(t *testing.T) {
 	assert.ElementsMatch(t, []string{"file", "dir", "stale"}, evtest.FileNames(t, dir), "connecting removes nothing")
 }
 
-// The options of TCP are ignored for a path, as in Node.
+// TCP options are ignored for a path, as in Node.
 func TestUnixConnectIgnoresTheLocalAddressOfTCP(t *testing.T) {
 	l := evnet.NewLoop()
 	path := evtest.SocketPath(t)
@@ -55,12 +55,12 @@ func TestUnixConnectIgnoresTheLocalAddressOfTCP(t *testing.T) {
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
 	dialer := &net.Dialer{LocalAddr: local}
 	c := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: dialer})
-	heard := ""
-	c.On.Data(func(p []byte) { heard += string(p) })
+	received := ""
+	c.On.Data(func(p []byte) { received += string(p) })
 	c.On.Error(func(err error) { assert.NoError(t, err) })
 	c.On.Close(func(bool) { require.NoError(t, s.Close(nil)) })
 	c.Connect("unix", path)
 	kit.Run(t, l)
-	assert.Equal(t, "here", heard)
-	assert.Same(t, local, dialer.LocalAddr, "the Dialer is the caller's")
+	assert.Equal(t, "here", received)
+	assert.Same(t, local, dialer.LocalAddr, "the caller's Dialer is not modified")
 }

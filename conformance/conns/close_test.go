@@ -19,13 +19,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-// lingering is a conn whose Close leaves a Read and a Write that wait for the peer where they are, as that
-// of a multiplexed stream may.
+// lingering is a conn whose Close does not interrupt a blocked Read or Write, as a multiplexed stream may
+// behave.
 type lingering struct{ net.Conn }
 
 func (lingering) Close() error { return nil }
 
-// crashing is one that panics besides.
+// crashing is a lingering conn that also panics.
 type crashing struct{ net.Conn }
 
 func (crashing) Close() error { panic(evtest.Boom("close")) }
@@ -60,7 +60,7 @@ func TestAnyConnLingeringClose(t *testing.T) {
 	}
 }
 
-// A handshake that waits on such a conn is called back too.
+// The callback of a handshake that blocks on such a conn is called too.
 func TestAnyConnLingeringHandshake(t *testing.T) {
 	config := &tls.Config{InsecureSkipVerify: true}
 	for name, begin := range map[string]func(conn net.Conn, options *evnet.SocketOptions) *evnet.Socket{
@@ -80,7 +80,7 @@ func TestAnyConnLingeringHandshake(t *testing.T) {
 		for i := range 4 {
 			writing, crash := i%2 == 1, i > 1
 			if crash && name == "of the conn itself" {
-				continue // package tls calls Close on a goroutine of its own
+				continue // package tls calls Close on its own goroutine
 			}
 			t.Run(fmt.Sprintf("%s, writing %t, panic %t", name, writing, crash), func(t *testing.T) {
 				before := goleak.IgnoreCurrent()
@@ -104,7 +104,7 @@ func TestAnyConnLingeringHandshake(t *testing.T) {
 	}
 }
 
-// A peer that has left whole after its end needs none, however the conn says that it cannot be told.
+// If the peer has ended and closed, a failure to send this side's end is no error, whichever error of a closed conn it is.
 func TestAnyConnEndAfterThePeerHasLeft(t *testing.T) {
 	for name, left := range map[string]error{
 		"pipe": io.ErrClosedPipe, "closed": net.ErrClosed, "end": io.EOF, "system": syscall.EPIPE, "another": evtest.Boom("lost"),

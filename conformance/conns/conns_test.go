@@ -35,7 +35,7 @@ func TestAnyConnPipeOfSockets(t *testing.T) {
 	})
 	kit.Run(t, l)
 	evtest.AssertEqualBytes(t, want, got.Bytes())
-	assert.ElementsMatch(t, kit.Notes{"finish", "end", "close false"}, *eventsA) // a pipe has no half: its own end ends both
+	assert.ElementsMatch(t, kit.Notes{"finish", "end", "close false"}, *eventsA) // a pipe has no half-close: either end ends both directions
 	assert.Equal(t, "close false", (*eventsA)[2])
 	assert.Equal(t, kit.Notes{"end", "finish", "close false"}, *eventsB)
 	goleak.VerifyNone(t, before)
@@ -61,7 +61,7 @@ func TestAnyConnBlockingPeer(t *testing.T) {
 			here, there := pair(t)
 			want := evtest.PatternBytes(payload)
 			peer := make(chan []byte, 1)
-			go func() { // says the pattern, hears it back, leaves
+			go func() { // sends the pattern, receives it back, closes
 				go func() { _, _ = there.Write(want) }()
 				got := make([]byte, len(want))
 				_, _ = io.ReadFull(there, got)
@@ -72,7 +72,7 @@ func TestAnyConnBlockingPeer(t *testing.T) {
 			events := kit.NoteLife(s)
 			var got [][]byte
 			s.On.Data(func(p []byte) {
-				got = append(got, p) // a chunk is ours to keep
+				got = append(got, p) // the callback owns the chunk
 				_, _ = s.Write(p)
 			})
 			kit.Run(t, l)
@@ -89,7 +89,7 @@ func TestAnyConnBlockingPeer(t *testing.T) {
 	}
 }
 
-// Over TLS one side may end while the other still talks.
+// Over TLS one side may end while the other still sends.
 func TestAnyConnTLSHalfClose(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
@@ -112,7 +112,7 @@ func TestAnyConnTLSHalfClose(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// A peer that talks no TLS, or none that is trusted, is an Error.
+// A peer that does not speak TLS, or is not trusted, causes an Error.
 func TestAnyConnTLSHandshakeFails(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
@@ -121,13 +121,13 @@ func TestAnyConnTLSHandshakeFails(t *testing.T) {
 	events := kit.NoteLife(s)
 	_, _ = io.WriteString(there, "GET / HTTP/1.1\r\n\r\n")
 	defer there.Close()
-	var told error
-	s.WriteThen([]byte("lost"), func(err error) { told = err })
+	var reported error
+	s.WriteThen([]byte("lost"), func(err error) { reported = err })
 	kit.Run(t, l)
 	assert.Equal(t, kit.Notes{"error ERR_SSL_HTTP_REQUEST", "close true"}, *events)
 	assert.ErrorAs(t, s.Err(), new(tls.RecordHeaderError))
 	assert.ErrorAs(t, s.Err(), new(*net.OpError))
-	assert.ErrorIs(t, told, s.Err(), "what waited for the handshake is told why")
+	assert.ErrorIs(t, reported, s.Err(), "a write queued for the handshake reports the cause")
 	goleak.VerifyNone(t, before)
 }
 
@@ -151,7 +151,7 @@ func TestAnyConnEmbeddedTCPConn(t *testing.T) {
 	got := kit.Collect(s)
 	s.On.Data(func(p []byte) {
 		_, _ = s.Write(p)
-		s.Pause() // a deadline of the embedded conn, and back
+		s.Pause() // sets and clears a deadline of the embedded conn
 		l.Post(s.Resume)
 	})
 	kit.Run(t, l)

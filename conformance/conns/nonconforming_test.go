@@ -34,7 +34,7 @@ func TestAnyConnOdd(t *testing.T) {
 			events := kit.NoteLife(s)
 			want := evtest.PatternBytes(payload / 4)
 			peer := make(chan []byte, 1)
-			go func() { // hears all, then says all
+			go func() { // receives everything, then sends everything
 				got := make([]byte, len(want))
 				_, _ = io.ReadFull(there, got)
 				_, _ = there.Write(want)
@@ -59,8 +59,8 @@ func TestAnyConnOdd(t *testing.T) {
 	}
 }
 
-// A conn without deadlines may bring one chunk more after Pause. It is held, with what follows it,
-// until Resume.
+// A conn without deadlines may read one more chunk after Pause. It is buffered, with all later data, until
+// Resume.
 func TestAnyConnPausedWithoutDeadlines(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
@@ -72,7 +72,7 @@ func TestAnyConnPausedWithoutDeadlines(t *testing.T) {
 		s.On.Data(got.Chunk(""))
 		s.On.End(got.Say("end"))
 		go func() {
-			_, _ = io.WriteString(there, "2") // taken by the Read that Pause could not interrupt
+			_, _ = io.WriteString(there, "2") // read by the Read that Pause could not interrupt
 			var held func()
 			held = func() {
 				if s.ReadableLength() == 0 && len(got) == 1 {
@@ -99,7 +99,7 @@ func TestAnyConnPausedWithoutDeadlines(t *testing.T) {
 	assert.Equal(t, kit.Notes{"1", "2", "3", "end"}, got)
 }
 
-// Each failure is told once, data that came with it first.
+// Each failure is reported once, after the data read with it.
 func TestAnyConnFailures(t *testing.T) {
 	cause := errors.New("the wire is cut")
 	cases := map[string]struct {
@@ -122,14 +122,14 @@ func TestAnyConnFailures(t *testing.T) {
 			s := evnet.Wrap(&c.conn, &evnet.SocketOptions{Loop: l})
 			var got kit.Notes
 			kit.NoteEvents(s, &got)
-			var told []error
+			var reported []error
 			if c.conn.read == nil {
-				s.WriteThen([]byte("lost"), func(err error) { told = append(told, err) })
+				s.WriteThen([]byte("lost"), func(err error) { reported = append(reported, err) })
 			}
 			kit.Run(t, l)
 			assert.Equal(t, c.want, got)
 			assert.ErrorIs(t, s.Err(), c.is)
-			for _, err := range told {
+			for _, err := range reported {
 				assert.ErrorIs(t, err, c.is)
 			}
 			goleak.VerifyNone(t, before)
@@ -137,7 +137,7 @@ func TestAnyConnFailures(t *testing.T) {
 	}
 }
 
-// scripted is a conn that fails: reading with data and read, unless read is nil, writing with write.
+// scripted is a conn that fails. Read returns data and the error read, unless read is nil; Write returns write.
 type scripted struct {
 	net.Conn
 	data        string
@@ -153,7 +153,7 @@ func (c *scripted) Read(p []byte) (int, error) {
 
 func (c *scripted) Write([]byte) (int, error) { return 0, c.write }
 
-// A writer that is stuck in the conn holds up neither the loop nor Destroy.
+// A writer that is blocked in the conn does not block the loop or Destroy.
 func TestAnyConnDestroyWhileStuck(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
@@ -161,16 +161,16 @@ func TestAnyConnDestroyWhileStuck(t *testing.T) {
 	defer there.Close()
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 	events := kit.NoteLife(s)
-	var told error
-	s.WriteThen(evtest.PatternBytes(payload), func(err error) { told = err })
+	var reported error
+	s.WriteThen(evtest.PatternBytes(payload), func(err error) { reported = err })
 	l.AfterFunc(time.Millisecond, func() { s.Destroy(nil) })
 	kit.Run(t, l)
 	assert.Equal(t, kit.Notes{"close false"}, *events)
-	assert.ErrorIs(t, told, evnet.ErrDestroyed)
+	assert.ErrorIs(t, reported, evnet.ErrDestroyed)
 	goleak.VerifyNone(t, before)
 }
 
-// End waits for its bytes, and Close does not wait for the peer's end.
+// End waits for its queued bytes, and Close does not wait for the peer's end.
 func TestAnyConnCloseFlushes(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()

@@ -14,10 +14,10 @@ import (
 	"evnet/internal/evtest"
 )
 
-// gzipConn compresses what passes through a TCP connection. It cannot read on after a deadline, for the
-// decompressor keeps its errors, and so it has none.
+// gzipConn compresses the data of a TCP connection. It supports no deadlines, because the decompressor keeps a
+// timeout error and could not read on.
 type gzipConn struct {
-	net.Conn // not a *net.TCPConn, which has more methods that pass it by
+	net.Conn // not a *net.TCPConn: its other methods would bypass gzipConn
 	r        *gzip.Reader
 	mu       sync.Mutex
 	w        *gzip.Writer // guarded by mu
@@ -53,7 +53,7 @@ func (c *gzipConn) CloseWrite() error {
 	return errors.Join(c.w.Close(), c.Conn.(*net.TCPConn).CloseWrite())
 }
 
-// Close ends it too, unless that would have to wait.
+// Close also ends the compressed stream, unless that would block.
 func (c *gzipConn) Close() error {
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	if c.mu.TryLock() {
@@ -66,7 +66,7 @@ func (c *gzipConn) Close() error {
 func (c *gzipConn) SetReadDeadline(time.Time) error { return errors.ErrUnsupported }
 func (c *gzipConn) SetDeadline(time.Time) error     { return errors.ErrUnsupported }
 
-// bufferedTCP is more than the kernel takes between two ends of a TCP connection.
+// bufferedTCP is more than the kernel buffers between two ends of a TCP connection.
 const bufferedTCP = 8 * evtest.Megabyte
 
 func TestWrapKernelAndPipe(t *testing.T) {
@@ -98,7 +98,7 @@ func TestWrapTLS(t *testing.T) {
 					if end == "server" {
 						here, there = there, here
 					}
-					go func() { _ = there.Handshake() }() // also of a peer that neither reads nor writes
+					go func() { _ = there.Handshake() }() // also for a peer that neither reads nor writes
 					return here, there
 				}
 				wraptest.Run(t, over)

@@ -24,7 +24,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// In a callback waiting would stop what is waited for; the rest does not wait.
+// In a callback, a blocking call would stop the loop that it waits for, and is refused. Calls that do not block are
+// allowed.
 func TestBlockingConnOnLoop(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "kept")
@@ -48,7 +49,7 @@ func TestBlockingConnOnLoop(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// There is no view without a connection, and but one of each.
+// BlockingConn is refused without a connection, and there is only one view per connection.
 func TestBlockingConnRefused(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.NewClient(l)
@@ -84,7 +85,7 @@ func TestBlockingConnRefused(t *testing.T) {
 		assert.NoError(t, old.SetDeadline(time.Now()))
 		assert.NoError(t, old.(interface{ CloseRead() error }).CloseRead())
 		assert.ErrorIs(t, old.(interface{ CloseWrite() error }).CloseWrite(), evnet.ErrDestroyed)
-		assert.NoError(t, old.Close(), "of the first connection")
+		assert.NoError(t, old.Close(), "the view of the first connection")
 		assert.False(t, s.Destroyed())
 		kit.Aside(l, func() {
 			_, err := old.Write([]byte("x"))
@@ -98,7 +99,7 @@ func TestBlockingConnRefused(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// A view may come after End: there is nothing to read, but the addresses and the other half are there.
+// A view may be made after End. It has nothing to read, but its addresses and its other direction work.
 func TestBlockingConnAfterTheEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := evtest.TCPPair(t)
@@ -123,7 +124,7 @@ func TestBlockingConnAfterTheEnd(t *testing.T) {
 	_ = there.Close()
 }
 
-// halfRead is a view that has been given "one two", and whose Read has taken "one".
+// halfRead returns a view that has received "one two", and whose Read has returned "one".
 func halfRead(t *testing.T, l *evnet.Loop) (s *evnet.Socket, a, peer net.Conn) {
 	s, peer = kit.WrapPipe(l, evnet.SocketOptions{})
 	a = kit.BlockingConn(t, s)
@@ -131,7 +132,7 @@ func halfRead(t *testing.T, l *evnet.Loop) (s *evnet.Socket, a, peer net.Conn) {
 	return s, a, peer
 }
 
-// What a view was given and nobody has read goes with the conn.
+// Detach hands over the data that the view has received but not read.
 func TestBlockingConnDetach(t *testing.T) {
 	l := evnet.NewLoop()
 	s, a, peer := halfRead(t, l)
@@ -153,7 +154,7 @@ func TestBlockingConnDetach(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// A relay takes the socket over, with what was not read.
+// A relay takes over the socket with its unread data.
 func TestBlockingConnRelay(t *testing.T) {
 	l := evnet.NewLoop()
 	s, a, peer := halfRead(t, l)
@@ -172,7 +173,7 @@ func TestBlockingConnRelay(t *testing.T) {
 		_, err = a.Write(got)
 		evtest.AssertOpError(t, err, evnet.ErrConsumed, "write")
 		assert.NoError(t, a.Close())
-		assert.False(t, s.Destroyed(), "it is the relay's")
+		assert.False(t, s.Destroyed(), "the relay owns the socket")
 		_, _ = peer.Close(), end.Close()
 	})
 	kit.Run(t, l)
@@ -208,7 +209,7 @@ func TestBlockingConnPause(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// views is a net.Listener of the views of what a server accepts.
+// views is a net.Listener of the blocking views of a server's sockets.
 type views struct {
 	server *evnet.Server
 	conns  chan net.Conn
@@ -251,15 +252,15 @@ func (v *views) Close() error {
 	return nil
 }
 
-// net/http serves over views, and asks over them, plainly and by TLS: with bodies both ways, a file, and
-// connections that are kept.
+// The server and the client of net/http work over views, with and without TLS: with bodies in both directions,
+// a file, and keep-alive connections.
 func TestBlockingConnHTTP(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	want := evtest.RandomBytes(evtest.Megabyte)
 	require.NoError(t, os.WriteFile(file, want, 0o600))
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // all of it: an answer that begins earlier cuts the question off
+		body, _ := io.ReadAll(r.Body) // read all of it: an earlier answer would cut off the request
 		_, _ = w.Write(body)
 	})
 	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
@@ -292,13 +293,13 @@ func TestBlockingConnHTTP(t *testing.T) {
 				var accepting sync.WaitGroup
 				accepting.Go(func() { assert.ErrorIs(t, serving.Serve(ln), http.ErrServerClosed) })
 
-				asks := http.Client{Transport: transport}
+				client := http.Client{Transport: transport}
 				var asking sync.WaitGroup
 				for i := range 8 {
 					asking.Go(func() {
 						for range 5 {
 							body := want[:evtest.Megabyte>>i]
-							r, err := asks.Post(scheme+"://"+addr+"/echo", "", bytes.NewReader(body))
+							r, err := client.Post(scheme+"://"+addr+"/echo", "", bytes.NewReader(body))
 							if !assert.NoError(t, err) {
 								return
 							}
@@ -307,7 +308,7 @@ func TestBlockingConnHTTP(t *testing.T) {
 							evtest.AssertEqualBytes(t, body, got)
 							_ = r.Body.Close()
 						}
-						r, err := asks.Get(scheme + "://" + addr + "/file")
+						r, err := client.Get(scheme + "://" + addr + "/file")
 						if assert.NoError(t, err) {
 							got, err := io.ReadAll(r.Body)
 							assert.NoError(t, err)
@@ -317,8 +318,8 @@ func TestBlockingConnHTTP(t *testing.T) {
 					})
 				}
 				asking.Wait()
-				asks.Timeout = 20 * time.Millisecond
-				_, err := asks.Get(scheme + "://" + addr + "/slow") // the handler ends when the client leaves
+				client.Timeout = 20 * time.Millisecond
+				_, err := client.Get(scheme + "://" + addr + "/slow") // the handler returns when the client disconnects
 				assert.ErrorIs(t, err, context.DeadlineExceeded)
 				transport.CloseIdleConnections()
 				assert.NoError(t, serving.Shutdown(t.Context()))
@@ -332,7 +333,7 @@ func TestBlockingConnHTTP(t *testing.T) {
 	})
 }
 
-// Lines by bufio, question by question.
+// bufio works over a view: lines, one request after the other.
 func TestBlockingConnBufio(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for kind := range evtest.ConnKinds {

@@ -13,11 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// consumers are the ways to consume a socket; each says why it was refused. It is called off the loop.
+// consumers are the ways to consume a socket. Each is called off the loop and returns why it was refused.
 var consumers = map[string]func(s *evnet.Socket) error{
 	"On.Data": func(s *evnet.Socket) error { return s.On.Data(func([]byte) {}).Err() },
 	"Pipe": func(s *evnet.Socket) error {
-		s.Pipe(io.Discard) // it has no result: see TestConsumersPipeLogs
+		s.Pipe(io.Discard) // Pipe has no result: see TestConsumersPipeLogs
 		return nil
 	},
 	"OnRead": func(s *evnet.Socket) error { return s.OnRead(func([]byte) bool { return true }) },
@@ -50,7 +50,7 @@ func TestConsumersExclude(t *testing.T) {
 					kit.BadInput{Err: consumers[second](s), Is: []error{evnet.ErrConsumed}, Code: "ERR_INVALID_STATE",
 						Says: []string{first, second, "peer pipe"}}.Check(t)
 					assert.Equal(t, before, s.ListenerCount(evnet.EventData))
-					assert.False(t, s.Destroyed(), "the socket is not harmed")
+					assert.False(t, s.Destroyed(), "a refusal does not destroy the socket")
 				}
 				kit.Aside(l, func() {
 					if first != "Chunks" {
@@ -73,7 +73,7 @@ func TestConsumersExclude(t *testing.T) {
 	}
 }
 
-// A consumer that shares with none may follow itself, and any other once it is gone.
+// An exclusive consumer may replace itself, and any other consumer once that is removed.
 func TestConsumersReplace(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "one\ntwo\n")
@@ -90,7 +90,7 @@ func TestConsumersReplace(t *testing.T) {
 	assert.Equal(t, kit.Notes{"scan one", "scan two"}, got)
 }
 
-// Inside its callback a consumer may give way to another, which gets all the rest.
+// A consumer may replace itself by another inside its callback. The other gets all remaining data.
 func TestConsumersChangeInside(t *testing.T) {
 	t.Run("once, then scan", func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -133,7 +133,7 @@ func TestConsumersChangeInside(t *testing.T) {
 	})
 }
 
-// Pipe has no result: it logs, as for a nil writer, and does nothing.
+// Pipe has no result. A refused Pipe logs, as for a nil writer, and does nothing.
 func TestConsumersPipeLogs(t *testing.T) {
 	for name, first := range consumers {
 		if name == "On.Data" || name == "Pipe" || name == "Chunks" {
@@ -148,7 +148,7 @@ func TestConsumersPipeLogs(t *testing.T) {
 			s.Pipe(io.Discard)
 			require.Len(t, log.List, 1)
 			assert.Contains(t, log.List[0].Message, name)
-			assert.True(t, s.Paused(), "it did nothing")
+			assert.True(t, s.Paused(), "Pipe had no effect")
 			s.Destroy(nil)
 			kit.Run(t, l)
 		})

@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// After the peer's end there is nothing to read, and the other side goes on.
+// After the peer's end Detach returns a conn with nothing to read, whose other direction works.
 func TestDetachAfterPeersEnd(t *testing.T) {
 	for _, where := range []string{"end", "before"} {
 		l := evnet.NewLoop()
@@ -39,7 +39,7 @@ func TestDetachAfterPeersEnd(t *testing.T) {
 			s.Resume()
 			s.On.End(detach)
 		} else {
-			want = "x!" // read and held; the end may be read already
+			want = "x!" // read and buffered; the end may already be read
 			var look func()
 			look = func() {
 				if s.ReadableLength() == 0 {
@@ -57,7 +57,7 @@ func TestDetachAfterPeersEnd(t *testing.T) {
 	}
 }
 
-// Where it cannot be done it says why and of which socket, and changes nothing.
+// A refused Detach returns an error that names the reason and the socket, and changes nothing.
 func TestDetachRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(s *evnet.Socket)
@@ -111,47 +111,47 @@ func TestDetachRefused(t *testing.T) {
 		l.AfterFunc(0, func() { s.Destroy(nil) })
 		kit.Run(t, l)
 	})
-	t.Run("reset read", func(t *testing.T) { // and not told yet: the conn would tell it once
+	t.Run("reset read", func(t *testing.T) { // not reported yet: the conn would return it only once
 		l := evnet.NewLoop()
 		here, there := evtest.TCPPair(t)
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		s.Resume()
-		told := 0
-		s.On.Error(func(err error) { told++; assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
+		reported := 0
+		s.On.Error(func(err error) { reported++; assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
 		l.AfterFunc(time.Millisecond, func() {
 			_ = there.SetLinger(0)
 			_ = there.Close()
 			conn, _, err := s.Detach()
-			if conn != nil { // the reset came later still: it is in the conn
+			if conn != nil { // the reset arrived later: it is still in the conn
 				_ = conn.Close()
-				told++
+				reported++
 				return
 			}
 			assert.Equal(t, "ECONNRESET", evnet.Code(err))
 			assert.False(t, s.Destroyed())
 		})
 		kit.Run(t, l)
-		assert.Equal(t, 1, told)
+		assert.Equal(t, 1, reported)
 	})
 }
 
-// deaf is a conn whose Read does not heed its deadline.
-type deaf struct{ net.Conn }
+// noDeadline is a conn whose Read ignores its deadline.
+type noDeadline struct{ net.Conn }
 
-func (deaf) SetReadDeadline(time.Time) error { return nil }
+func (noDeadline) SetReadDeadline(time.Time) error { return nil }
 
-// A conn that cannot be called back stays with its socket, which misses nothing.
+// If the Read of a conn cannot be interrupted, Detach fails, and the socket keeps the conn and loses no data.
 func TestDetachWithoutDeadlines(t *testing.T) {
 	for name, wrap := range map[string]func(*evtest.NonconformingConn) net.Conn{
 		"refused": func(c *evtest.NonconformingConn) net.Conn { c.NoDeadlines = true; return c },
-		"ignored": func(c *evtest.NonconformingConn) net.Conn { return deaf{c} },
+		"ignored": func(c *evtest.NonconformingConn) net.Conn { return noDeadline{c} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			l := evnet.NewLoop()
 			here, there := net.Pipe()
-			odd := &evtest.NonconformingConn{Conn: here}
-			s := evnet.Wrap(wrap(odd), &evnet.SocketOptions{Loop: l})
+			under := &evtest.NonconformingConn{Conn: here}
+			s := evnet.Wrap(wrap(under), &evnet.SocketOptions{Loop: l})
 			events := kit.NoteLife(s)
 			var got bytes.Buffer
 			s.On.Data(func(p []byte) { got.Write(p) })
@@ -168,8 +168,8 @@ func TestDetachWithoutDeadlines(t *testing.T) {
 					_ = there.Close()
 				})
 			}
-			odd.OnRead = func(n int32) {
-				if n == 1 { // the reader is on its way into Read, and cannot be kept from it
+			under.OnRead = func(n int32) {
+				if n == 1 { // the reader is about to enter Read, and cannot be stopped
 					l.Post(detach)
 				}
 			}
@@ -181,7 +181,7 @@ func TestDetachWithoutDeadlines(t *testing.T) {
 	}
 }
 
-// Two loops that wait for each other do not wait for ever.
+// Two loops that call Detach on each other's sockets do not deadlock.
 func TestDetachAcrossLoops(t *testing.T) {
 	t.Parallel()
 	first, second := evnet.NewLoop(), evnet.NewLoop()
@@ -209,7 +209,7 @@ func TestDetachAcrossLoops(t *testing.T) {
 	_ = peerB.Close()
 }
 
-// What others do meanwhile is heeded: the socket is whole, or its conn is.
+// During Detach other goroutines may use the socket. Either the socket keeps the conn, or Detach returns it.
 func TestDetachMeanwhile(t *testing.T) {
 	for range 200 {
 		l := evnet.NewLoop()

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Encoding returns the canonical name; an unknown one is an error that quotes it, and changes nothing.
+// Encoding returns the canonical name. An unknown name is an error that quotes it, and changes nothing.
 func TestSetEncoding_Names(t *testing.T) {
 	l := evnet.NewLoop()
 	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})

@@ -18,9 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What was read goes from one consumer to the next, to Relay or out by Detach, each byte once.
+// Received data passes from one consumer to the next, to Relay or to the caller of Detach, each byte once.
 
-// Detach inside Scan gives back all that comes behind the token, wherever Scan keeps it.
+// Detach inside Scan returns all data behind the token, wherever Scan buffers it.
 func TestDetachInsideScan(t *testing.T) {
 	const tail = "6\n7\n8"
 	for name, parts := range map[string][]string{
@@ -82,7 +82,7 @@ func TestDetachInsideScan(t *testing.T) {
 	}
 }
 
-// What Detach has given back is not written over by the next connection's Scan.
+// The Scan of the next connection does not overwrite the bytes that Detach has returned.
 func TestDetachedRestIsTheCallers(t *testing.T) {
 	l := evnet.NewLoop()
 	first, second := "go\nkept and kept", "overwritten all"
@@ -113,7 +113,7 @@ func TestDetachedRestIsTheCallers(t *testing.T) {
 	assert.Equal(t, "kept and kept", string(rest))
 }
 
-// A header by Scan, the rest by Relay.
+// Scan reads a header, and Relay forwards the rest.
 func TestRelayInsideScan(t *testing.T) {
 	for name, parts := range map[string][]string{
 		"one chunk": {"header\nbody\nand more"}, "joined": {"head", "er\nbody\n", "and more"}, "bytes": evtest.Bytewise("header\nbody\nand more"),
@@ -147,7 +147,7 @@ func TestRelayInsideScan(t *testing.T) {
 	}
 }
 
-// ErrFinalToken ends Scan whatever is left, also more than a token may hold.
+// ErrFinalToken ends Scan, even if more data is left than a token may have.
 func TestScanFinalLeavesMuch(t *testing.T) {
 	l := evnet.NewLoop()
 	body := strings.Repeat("b", 1000)
@@ -162,7 +162,7 @@ func TestScanFinalLeavesMuch(t *testing.T) {
 	assert.Equal(t, body, got.String())
 }
 
-// A consumer that goes away from another goroutine, right before it is told, leaves the chunk to the next.
+// If another goroutine removes a consumer directly before its callback, the next consumer gets the chunk.
 func TestConsumerGoesBeforeItIsTold(t *testing.T) {
 	for _, encoding := range []evnet.Encoding{"", evnet.Hex} {
 		want := map[evnet.Encoding]string{"": "onetwo", evnet.Hex: "6f6e6574776f"}[encoding]
@@ -217,10 +217,10 @@ func TestConsumerGoesBeforeItIsTold(t *testing.T) {
 	}
 }
 
-// A reset does not overtake what was put back while the socket was paused.
+// Bytes that were put back while the socket was paused are delivered before a reset.
 func TestResetWaitsForWhatWasPutBack(t *testing.T) {
 	if !evtest.OnLinux {
-		t.Skip("resets of paused sockets are told on Linux")
+		t.Skip("resets of paused sockets are reported only on Linux")
 	}
 	l := evnet.NewLoop()
 	here, there := evtest.TCPPair(t)
@@ -229,7 +229,7 @@ func TestResetWaitsForWhatWasPutBack(t *testing.T) {
 	s.On.Data(got.Chunk(""))
 	s.On.Error(func(err error) { got = append(got, evnet.Code(err)) })
 	s.Pause()
-	l.AfterFunc(5*time.Millisecond, func() { // the reader looks out for a reset by now
+	l.AfterFunc(5*time.Millisecond, func() { // the reader watches for a reset by now
 		require.NoError(t, s.Unshift([]byte("put back")))
 		l.AfterFunc(5*time.Millisecond, func() {
 			_ = there.SetLinger(0)
@@ -241,7 +241,7 @@ func TestResetWaitsForWhatWasPutBack(t *testing.T) {
 	assert.Equal(t, kit.Notes{"put back", "ECONNRESET"}, got)
 }
 
-// A closed socket is given a destination that is full, then connected again: it flows once that has
+// A closed socket gets a destination that is full, and connects again. It flows once the destination has
 // drained.
 func TestPipeToTheFullThenConnect(t *testing.T) {
 	l := evnet.NewLoop()
@@ -265,7 +265,7 @@ func TestPipeToTheFullThenConnect(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Where the peer has closed, and the reader was about to tell, Detach succeeds all the same.
+// Detach succeeds even if the peer has closed and the reader was about to report it.
 func TestDetachFromAClosedPipe(t *testing.T) {
 	for range 300 {
 		l := evnet.NewLoop()
@@ -288,8 +288,8 @@ func TestDetachFromAClosedPipe(t *testing.T) {
 	}
 }
 
-// A side that was ended by hand closes once its peer has ended too. Nobody is left to write to then: the other
-// side closes as well, and does not wait for an end of its peer.
+// A side on which the user called End closes once its peer has ended too. The other side then has no destination,
+// so it closes without waiting for its peer's end.
 func TestRelayEndedByHand(t *testing.T) {
 	l := evnet.NewLoop()
 	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
@@ -309,7 +309,7 @@ func TestRelayEndedByHand(t *testing.T) {
 	_ = r.PeerB.Close()
 }
 
-// The chunk that a range is about to be given when Relay ends it, on another goroutine, passes.
+// Relay forwards the chunk that a range on another goroutine is about to get when Relay ends it.
 func TestRelayInsideChunks(t *testing.T) {
 	l := evnet.NewLoop()
 	a, aPeer := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -320,7 +320,7 @@ func TestRelayInsideChunks(t *testing.T) {
 			assert.ErrorIs(t, err, evnet.ErrConsumed)
 		}
 	})
-	l.SetTracer(func(ev evnet.TraceEvent) { // right before the range is given it
+	l.SetTracer(func(ev evnet.TraceEvent) { // directly before the range gets it
 		l.SetTracer(nil)
 		assert.Equal(t, evnet.EventData, ev.Name)
 		joined := make(chan struct{})

@@ -17,8 +17,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// mixed is one socket whose bytes go to ever other consumers, while it is paused, resumed and given back
-// what it had delivered. Its fields belong to the loop, but for those under mu.
+// mixed is one socket whose consumers keep changing, while it is paused and resumed, and while delivered bytes
+// are put back. Its fields belong to the loop, except those under mu.
 type mixed struct {
 	l    *evnet.Loop
 	s    *evnet.Socket
@@ -30,15 +30,15 @@ type mixed struct {
 	ranges atomic.Int32 // over Chunks
 
 	mu     sync.Mutex
-	got    []byte // by all consumers
-	rest   []byte // by Detach, and from the conn afterwards, or by Relay's other end
+	got    []byte // received by all consumers
+	rest   []byte // returned by Detach and read from the conn afterwards, or received by Relay's other end
 	failed string
 }
 
 type mixedOp struct {
 	what   string
 	n      int
-	inside bool // a callback, if one comes soon
+	inside bool // run it in a callback, if one follows within a few turns
 }
 
 func (m *mixed) fail(why string) {
@@ -53,17 +53,17 @@ func (m *mixed) took(p []byte) {
 	m.mu.Unlock()
 }
 
-// consumed is what each consumer on the loop does with a chunk.
+// consumed handles a chunk for each consumer on the loop.
 func (m *mixed) consumed(p []byte) {
 	m.took(p)
-	if len(m.ops) > 0 && m.ops[0].inside && m.ops[0].what != "chunks" { // which OnRead might pause
+	if len(m.ops) > 0 && m.ops[0].inside && m.ops[0].what != "chunks" { // OnRead might pause it
 		m.next(len(p))
 	}
 }
 
 func (m *mixed) Write(p []byte) (int, error) { m.consumed(p); return len(p), nil }
 
-// drive does one op in each turn of the loop.
+// drive runs one op in each turn of the loop.
 func (m *mixed) drive() {
 	if m.s.Destroyed() || len(m.ops) == 0 {
 		return
@@ -74,14 +74,14 @@ func (m *mixed) drive() {
 	m.l.AfterFunc(0, m.drive)
 }
 
-// next does the next op; the last delivered bytes of what was got may be put back.
+// next runs the next op. It may put back the last delivered bytes of got.
 func (m *mixed) next(delivered int) {
 	op := m.ops[0]
 	m.ops, m.wait = m.ops[1:], 0
 	switch op.what {
 	case "none", "data", "onread", "scan", "scan lines", "chunks", "pipe", "pause", "blip":
 		if m.ranges.Load() > 0 {
-			return // they are refused, or would stop the range, and nobody would resume
+			return // they are refused, or would stop the range with no later Resume
 		}
 	}
 	switch op.what {
@@ -184,7 +184,7 @@ func (m *mixed) next(delivered int) {
 	}
 }
 
-// clear leaves no consumer.
+// clear removes all consumers.
 func (m *mixed) clear() {
 	m.on = false
 	m.data.Off()
@@ -192,20 +192,20 @@ func (m *mixed) clear() {
 	_ = m.s.Scan(nil, 0, nil)
 	m.s.Unpipe(nil)
 	if m.s.Paused() {
-		m.data = m.s.On.Data(m.consumed) // so that nothing is dropped
+		m.data = m.s.On.Data(m.consumed) // so that no data is discarded
 		m.s.Resume()
 		m.data.Off()
 	}
 }
 
-// resume does so unless what comes would be dropped.
+// resume resumes the socket unless that would discard data.
 func (m *mixed) resume() {
 	if m.on {
 		m.s.Resume()
 	}
 }
 
-// settle lets everything come, to the end.
+// settle receives all remaining data up to the end.
 func (m *mixed) settle() {
 	if m.s.Destroyed() {
 		return
@@ -227,7 +227,7 @@ func (m *mixed) detach() {
 			m.fail(err.Error())
 			m.s.Destroy(nil)
 		}
-		return // it has ended by itself
+		return // the socket has already ended
 	}
 	m.mu.Lock()
 	m.rest = rest
@@ -247,8 +247,8 @@ func (m *mixed) blocking(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// Whoever consumes, and however that changes, each byte comes once and in order, Close is last, and Run
-// returns with nothing left.
+// With any sequence of consumers, each byte is delivered once and in order, Close is the last event, and Run
+// returns with nothing open.
 func TestMixedConsumers(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	kinds := []string{"tcp", "unix", "pipe"}
@@ -279,7 +279,7 @@ func TestMixedConsumers(t *testing.T) {
 			}
 		}
 		if len(all) > 0 {
-			all[len(all)-1] = '\n' // so that each line that Scan tells had one
+			all[len(all)-1] = '\n' // so that each line of Scan ends in a newline
 		}
 		kit.Aside(m.l, func() {
 			sent := 0

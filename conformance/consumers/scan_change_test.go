@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A protocol goes on with another split, or with other consumers, and each gets all that is left.
+// A protocol may continue with another split function or another consumer, which gets all remaining data.
 func TestScanChangesInsideItself(t *testing.T) {
 	body := "body with\nlines"
 	for name, next := range map[string]func(s *evnet.Socket, got *bytes.Buffer){
@@ -74,7 +74,7 @@ func TestScanChangesInsideItself(t *testing.T) {
 	})
 }
 
-// Pause holds the tokens that are there, Resume gives them although nothing more comes.
+// Pause holds back buffered tokens. Resume delivers them even if no more data is received.
 func TestScanPause(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -92,7 +92,7 @@ func TestScanPause(t *testing.T) {
 			assert.Equal(t, len("two\nthree\nfo"), s.ReadableLength())
 		case 3:
 			assert.Equal(t, len("fo"), s.ReadableLength())
-			l.AfterFunc(time.Millisecond, func() { // resumed: the unfinished one does not keep more from coming
+			l.AfterFunc(time.Millisecond, func() { // resumed: the incomplete token does not prevent further reads
 				kit.Aside(l, func() { _, _ = io.WriteString(peer, "ur"); _ = peer.Close() })
 			})
 		}
@@ -102,7 +102,7 @@ func TestScanPause(t *testing.T) {
 	assert.Equal(t, kit.Notes{"one", "two", "three", "four"}, got)
 }
 
-// After Destroy no token comes.
+// No token is delivered after Destroy.
 func TestScanDestroy(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "one\ntwo\n")
@@ -115,7 +115,7 @@ func TestScanDestroy(t *testing.T) {
 	assert.Equal(t, kit.Notes{"one"}, got)
 }
 
-// Scan gets text like Data, and SetEncoding in its midst loses nothing.
+// Scan gets decoded text like Data, and SetEncoding during Scan loses nothing.
 func TestScanSetEncoding(t *testing.T) {
 	t.Run("text", func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -143,8 +143,8 @@ func TestScanSetEncoding(t *testing.T) {
 	})
 }
 
-// Half a character that was held before Scan began is no text yet, and split, as in bufio, is shown nothing
-// before the end.
+// A partial character that was buffered before Scan is not text yet. As in bufio, split is not called without
+// data before the end.
 func TestScanBeginsWithHalfACharacter(t *testing.T) {
 	for name, split := range map[string]bufio.SplitFunc{"characters": bufio.ScanRunes, "bytes": bufio.ScanBytes} {
 		t.Run(name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestScanBeginsWithHalfACharacter(t *testing.T) {
 	}
 }
 
-// On a new connection Scan begins with nothing held, however the old one has gone.
+// On a new connection Scan starts with an empty buffer, whichever way the old connection ended.
 func TestScanReconnects(t *testing.T) {
 	for name, leave := range map[string]func(s *evnet.Socket){
 		"destroyed": func(s *evnet.Socket) { s.Destroy(nil) },
@@ -214,10 +214,10 @@ func TestScanReconnects(t *testing.T) {
 	}
 }
 
-// What is held unfinished may change under Scan, also while split looks at it.
+// The buffered incomplete token may change during Scan, even while split runs.
 func TestScanWhileHeldChanges(t *testing.T) {
 	for name, c := range map[string]struct {
-		parts  []string // what is held when change is called, and what comes then
+		parts  []string // the data buffered when change is called, and the data received afterwards
 		change func(s *evnet.Socket) error
 		want   kit.Notes
 	}{
@@ -252,7 +252,7 @@ func TestScanWhileHeldChanges(t *testing.T) {
 				if !changed {
 					changed = true
 					assert.NoError(t, c.change(s))
-					return len(data), data, nil // of data that is another's by now
+					return len(data), data, nil // this data may already belong to another consumer
 				}
 				return bufio.ScanLines(data, atEOF)
 			}, 0, got.Chunk("")))
@@ -263,7 +263,7 @@ func TestScanWhileHeldChanges(t *testing.T) {
 	}
 }
 
-// A Scan that begins when the end is over is never asked.
+// If Scan starts after the end, split is never called.
 func TestScanAfterEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := evtest.TCPPair(t)

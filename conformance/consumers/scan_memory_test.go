@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A token must not reach into what is behind it.
+// An append to a token must not overwrite the data behind it.
 func TestScanTokenIsClipped(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "one\ntwo\n")
@@ -33,7 +33,7 @@ func TestScanTokenIsClipped(t *testing.T) {
 	assert.Equal(t, kit.Notes{"one", "two"}, got)
 }
 
-// Many small chunks of one long token take time in proportion to its length, not to its square.
+// The time for a long token in many small chunks is proportional to its length, not to its square.
 func TestScanLongToken(t *testing.T) {
 	const size, cut = 16 * evtest.Megabyte, 2 << 10
 	want := bytes.Repeat([]byte("0123456789abcdef"), size/16)
@@ -67,25 +67,25 @@ func TestScanLongToken(t *testing.T) {
 				require.NoError(t, s.Scan(c.split, size+4, func(token []byte) { tokens++; evtest.AssertEqualBytes(t, want, token) }))
 			})
 			assert.Equal(t, 1, tokens)
-			assert.Less(t, scanned, 8*plain+5*time.Second, "a look at everything for each piece takes a minute")
+			assert.Less(t, scanned, 8*plain+5*time.Second, "scanning everything again for each piece takes a minute")
 			t.Logf("%v, without Scan %v", scanned, plain)
 		})
 	}
 }
 
-// lending notes the memory that its socket reads into.
-type lending struct {
+// readRecorder records the buffers into which its socket reads.
+type readRecorder struct {
 	net.Conn
 	lent []byte
 }
 
-func (c *lending) Read(p []byte) (int, error) {
+func (c *readRecorder) Read(p []byte) (int, error) {
 	c.lent = p
 	return c.Conn.Read(p)
 }
 
-// A token that is whole in a chunk is a part of it, not a copy; under the race detector it is
-// overwritten once it was given.
+// A token that is complete in one chunk is a slice of the chunk, not a copy. Under the race detector it is
+// overwritten after the callback.
 func TestScanBorrows(t *testing.T) {
 	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "any split": func(data []byte, atEOF bool) (int, []byte, error) {
 		return bufio.ScanLines(data, atEOF)
@@ -93,7 +93,7 @@ func TestScanBorrows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
 			here, there := net.Pipe()
-			conn := &lending{Conn: here}
+			conn := &readRecorder{Conn: here}
 			s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
 			long := strings.Repeat("x", 1000)
 			go func() {
@@ -124,7 +124,7 @@ func TestScanBorrows(t *testing.T) {
 	}
 }
 
-// endless gives the same bytes again and again, count times.
+// endless returns the same bytes count times.
 type endless struct {
 	net.Conn
 	text  string
@@ -139,7 +139,7 @@ func (c *endless) Read(p []byte) (int, error) {
 	return copy(p, c.text), nil
 }
 
-// Tokens cost no allocation, though each chunk ends in the midst of one.
+// Tokens need no allocation, even if each chunk ends within one.
 func TestScanAllocatesNothing(t *testing.T) {
 	const chunks, lines = 1000, 40
 	for name, encoding := range map[string]evnet.Encoding{"bytes": "", "text": evnet.UTF8} {
@@ -163,7 +163,7 @@ func TestScanAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A callback that panics leaves nothing of the lent chunk behind.
+// A callback that panics leaves no reference to the borrowed chunk.
 func TestScanPanics(t *testing.T) {
 	l := evnet.NewLoop()
 	l.OnPanic(func(*evnet.PanicError) {})
@@ -176,7 +176,8 @@ func TestScanPanics(t *testing.T) {
 	assert.Same(t, s, perr.Socket)
 }
 
-// BenchmarkScan is one token found, of two in a message of 64 bytes or of one, in chunks as TCP brings them.
+// BenchmarkScan measures one token, with two or one in a message of 64 bytes, in chunks of the size that TCP
+// delivers.
 func BenchmarkScan(b *testing.B) {
 	for name, split := range map[string]bufio.SplitFunc{"lines": nil, "frames": evtest.Frames} {
 		b.Run(name, func(b *testing.B) {

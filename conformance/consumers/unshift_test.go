@@ -13,14 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What was put back last comes first, before what is held, and before the end.
+// Bytes that were put back are delivered in reverse order of the calls, before buffered data and before the end.
 func TestUnshift(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "c")
 	got := ""
 	p := []byte("b")
 	require.NoError(t, s.Unshift(p))
-	p[0] = 'x' // it was copied
+	p[0] = 'x' // Unshift has copied it
 	require.NoError(t, s.Unshift([]byte("a")))
 	require.NoError(t, s.Unshift(nil))
 	assert.Equal(t, 2, s.ReadableLength())
@@ -31,7 +31,7 @@ func TestUnshift(t *testing.T) {
 	assert.EqualValues(t, 1, s.BytesRead())
 }
 
-// Each consumer may put back what it was given: it gets it once more, in the next turn.
+// Each consumer may put back the data of its callback, and gets it again in the next turn.
 func TestUnshiftInsideConsumers(t *testing.T) {
 	for name, consume := range map[string]func(s *evnet.Socket, fn func(p []byte)){
 		"data":   func(s *evnet.Socket, fn func(p []byte)) { s.On.Data(fn) },
@@ -61,7 +61,7 @@ func TestUnshiftInsideConsumers(t *testing.T) {
 	}
 }
 
-// In the midst of a chunk, what is put back comes before the tokens that are left of it.
+// Within a chunk, bytes that are put back are delivered before the remaining tokens of the chunk.
 func TestUnshiftInMidChunk(t *testing.T) {
 	for name, parts := range map[string][]string{"one chunk": {"1\n2\n3"}, "joined": {"1", "\n2\n3"}, "bytes": evtest.Bytewise("1\n2\n3")} {
 		for _, encoding := range []evnet.Encoding{"", evnet.UTF8} {
@@ -84,7 +84,7 @@ func TestUnshiftInMidChunk(t *testing.T) {
 	}
 }
 
-// A consumer that puts everything back for ever does not starve the others.
+// A consumer that always puts everything back does not starve other sockets.
 func TestUnshiftForEver(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "x")
@@ -99,7 +99,7 @@ func TestUnshiftForEver(t *testing.T) {
 	assert.Greater(t, n, 1)
 }
 
-// It is delivered as given, as text where text is expected.
+// Unshift after SetEncoding takes text: its bytes are delivered without decoding.
 func TestUnshiftIsText(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "\xff")
@@ -111,7 +111,7 @@ func TestUnshiftIsText(t *testing.T) {
 	assert.Equal(t, "text 01ff", got.String())
 }
 
-// The end waits until what was put back is consumed; afterwards nothing can be.
+// The end waits until the bytes that were put back are consumed. After the end Unshift is refused.
 func TestUnshiftAndEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l)
@@ -144,7 +144,7 @@ func TestUnshiftDestroyed(t *testing.T) {
 	s.Loop().Run()
 }
 
-// Before the connection is made it is allowed, and comes first.
+// Unshift is allowed before the connection is made, and its bytes are delivered first.
 func TestUnshiftBeforeConnect(t *testing.T) {
 	l := evnet.NewLoop()
 	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("world"); a.End(); a.Resume() })
@@ -158,7 +158,7 @@ func TestUnshiftBeforeConnect(t *testing.T) {
 	assert.Equal(t, "hello world", got.String())
 }
 
-// A range over chunks gets it too.
+// A range over Chunks also gets the bytes of Unshift.
 func TestUnshiftForChunks(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "one", "two")
@@ -174,8 +174,8 @@ func TestUnshiftForChunks(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// What was handed to a goroutine that has not taken it stays in front of what was put back behind it, also
-// where that has become text.
+// Data handed to a goroutine that has not read it yet stays in front of later Unshift bytes, even if those are
+// text.
 func TestUnshiftBehindAHandedChunk(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := evtest.TCPPair(t)

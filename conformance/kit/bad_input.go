@@ -11,13 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BadInput is a mistake and what its error must be good for.
+// BadInput is an invalid call and the properties that its error must have.
 type BadInput struct {
 	Err  error
 	Is   []error  // errors.Is
 	As   []any    // errors.As
 	Code string   // Code
-	Says []string // what the text names
+	Says []string // parts of the error text
 }
 
 func (b BadInput) Check(t *testing.T) {

@@ -18,7 +18,7 @@ func BlockingConn(t testing.TB, s *evnet.Socket) net.Conn {
 	return c
 }
 
-// BlockingPair are the views of two sockets, on loops that run until wait.
+// BlockingPair returns the blocking views of two sockets, on loops that run until wait.
 func BlockingPair(t testing.TB, kind string, loops ...*evnet.Loop) (a, b net.Conn, wait func()) {
 	t.Helper()
 	here, there := evtest.ConnKinds[kind](t)
@@ -30,7 +30,7 @@ func BlockingPair(t testing.TB, kind string, loops ...*evnet.Loop) (a, b net.Con
 	return views[0], views[1], RunInBackground(t, loops...)
 }
 
-// RunInBackground runs the loops on goroutines; wait waits until they have nothing to do any more.
+// RunInBackground runs the loops on goroutines; wait waits until all of them have returned.
 func RunInBackground(t testing.TB, loops ...*evnet.Loop) (wait func()) {
 	var running sync.WaitGroup
 	for _, l := range loops {

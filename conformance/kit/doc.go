@@ -1,3 +1,3 @@
 // Package kit has helpers for the tests of this module that work on sockets, servers and loops of evnet: the root's own and
-// those below conformance. It is no part of the library, and only tests import it.
+// those below conformance. It is not part of the library, and only tests import it.
 package kit

@@ -14,7 +14,7 @@ func Collect(s *evnet.Socket) *bytes.Buffer {
 	return &got
 }
 
-// NoteLife notes the events of s but for Data, which may come in any number of pieces.
+// NoteLife notes the events of s except Data, which may arrive in any number of pieces.
 func NoteLife(s *evnet.Socket) *Notes {
 	var got Notes
 	NoteEvents(s, &got)
@@ -43,7 +43,7 @@ func NoteEvents(s *evnet.Socket, got *Notes) {
 	s.On.Close(func(hadError bool) { note("close %v", hadError) })
 }
 
-// Notes collects what callbacks say, in order.
+// Notes collects the notes of callbacks, in order.
 type Notes []string
 
 func (n *Notes) Say(what string) func() { return func() { *n = append(*n, what) } }

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// LessonListening is what a script prints, before its port, once it listens.
+// LessonListening is the text that a script prints in front of its port once it listens.
 const LessonListening = "Servidor escutando na porta "
 
-// NodeScript is a script of testdata/node.
+// NodeScript returns the command that runs a script of testdata/node.
 func NodeScript(t *testing.T, script string, args ...string) *exec.Cmd {
 	t.Helper()
 	file := "testdata/node/" + script
@@ -25,8 +25,8 @@ func NodeScript(t *testing.T, script string, args ...string) *exec.Cmd {
 	return evtest.Command(t, "node", append([]string{file}, args...)...)
 }
 
-// RunWithClient runs l while a client program runs against s, closes s when the program has ended, however
-// it did, and returns what it printed.
+// RunWithClient runs l while a client program runs against s. It closes s when the program ends, whatever its
+// exit status, and returns the program's output.
 func RunWithClient(t *testing.T, l *evnet.Loop, s *evnet.Server, program *exec.Cmd) string {
 	t.Helper()
 	var printed []byte
@@ -57,7 +57,7 @@ func StartNode(t *testing.T, script string, args ...string) *NodeServer {
 	require.NoError(t, err)
 	program.Stderr = program.Stdout
 	require.NoError(t, program.Start())
-	t.Cleanup(func() { _ = program.Wait() }) // after the context has ended it
+	t.Cleanup(func() { _ = program.Wait() }) // after the context has killed it
 	n := &NodeServer{program: program, output: bufio.NewReader(output)}
 	first := n.Lines(1)
 	port, listening := strings.CutPrefix(first, LessonListening)
@@ -66,7 +66,7 @@ func StartNode(t *testing.T, script string, args ...string) *NodeServer {
 	return n
 }
 
-// Lines waits for so many lines, or the end of the program.
+// Lines waits for count lines or the end of the program.
 func (n *NodeServer) Lines(count int) string {
 	var lines strings.Builder
 	for range count {
@@ -79,7 +79,7 @@ func (n *NodeServer) Lines(count int) string {
 	return lines.String()
 }
 
-// Prints checks that the server prints these lines, and, once stopped, that it has printed no more.
+// Prints checks that the server prints these lines and, once stopped, that it has printed no others.
 func (n *NodeServer) Prints(t *testing.T, want string) {
 	t.Helper()
 	assert.Equal(t, want, n.Lines(strings.Count(want, "\n")))

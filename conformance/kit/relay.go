@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Relayed is a relay between two peers of blocking code, and what became of it.
+// Relayed is a relay between two peers of blocking code, and its result.
 type Relayed struct {
 	A, B         *evnet.Socket
 	PeerA, PeerB net.Conn
@@ -40,7 +40,7 @@ func NewRelayed(t testing.TB, la, lb *evnet.Loop, pair func(testing.TB) (net.Con
 	return r
 }
 
-// FailOnLog fails the test when a record comes.
+// FailOnLog is a slog handler that fails the test on each record.
 type FailOnLog struct{ T testing.TB }
 
 func (f FailOnLog) Enabled(context.Context, slog.Level) bool { return true }

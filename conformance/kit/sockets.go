@@ -21,7 +21,7 @@ func TLSSockets(t testing.TB, l *evnet.Loop) (client, server *evnet.Socket) {
 	return evnet.Wrap(c, opts), evnet.Wrap(s, opts)
 }
 
-// Feed wraps a conn whose other end sends the parts, each one chunk, and then its end.
+// Feed wraps a conn whose other end sends each part as one chunk, and then ends.
 func Feed(l *evnet.Loop, parts ...string) *evnet.Socket {
 	here, there := net.Pipe()
 	go func() {
@@ -42,7 +42,7 @@ func Run(t testing.TB, l *evnet.Loop) {
 	hung := time.AfterFunc(evtest.Patience, func() { panic(t.Name() + ": Loop.Run does not return") })
 	defer hung.Stop()
 	l.Run()
-	require.Zero(t, l.Buffered(), "bytes that nobody has taken out of the account")
+	require.Zero(t, l.Buffered(), "buffered bytes are still accounted to the loop")
 }
 
 // Serve makes a server on l that listens on a free port of 127.0.0.1.
@@ -78,7 +78,7 @@ func RunAll(t *testing.T, loops []*evnet.Loop) {
 	others.Wait()
 }
 
-// Meet makes one connection on l, from a client to a server that takes no other. Both callbacks may
+// Meet makes one connection on l, from a client to a server that accepts no other. Both callbacks may
 // be nil; accepted is called on Connection, connecting before Connect.
 func Meet(t testing.TB, l *evnet.Loop, accepted, connecting func(*evnet.Socket)) {
 	t.Helper()
@@ -99,8 +99,8 @@ func Meet(t testing.TB, l *evnet.Loop, accepted, connecting func(*evnet.Socket))
 // Echo sends back what s receives.
 func Echo(s *evnet.Socket) { s.Pipe(s) }
 
-// ConnectPair calls ready on the loop once a client and what the server accepted are both connected;
-// the server listens no more then.
+// ConnectPair calls ready on the loop once a client and the accepted socket are both connected. The server has
+// stopped listening by then.
 func ConnectPair(t testing.TB, l *evnet.Loop, of *evnet.SocketOptions, accepted *evnet.ServerOptions, ready func(c, a *evnet.Socket)) {
 	t.Helper()
 	var o evnet.SocketOptions
@@ -126,7 +126,7 @@ func ConnectPair(t testing.TB, l *evnet.Loop, of *evnet.SocketOptions, accepted 
 	c.Connect("tcp", addr)
 }
 
-// Aside runs fn on a goroutine of its own, which the loop waits for.
+// Aside runs fn on its own goroutine. The loop waits for it.
 func Aside(l *evnet.Loop, fn func()) {
 	l.Ref()
 	go func() {
@@ -135,7 +135,7 @@ func Aside(l *evnet.Loop, fn func()) {
 	}()
 }
 
-// Greeter is a server on l that says name to who connects.
+// Greeter is a server on l that sends name to each client.
 func Greeter(l *evnet.Loop, name string, opts *evnet.ServerOptions) *evnet.Server {
 	var o evnet.ServerOptions
 	if opts != nil {
@@ -153,7 +153,7 @@ func Greeter(l *evnet.Loop, name string, opts *evnet.ServerOptions) *evnet.Serve
 // Consume reads and discards what s receives.
 func Consume(s *evnet.Socket) { s.On.Data(func([]byte) {}) }
 
-// SetTracer shows fn every event of the loop with its arguments, as a callback gets them.
+// SetTracer calls fn for every event of the loop, with the arguments that a callback gets.
 func SetTracer(l *evnet.Loop, fn func(emitter any, event string, args ...any)) {
 	l.SetTracer(func(ev evnet.TraceEvent) {
 		var args []any
@@ -183,7 +183,7 @@ func SetTracer(l *evnet.Loop, fn func(emitter any, event string, args ...any)) {
 	})
 }
 
-// WrapPipe is a socket over net.Pipe and its blocking peer.
+// WrapPipe returns a socket over net.Pipe and its blocking peer.
 func WrapPipe(l *evnet.Loop, of evnet.SocketOptions) (*evnet.Socket, net.Conn) {
 	here, there := net.Pipe()
 	of.Loop = l

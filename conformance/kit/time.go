@@ -9,14 +9,14 @@ import (
 	"evnet"
 )
 
-// Bubble is a socket over net.Pipe and its blocking peer, under a clock of their own.
+// Bubble is a socket over net.Pipe and its blocking peer, under the fake clock of a synctest bubble.
 type Bubble struct {
 	*testing.T
 	L     *evnet.Loop
 	S     *evnet.Socket
 	Peer  net.Conn
 	Began time.Time
-	At    []time.Duration // of each Timeout
+	At    []time.Duration // the time of each Timeout
 	check func()          // at the end
 }
 
@@ -43,7 +43,7 @@ func (b *Bubble) Finally(check func()) { b.check = check }
 
 func (b *Bubble) Now() time.Duration { return time.Since(b.Began) }
 
-// When runs fn on the loop at a time, which keeps Run going until then.
+// When runs fn on the loop at the given time. Run does not return before that.
 func (b *Bubble) When(at time.Duration, fn func()) { b.L.AfterFunc(at-b.Now(), fn) }
 
 func (b *Bubble) DestroyAt(at time.Duration) { b.When(at, func() { b.S.Destroy(nil) }) }

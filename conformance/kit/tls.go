@@ -29,7 +29,7 @@ func ClientTLS(l *evnet.Loop, change ...func(*evnet.SocketOptions)) *evnet.Socke
 	return evnet.NewSocket(&opts)
 }
 
-// MeetTLS makes one connection, as Meet does. The server ends with it, also where it comes to nothing.
+// MeetTLS makes one connection, as Meet does. The server closes with it, also if the handshake fails.
 func MeetTLS(t testing.TB, l *evnet.Loop, opts evnet.ServerOptions, accepted, connecting func(*evnet.Socket)) *evnet.Socket {
 	t.Helper()
 	server, addr := ServeTLS(t, l, opts, accepted)
@@ -42,15 +42,15 @@ func MeetTLS(t testing.TB, l *evnet.Loop, opts evnet.ServerOptions, accepted, co
 	return c
 }
 
-// StalledHandshake is a server with one connection whose handshake does not go on. play runs on the loop once the server
-// has it; what ends the connection there is told to no TLSClientError unless it is an error.
-func StalledHandshake(t *testing.T, opts evnet.ServerOptions, play func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket)) (told []error) {
+// StalledHandshake runs a server with one connection whose handshake stalls. play runs on the loop once the server
+// has the connection. StalledHandshake returns the errors that TLSClientError reported.
+func StalledHandshake(t *testing.T, opts evnet.ServerOptions, play func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket)) (reported []error) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
 	var server *evnet.Server
 	server, addr := ServeTLS(t, l, opts, func(*evnet.Socket) { t.Error("connection") })
 	server.On.TLSClientError(func(err error, _ *evnet.Socket) {
-		told = append(told, err)
+		reported = append(reported, err)
 		_ = server.Close(nil) // play may have missed it
 	})
 	c, err := net.Dial("tcp", addr)
@@ -66,5 +66,5 @@ func StalledHandshake(t *testing.T, opts evnet.ServerOptions, play func(l *evnet
 	}
 	wait()
 	Run(t, l)
-	return told
+	return reported
 }

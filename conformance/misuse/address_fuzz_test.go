@@ -14,7 +14,7 @@ import (
 	"evnet"
 )
 
-// fuzzedNetworks are those that a fuzzed byte stands for.
+// fuzzedNetworks are the networks that a fuzzed byte selects.
 var fuzzedNetworks = []string{"tcp", "tcp4", "tcp6", "unix", "", "udp", "TCP", "unixgram"}
 
 var fuzzedAddresses = []string{
@@ -31,19 +31,19 @@ func addFuzzedAddresses(f *testing.F) {
 	}
 }
 
-// FuzzConnectAddress checks that any address either leads to attempts, each at an address that the
-// resolver gave or the text is, or to one error that names it. It reaches no network.
+// FuzzConnectAddress checks that any address leads to attempts or to one error that names the address. Each
+// attempt is at an address from the resolver or from the text. The test uses no network.
 func FuzzConnectAddress(f *testing.F) {
 	addFuzzedAddresses(f)
 	errRefused := errors.New("refused by the dialer")
 	f.Fuzz(func(t *testing.T, n byte, address string) {
 		network := fuzzedNetworks[int(n)%len(fuzzedNetworks)]
 		l := evnet.NewLoop()
-		asked, dialled := 0, 0
+		lookedUp, dialled := 0, 0
 		s := evnet.NewSocket(&evnet.SocketOptions{
 			Loop: l,
 			Resolver: asked1(func(host string) ([]netip.Addr, error) {
-				asked++
+				lookedUp++
 				if host == "" {
 					t.Error("the empty name is looked up")
 				}
@@ -53,7 +53,7 @@ func FuzzConnectAddress(f *testing.F) {
 			Dialer:       &net.Dialer{Control: func(string, string, syscall.RawConn) error { dialled++; return errRefused }},
 		})
 		attempts, lookups, closes := 0, 0, 0
-		var told error
+		var reported error
 		s.On.Lookup(func(evnet.Lookup) { lookups++ })
 		s.On.ConnectionAttempt(func(a evnet.Attempt) {
 			attempts++
@@ -73,10 +73,10 @@ func FuzzConnectAddress(f *testing.F) {
 			}
 		})
 		s.On.Error(func(err error) {
-			if told != nil {
+			if reported != nil {
 				t.Errorf("a second error: %v", err)
 			}
-			told = err
+			reported = err
 		})
 		s.On.Close(func(hadError bool) {
 			if closes++; !hadError {
@@ -86,25 +86,25 @@ func FuzzConnectAddress(f *testing.F) {
 		s.Connect(network, address)
 		l.Run()
 		switch {
-		case told == nil || closes != 1:
-			t.Fatalf("%s %q: error %v, %d times Close", network, address, told, closes)
-		case attempts == 0 && (lookups > 0 || asked > 0 || dialled > 0):
-			// A family that the name has no address of.
-			if !errors.As(told, new(*net.AddrError)) {
-				t.Fatalf("%s %q: something was started: %v", network, address, told)
+		case reported == nil || closes != 1:
+			t.Fatalf("%s %q: error %v, %d times Close", network, address, reported, closes)
+		case attempts == 0 && (lookups > 0 || lookedUp > 0 || dialled > 0):
+			// The name has no address of the family.
+			if !errors.As(reported, new(*net.AddrError)) {
+				t.Fatalf("%s %q: something was started: %v", network, address, reported)
 			}
-		case attempts > 0 && dialled == 0 && network != "unix" && errors.Is(told, errRefused):
-			t.Fatalf("%s %q: nothing was dialled: %v", network, address, told)
+		case attempts > 0 && dialled == 0 && network != "unix" && errors.Is(reported, errRefused):
+			t.Fatalf("%s %q: nothing was dialed: %v", network, address, reported)
 		}
 		var op *net.OpError
 		var all *evnet.ConnectError
-		if !errors.As(told, &op) && !errors.As(told, &all) {
-			t.Fatalf("%s %q: %T does not say what failed", network, address, told)
+		if !errors.As(reported, &op) && !errors.As(reported, &all) {
+			t.Fatalf("%s %q: %T does not name the failed operation", network, address, reported)
 		}
-		if attempts == 0 && !strings.Contains(told.Error(), address) {
-			t.Fatalf("%s %q: the error does not name it: %v", network, address, told)
+		if attempts == 0 && !strings.Contains(reported.Error(), address) {
+			t.Fatalf("%s %q: the error does not name the address: %v", network, address, reported)
 		}
-		if s.Err() != told || s.ReadyState() != evnet.StateClosed {
+		if s.Err() != reported || s.ReadyState() != evnet.StateClosed {
 			t.Fatalf("%s %q: %v, %v", network, address, s.Err(), s.ReadyState())
 		}
 	})
@@ -114,9 +114,9 @@ type asked1 func(host string) ([]netip.Addr, error)
 
 func (a asked1) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) { return a(host) }
 
-// FuzzListenAddress checks that any address is either listened at, and can be closed, or refused with an
-// error that names it and nothing left open. No name is asked for on a network, and files are made in a
-// directory of its own.
+// FuzzListenAddress checks that Listen either succeeds and can be closed, or returns an error that names the
+// address and leaves nothing open. The test looks up no names on a network, and creates files only in its own
+// directory.
 func FuzzListenAddress(f *testing.F) {
 	addFuzzedAddresses(f)
 	dir := f.TempDir()
@@ -152,7 +152,7 @@ func FuzzListenAddress(f *testing.F) {
 		} else if op := new(net.OpError); len(events) > 0 || !errors.As(err, &op) || op.Op != "listen" || op.Addr == nil {
 			t.Fatalf("%s %q: %v, events %v", network, address, err, events)
 		} else if _, resolved := op.Addr.(*net.TCPAddr); !resolved && !strings.Contains(err.Error(), address) {
-			t.Fatalf("%s %q: the error does not name it: %v", network, address, err)
+			t.Fatalf("%s %q: the error does not name the address: %v", network, address, err)
 		}
 		left, _ := os.ReadDir(dir)
 		if len(left) > 0 {

@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Each write that cannot be made says why, takes nothing, and calls back with the same error.
+// A refused write returns the reason, queues nothing, and passes the same error to the callback.
 func TestBadInputWrite(t *testing.T) {
 	cases := map[string]struct {
 		prepare func(s *evnet.Socket)
@@ -45,22 +45,22 @@ func TestBadInputWrite(t *testing.T) {
 			n, err = s.WriteString("lost")
 			assert.Zero(t, n)
 			assert.Equal(t, c.Err, err)
-			var told []error
-			s.WriteThen([]byte("lost"), func(err error) { told = append(told, err) })
+			var reported []error
+			s.WriteThen([]byte("lost"), func(err error) { reported = append(reported, err) })
 			s.WriteThen([]byte("lost"), nil)
-			assert.Empty(t, told, "no callback before WriteThen returns")
+			assert.Empty(t, reported, "no callback before WriteThen returns")
 			copied, err := s.ReadFrom(evtest.EndlessReader{})
 			assert.Zero(t, copied)
 			assert.Error(t, err)
 			kit.Run(t, l)
-			assert.Equal(t, []error{c.Err}, told)
+			assert.Equal(t, []error{c.Err}, reported)
 			assert.Zero(t, s.BytesWritten())
 			goleak.VerifyNone(t, before)
 		})
 	}
 }
 
-// After the end of this side, and after Close, on a socket that is connected.
+// Writes are refused after the end of this side, and after Close, on a socket that was connected.
 func TestBadInputWriteOnceConnected(t *testing.T) {
 	l := evnet.NewLoop()
 	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
@@ -72,8 +72,8 @@ func TestBadInputWriteOnceConnected(t *testing.T) {
 			afterEnd.Check(t)
 		})
 		got := ""
-		s.On.Data(func(p []byte) { got += string(p) }) // it goes on reading
-		s.On.Error(func(err error) { assert.NoError(t, err, "a refused write is no failure of the socket") })
+		s.On.Data(func(p []byte) { got += string(p) }) // the socket still reads
+		s.On.Error(func(err error) { assert.NoError(t, err, "a refused write is not an error of the socket") })
 		s.On.Close(func(bool) {
 			assert.Equal(t, "hello", got)
 			afterClose := kit.BadInput{Is: []error{evnet.ErrDestroyed, net.ErrClosed}, Code: "ERR_STREAM_DESTROYED"}
@@ -91,22 +91,22 @@ func TestBadInputWriteOnceConnected(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// What was queued for a connection that never came is told so.
+// The callbacks of queued writes get the error of a connection that fails.
 func TestBadInputWriteConnectionNeverCame(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.NewClient(l)
 	s.On.Error(func(error) {})
 	s.Connect("tcp", net.JoinHostPort("127.0.0.1", evtest.FreePort(t)))
-	var told error
-	s.WriteThen([]byte("lost"), func(err error) { told = err })
+	var reported error
+	s.WriteThen([]byte("lost"), func(err error) { reported = err })
 	kit.Run(t, l)
-	kit.BadInput{Err: told, Is: []error{evnet.ErrClosedBeforeConnect, net.ErrClosed}, Code: "ERR_SOCKET_CLOSED_BEFORE_CONNECTION"}.Check(t)
+	kit.BadInput{Err: reported, Is: []error{evnet.ErrClosedBeforeConnect, net.ErrClosed}, Code: "ERR_SOCKET_CLOSED_BEFORE_CONNECTION"}.Check(t)
 }
 
 func TestBadInputMaxWriteBuffer(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
-	here, there := net.Pipe() // takes nothing until it is read
+	here, there := net.Pipe() // a write blocks until the peer reads
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: 10})
 	n, err := s.WriteString("0123456789")
 	assert.NoError(t, err)
@@ -115,8 +115,8 @@ func TestBadInputMaxWriteBuffer(t *testing.T) {
 	assert.Zero(t, n)
 	kit.BadInput{Err: err, Is: []error{evnet.ErrWriteBufferFull}, Code: "ENOBUFS", Says: []string{"full"}}.Check(t)
 	_, err = s.Write(nil)
-	assert.NoError(t, err, "nothing always fits")
-	assert.False(t, s.Destroyed(), "the socket lives on")
+	assert.NoError(t, err, "an empty write always fits")
+	assert.False(t, s.Destroyed(), "the socket stays open")
 	s.End()
 	got := make(chan string, 1)
 	go func() {
@@ -128,8 +128,8 @@ func TestBadInputMaxWriteBuffer(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// Within one callback writes wait only to leave together: what the kernel would take does not count
-// against the maximum.
+// Within one callback writes are queued only to be sent together. Bytes that the kernel would accept do not
+// count against the maximum.
 func TestBadInputMaxWriteBufferInOneCallback(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
@@ -161,7 +161,7 @@ func TestBadInputSocketMethods(t *testing.T) {
 	assert.Zero(t, s.Timeout())
 	assert.Empty(t, s.Encoding())
 
-	s.Pipe(nil) // logged, and nothing else
+	s.Pipe(nil) // only logged
 	assert.False(t, s.Paused())
 	s.OnRead(nil)
 	kit.Run(t, l)

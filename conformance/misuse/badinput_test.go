@@ -23,8 +23,8 @@ import (
 
 func dnsError() any { return new(*net.DNSError) }
 
-// A bad Connect is always told by Error and then Close(true), never before it returns, and Err
-// keeps the cause.
+// An invalid Connect emits Error and then Close(true), never before it returns, and Err returns the
+// cause.
 func TestBadInputConnect(t *testing.T) {
 	free := net.JoinHostPort("127.0.0.1", evtest.FreePort(t))
 	missing := filepath.Join(t.TempDir(), "missing", "socket")
@@ -120,11 +120,11 @@ func TestBadInputConnect(t *testing.T) {
 	})
 }
 
-// countingResolver counts the questions.
-type countingResolver struct{ asked atomic.Int32 }
+// countingResolver counts the lookups.
+type countingResolver struct{ queries atomic.Int32 }
 
 func (r *countingResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	r.asked.Add(1)
+	r.queries.Add(1)
 	return nil, nil
 }
 
@@ -137,7 +137,7 @@ func TestBadInputEndedContextStartsNothing(t *testing.T) {
 		s.ConnectContext(kit.Canceled(), "tcp", "name.example:80")
 	}
 	kit.Run(t, l)
-	assert.Zero(t, resolver.asked.Load())
+	assert.Zero(t, resolver.queries.Load())
 }
 
 func TestBadInputConnectTwice(t *testing.T) {
@@ -167,7 +167,7 @@ func TestBadInputConnectTwice(t *testing.T) {
 	}
 }
 
-// A Listen that fails opens nothing, and no event follows.
+// A failed Listen opens nothing and emits no event.
 func TestBadInputListen(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestBadInputListen(t *testing.T) {
 			assert.Empty(t, got)
 			goleak.VerifyNone(t, before)
 
-			// The server is none the worse for it.
+			// The server still works afterwards.
 			require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 			require.NoError(t, server.Close(nil))
 			kit.Run(t, l)
@@ -256,7 +256,7 @@ func TestBadInputServer(t *testing.T) {
 	require.NoError(t, err)
 	twice.Err, twice.Says = server.Serve(ln), []string{"already", ln.Addr().String()}
 	twice.Check(t)
-	assert.NoError(t, ln.Close(), "Serve left it alone")
+	assert.NoError(t, ln.Close(), "Serve has not closed it")
 	assert.Equal(t, addr, server.Address().String())
 
 	require.NoError(t, server.Close(nil))
@@ -266,7 +266,7 @@ func TestBadInputServer(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// The error says what was nil.
+// The error names the nil argument.
 func TestBadInputNilForServerAndLoop(t *testing.T) {
 	l := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})

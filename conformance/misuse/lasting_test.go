@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What may go wrong at the seams of a socket's life: callbacks that panic at its end, and what an old
-// connection leaves to the next.
+// These tests cover the transitions of a socket's life: callbacks that panic at its end, and state that an old
+// connection might leave to the next.
 
 func TestLastingPanicAtTheEnd(t *testing.T) {
 	for _, where := range []string{"error", "write"} {
@@ -52,7 +52,7 @@ func TestLastingPanicAtTheEnd(t *testing.T) {
 	}
 }
 
-// lagging is a conn that is slow to write, and notes what it was given.
+// lagging is a conn that writes slowly, and records the written data.
 type lagging struct {
 	net.Conn
 	once          sync.Once
@@ -66,7 +66,7 @@ func (c *lagging) Write(p []byte) (int, error) {
 	return c.got.Write(p)
 }
 
-// What a writer still holds when its socket is destroyed is not given to another socket meanwhile.
+// A buffer that a writer still uses when its socket is destroyed is not reused by another socket meanwhile.
 func TestLastingBuffersAreNotShared(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
@@ -77,7 +77,7 @@ func TestLastingBuffersAreNotShared(t *testing.T) {
 		l.Do(func() {
 			s.Cork()
 			_, _ = s.Write(bytes.Repeat([]byte("a"), 200<<10))
-			for range 20 { // more than the writer takes at a time: it takes a part of one of these
+			for range 20 { // more than one batch of the writer: it takes a part of one of these
 				_, _ = s.Write(bytes.Repeat([]byte("a"), 16000))
 			}
 			s.Uncork()
@@ -98,7 +98,7 @@ func TestLastingBuffersAreNotShared(t *testing.T) {
 	_ = otherPeer.Close()
 }
 
-// shaking is a conn whose handshake fails, late.
+// shaking is a conn whose handshake fails late.
 type shaking struct {
 	net.Conn
 	fail chan struct{}
@@ -115,13 +115,13 @@ func TestLastingOldHandshake(t *testing.T) {
 	here, there := net.Pipe()
 	c := &shaking{here, make(chan struct{})}
 	s := evnet.Wrap(c, &evnet.SocketOptions{Loop: l})
-	s.On.Error(func(err error) { t.Errorf("the new connection was told: %v", err) })
+	s.On.Error(func(err error) { t.Errorf("the new connection reported: %v", err) })
 	s.Once.Close(func(bool) {
 		s.Connect("tcp", addr)
 		s.Once.Close(func(bool) { _ = server.Close(nil) })
 	})
 	server.On.Connection(func(a *evnet.Socket) { a.Pipe(a) })
-	left := 100 // round trips: time enough for the old handshake to do its harm
+	left := 100 // round trips: enough time for the old handshake to interfere
 	s.On.Connect(func() {
 		close(c.fail)
 		_, _ = s.WriteString("x")
@@ -139,7 +139,7 @@ func TestLastingOldHandshake(t *testing.T) {
 	_ = there.Close()
 }
 
-// SetEncoding may be called from any goroutine, also while a chunk is being decoded.
+// SetEncoding may be called from any goroutine, even while a chunk is being decoded.
 func TestLastingSetEncodingFromElsewhere(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -160,7 +160,7 @@ func TestLastingSetEncodingFromElsewhere(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Destroy takes a Connect back that was waiting for Close.
+// Destroy cancels a Connect that was waiting for Close.
 func TestLastingDestroyConnectDestroy(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.NewClient(l)
@@ -176,7 +176,7 @@ func TestLastingDestroyConnectDestroy(t *testing.T) {
 	assert.Equal(t, 1, closes)
 }
 
-// A cork holds what is written behind it, not what was written before, nor an end.
+// A cork holds back later writes, but not earlier ones, nor an end.
 func TestLastingCorkAfterWrite(t *testing.T) {
 	for name, act := range map[string]func(s *evnet.Socket){
 		"write": func(s *evnet.Socket) { _, _ = s.WriteString("before"); s.Cork(); _, _ = s.WriteString("behind") },
@@ -204,23 +204,23 @@ func TestLastingCorkAfterWrite(t *testing.T) {
 	}
 }
 
-// odd is a conn whose Read gives an impossible count.
-type odd struct{ net.Conn }
+// overcounting is a conn whose Read returns an impossible count.
+type overcounting struct{ net.Conn }
 
-func (odd) Read(p []byte) (int, error) { return len(p) + 1, nil }
+func (overcounting) Read(p []byte) (int, error) { return len(p) + 1, nil }
 
 func TestLastingImpossibleRead(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
-	s := evnet.Wrap(odd{here}, &evnet.SocketOptions{Loop: l})
+	s := evnet.Wrap(overcounting{here}, &evnet.SocketOptions{Loop: l})
 	s.On.Error(func(error) {})
 	kit.Run(t, l)
 	assert.ErrorContains(t, s.Err(), "impossible count")
 	_ = there.Close()
 }
 
-// tired is a conn with a time-out error of its own, older than os.ErrDeadlineExceeded.
-type tired struct{ net.Conn }
+// legacyTimeout is a conn with its own timeout error, from the time before os.ErrDeadlineExceeded.
+type legacyTimeout struct{ net.Conn }
 
 type oldTimeout struct{}
 
@@ -228,7 +228,7 @@ func (oldTimeout) Error() string   { return "too late" }
 func (oldTimeout) Timeout() bool   { return true }
 func (oldTimeout) Temporary() bool { return true }
 
-func (c tired) Read(p []byte) (int, error) {
+func (c legacyTimeout) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -240,13 +240,13 @@ func (c tired) Read(p []byte) (int, error) {
 func TestLastingPauseOfAnOldConn(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
-	s := evnet.Wrap(tired{here}, &evnet.SocketOptions{Loop: l})
+	s := evnet.Wrap(legacyTimeout{here}, &evnet.SocketOptions{Loop: l})
 	got := ""
 	more := make(chan struct{}, 1)
 	more <- struct{}{}
 	s.On.Data(func(p []byte) {
 		got += string(p)
-		l.AfterFunc(time.Millisecond, func() { // most often the reader is back in Read
+		l.AfterFunc(time.Millisecond, func() { // the reader is usually back in Read by now
 			s.Pause()
 			l.AfterFunc(0, func() {
 				s.Resume()

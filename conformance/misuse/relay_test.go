@@ -12,33 +12,33 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Mistakes are told to done, and what is live is torn down.
+// Relay reports misuse to done, and destroys the sockets that are open.
 func TestRelayMistakes(t *testing.T) {
 	for name, c := range map[string]struct {
-		relay func(s, gone, failed *evnet.Socket, done func(error))
+		relay func(s, closedSocket, failed *evnet.Socket, done func(error))
 		is    error
 	}{
 		"nil":     {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(s, nil, done) }, evnet.ErrNilArgument},
 		"nil too": {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(nil, s, done) }, evnet.ErrNilArgument},
 		"itself":  {func(s, _, _ *evnet.Socket, done func(error)) { evnet.Relay(s, s, done) }, evnet.ErrRelayed},
-		"closed":  {func(s, gone, _ *evnet.Socket, done func(error)) { evnet.Relay(s, gone, done) }, evnet.ErrDestroyed},
+		"closed":  {func(s, closedSocket, _ *evnet.Socket, done func(error)) { evnet.Relay(s, closedSocket, done) }, evnet.ErrDestroyed},
 		"failed":  {func(s, _, failed *evnet.Socket, done func(error)) { evnet.Relay(failed, s, done) }, evtest.Boom("boom")},
-		"from out": {func(s, gone, _ *evnet.Socket, done func(error)) {
-			kit.Aside(s.Loop(), func() { evnet.Relay(gone, s, done) })
+		"from out": {func(s, closedSocket, _ *evnet.Socket, done func(error)) {
+			kit.Aside(s.Loop(), func() { evnet.Relay(closedSocket, s, done) })
 		}, evnet.ErrDestroyed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := evnet.NewLoop()
-			gone, failed := kit.NewClient(l), kit.NewClient(l)
+			closedSocket, failed := kit.NewClient(l), kit.NewClient(l)
 			failed.On.Error(func(error) {})
-			gone.Destroy(nil)
+			closedSocket.Destroy(nil)
 			failed.Destroy(evtest.Boom("boom"))
 			kit.Run(t, l)
 			s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 			closed := false
 			s.On.Close(func(bool) { closed = true })
 			var done []error
-			c.relay(s, gone, failed, func(err error) { assert.True(t, closed); done = append(done, err) })
+			c.relay(s, closedSocket, failed, func(err error) { assert.True(t, closed); done = append(done, err) })
 			kit.Run(t, l)
 			require.Len(t, done, 1)
 			assert.ErrorIs(t, done[0], c.is)
@@ -57,7 +57,7 @@ func TestRelayMistakes(t *testing.T) {
 		r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])
 		s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
 		var done []error
-		evnet.Relay(r.A, s, func(err error) { // the first goes on
+		evnet.Relay(r.A, s, func(err error) { // the first relay continues
 			done = append(done, err)
 			_, _ = r.PeerA.Write([]byte("hello"))
 			_ = r.PeerA.Close()

@@ -36,7 +36,7 @@ func TestAbstractName(t *testing.T) {
 		assert.Empty(t, evtest.FileNames(t, dir), "no file")
 		assert.Equal(t, "here", greeting(t, l, first+name, s))
 
-		require.NoError(t, s.Listen("unix", first+name, nil), "free again")
+		require.NoError(t, s.Listen("unix", first+name, nil), "the name is free again")
 		require.NoError(t, s.Close(nil))
 		kit.Run(t, l)
 

@@ -17,19 +17,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each failure is told, and tried again after a time that doubles, up to a second.
+// Each failed Accept is reported, and retried after a delay that doubles up to a second.
 func TestServerAcceptBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 		m := evtest.NewMemoryListener()
 		began := time.Now()
-		var at []time.Duration // of each call of Accept, since the last one
+		var at []time.Duration // the time of each call of Accept since the previous one
 		last := began
 		a := &evtest.Acceptor{MemoryListener: m, OnAccept: func(n int) (net.Conn, error) {
 			at = append(at, time.Since(last))
 			last = time.Now()
-			if n == 12 { // a success starts the row anew
+			if n == 12 { // a success resets the backoff
 				here, _ := net.Pipe()
 				return here, nil
 			}
@@ -42,7 +42,7 @@ func TestServerAcceptBacksOff(t *testing.T) {
 		server.On.Error(func(err error) {
 			failures++
 			assert.ErrorIs(t, err, evtest.ErrAccept)
-			assert.True(t, server.Listening(), "it never ends the server")
+			assert.True(t, server.Listening(), "failures do not end the server")
 			if failures == 13 {
 				l.AfterFunc(time.Minute/2, func() { _ = server.Close(nil) })
 			}
@@ -60,31 +60,31 @@ func TestServerAcceptBacksOff(t *testing.T) {
 	})
 }
 
-// Close during the wait after a failure must not wait for its end, nor tell anything more.
+// Close during the backoff does not wait for the end of the backoff, and nothing more is reported.
 func TestServerCloseDuringBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 		a := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener(), OnAccept: func(int) (net.Conn, error) { return nil, evtest.ErrAccept }}
 		failures := 0
-		var asked, closed time.Time
+		var requested, closed time.Time
 		server.On.Error(func(error) {
 			if failures++; failures == 10 {
 				l.AfterFunc(100*time.Millisecond, func() {
-					asked = time.Now()
+					requested = time.Now()
 					require.NoError(t, server.Close(func() { closed = time.Now() }))
 				})
 			}
 		})
 		require.NoError(t, server.Serve(a))
 		kit.Run(t, l)
-		assert.Equal(t, asked, closed)
-		assert.Equal(t, asked, time.Now(), "nothing keeps Run waiting")
+		assert.Equal(t, requested, closed)
+		assert.Equal(t, requested, time.Now(), "nothing keeps Run waiting")
 		assert.Equal(t, 10, failures)
 	})
 }
 
-// A listener that was closed behind the server's back will not come back.
+// If the listener was closed by other code, the server closes.
 func TestServerListenerClosedFromOutside(t *testing.T) {
 	l := evnet.NewLoop()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -104,7 +104,7 @@ func TestServerListenerClosedFromOutside(t *testing.T) {
 	assert.ErrorIs(t, server.Close(nil), evnet.ErrServerNotRunning)
 }
 
-// Any net.Listener will do, with any conns.
+// Serve accepts any net.Listener with any kind of conn.
 func TestServerServesAnyListener(t *testing.T) {
 	l := evnet.NewLoop()
 	m := evtest.NewMemoryListener()
@@ -116,15 +116,15 @@ func TestServerServesAnyListener(t *testing.T) {
 	require.NoError(t, server.Serve(m))
 	assert.Equal(t, "here", server.Address().String())
 	assert.ErrorIs(t, server.Serve(evtest.NewMemoryListener()), evnet.ErrServerAlreadyListening)
-	heard := make([]byte, 4)
+	received := make([]byte, 4)
 	conn := m.Dial()
 	kit.Aside(l, func() {
 		_, _ = conn.Write([]byte("ping"))
-		_, _ = conn.Read(heard)
+		_, _ = conn.Read(received)
 		_ = conn.Close()
 	})
 	kit.Run(t, l)
-	assert.Equal(t, "ping", string(heard))
+	assert.Equal(t, "ping", string(received))
 }
 
 func TestServerMaxConnections(t *testing.T) {
@@ -155,7 +155,7 @@ func TestServerMaxConnections(t *testing.T) {
 				assert.Contains(t, clients, d.Remote.String())
 				next()
 			})
-			next = func() { // one after the other
+			next = func() { // clients connect one after the other
 				if accepted+dropped == 3 {
 					assert.Equal(t, c.accepted, server.Connections())
 					assert.Len(t, server.Sockets(), c.accepted)
@@ -176,7 +176,7 @@ func TestServerMaxConnections(t *testing.T) {
 	}
 }
 
-// lower refuses everything once there are two.
+// lower sets MaxConnections to refuse all connections once there are two.
 func lower(s *evnet.Server) {
 	if s.Connections() == 2 {
 		s.SetMaxConnections(-1)
@@ -198,7 +198,7 @@ func TestServerPauseOnConnect(t *testing.T) {
 		c.WriteThen([]byte("hello"), func(error) {
 			assert.Zero(t, a.BytesRead())
 			l.AfterFunc(time.Millisecond, func() {
-				assert.Zero(t, a.BytesRead(), "it stays with the kernel")
+				assert.Zero(t, a.BytesRead(), "the data stays in the kernel")
 				resumed = true
 				a.Resume()
 			})
@@ -216,16 +216,16 @@ func TestServerRefs(t *testing.T) {
 	server.On.Close(func() { closes++ })
 	server.Unref()
 	kit.Run(t, l) // returns: nothing referenced is open
-	assert.Equal(t, 1, closes, "what is left open is closed")
+	assert.Equal(t, 1, closes, "sockets that are still open are closed")
 
-	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil)) // Unref counts for the next time too
+	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil)) // Unref also applies to the next Listen
 	kit.Run(t, l)
 	assert.Equal(t, 2, closes)
 
 	server.Unref()
 	server.Ref()
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
-	l.AfterFunc(time.Millisecond, func() { // which does not keep Run going itself
+	l.AfterFunc(time.Millisecond, func() { // the timer does not keep Run going
 		assert.True(t, server.Listening())
 		_ = server.Close(nil)
 	}).Unref()
@@ -233,7 +233,7 @@ func TestServerRefs(t *testing.T) {
 	assert.Equal(t, 3, closes)
 }
 
-// A loop's callbacks share memory without locks: the race detector tells if one runs elsewhere.
+// A loop's callbacks share memory without locks: the race detector fails if one runs on another goroutine.
 func TestServerSpreadsOverLoops(t *testing.T) {
 	const clients = 20
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
@@ -269,9 +269,9 @@ func TestServerSpreadsOverLoops(t *testing.T) {
 	assert.Equal(t, 3*clients/2, *count[loops[1]])
 }
 
-// A callback that blocks one loop holds up that loop's connections alone.
+// A callback that blocks one loop delays only that loop's connections.
 func TestServerGoesRoundALoopThatStandsStill(t *testing.T) {
-	const conns, wait = 600, 128 // more than may wait for one loop
+	const conns, wait = 600, 128 // conns exceeds the number that may be queued for one loop
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 	stuck, still, release := evnet.NewLoop(), make(chan struct{}), make(chan struct{})
 	loops[1] = stuck
@@ -306,7 +306,7 @@ func TestServerGoesRoundALoopThatStandsStill(t *testing.T) {
 	assert.Equal(t, conns-wait, served)
 }
 
-// A server's own events, Drop among them, are on the first of its loops.
+// The server's own events, including Drop, run on the first of its loops.
 func TestServerDropsOnItsOwnLoop(t *testing.T) {
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 	server, addr := kit.Serve(t, loops[0], &evnet.ServerOptions{Loops: loops, MaxConnections: -1}, nil)
@@ -341,7 +341,7 @@ func TestServerDropsOnItsOwnLoop(t *testing.T) {
 	assert.Zero(t, elsewhere, "Drop on the loop of a socket")
 }
 
-// goroutine names the running goroutine.
+// goroutine returns the ID of the running goroutine.
 func goroutine() string {
 	text := make([]byte, 32)
 	text = text[:runtime.Stack(text, false)]
@@ -353,7 +353,7 @@ func goroutine() string {
 	return string(text)
 }
 
-// A panic of one Connection listener costs that connection, no other.
+// A panic of a Connection listener destroys only that connection.
 func TestServerOutlivesPanics(t *testing.T) {
 	l := evnet.NewLoop()
 	var caught []*evnet.PanicError

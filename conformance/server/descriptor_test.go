@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// descriptor is the number of a descriptor as a program inherits it, from a parent or a service
+// descriptor returns the number of a descriptor as a program inherits it from a parent or a service
 // manager.
 func descriptor(t testing.TB, of interface{ File() (*os.File, error) }) uintptr {
 	f, err := of.File()
@@ -28,7 +28,7 @@ func descriptor(t testing.TB, of interface{ File() (*os.File, error) }) uintptr 
 	return uintptr(fd)
 }
 
-// listener is what a program makes of it.
+// listener makes a listener of an inherited descriptor, as a program does.
 func listener(fd uintptr) (net.Listener, error) {
 	f := os.NewFile(fd, "handed in")
 	defer f.Close()
@@ -55,15 +55,15 @@ func TestServeDescriptor(t *testing.T) {
 			require.NoError(t, s.Serve(ln))
 			assert.Equal(t, network, s.Address().Network())
 			assert.Equal(t, address, s.Address().String())
-			heard := ""
+			received := ""
 			c := kit.NewClient(l)
-			c.On.Data(func(p []byte) { heard += string(p) })
+			c.On.Data(func(p []byte) { received += string(p) })
 			c.On.Close(func(bool) { require.NoError(t, s.Close(nil)) })
 			c.Connect(network, address)
 			kit.Run(t, l)
-			assert.Equal(t, "here", heard)
+			assert.Equal(t, "here", received)
 			if network == "unix" {
-				assert.FileExists(t, path, "who made it removes it")
+				assert.FileExists(t, path, "the creator of the file removes it")
 			}
 		})
 	}
@@ -92,7 +92,7 @@ func TestServeJunkDescriptor(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.EINVAL)
 }
 
-// A stream socket that does not listen is refused at once, not at every accept.
+// Serve refuses a stream socket that does not listen immediately, not at every accept.
 func TestServeSocketThatDoesNotListen(t *testing.T) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)
@@ -135,12 +135,12 @@ func TestWrapDescriptor(t *testing.T) {
 		require.NoError(t, f.Close())
 		ends = append(ends, evnet.Wrap(conn, &evnet.SocketOptions{Loop: l}))
 	}
-	heard := ""
-	ends[0].On.Data(func(p []byte) { heard += string(p) })
+	received := ""
+	ends[0].On.Data(func(p []byte) { received += string(p) })
 	ends[1].Pipe(ends[1])
 	_, err = ends[0].WriteString("echo")
 	require.NoError(t, err)
 	ends[0].End()
 	kit.Run(t, l)
-	assert.Equal(t, "echo", heard)
+	assert.Equal(t, "echo", received)
 }

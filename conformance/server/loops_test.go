@@ -17,13 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A loop that has nothing to do waits for the server's Close like the others: a server that listens again in
-// it is served by all of them.
+// An idle loop waits for the server's Close like the others. If the server listens again in Close, all loops
+// serve it.
 func TestServerListensAgainOnAllItsLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 		first, second := evtest.NewMemoryListener(), evtest.NewMemoryListener()
-		var last *evnet.Socket // of the first time
+		var last *evnet.Socket // the last one before the first Close
 		served := map[*evnet.Loop]int{}
 		var mu sync.Mutex
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: loops})
@@ -43,7 +43,7 @@ func TestServerListensAgainOnAllItsLoops(t *testing.T) {
 		for _, l := range loops {
 			all.Go(func() { kit.Run(t, l) })
 		}
-		synctest.Wait() // now a loop has gone that does not wait
+		synctest.Wait() // a loop that does not wait would have returned by now
 		last.Destroy(nil)
 		synctest.Wait()
 		_, _ = second.Dial(), second.Dial()
@@ -54,8 +54,8 @@ func TestServerListensAgainOnAllItsLoops(t *testing.T) {
 	})
 }
 
-// A loop that its context ends does not wait for a server's Close, which another loop is to emit: that may
-// have been ended by a panic.
+// A loop that its context ends does not wait for a server's Close on another loop: a panic may have ended that
+// loop.
 func TestServerLetsALoopGoThatEnds(t *testing.T) {
 	for name, closed := range map[string]bool{"listening": false, "closed already": true} {
 		t.Run(name, func(t *testing.T) {
@@ -77,20 +77,20 @@ func TestServerLetsALoopGoThatEnds(t *testing.T) {
 	}
 }
 
-// A server that listens again before its Close has one for both times, as in Node, and who waits for the first
-// waits for that.
+// A server that listens again before its Close emits one Close for both, as in Node. The callback of the first
+// Close is called with it.
 func TestServerHasOneCloseForBothTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 		first, second := evtest.NewMemoryListener(), evtest.NewMemoryListener()
-		var told []string
-		tell := func(what string) func() { return func() { told = append(told, what) } }
-		server.On.Close(tell("close"))
+		var emitted []string
+		note := func(what string) func() { return func() { emitted = append(emitted, what) } }
+		server.On.Close(note("close"))
 		var last *evnet.Socket
 		server.On.Connection(func(c *evnet.Socket) {
 			last = c
-			_ = server.Close(tell("first"))
+			_ = server.Close(note("first"))
 			assert.NoError(t, server.Serve(second))
 		})
 		require.NoError(t, server.Serve(first))
@@ -100,14 +100,14 @@ func TestServerHasOneCloseForBothTimes(t *testing.T) {
 		synctest.Wait()
 		last.Destroy(nil)
 		synctest.Wait()
-		l.Do(func() { assert.Empty(t, told) })
-		assert.NoError(t, server.Close(tell("second")))
+		l.Do(func() { assert.Empty(t, emitted) })
+		assert.NoError(t, server.Close(note("second")))
 		others.Wait()
-		assert.Equal(t, []string{"close", "first", "second"}, told)
+		assert.Equal(t, []string{"close", "first", "second"}, emitted)
 	})
 }
 
-// A server that listens and closes once more in its Close keeps its loops until it has told that too.
+// A server that listens and closes again in its Close keeps its loops until the second Close is emitted.
 func TestServerKeepsItsLoopsUntilTheLastClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
@@ -133,10 +133,11 @@ func TestServerKeepsItsLoopsUntilTheLastClose(t *testing.T) {
 	})
 }
 
-// A flood of dropped connections is told whole, but for what would wait without bound for a loop that stands still.
+// Drop is emitted for each dropped connection of a flood. Only while the loop stalls is the number of queued drops
+// limited.
 func TestServerBoundsItsDrops(t *testing.T) {
 	const bound = 16 << 10
-	for name, c := range map[string]struct{ dropped, told int }{
+	for name, c := range map[string]struct{ dropped, emitted int }{
 		"as many as may wait": {bound, bound}, "more": {bound + 100, bound},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +148,7 @@ func TestServerBoundsItsDrops(t *testing.T) {
 			ln := &evtest.Acceptor{MemoryListener: evtest.NewMemoryListener()}
 			ln.OnAccept = func(n int) (net.Conn, error) {
 				<-still
-				if n > 128+c.dropped { // as many wait for the loop that stands still
+				if n > 128+c.dropped { // as many are queued for the stalled loop
 					return ln.MemoryListener.Accept()
 				}
 				here, _ := net.Pipe()
@@ -157,15 +158,15 @@ func TestServerBoundsItsDrops(t *testing.T) {
 					}
 				}}, nil
 			}
-			told := 0
-			server.On.Drop(func(evnet.Drop) { told++ })
+			emitted := 0
+			server.On.Drop(func(evnet.Drop) { emitted++ })
 			loops[0].Post(func() { close(still); <-release })
 			require.NoError(t, server.Serve(ln))
 			var others sync.WaitGroup
 			others.Go(func() { kit.Run(t, loops[1]) })
 			kit.Run(t, loops[0])
 			others.Wait()
-			assert.Equal(t, c.told, told)
+			assert.Equal(t, c.emitted, emitted)
 		})
 	}
 }

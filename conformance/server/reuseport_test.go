@@ -43,7 +43,7 @@ func TestReusePort(t *testing.T) {
 		servers = append(servers, s)
 	}
 	err := greeterless(l).Listen("tcp", address, nil)
-	assert.Equal(t, "EADDRINUSE", evnet.Code(err), "it did not ask to share: %v", err)
+	assert.Equal(t, "EADDRINUSE", evnet.Code(err), "ReusePort was not set: %v", err)
 
 	var again func()
 	again = func() {
@@ -68,7 +68,7 @@ func greeterless(l *evnet.Loop) *evnet.Server {
 	return evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 }
 
-// Sharing has to be asked for by the first server too.
+// ReusePort must be set by the first server too.
 func TestReusePortNotAskedFor(t *testing.T) {
 	l := evnet.NewLoop()
 	first, address := kit.Serve(t, l, nil, nil)
@@ -83,7 +83,7 @@ func TestReusePortNotAskedFor(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// reached are the addresses at which a server that listens at network, address takes connections.
+// reached reports whether a server that listens at network, address accepts IPv4 and IPv6 connections.
 func reached(t *testing.T, network, address string) (v4, v6 bool) {
 	l := evnet.NewLoop()
 	s := greeterless(l)

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slowPath returns a path to dir that the kernel needs long to walk: it leads through links, each to
-// a path of many components. What happens between two walks is then easy to hit.
+// slowPath returns a path to dir that the kernel resolves slowly: it leads through links, each to a path of many
+// components. That makes a race between two resolutions easy to hit.
 func slowPath(t *testing.T, dir string) string {
 	maze := evtest.SocketDir(t)
 	require.NoError(t, os.Mkdir(filepath.Join(maze, "d"), 0o700))
@@ -46,8 +46,8 @@ func swap(other, path string, stop *atomic.Bool) bool {
 	return false
 }
 
-// A user who may write to the directory replaces the socket, while Listen sets SocketMode, by a link
-// to a file that the server's user owns.
+// While Listen sets SocketMode, a user with write access to the directory replaces the socket with a link to a file
+// of the server's user. The mode of that file does not change.
 func TestUnixSocketModeFollowsNoLink(t *testing.T) {
 	umask := syscall.Umask(0o022) // so that Listen has bits to add
 	defer syscall.Umask(umask)

@@ -40,10 +40,10 @@ func TestUnixSocketMode(t *testing.T) {
 		}
 		assert.NoFileExists(t, path)
 	}
-	assert.Equal(t, 0o027, syscall.Umask(0o027), "the umask belongs to the process")
+	assert.Equal(t, 0o027, syscall.Umask(0o027), "the umask of the process is unchanged")
 }
 
-// SocketMode applies at a path of the greatest length and at a relative one.
+// SocketMode applies to a path of the maximum length and to a relative path.
 func TestUnixSocketModeOfAnyPath(t *testing.T) {
 	dir := evtest.SocketDir(t)
 	t.Chdir(dir)

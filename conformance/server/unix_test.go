@@ -23,11 +23,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// greeting is what the server at path says; then the servers are closed and l has run.
+// greeting returns the greeting of the server at path. It closes the servers and runs l to the end.
 func greeting(t testing.TB, l *evnet.Loop, path string, servers ...*evnet.Server) string {
-	heard := ""
+	received := ""
 	c := kit.NewClient(l)
-	c.On.Data(func(p []byte) { heard += string(p) })
+	c.On.Data(func(p []byte) { received += string(p) })
 	c.On.Error(func(err error) { assert.NoError(t, err) })
 	c.On.Close(func(bool) {
 		for _, s := range servers {
@@ -36,10 +36,10 @@ func greeting(t testing.TB, l *evnet.Loop, path string, servers ...*evnet.Server
 	})
 	c.Connect("unix", path)
 	kit.Run(t, l)
-	return heard
+	return received
 }
 
-// requireInUse is a failed Listen at a path that something has.
+// requireInUse checks the error of a Listen at a path that is in use.
 func requireInUse(t testing.TB, err error, path string) {
 	t.Helper()
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
@@ -57,14 +57,14 @@ func TestUnixListenReplacesAStaleFile(t *testing.T) {
 	evtest.LeaveStale(t, path)
 	s := kit.Greeter(l, "new", nil)
 	require.NoError(t, s.Listen("unix", path, nil))
-	assert.Equal(t, []string{"s"}, evtest.FileNames(t, filepath.Dir(path)), "nothing else is left")
+	assert.Equal(t, []string{"s"}, evtest.FileNames(t, filepath.Dir(path)), "no other file is left")
 	assert.Equal(t, path, s.Address().String())
 	assert.Equal(t, "new", greeting(t, l, path, s))
 	assert.Empty(t, evtest.FileNames(t, filepath.Dir(path)))
 	assert.Equal(t, path, s.Address().String(), "kept after Close, as in Node")
 }
 
-// A stale file is recognised in a directory whose path leaves no room for a longer name.
+// A stale file is detected in a directory whose path leaves no room for a longer name.
 func TestUnixListenReplacesAStaleFileAtTheLongestPath(t *testing.T) {
 	l := evnet.NewLoop()
 	dir := evtest.SocketDir(t)
@@ -80,7 +80,7 @@ func TestUnixListenReplacesAStaleFileAtTheLongestPath(t *testing.T) {
 	assert.Empty(t, evtest.FileNames(t, dir))
 }
 
-// What is not a stale socket stays as it is.
+// Listen leaves a file unchanged if it is not a stale socket.
 func TestUnixListenLeavesOthersAlone(t *testing.T) {
 	dir := evtest.SocketDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -133,7 +133,7 @@ func TestUnixListenLeavesOthersAlone(t *testing.T) {
 	assert.Equal(t, "precious", string(text))
 	require.NoError(t, live.(*net.UnixListener).SetDeadline(time.Now().Add(time.Millisecond)))
 	_, err = live.Accept()
-	assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "a server that is alive is not even called")
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "Listen does not connect to a running server")
 }
 
 // bind makes a socket at path that does not listen.
@@ -177,7 +177,7 @@ func TestUnixListenWithoutPermission(t *testing.T) {
 	assert.Contains(t, err.Error(), path+"2")
 }
 
-// Servers that find the same stale file at once: one gets the path, and is the one that is there.
+// Several servers find the same stale file at the same time. Exactly one gets the path, and it serves the path.
 func TestUnixListenAtOnce(t *testing.T) {
 	dir := evtest.SocketDir(t)
 	path := filepath.Join(dir, "s")
@@ -221,11 +221,11 @@ func TestUnixCloseRemovesOnlyItsOwnFile(t *testing.T) {
 	require.NoError(t, s.Listen("unix", path, nil))
 	require.NoError(t, s.Close(nil))
 	assert.NoFileExists(t, path, "removed when Close returns")
-	require.NoError(t, s.Listen("unix", path, nil), "directly in the same turn")
+	require.NoError(t, s.Listen("unix", path, nil), "immediately in the same turn")
 	assert.True(t, s.Listening())
 
 	require.NoError(t, os.Remove(path))
-	require.NoError(t, s.Close(nil), "it is gone already")
+	require.NoError(t, s.Close(nil), "the file is already removed")
 	kit.Run(t, l)
 
 	require.NoError(t, s.Listen("unix", path, nil))
@@ -246,7 +246,7 @@ func TestUnixCloseRemovesOnlyItsOwnFile(t *testing.T) {
 	assert.Equal(t, []string{"s"}, evtest.FileNames(t, filepath.Dir(path)))
 }
 
-// Every way to end removes the file.
+// Each way to end a server removes the file.
 func TestUnixFileGoesWithTheServer(t *testing.T) {
 	l := evnet.NewLoop()
 	path := evtest.SocketPath(t)
@@ -273,7 +273,7 @@ func TestUnixRelativePath(t *testing.T) {
 	t.Chdir("elsewhere")
 	require.NoError(t, s.Close(nil))
 	kit.Run(t, l)
-	assert.NoFileExists(t, filepath.Join(dir, "s"), "the working directory is another now")
+	assert.NoFileExists(t, filepath.Join(dir, "s"), "the working directory has changed")
 }
 
 func TestUnixListenBadPath(t *testing.T) {
@@ -315,5 +315,5 @@ func TestUnixListenBadPath(t *testing.T) {
 	}
 	evtest.LeaveStale(t, dir+"/s")
 	requireInUse(t, kit.Greeter(evnet.NewLoop(), "", nil).Listen("unix", dir+"/s/", nil), dir+"/s/")
-	assert.FileExists(t, dir+"/s", "nothing can be made in its place")
+	assert.FileExists(t, dir+"/s", "no file can be created in its place")
 }

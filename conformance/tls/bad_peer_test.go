@@ -21,14 +21,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Bad input to TLS: the error is on the right socket, says what has happened, and the server goes on.
+// Bad input to TLS: the error is on the right socket and names the cause, and the server keeps serving.
 
-// judged is how both sides see a handshake that fails.
+// judged is the result of a failed handshake on both sides.
 type judged struct {
-	client   error // of package tls or x509, which errors.As finds; nil: any
+	client   error // an error type of package tls or x509 that errors.As finds; nil means any
 	code     string
-	says     string // of the client's error
-	server   string // the code of what the server is told
+	says     string // a part of the client's error text
+	server   string // the code of the error that TLSClientError reports
 	config   func() *tls.Config
 	trusting func(*tls.Config)
 }
@@ -46,19 +46,19 @@ func with(cert ...tls.Certificate) func() *tls.Config {
 func TestTLSBadCertificates(t *testing.T) {
 	a := evtest.Authority()
 	of := func(change func(*x509.Certificate)) func() *tls.Config { return with(evtest.Issue(&a.Root, change)) }
-	stranger := evtest.Issue(nil, func(c *x509.Certificate) {
+	unknownRoot := evtest.Issue(nil, func(c *x509.Certificate) {
 		c.IsCA, c.BasicConstraintsValid = true, true
 		c.Subject.CommonName = "stranger"
 	})
-	strange := evtest.Issue(&stranger, nil)
+	unknownLeaf := evtest.Issue(&unknownRoot, nil)
 	sign := func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid, c.ExtKeyUsage = true, true, nil }
 	short := evtest.Issue(nil, func(c *x509.Certificate) { sign(c); c.MaxPathLenZero = true; c.Subject.CommonName = "short" })
 	second := evtest.Issue(&short, func(c *x509.Certificate) { sign(c); c.Subject.CommonName = "second" })
 	const bad = "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE"
 	for name, j := range map[string]judged{
 		"self-signed":           {&x509.UnknownAuthorityError{}, "DEPTH_ZERO_SELF_SIGNED_CERT", "unknown authority", bad, with(evtest.Issue(nil, nil)), nil},
-		"of a stranger":         {&x509.UnknownAuthorityError{}, "UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unknown authority", bad, with(strange), nil},
-		"a chain of strangers":  {&x509.UnknownAuthorityError{}, "SELF_SIGNED_CERT_IN_CHAIN", "unknown authority", bad, with(strange, stranger), nil},
+		"of a stranger":         {&x509.UnknownAuthorityError{}, "UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unknown authority", bad, with(unknownLeaf), nil},
+		"a chain of strangers":  {&x509.UnknownAuthorityError{}, "SELF_SIGNED_CERT_IN_CHAIN", "unknown authority", bad, with(unknownLeaf, unknownRoot), nil},
 		"a chain without a top": {&x509.UnknownAuthorityError{}, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "unknown authority", bad, with(evtest.Issue(&a.Middle, nil), a.Middle), func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }},
 		"wrong name":            {&x509.HostnameError{}, "ERR_TLS_CERT_ALTNAME_INVALID", "not 127.0.0.1", bad, of(func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 9, 8, 7}} }), nil},
 		"expired":               {&x509.CertificateInvalidError{}, "CERT_HAS_EXPIRED", "expired", "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE", of(func(c *x509.Certificate) { c.NotAfter = time.Unix(1e9, 0) }), nil},
@@ -77,7 +77,7 @@ func TestTLSBadCertificates(t *testing.T) {
 			var got, served kit.Notes
 			server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: j.config()}, func(*evnet.Socket) { served.Say("connection")() })
 			server.On.TLSClientError(func(err error, s *evnet.Socket) {
-				served.Say("told " + evnet.Code(err))()
+				served.Say("reported " + evnet.Code(err))()
 				assert.True(t, s.Destroyed())
 				assert.Equal(t, err, s.Err())
 				assert.ErrorContains(t, err, "handshake tcp "+addr)
@@ -86,7 +86,7 @@ func TestTLSBadCertificates(t *testing.T) {
 					assert.True(t, hadError)
 					served.Say("closed")()
 					assert.Zero(t, server.Connections())
-					assert.True(t, server.Listening(), "it goes on")
+					assert.True(t, server.Listening(), "it keeps listening")
 					_ = server.Close(nil)
 				})
 			})
@@ -97,15 +97,15 @@ func TestTLSBadCertificates(t *testing.T) {
 			})
 			kit.NoteEvents(c, &got)
 			c.Connect("tcp", addr)
-			var told error
-			c.WriteThen([]byte("secret"), func(err error) { told = err })
+			var reported error
+			c.WriteThen([]byte("secret"), func(err error) { reported = err })
 			kit.Run(t, l)
 			assert.Equal(t, kit.Notes{"attempt tcp4 " + addr + " 4", "connect", "ready", "error " + j.code, "close true"}, got)
-			assert.Equal(t, kit.Notes{"told " + j.server, "closed"}, served)
+			assert.Equal(t, kit.Notes{"reported " + j.server, "closed"}, served)
 			assert.ErrorContains(t, c.Err(), j.says)
 			assert.ErrorContains(t, c.Err(), "handshake tcp ")
 			assert.ErrorContains(t, c.Err(), addr)
-			assert.ErrorIs(t, told, c.Err())
+			assert.ErrorIs(t, reported, c.Err())
 			switch j.client.(type) {
 			case *x509.UnknownAuthorityError:
 				assert.ErrorAs(t, c.Err(), new(x509.UnknownAuthorityError))
@@ -118,8 +118,8 @@ func TestTLSBadCertificates(t *testing.T) {
 	}
 }
 
-// A server that wants a certificate hears that there is none; the client, who thinks that all is well, hears
-// it from the server.
+// A server that requires a certificate reports that there is none. The client, whose handshake has succeeded,
+// gets the error from the server's alert.
 func TestTLSNoClientCertificate(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
@@ -130,8 +130,8 @@ func TestTLSNoClientCertificate(t *testing.T) {
 		assert.Len(t, state.VerifiedChains, 1)
 		s.End()
 	})
-	var told []error
-	server.On.TLSClientError(func(err error, _ *evnet.Socket) { told = append(told, err) })
+	var reported []error
+	server.On.TLSClientError(func(err error, _ *evnet.Socket) { reported = append(reported, err) })
 	var got kit.Notes
 	c := kit.ClientTLS(l)
 	kit.NoteEvents(c, &got)
@@ -145,14 +145,15 @@ func TestTLSNoClientCertificate(t *testing.T) {
 	assert.Equal(t, kit.Notes{"connect", "ready", "secureConnect", "error ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", "close true"}, got)
 	assert.ErrorContains(t, c.Err(), "read tcp "+c.LocalAddr().String()+"->"+addr)
 	assert.NoError(t, good.Err())
-	require.Len(t, told, 1)
-	assert.ErrorContains(t, told[0], "certificate")
+	require.Len(t, reported, 1)
+	assert.ErrorContains(t, reported[0], "certificate")
 }
 
-// What a server is told of peers that do not shake hands. All of them at once keep a good client from nothing.
+// The server reports an error for each peer that fails its handshake. None of them prevents a good client
+// from connecting.
 func TestTLSBadPeers(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
-	hello := func(c *net.TCPConn) { _, _ = c.Write([]byte{22, 3, 1, 0, 200, 1}) } // the beginning of one
+	hello := func(c *net.TCPConn) { _, _ = c.Write([]byte{22, 3, 1, 0, 200, 1}) } // the start of a ClientHello
 	for name, bad := range map[string]struct {
 		play func(c *net.TCPConn)
 		code string
@@ -174,16 +175,16 @@ func TestTLSBadPeers(t *testing.T) {
 			l := evnet.NewLoop()
 			limit := evtest.Patience
 			if bad.code == "ERR_TLS_HANDSHAKE_TIMEOUT" {
-				limit = 2 * time.Second // the good client has no more
+				limit = 2 * time.Second // the limit also applies to the good client
 			}
 			var opts evnet.ServerOptions
 			opts.HandshakeTimeout = limit
 			server, addr := kit.ServeTLS(t, l, opts, kit.Echo)
-			var told error
+			var reported error
 			good := kit.ClientTLS(l)
 			server.On.TLSClientError(func(err error, s *evnet.Socket) {
-				assert.NoError(t, told, "once")
-				told = err
+				assert.NoError(t, reported, "once")
+				reported = err
 				assert.NotNil(t, s.RemoteAddr())
 				assert.ErrorContains(t, err, s.RemoteAddr().String())
 				good.Connect("tcp", addr)
@@ -193,7 +194,7 @@ func TestTLSBadPeers(t *testing.T) {
 				require.NoError(t, err)
 				bad.play(c.(*net.TCPConn))
 				_ = c.SetReadDeadline(time.Now().Add(evtest.Patience))
-				_, _ = io.Copy(io.Discard, c) // until the server has cut it off
+				_, _ = io.Copy(io.Discard, c) // until the server closes the connection
 				_ = c.Close()
 			})
 			good.On.SecureConnect(func() { _, _ = good.WriteString("x") })
@@ -201,18 +202,18 @@ func TestTLSBadPeers(t *testing.T) {
 			good.On.Close(func(bool) { _ = server.Close(nil) })
 			kit.Run(t, l)
 			assert.NoError(t, good.Err())
-			assert.Equal(t, bad.code, evnet.Code(told), "%v", told)
-			assert.ErrorContains(t, told, bad.says)
+			assert.Equal(t, bad.code, evnet.Code(reported), "%v", reported)
+			assert.ErrorContains(t, reported, bad.says)
 			if bad.is != nil {
-				assert.ErrorIs(t, told, bad.is)
+				assert.ErrorIs(t, reported, bad.is)
 			}
 			var timeout net.Error
-			assert.Equal(t, bad.is == os.ErrDeadlineExceeded, errors.As(told, &timeout) && timeout.Timeout())
+			assert.Equal(t, bad.is == os.ErrDeadlineExceeded, errors.As(reported, &timeout) && timeout.Timeout())
 		})
 	}
 }
 
-// What a client hears from a server that does not speak TLS.
+// A client reports an error when the server does not speak TLS.
 func TestTLSBadServers(t *testing.T) {
 	for name, bad := range map[string]struct {
 		play func(s *evnet.Socket)
@@ -243,7 +244,7 @@ func TestTLSBadServers(t *testing.T) {
 	}
 }
 
-// TLS sent to a plain port is bytes like any other there.
+// A server without TLS receives a ClientHello as ordinary data.
 func TestTLSToAPlainPort(t *testing.T) {
 	l := evnet.NewLoop()
 	first := byte(0)
@@ -259,7 +260,8 @@ func TestTLSToAPlainPort(t *testing.T) {
 	assert.Equal(t, "ECONNRESET", evnet.Code(c.Err()), "%v", c.Err())
 }
 
-// With nobody to hear it, a failed handshake is one record, and of little weight where the peer has but left.
+// Without a TLSClientError listener, a failed handshake is one log record. Its level is debug if the peer only
+// closed the connection.
 func TestTLSUnheardErrors(t *testing.T) {
 	for text, level := range map[string]string{"plain text": "WARN", "": "DEBUG"} {
 		l := evnet.NewLoop()
@@ -280,7 +282,7 @@ func TestTLSUnheardErrors(t *testing.T) {
 	}
 }
 
-// A panic, and a Goexit, in what the user has put into the config is the socket's error.
+// A panic or a Goexit in a callback of the user's config becomes the socket's error.
 func TestTLSPanicsInTheConfig(t *testing.T) {
 	for name, arrange := range map[string]func(server, client *tls.Config, burst func()){
 		"GetCertificate": func(s, _ *tls.Config, burst func()) {
@@ -335,12 +337,12 @@ func TestTLSPanicsInTheConfig(t *testing.T) {
 			var p *evnet.PanicError
 			require.ErrorAs(t, failed, &p)
 			assert.Equal(t, evtest.Boom("on purpose"), p.Value)
-			assert.NoError(t, c.Err(), "the next one is served")
+			assert.NoError(t, c.Err(), "the next connection is served")
 		})
 	}
 }
 
-// Whatever ends a socket in its handshake leaves nothing behind, also where the user's code waits.
+// A socket that ends during its handshake leaks nothing, even while a callback of the config blocks.
 func TestTLSEndedInTheHandshake(t *testing.T) {
 	for name, end := range map[string]func(c *evnet.Socket){
 		"Destroy":        func(c *evnet.Socket) { c.Destroy(nil) },
@@ -357,12 +359,12 @@ func TestTLSEndedInTheHandshake(t *testing.T) {
 				waiting := make(chan struct{})
 				config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 					close(waiting)
-					<-hello.Context().Done() // until the socket is destroyed
+					<-hello.Context().Done() // done when the socket is destroyed
 					return nil, context.Cause(hello.Context())
 				}
 				server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: config}, func(*evnet.Socket) { t.Error("connection") })
-				told := 0
-				server.On.TLSClientError(func(error, *evnet.Socket) { told++ })
+				reported := 0
+				server.On.TLSClientError(func(error, *evnet.Socket) { reported++ })
 				c := kit.ClientTLS(l, func(o *evnet.SocketOptions) { o.CloseTimeout = 50 * time.Millisecond })
 				c.On.Error(func(error) {})
 				switch in {
@@ -377,7 +379,7 @@ func TestTLSEndedInTheHandshake(t *testing.T) {
 				c.On.Close(func(bool) { server.CloseAllConnections(); _ = server.Close(nil) })
 				c.Connect("tcp", addr)
 				kit.Run(t, l)
-				assert.LessOrEqual(t, told, 1)
+				assert.LessOrEqual(t, reported, 1)
 			})
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Wrap with TLSConfig is a client over any conn, and leaves a *tls.Conn as it is.
+// Wrap with TLSConfig makes a TLS client over any conn, and uses a *tls.Conn unchanged.
 func TestTLSWrap(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
@@ -41,7 +41,8 @@ func TestTLSWrap(t *testing.T) {
 	evtest.AssertEqualBytes(t, want, got.Bytes())
 }
 
-// What Serve is given may speak TLS itself: then TLSConfig has nothing to do, but Connection waits.
+// Serve accepts a listener that already speaks TLS. It needs no TLSConfig, and Connection still waits for the
+// handshake.
 func TestTLSServeATLSListener(t *testing.T) {
 	for name, config := range map[string]*tls.Config{"bare": nil, "TLSConfig": evtest.ServerConfig()} {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +70,7 @@ func TestTLSServeATLSListener(t *testing.T) {
 	}
 }
 
-// A server that has no certificate does not listen.
+// Listen fails if the server has no certificate.
 func TestTLSServerWithoutCertificate(t *testing.T) {
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{evnet.NewLoop()}, TLSConfig: &tls.Config{}})
 	err := server.Listen("tcp", "127.0.0.1:0", nil)
@@ -83,7 +84,7 @@ func TestTLSServerWithoutCertificate(t *testing.T) {
 	assert.ErrorContains(t, err, "GetCertificate")
 }
 
-// A socket may be connected again, and starts clean.
+// A socket may connect again, and starts without state of the previous connection.
 func TestTLSConnectAgain(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
@@ -109,7 +110,7 @@ func TestTLSConnectAgain(t *testing.T) {
 	assert.Equal(t, kit.Notes{"data x", "resumed", "data x"}, got)
 }
 
-// The options of the conn under TLS are set as on any other, and Detach gives the *tls.Conn.
+// Socket options apply to the conn under TLS, and Detach returns the *tls.Conn.
 func TestTLSOptionsAndDetach(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
@@ -142,12 +143,12 @@ func TestTLSOptionsAndDetach(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// A context ends the handshake: that of the socket's life, and that of the attempt.
+// A context ends the handshake: the socket's context or the context of the attempt.
 func TestTLSContextEndsTheHandshake(t *testing.T) {
 	for _, life := range []bool{true, false} {
 		evtest.VerifyNoLeaks(t)
 		l := evnet.NewLoop()
-		ln, err := net.Listen("tcp", "127.0.0.1:0") // which never says a word
+		ln, err := net.Listen("tcp", "127.0.0.1:0") // it never sends anything
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		c := kit.ClientTLS(l, func(o *evnet.SocketOptions) {
@@ -184,17 +185,18 @@ func TestTLSContextOfTheAttemptIsLetGo(t *testing.T) {
 	assert.NoError(t, c.Err())
 }
 
-// A peer that has ended, and is gone when this side ends, needs no end: as without TLS that is no failure.
+// If the peer has ended and closed before this side ends, its close_notify cannot be sent. As without TLS, that is
+// no error.
 func TestTLSPeerGoneAfterItsEnd(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
 	var got kit.Notes
-	ended, gone := make(chan struct{}), make(chan struct{})
+	ended, peerClosed := make(chan struct{}), make(chan struct{})
 	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{AllowHalfOpen: true}, func(s *evnet.Socket) {
 		kit.NoteEvents(s, &got)
 		s.On.End(func() {
 			close(ended)
-			kit.Aside(l, func() { <-gone; s.End() })
+			kit.Aside(l, func() { <-peerClosed; s.End() })
 		})
 	})
 	tlsPeer(t, l, addr, func(c *tls.Conn) {
@@ -204,7 +206,7 @@ func TestTLSPeerGoneAfterItsEnd(t *testing.T) {
 		raw := c.NetConn().(*net.TCPConn)
 		_ = raw.SetLinger(0)
 		_ = raw.Close()
-		close(gone)
+		close(peerClosed)
 		_ = server.Close(nil)
 	})
 	kit.Run(t, l)

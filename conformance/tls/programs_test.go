@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TLS with programs that have another implementation of it: Node and OpenSSL.
+// TLS works with the implementations of Node and OpenSSL.
 
-// exchanged is how much each side sends.
+// exchanged returns the number of bytes that each side sends.
 func exchanged() int {
 	if race.Enabled {
 		return 10_000_000
@@ -30,7 +30,7 @@ func exchanged() int {
 	return evtest.Pick(10_000_000, 100_000_000)
 }
 
-// exchange is the function of that name in testdata/node/tls.js.
+// exchange does the same as the function of that name in testdata/node/tls.js.
 func exchange(s *evnet.Socket, size int, printed *strings.Builder) {
 	sent, received := sha256.New(), sha256.New()
 	piece := make([]byte, 100_000)
@@ -59,7 +59,7 @@ func exchange(s *evnet.Socket, size int, printed *strings.Builder) {
 	send()
 }
 
-// sums are the lines that begin with that word, without it.
+// sums returns the lines that begin with word, without the word.
 func sums(text, word string) string {
 	for _, line := range strings.Split(text, "\n") {
 		if rest, found := strings.CutPrefix(line, word+" "); found {
@@ -81,7 +81,7 @@ func agree(t *testing.T, here, there string) {
 	}
 }
 
-// Node's tls.connect and this server send each other 100 MB at once, and end cleanly; also after STARTTLS.
+// Node's tls.connect and this server send 100 MB to each other concurrently, and end cleanly; also after STARTTLS.
 func TestTLSNodeClient(t *testing.T) {
 	evtest.RequireProgram(t, "node")
 	ca, _, _ := evtest.CertificateFiles(t)
@@ -116,7 +116,7 @@ func TestTLSNodeClient(t *testing.T) {
 	}
 }
 
-// The same with this side as the client.
+// The same exchange works with this side as the client.
 func TestTLSNodeServer(t *testing.T) {
 	_, cert, key := evtest.CertificateFiles(t)
 	for _, mode := range []string{"tls", "starttls"} {
@@ -151,7 +151,7 @@ func TestTLSNodeServer(t *testing.T) {
 	}
 }
 
-// openssl s_client talks to an echo, by TLS 1.2 and 1.3, and after the STARTTLS of SMTP.
+// openssl s_client talks to an echo server with TLS 1.2 and 1.3, and after SMTP's STARTTLS.
 func TestTLSOpenSSLClient(t *testing.T) {
 	evtest.RequireProgram(t, "openssl")
 	ca, _, _ := evtest.CertificateFiles(t)
@@ -190,7 +190,7 @@ func TestTLSOpenSSLClient(t *testing.T) {
 	}
 }
 
-// smtp is as much of a mail server as s_client needs, and an echo under TLS.
+// smtp implements as much of a mail server as s_client needs, and an echo under TLS.
 func smtp(t *testing.T, s *evnet.Socket) {
 	_, _ = s.WriteString("220 mail.example ESMTP\r\n")
 	assert.NoError(t, s.Scan(nil, 0, func(line []byte) {
@@ -208,7 +208,7 @@ func smtp(t *testing.T, s *evnet.Socket) {
 	})
 }
 
-// openssl s_server -rev answers lines backwards.
+// A client talks to openssl s_server -rev, which sends each line back reversed.
 func TestTLSOpenSSLServer(t *testing.T) {
 	_, cert, key := evtest.CertificateFiles(t)
 	program := evtest.Command(t, "openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", cert, "-key", key, "-rev", "-naccept", "1")

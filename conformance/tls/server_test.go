@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A connection in the midst of its handshake counts, as one that Connection has told.
+// A connection counts during its handshake, like one that Connection has emitted.
 
 func TestTLSHandshakesCount(t *testing.T) {
-	told := kit.StalledHandshake(t, evnet.ServerOptions{MaxConnections: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	reported := kit.StalledHandshake(t, evnet.ServerOptions{MaxConnections: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		assert.Equal(t, 1, server.Connections())
 		assert.Equal(t, evnet.StateOpen, s.ReadyState())
 		_, ok := s.TLS()
@@ -34,12 +34,13 @@ func TestTLSHandshakesCount(t *testing.T) {
 		another.On.Error(func(error) {})
 		another.Connect("tcp", server.Address().String())
 	})
-	assert.Empty(t, told)
+	assert.Empty(t, reported)
 }
 
-// Close waits for a handshake, and Connection may still come; Shutdown does not: nobody knows the socket yet.
+// Close waits for a handshake, and Connection may still follow. Shutdown does not wait, because no callback has
+// seen the socket yet.
 func TestTLSCloseDuringHandshakes(t *testing.T) {
-	told := kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	reported := kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		closed := false
 		assert.NoError(t, server.Close(func() { closed = true }))
 		l.AfterFunc(20*time.Millisecond, func() {
@@ -47,18 +48,18 @@ func TestTLSCloseDuringHandshakes(t *testing.T) {
 			s.Destroy(nil)
 		})
 	})
-	assert.Empty(t, told)
-	told = kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	assert.Empty(t, reported)
+	reported = kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		kit.Aside(l, func() {
 			ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience)
 			defer cancel()
 			assert.NoError(t, server.Shutdown(ctx))
 		})
 	})
-	assert.Empty(t, told)
+	assert.Empty(t, reported)
 }
 
-// A connection that the server had before Close goes through its handshake, and is told, as in Node.
+// A connection accepted before Close completes its handshake, and Connection is emitted, as in Node.
 func TestTLSHandshakeAfterClose(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
@@ -88,28 +89,28 @@ func TestTLSHandshakeAfterClose(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Each of the limits ends a handshake that stalls, and the server is told which.
+// Each limit ends a stalled handshake, and TLSClientError reports which one it was.
 func TestTLSLimitsDuringHandshakes(t *testing.T) {
-	const soon = 30 * time.Millisecond
+	const shortly = 30 * time.Millisecond
 	for op, opts := range map[string]evnet.ServerOptions{
-		"idle":       {IdleTimeout: soon},
-		"first byte": {FirstByteTimeout: soon, PauseOnConnect: true}, // which nobody has paused yet
-		"handshake":  {HandshakeTimeout: soon},
+		"idle":       {IdleTimeout: shortly},
+		"first byte": {FirstByteTimeout: shortly, PauseOnConnect: true}, // not paused before Connection
+		"handshake":  {HandshakeTimeout: shortly},
 	} {
-		told := kit.StalledHandshake(t, opts, func(_ *evnet.Loop, server *evnet.Server, s *evnet.Socket) { _ = server.Close(nil) })
-		require.Len(t, told, 1)
-		assert.ErrorIs(t, told[0], os.ErrDeadlineExceeded)
+		reported := kit.StalledHandshake(t, opts, func(_ *evnet.Loop, server *evnet.Server, s *evnet.Socket) { _ = server.Close(nil) })
+		require.Len(t, reported, 1)
+		assert.ErrorIs(t, reported[0], os.ErrDeadlineExceeded)
 		var opErr *net.OpError
-		require.ErrorAs(t, told[0], &opErr)
+		require.ErrorAs(t, reported[0], &opErr)
 		assert.Equal(t, op, opErr.Op)
 	}
 }
 
-// An accepted socket is served by the loop it was given to, and so are Connection and TLSClientError.
+// The loop that gets an accepted socket serves it, and emits Connection and TLSClientError.
 func TestTLSOnSeveralLoops(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	a, b := evnet.NewLoop(), evnet.NewLoop()
-	var told [2]int
+	var reported [2]int
 	server, addr := kit.ServeTLS(t, a, evnet.ServerOptions{Loops: []*evnet.Loop{a, b}, PauseOnConnect: true}, func(s *evnet.Socket) {
 		assert.True(t, s.Paused())
 		s.Resume()
@@ -117,9 +118,9 @@ func TestTLSOnSeveralLoops(t *testing.T) {
 	})
 	server.On.TLSClientError(func(_ error, s *evnet.Socket) {
 		if s.Loop() == b {
-			told[1]++
+			reported[1]++
 		} else {
-			told[0]++
+			reported[0]++
 		}
 	})
 	ran := make(chan struct{})
@@ -128,7 +129,7 @@ func TestTLSOnSeveralLoops(t *testing.T) {
 	for i := range left {
 		c := kit.ClientTLS(a, func(o *evnet.SocketOptions) {
 			if i%2 == 1 {
-				o.TLSConfig = evtest.ServerConfig() // which trusts nobody of ours
+				o.TLSConfig = evtest.ServerConfig() // trusts no authority of the tests
 			}
 		})
 		c.On.Error(func(error) {})
@@ -143,18 +144,18 @@ func TestTLSOnSeveralLoops(t *testing.T) {
 	}
 	kit.Run(t, a)
 	<-ran
-	assert.Equal(t, 5, told[0]+told[1])
+	assert.Equal(t, 5, reported[0]+reported[1])
 }
 
-// What a program may do with a socket that it knows by Sockets alone.
+// A program may use a socket that it knows only from Sockets.
 func TestTLSSocketsOutsideConnection(t *testing.T) {
-	told := kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	reported := kit.StalledHandshake(t, evnet.ServerOptions{}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		_, err := s.WriteString("waits for the handshake")
 		assert.NoError(t, err)
 		assert.Positive(t, s.BufferedAmount())
 		s.Destroy(evtest.Boom("enough"))
 		_ = server.Close(nil)
 	})
-	require.Len(t, told, 1)
-	assert.ErrorIs(t, told[0], evtest.Boom("enough"))
+	require.Len(t, reported, 1)
+	assert.ErrorIs(t, reported[0], evtest.Boom("enough"))
 }

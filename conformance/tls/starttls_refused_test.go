@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Where it cannot be it says why, of which socket, and changes nothing.
+// A refused StartTLS returns an error that names the reason and the socket, and changes nothing.
 func TestStartTLSRefused(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -66,7 +66,7 @@ func TestStartTLSRefused(t *testing.T) {
 	})
 }
 
-// Chunks takes what comes as plain text.
+// StartTLS is refused while Chunks reads plain text.
 func TestStartTLSRefusedDuringChunks(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -85,7 +85,7 @@ func TestStartTLSRefusedDuringChunks(t *testing.T) {
 	})
 }
 
-// What ends a socket on its way to TLS, while the peer does not take what was written before.
+// A socket may end during the upgrade to TLS, while the peer does not read the plain text written before.
 func TestStartTLSEndedOnTheWay(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, play := range map[string]struct {
@@ -108,15 +108,15 @@ func TestStartTLSEndedOnTheWay(t *testing.T) {
 				play.opts.Loop = l
 				s := evnet.Wrap(a, &play.opts)
 				s.On.Error(func(error) {})
-				var told error
+				var reported error
 				l.Post(func() {
 					_, _ = s.Write(make([]byte, size))
 					assert.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
-					s.WriteThen([]byte("x"), func(err error) { told = err })
+					s.WriteThen([]byte("x"), func(err error) { reported = err })
 					l.AfterFunc(time.Millisecond, func() { play.end(s) })
 				})
 				kit.Run(t, l)
-				assert.Error(t, told)
+				assert.Error(t, reported)
 				if play.is != nil {
 					assert.ErrorIs(t, s.Err(), play.is, "%s %d", name, size)
 				} else {
@@ -128,7 +128,7 @@ func TestStartTLSEndedOnTheWay(t *testing.T) {
 	})
 }
 
-// It begins where the peer has gone, and fails there.
+// StartTLS begins although the peer has closed, and the handshake fails.
 func TestStartTLSPeerGone(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for _, server := range []bool{false, true} {
@@ -152,8 +152,8 @@ func TestStartTLSPeerGone(t *testing.T) {
 	})
 }
 
-// What somebody on the way has put behind STARTTLS is never taken for the peer's words: it is part of the
-// handshake, which fails by it.
+// Plain text that an attacker injects behind STARTTLS is never delivered as the peer's data. It becomes part of
+// the handshake, which fails.
 func TestStartTLSInjection(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, consume := range turnConsumers {
@@ -163,21 +163,21 @@ func TestStartTLSInjection(t *testing.T) {
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 				s.On.Error(func(error) {})
 				s.On.SecureConnect(func() { t.Error("secureConnect") })
-				var heard kit.Notes
+				var received kit.Notes
 				consume(s, func() {
 					if side == 0 {
 						assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 					} else {
 						assert.NoError(t, s.StartTLS(evtest.NamedClientConfig()))
 					}
-				}, heard.Chunk(""))
+				}, received.Chunk(""))
 				kit.Aside(l, func() {
 					_, _ = io.WriteString(there, "STARTTLS\r\nRCPT TO:<eve@example>\r\nand so on\r\n")
 					_, _ = io.Copy(io.Discard, there)
 					_ = there.Close()
 				})
 				kit.Run(t, l)
-				assert.Equal(t, kit.Notes{"STARTTLS"}, heard, name)
+				assert.Equal(t, kit.Notes{"STARTTLS"}, received, name)
 				assert.Equal(t, "ERR_SSL_WRONG_VERSION_NUMBER", evnet.Code(s.Err()), "%s: %v", name, s.Err())
 				assert.ErrorAs(t, s.Err(), new(tls.RecordHeaderError))
 			}

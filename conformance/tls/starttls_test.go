@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mail is a server that speaks lines, and TLS once it is asked for that.
+// mail is a line-based server that upgrades to TLS on request.
 func mail(t testing.TB, s *evnet.Socket, got *kit.Notes) {
 	s.On.Error(func(error) {})
 	s.On.SecureConnect(got.Say("secure"))
@@ -39,7 +39,8 @@ func mail(t testing.TB, s *evnet.Socket, got *kit.Notes) {
 	}))
 }
 
-// The dialogue of a mail program, with both sides here: inside Scan, and from the address's host name.
+// A mail dialogue with both sides in this process: the upgrade starts inside Scan, and the client takes the
+// server name from the address.
 func TestStartTLS(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -63,7 +64,7 @@ func TestStartTLS(t *testing.T) {
 				_, ok := c.TLS()
 				assert.False(t, ok)
 				assert.NoError(t, c.StartTLS(config))
-				_, _ = c.WriteString("secret\r\n") // waits for the handshake
+				_, _ = c.WriteString("secret\r\n") // queued until the handshake is done
 			case "250 secret":
 				c.End()
 			}
@@ -78,7 +79,7 @@ func TestStartTLS(t *testing.T) {
 	})
 }
 
-// pairs are what may lie under a socket that turns to TLS.
+// pairs are the kinds of conns under a socket that upgrades to TLS.
 var turnPairs = map[string]func(testing.TB) (here, there net.Conn){
 	"tcp":      func(t testing.TB) (net.Conn, net.Conn) { return evtest.TCPPair(t) },
 	"net.Pipe": func(testing.TB) (net.Conn, net.Conn) { return net.Pipe() },
@@ -88,22 +89,22 @@ var turnPairs = map[string]func(testing.TB) (here, there net.Conn){
 	},
 }
 
-// What is written before leaves as it is and first, however much it is, corked or not; what is written
-// afterwards under TLS. The bytes of the answer arrive whole.
+// Data written before StartTLS is sent first and as plain text, whatever its size, corked or not. Data written
+// afterwards is sent under TLS. The answer arrives complete.
 func TestStartTLSOrderOfWrites(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, pair := range turnPairs {
 			for _, size := range []int{0, 10, 100_000, 20_000_000} {
 				after := 300_000
 				if size == 10 {
-					after = 0 // nothing but the end
+					after = 0 // only the end
 				}
 				l := evnet.NewLoop()
 				here, there := pair(t)
 				s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: -1})
 				plain, encrypted := bytes.Repeat([]byte("plain"), size/5), evtest.PatternBytes(after)
-				told := 0
-				written := func(err error) { assert.NoError(t, err); told++ }
+				calls := 0
+				written := func(err error) { assert.NoError(t, err); calls++ }
 				back := kit.Collect(s)
 				l.Post(func() {
 					s.Cork()
@@ -129,14 +130,14 @@ func TestStartTLSOrderOfWrites(t *testing.T) {
 				kit.Run(t, l)
 				require.NoError(t, s.Err(), "%s %d", name, size)
 				evtest.AssertEqualBytes(t, encrypted, back.Bytes())
-				assert.Equal(t, 2, told)
+				assert.Equal(t, 2, calls)
 				assert.Zero(t, s.BufferedAmount())
 			}
 		}
 	})
 }
 
-// A Cork is undone, and a file that ReadFrom sends leaves under TLS, however soon it begins.
+// StartTLS uncorks the socket, and a file that ReadFrom sends leaves under TLS, even if ReadFrom starts immediately.
 func TestStartTLSCorkAndFile(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -178,14 +179,16 @@ func TestStartTLSCorkAndFile(t *testing.T) {
 	})
 }
 
-// Nothing that comes as plain text is delivered, also while what was written before still waits to leave, and where
-// nothing was read yet.
+// No plain text is delivered after StartTLS, even while earlier writes are still queued, or before the first
+// read.
 func TestStartTLSDeliversNoPlainText(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
-		for name, start := range map[string]func(l *evnet.Loop, s *evnet.Socket, turn func()){
-			"at once":    func(l *evnet.Loop, s *evnet.Socket, turn func()) { turn() },
-			"soon":       func(l *evnet.Loop, s *evnet.Socket, turn func()) { l.Post(turn) },
-			"and Resume": func(l *evnet.Loop, s *evnet.Socket, turn func()) { l.Post(func() { turn(); s.Pause(); s.Resume() }) },
+		for name, start := range map[string]func(l *evnet.Loop, s *evnet.Socket, upgrade func()){
+			"at once": func(l *evnet.Loop, s *evnet.Socket, upgrade func()) { upgrade() },
+			"soon":    func(l *evnet.Loop, s *evnet.Socket, upgrade func()) { l.Post(upgrade) },
+			"and Resume": func(l *evnet.Loop, s *evnet.Socket, upgrade func()) {
+				l.Post(func() { upgrade(); s.Pause(); s.Resume() })
+			},
 		} {
 			l := evnet.NewLoop()
 			here, there := evtest.TCPPair(t)
@@ -207,54 +210,55 @@ func TestStartTLSDeliversNoPlainText(t *testing.T) {
 	})
 }
 
-// consumers are how a server reads until it is asked for TLS. Each calls turn then, with what it has got too much.
-var turnConsumers = map[string]func(s *evnet.Socket, turn func(), heard func([]byte)){
-	"Scan": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+// turnConsumers are the ways in which a server reads until the client requests TLS. Each then calls upgrade and hands
+// back the surplus bytes.
+var turnConsumers = map[string]func(s *evnet.Socket, upgrade func(), received func([]byte)){
+	"Scan": func(s *evnet.Socket, upgrade func(), received func([]byte)) {
 		_ = s.Scan(nil, 0, func(line []byte) {
-			if heard(line); string(line) == "STARTTLS" {
-				turn()
+			if received(line); string(line) == "STARTTLS" {
+				upgrade()
 			}
 		})
 	},
-	"Scan with an encoding": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+	"Scan with an encoding": func(s *evnet.Socket, upgrade func(), received func([]byte)) {
 		_ = s.SetEncoding(evnet.UTF8)
 		_ = s.Scan(nil, 0, func(line []byte) {
-			if heard(line); string(line) == "STARTTLS" {
-				turn()
+			if received(line); string(line) == "STARTTLS" {
+				upgrade()
 			}
 		})
 	},
-	"Data and Unshift": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+	"Data and Unshift": func(s *evnet.Socket, upgrade func(), received func([]byte)) {
 		s.On.Data(func(p []byte) {
 			line, rest, found := bytes.Cut(p, []byte("\r\n"))
-			if heard(line); found && string(line) == "STARTTLS" {
+			if received(line); found && string(line) == "STARTTLS" {
 				_ = s.Unshift(rest)
-				turn()
+				upgrade()
 			}
 		})
 	},
-	"OnRead and Unshift afterwards": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+	"OnRead and Unshift afterwards": func(s *evnet.Socket, upgrade func(), received func([]byte)) {
 		_ = s.OnRead(func(p []byte) bool {
 			line, rest, found := bytes.Cut(p, []byte("\r\n"))
-			if heard(line); found && string(line) == "STARTTLS" {
-				turn()
+			if received(line); found && string(line) == "STARTTLS" {
+				upgrade()
 				_ = s.Unshift(rest)
 			}
 			return true
 		})
 	},
-	"Scan, paused": func(s *evnet.Socket, turn func(), heard func([]byte)) {
+	"Scan, paused": func(s *evnet.Socket, upgrade func(), received func([]byte)) {
 		_ = s.Scan(nil, 0, func(line []byte) {
-			if heard(line); string(line) == "STARTTLS" {
+			if received(line); string(line) == "STARTTLS" {
 				s.Pause()
-				s.Loop().AfterFunc(time.Millisecond, turn)
+				s.Loop().AfterFunc(time.Millisecond, upgrade)
 				s.Once.SecureConnect(s.Resume)
 			}
 		})
 	},
 }
 
-// hasty is a conn that sends something before what is written first, in one piece.
+// hasty is a conn that sends first in front of the first write, in one piece.
 type hasty struct {
 	*net.TCPConn
 	first string
@@ -267,22 +271,22 @@ func (c *hasty) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// A client that begins without waiting for the answer is served: the bytes read early are kept.
+// A client may start the handshake without waiting for the answer: the bytes read early are kept.
 func TestStartTLSKeepsEarlyBytes(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, consume := range turnConsumers {
 			if name == "Scan with an encoding" {
-				continue // which takes the bytes of a handshake for text
+				continue // it decodes the bytes of a handshake as text
 			}
 			l := evnet.NewLoop()
 			here, there := evtest.TCPPair(t)
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-			var heard kit.Notes
+			var received kit.Notes
 			consume(s, func() {
 				assert.NoError(t, s.StartTLSServer(evtest.ServerConfig()))
 				_, _ = s.WriteString("under TLS")
 				s.End()
-			}, heard.Chunk(""))
+			}, received.Chunk(""))
 			kit.Aside(l, func() {
 				c := tls.Client(&hasty{there, "STARTTLS\r\n"}, evtest.NamedClientConfig())
 				_, err := io.WriteString(c, "QUIT\r\n")
@@ -295,23 +299,25 @@ func TestStartTLSKeepsEarlyBytes(t *testing.T) {
 			})
 			kit.Run(t, l)
 			require.NoError(t, s.Err(), name)
-			assert.Equal(t, "STARTTLS", heard[0], name)
-			assert.Equal(t, "QUIT", strings.TrimSpace(strings.Join(heard[1:], "")), name)
+			assert.Equal(t, "STARTTLS", received[0], name)
+			assert.Equal(t, "QUIT", strings.TrimSpace(strings.Join(received[1:], "")), name)
 		}
 	})
 }
 
-// It may be called as soon as there is a connection, and from any goroutine.
+// StartTLS may be called from the moment of the connection, and from any goroutine.
 func TestStartTLSAnywhere(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
-		for name, start := range map[string]func(c *evnet.Socket, turn func()){
-			"in Connect": func(c *evnet.Socket, turn func()) { c.On.Connect(turn) },
-			"in Ready":   func(c *evnet.Socket, turn func()) { c.On.Ready(turn) },
-			"later":      func(c *evnet.Socket, turn func()) { c.On.Ready(func() { c.Loop().AfterFunc(time.Millisecond, turn) }) },
-			"in WriteThen": func(c *evnet.Socket, turn func()) {
-				c.On.Ready(func() { c.WriteThen(nil, func(error) { turn() }) })
+		for name, start := range map[string]func(c *evnet.Socket, upgrade func()){
+			"in Connect": func(c *evnet.Socket, upgrade func()) { c.On.Connect(upgrade) },
+			"in Ready":   func(c *evnet.Socket, upgrade func()) { c.On.Ready(upgrade) },
+			"later": func(c *evnet.Socket, upgrade func()) {
+				c.On.Ready(func() { c.Loop().AfterFunc(time.Millisecond, upgrade) })
 			},
-			"elsewhere": func(c *evnet.Socket, turn func()) { c.On.Ready(func() { kit.Aside(c.Loop(), turn) }) },
+			"in WriteThen": func(c *evnet.Socket, upgrade func()) {
+				c.On.Ready(func() { c.WriteThen(nil, func(error) { upgrade() }) })
+			},
+			"elsewhere": func(c *evnet.Socket, upgrade func()) { c.On.Ready(func() { kit.Aside(c.Loop(), upgrade) }) },
 		} {
 			l := evnet.NewLoop()
 			server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {
@@ -332,7 +338,7 @@ func TestStartTLSAnywhere(t *testing.T) {
 		l := evnet.NewLoop()
 		a, b := evtest.TCPPair(t)
 		c, s := evnet.Wrap(a, &evnet.SocketOptions{Loop: l}), evnet.Wrap(b, &evnet.SocketOptions{Loop: l})
-		require.NoError(t, errors.Join(c.StartTLS(evtest.NamedClientConfig()), s.StartTLSServer(evtest.ServerConfig()))) // before they have begun
+		require.NoError(t, errors.Join(c.StartTLS(evtest.NamedClientConfig()), s.StartTLSServer(evtest.ServerConfig()))) // before the loop runs
 		s.Pipe(s)
 		got := kit.Collect(c)
 		c.On.Data(func([]byte) { c.End() })
@@ -342,7 +348,7 @@ func TestStartTLSAnywhere(t *testing.T) {
 	})
 }
 
-// A decoder does not join half a character of the plain text with what comes under TLS.
+// A decoder does not join a partial character of the plain text with data received under TLS.
 func TestStartTLSEncoding(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The events of both sides, and when what was written early leaves, as in Node.
+// Both sides emit the same events as Node, and data written before the handshake is sent at the same point.
 func TestTLSEvents(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
@@ -63,19 +63,19 @@ func TestTLSEvents(t *testing.T) {
 	assert.True(t, written)
 	assert.Equal(t, kit.Notes{"connection", "data early", "end", "finish", "close false"}, served)
 	_, ok := c.TLS()
-	assert.True(t, ok, "also afterwards")
+	assert.True(t, ok, "also after Close")
 }
 
-// The name to be verified is that of the address, and the caller's config stays as it was.
+// The name to verify is the host of the address, and the caller's config is not modified.
 func TestTLSServerName(t *testing.T) {
 	for address, want := range map[string]string{"localhost:": "localhost", ":": "localhost", "127.0.0.1:": "", "name.example:": "name.example"} {
 		t.Run(address, func(t *testing.T) {
 			l := evnet.NewLoop()
-			config, asked := evtest.ClientConfig(), ""
+			config, requested := evtest.ClientConfig(), ""
 			config.InsecureSkipVerify = want == "name.example"
 			accepting := evtest.ServerConfig()
 			accepting.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-				asked = hello.ServerName
+				requested = hello.ServerName
 				return nil, nil
 			}
 			server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{TLSConfig: accepting}, func(s *evnet.Socket) { s.End() })
@@ -85,7 +85,7 @@ func TestTLSServerName(t *testing.T) {
 			c.Connect("tcp", address+evtest.Port(addr))
 			kit.Run(t, l)
 			assert.NoError(t, c.Err())
-			assert.Equal(t, want, asked, "an IP address is verified, and not asked for")
+			assert.Equal(t, want, requested, "an IP address is verified, but not sent as the server name")
 			assert.Empty(t, config.ServerName)
 		})
 	}
@@ -112,7 +112,7 @@ func TestTLSAgreesOnAProtocol(t *testing.T) {
 	assert.Equal(t, uint16(tls.VersionTLS12), state.Version)
 }
 
-// One side ends and hears what the other still has to say, whichever it is.
+// Either side may end and still receive the rest of the other side's data.
 func TestTLSHalfClose(t *testing.T) {
 	want := evtest.PatternBytes(evtest.Megabyte)
 	answer := func(s *evnet.Socket) {
@@ -120,31 +120,31 @@ func TestTLSHalfClose(t *testing.T) {
 		got := kit.Collect(s)
 		s.On.End(func() { _, _ = s.Write(got.Bytes()); s.End() })
 	}
-	var heard []byte
-	ask := func(s *evnet.Socket) {
+	var received []byte
+	request := func(s *evnet.Socket) {
 		got := kit.Collect(s)
-		s.On.Close(func(hadError bool) { assert.False(t, hadError); heard = got.Bytes() })
+		s.On.Close(func(hadError bool) { assert.False(t, hadError); received = got.Bytes() })
 		_, _ = s.Write(want)
 		s.End()
 	}
 	for name, play := range map[string]func(l *evnet.Loop){
 		"client": func(l *evnet.Loop) {
-			kit.MeetTLS(t, l, evnet.ServerOptions{}, answer, func(c *evnet.Socket) { c.On.Ready(func() { ask(c) }) })
+			kit.MeetTLS(t, l, evnet.ServerOptions{}, answer, func(c *evnet.Socket) { c.On.Ready(func() { request(c) }) })
 		},
-		"server": func(l *evnet.Loop) { kit.MeetTLS(t, l, evnet.ServerOptions{}, ask, answer) },
+		"server": func(l *evnet.Loop) { kit.MeetTLS(t, l, evnet.ServerOptions{}, request, answer) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			evtest.VerifyNoLeaks(t)
 			l := evnet.NewLoop()
-			heard = nil
+			received = nil
 			play(l)
 			kit.Run(t, l)
-			evtest.AssertEqualBytes(t, want, heard)
+			evtest.AssertEqualBytes(t, want, received)
 		})
 	}
 }
 
-// tlsPeer is a TLS client of package tls, on a goroutine of its own, which the loop waits for.
+// tlsPeer runs a TLS client of package tls on its own goroutine. The loop waits for it.
 func tlsPeer(t testing.TB, l *evnet.Loop, addr string, play func(c *tls.Conn)) {
 	kit.Aside(l, func() {
 		c, err := net.Dial("tcp", addr)
@@ -160,8 +160,8 @@ func tlsPeer(t testing.TB, l *evnet.Loop, addr string, play func(c *tls.Conn)) {
 	})
 }
 
-// End sends close_notify, then the end of the conn, as Node does; Destroy neither: what it has dropped must not
-// look whole.
+// End sends close_notify and then ends the conn, as Node does. Destroy sends no close_notify: a stream with
+// discarded data must not look complete.
 func TestTLSHowItEnds(t *testing.T) {
 	end := func(s *evnet.Socket) { s.End() }
 	for name, play := range map[string]struct {
@@ -180,37 +180,37 @@ func TestTLSHowItEnds(t *testing.T) {
 			})
 			tlsPeer(t, l, addr, func(c *tls.Conn) {
 				defer server.Close(nil)
-				told := &telling{Conn: c.NetConn()}
+				recorder := &endRecorder{Conn: c.NetConn()}
 				config := evtest.ClientConfig()
 				config.ServerName = "localhost"
-				c = tls.Client(told, config)
+				c = tls.Client(recorder, config)
 				got, err := io.ReadAll(c)
-				assert.NoError(t, err) // which package tls says either way
+				assert.NoError(t, err) // package tls returns no error in either case
 				assert.Equal(t, "hello", string(got))
-				assert.Equal(t, play.clean, !told.ended, "close_notify came first")
+				assert.Equal(t, play.clean, !recorder.ended, "close_notify came first")
 				n, err := c.NetConn().Read(make([]byte, 1))
 				assert.Zero(t, n)
-				assert.ErrorIs(t, err, io.EOF, "then the end of the conn")
+				assert.ErrorIs(t, err, io.EOF, "the conn ends after close_notify")
 			})
 			kit.Run(t, l)
 		})
 	}
 }
 
-// telling is a conn that remembers whether its end was read.
-type telling struct {
+// endRecorder is a conn that records whether its end was read.
+type endRecorder struct {
 	net.Conn
 	ended bool
 }
 
-func (c *telling) Read(p []byte) (int, error) {
+func (c *endRecorder) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.ended = c.ended || err == io.EOF
 	return n, err
 }
 
-// A peer that closes the connection without the end of TLS may have been cut off: that is an Error, once
-// everything was delivered. On a record's boundary package tls itself would call it a clean end.
+// A peer that closes the connection without close_notify may have been cut off. That is an Error, after all
+// data was delivered. On a record boundary, package tls itself reports a clean end.
 func TestTLSTruncated(t *testing.T) {
 	leave := map[string]func(c *tls.Conn){
 		"between records": func(c *tls.Conn) {},
@@ -247,7 +247,7 @@ func TestTLSTruncated(t *testing.T) {
 	}
 }
 
-// A reset is one under TLS too, and a Destroy is told apart from an end by the peer.
+// Reset resets the connection under TLS too, and the peer can distinguish Destroy from a clean end.
 func TestTLSResetAndDestroy(t *testing.T) {
 	for name, play := range map[string]struct {
 		leave func(*evnet.Socket)
@@ -276,8 +276,8 @@ func TestTLSResetAndDestroy(t *testing.T) {
 	}
 }
 
-// The end waits for a peer that does not read, as long as CloseTimeout lets it: package tls would give up
-// after five seconds.
+// The end waits for a peer that does not read until CloseTimeout. Package tls would give up after five
+// seconds.
 func TestTLSEndIsPatient(t *testing.T) {
 	for name, limit := range map[string]time.Duration{"no limit": 0, "CloseTimeout": 20 * time.Second} {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"evnet"
 )
 
-// end: what was written before End arrives whole, whoever waits for whom then.
+// end: data written before End arrives complete, whichever side closes first.
 func end(t *testing.T, k Kind) {
 	want := random(megabyte)
 	s := wrap(t, k, evnet.SocketOptions{})
@@ -18,18 +18,18 @@ func end(t *testing.T, k Kind) {
 		got, err := io.ReadAll(s.peer)
 		no(t, err)
 		same(t, "the peer has got", want, got)
-		_ = s.peer.Close() // which may have something to say that nobody hears any more
+		_ = s.peer.Close() // its error does not matter any more
 	})
 	_, err := s.Write(want)
 	no(t, err)
 	s.End()
 	s.Resume()
 	s.run()
-	s.told([]string{"finish", "end", "close false"})
+	s.assertEvents([]string{"finish", "end", "close false"})
 }
 
-// halfClose: after End the answer comes, where the conn knows half-close; where it does not, End ends the
-// whole conn, without waiting for the peer, unless its Close is no such thing.
+// halfClose: after End the answer arrives if the conn supports half-close. If it does not, End closes the whole
+// conn without waiting for the peer, unless its Close ends only its own side.
 func halfClose(t *testing.T, k Kind) {
 	s := wrap(t, k, evnet.SocketOptions{})
 	answer := random(megabyte)
@@ -57,11 +57,11 @@ func halfClose(t *testing.T, k Kind) {
 	got := s.collect()
 	s.run()
 	same(t, "the socket has got", answer, got.Bytes())
-	s.told([]string{"finish", "end", "close false"})
+	s.assertEvents([]string{"finish", "end", "close false"})
 }
 
-// peerEnds: after the peer's end the socket may go on, where both conns know half-close; else the end of
-// the peer is the end of the conn.
+// peerEnds: after the peer's end the socket may keep sending if both conns support half-close. Otherwise the
+// peer's end is the end of the conn.
 func peerEnds(t *testing.T, k Kind) {
 	s := wrap(t, k, evnet.SocketOptions{AllowHalfOpen: true})
 	answer := random(megabyte)
@@ -88,10 +88,10 @@ func peerEnds(t *testing.T, k Kind) {
 	})
 	s.run()
 	same(t, "the socket has got", []byte("question"), got.Bytes())
-	s.told(wholeLife)
+	s.assertEvents(wholeLife)
 }
 
-// stuck is a socket whose peer neither reads nor ends, nor closes before the loop has ended.
+// stuck returns a socket whose peer does not read, end, or close before the loop returns.
 func stuck(t *testing.T, k Kind, opts evnet.SocketOptions) (s *wrapped, lost *error) {
 	s = wrap(t, k, opts)
 	lost = new(error)
@@ -100,7 +100,7 @@ func stuck(t *testing.T, k Kind, opts evnet.SocketOptions) (s *wrapped, lost *er
 	return s, lost
 }
 
-// idle is a socket whose peer reads, and says nothing.
+// idle returns a socket whose peer reads and sends nothing.
 func idle(t *testing.T, k Kind, opts evnet.SocketOptions) *wrapped {
 	s := wrap(t, k, opts)
 	go func() { _, _ = io.Copy(io.Discard, s.peer) }()
@@ -108,45 +108,45 @@ func idle(t *testing.T, k Kind, opts evnet.SocketOptions) *wrapped {
 	return s
 }
 
-// soon is when a reader or writer is in its conn, most of the time.
-const soon = 5 * time.Millisecond
+// ioStarted is a delay after which a reader or writer has usually entered its conn.
+const ioStarted = 5 * time.Millisecond
 
-// destroyIdle: a Read that nothing comes for is left.
+// destroyIdle: Destroy interrupts a Read that receives nothing.
 func destroyIdle(t *testing.T, k Kind) {
 	s := idle(t, k, evnet.SocketOptions{})
-	s.loop.AfterFunc(soon, func() { s.Destroy(nil) })
+	s.loop.AfterFunc(ioStarted, func() { s.Destroy(nil) })
 	s.run()
-	s.told([]string{"close false"})
+	s.assertEvents([]string{"close false"})
 }
 
-// destroyFull: a Write that nobody takes is left, and what it should have sent is told to be lost.
+// destroyFull: Destroy interrupts a Write that the peer does not read, and reports its data as lost.
 func destroyFull(t *testing.T, k Kind) {
 	s, lost := stuck(t, k, evnet.SocketOptions{})
-	s.loop.AfterFunc(soon, func() { s.Destroy(nil) })
+	s.loop.AfterFunc(ioStarted, func() { s.Destroy(nil) })
 	s.run()
-	s.told([]string{"close false"})
+	s.assertEvents([]string{"close false"})
 	is(t, *lost, evnet.ErrDestroyed)
 }
 
 func destroyCause(t *testing.T, k Kind) {
 	cause := errors.New("boom")
 	s, lost := stuck(t, k, evnet.SocketOptions{})
-	s.loop.AfterFunc(soon, func() { s.Destroy(cause) })
+	s.loop.AfterFunc(ioStarted, func() { s.Destroy(cause) })
 	s.run()
-	s.told([]string{"error", "close true"})
+	s.assertEvents([]string{"error", "close true"})
 	is(t, *lost, cause)
 	is(t, s.Err(), cause)
 }
 
 func reset(t *testing.T, k Kind) {
 	s, lost := stuck(t, k, evnet.SocketOptions{})
-	s.loop.AfterFunc(soon, s.Reset)
+	s.loop.AfterFunc(ioStarted, s.Reset)
 	s.run()
-	s.told([]string{"close false"})
+	s.assertEvents([]string{"close false"})
 	is(t, *lost, evnet.ErrDestroyed)
 }
 
-// timeout: a socket that is idle says so, each time anew.
+// timeout: an idle socket emits Timeout again for each idle period.
 func timeout(t *testing.T, k Kind) {
 	s := wrap(t, k, evnet.SocketOptions{})
 	no(t, s.SetTimeout(10*time.Millisecond))
@@ -159,31 +159,31 @@ func timeout(t *testing.T, k Kind) {
 		}
 	})
 	s.run()
-	s.told(append([]string{"timeout"}, wholeLife...))
+	s.assertEvents(append([]string{"timeout"}, wholeLife...))
 }
 
 func idleTimeout(t *testing.T, k Kind) {
 	s := idle(t, k, evnet.SocketOptions{IdleTimeout: 20 * time.Millisecond})
 	s.run()
-	s.told([]string{"error", "close true"})
+	s.assertEvents([]string{"error", "close true"})
 	is(t, s.Err(), os.ErrDeadlineExceeded)
 }
 
-// writeTimeout: a peer that takes nothing does not hold the socket open, though it may send.
+// writeTimeout: a peer that does not read cannot keep the socket open, even if it sends.
 func writeTimeout(t *testing.T, k Kind) {
 	s, lost := stuck(t, k, evnet.SocketOptions{WriteTimeout: 200 * time.Millisecond})
 	s.run()
-	s.told([]string{"error", "close true"})
+	s.assertEvents([]string{"error", "close true"})
 	is(t, s.Err(), os.ErrDeadlineExceeded)
 	is(t, *lost, os.ErrDeadlineExceeded)
 }
 
-// closeTimeout: a peer that does not take the end, or never ends, does not hold the socket open.
+// closeTimeout: a peer that does not read the end, or never ends, cannot keep the socket open.
 func closeTimeout(t *testing.T, k Kind) {
 	s, lost := stuck(t, k, evnet.SocketOptions{CloseTimeout: 20 * time.Millisecond})
 	s.End()
 	s.run()
-	s.told([]string{"error", "close true"})
+	s.assertEvents([]string{"error", "close true"})
 	is(t, s.Err(), os.ErrDeadlineExceeded)
 	is(t, *lost, os.ErrDeadlineExceeded)
 }

@@ -10,7 +10,7 @@ import (
 	"evnet"
 )
 
-// pauses: nothing is delivered while the socket is paused, nothing is lost, and the peer is held back.
+// pauses: a paused socket delivers nothing, loses nothing, and applies backpressure to the peer.
 func pauses(t *testing.T, k Kind) {
 	want := random(megabyte + k.Holds)
 	s := wrap(t, k, evnet.SocketOptions{})
@@ -50,10 +50,10 @@ func pauses(t *testing.T, k Kind) {
 	if pauses < 10 {
 		t.Errorf("%d pauses", pauses)
 	}
-	s.told(wholeLife)
+	s.assertEvents(wholeLife)
 }
 
-// drains: a peer that does not read makes the socket ask for patience, and Drain tells when to go on.
+// drains: Write returns false while the peer does not read, and Drain is emitted when writing may continue.
 func drains(t *testing.T, k Kind) {
 	const mark = 64 << 10
 	s := wrap(t, k, evnet.SocketOptions{HighWaterMark: mark})
@@ -103,5 +103,5 @@ func drains(t *testing.T, k Kind) {
 	if waits == 0 {
 		t.Error("there was no need for a Drain")
 	}
-	s.told([]string{"finish", "end", "close false"}, []string{"end", "finish", "close false"})
+	s.assertEvents([]string{"finish", "end", "close false"}, []string{"end", "finish", "close false"})
 }

@@ -1,5 +1,5 @@
-// Package wraptest tests evnet.Wrap over a kind of net.Conn: all that a socket does must hold over any of
-// them. It imports the standard library alone, so that the tests of every module can use it.
+// Package wraptest tests evnet.Wrap over a kind of net.Conn: a socket must behave the same over each of them.
+// Besides evnet it imports only the standard library, so that the tests of every module can use it.
 package wraptest
 
 import (
@@ -19,18 +19,18 @@ import (
 
 // Kind is a kind of conn.
 type Kind struct {
-	// Pair makes two connected conns: here is wrapped, there is served by blocking code. What else it
-	// opens it closes by t.Cleanup.
+	// Pair makes two connected conns: here is wrapped, and blocking code serves there. Pair closes its other
+	// resources with t.Cleanup.
 	Pair func(t testing.TB) (here, there net.Conn)
-	// HalfCloses says that here has a CloseWrite that tells the peer so.
+	// HalfCloses reports whether here has a CloseWrite that signals the end to the peer.
 	HalfCloses bool
-	// ReadsOn says that the Close of here ends but its own side: what the peer still says is read.
+	// ReadsOn reports whether the Close of here ends only its own side: later data of the peer is still read.
 	ReadsOn bool
-	// Holds is how many bytes may at most be under way while nobody reads.
+	// Holds is the maximum number of bytes in flight while the peer does not read.
 	Holds int
 }
 
-// patience bounds what should take milliseconds: only a hang takes longer.
+// patience limits an operation that should take milliseconds: only a hang takes longer.
 const patience = time.Minute
 
 const megabyte = 1 << 20
@@ -59,7 +59,7 @@ func Run(t *testing.T, k Kind) {
 	}
 }
 
-// wrapped is a socket over the kind, with what it has told but for Data and Drain, and its peer.
+// wrapped is a socket over the kind, its peer, and its events except Data and Drain.
 type wrapped struct {
 	*evnet.Socket
 	t      *testing.T
@@ -103,8 +103,8 @@ func (s *wrapped) aside(fn func()) {
 	}()
 }
 
-// told checks the events; where two orders are right both are given.
-func (s *wrapped) told(want ...[]string) {
+// assertEvents checks the events. If two orders are correct, want has both.
+func (s *wrapped) assertEvents(want ...[]string) {
 	s.t.Helper()
 	if !slices.ContainsFunc(want, func(w []string) bool { return slices.Equal(s.events, w) }) {
 		s.t.Errorf("events %q, want %q; Err is %v", s.events, want, s.Err())
@@ -125,7 +125,7 @@ func is(t testing.TB, err, target error) {
 	}
 }
 
-// random is n bytes that no compression makes less of.
+// random returns n incompressible bytes.
 func random(n int) []byte {
 	p := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{byte(n)})
@@ -146,8 +146,8 @@ func (s *wrapped) collect() *bytes.Buffer {
 	return &got
 }
 
-// converse is a peer that says want, hears it back, and leaves: after the other's end where it can wait for
-// that, for what it had not read, be it but a mark of the encoding, would make its leaving a reset.
+// converse is a peer that sends want, receives it back, and closes. It waits for the other side's end if it
+// can: closing with unread bytes, even a marker of the encoding, would cause a reset.
 func (s *wrapped) converse(want []byte) {
 	said := make(chan struct{})
 	go func() {
@@ -176,7 +176,7 @@ func (s *wrapped) converse(want []byte) {
 
 var wholeLife = []string{"end", "finish", "close false"}
 
-// exchange: much in both directions at once.
+// exchange: large amounts of data flow in both directions at the same time.
 func exchange(t *testing.T, k Kind) {
 	want := random(megabyte)
 	s := wrap(t, k, evnet.SocketOptions{})
@@ -186,7 +186,7 @@ func exchange(t *testing.T, k Kind) {
 	got := s.collect()
 	s.run()
 	same(t, "the socket has got", want, got.Bytes())
-	s.told(wholeLife)
+	s.assertEvents(wholeLife)
 }
 
 func echo(t *testing.T, k Kind) {
@@ -194,10 +194,10 @@ func echo(t *testing.T, k Kind) {
 	s.aside(func() { s.converse(random(megabyte)) })
 	s.Pipe(s)
 	s.run()
-	s.told(wholeLife)
+	s.assertEvents(wholeLife)
 }
 
-// blocking: the view of the socket is a conn like any other.
+// blocking: the blocking view of the socket behaves like any net.Conn.
 func blocking(t *testing.T, k Kind) {
 	s := wrap(t, k, evnet.SocketOptions{})
 	view, err := s.BlockingConn()
@@ -211,5 +211,5 @@ func blocking(t *testing.T, k Kind) {
 		no(t, view.Close())
 	})
 	s.run()
-	s.told(wholeLife)
+	s.assertEvents(wholeLife)
 }

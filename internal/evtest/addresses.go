@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ClosedPort is an address of 127.0.0.1 where nobody listens.
+// ClosedPort returns an address of 127.0.0.1 with no listener.
 func ClosedPort(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -22,10 +22,10 @@ func Port(address string) string {
 	return p
 }
 
-// FreePort is the port of it.
+// FreePort returns the port of such an address.
 func FreePort(t testing.TB) string { return Port(ClosedPort(t)) }
 
-// SocketDir is a directory with a path that is short enough for a socket, which t.TempDir may not be.
+// SocketDir makes a directory whose path is short enough for a socket. The path of t.TempDir may be too long.
 func SocketDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "evnet")
 	require.NoError(t, err)
@@ -35,7 +35,7 @@ func SocketDir(t testing.TB) string {
 
 func SocketPath(t testing.TB) string { return filepath.Join(SocketDir(t), "s") }
 
-// LeaveStale leaves a socket file behind that nobody is bound to.
+// LeaveStale leaves behind a socket file to which no socket is bound.
 func LeaveStale(t testing.TB, path string) {
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)

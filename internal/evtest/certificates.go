@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// SelfSigned is self-signed, for "localhost", made once for all tests.
+// SelfSigned returns a self-signed certificate for "localhost", made once for all tests.
 var SelfSigned = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -47,7 +47,7 @@ func NamedClientConfig() *tls.Config {
 	return config
 }
 
-// Authority is who the tests trust, and an intermediate of theirs.
+// Authority returns the root that the tests trust, and an intermediate of it.
 var Authority = sync.OnceValue(func() (a struct{ Root, Middle tls.Certificate }) {
 	ca := func(c *x509.Certificate) {
 		c.IsCA, c.BasicConstraintsValid, c.KeyUsage, c.DNSNames, c.IPAddresses = true, true, x509.KeyUsageCertSign, nil, nil
@@ -58,7 +58,8 @@ var Authority = sync.OnceValue(func() (a struct{ Root, Middle tls.Certificate })
 	return a
 })
 
-// Issue makes a certificate for localhost, 127.0.0.1 and ::1, or as change sets it, signed by by, or by itself if that is nil.
+// Issue makes a certificate for localhost, 127.0.0.1 and ::1, which change may modify. by signs it; if by is nil, it
+// is self-signed.
 func Issue(by *tls.Certificate, change func(*x509.Certificate)) tls.Certificate {
 	must := func(err error) {
 		if err != nil {
@@ -92,7 +93,7 @@ func Issue(by *tls.Certificate, change func(*x509.Certificate)) tls.Certificate 
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// Certificate is a certificate of the authority.
+// Certificate returns a server certificate issued by the authority.
 var Certificate = sync.OnceValue(func() tls.Certificate {
 	root := Authority().Root
 	return Issue(&root, nil)
@@ -108,7 +109,7 @@ func Roots() *x509.CertPool {
 
 func ClientConfig() *tls.Config { return &tls.Config{RootCAs: Roots()} }
 
-// CertificateFiles are for other programs: the authority's certificate, the server's and its key.
+// CertificateFiles writes files for other programs: the authority's certificate, the server's and its key.
 func CertificateFiles(t testing.TB) (ca, cert, key string) {
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) string {

@@ -16,12 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// NonconformingConn does what net.Conn hardly allows, or allows and hardly anybody expects.
+// NonconformingConn violates the contract of net.Conn, or uses freedoms of it that few callers expect.
 type NonconformingConn struct {
 	net.Conn
-	EOFWithData  bool // the last bytes and the end in one Read
-	ZeroReads    bool // now and then a Read of nothing, without an error
-	ShortWrites  bool // a part is written, without an error
+	EOFWithData  bool // one Read returns the last bytes and io.EOF
+	ZeroReads    bool // some Reads return 0 bytes and no error
+	ShortWrites  bool // Write writes a part and returns no error
 	NoDeadlines  bool // deadlines are refused, so that Read cannot be interrupted
 	CloseSlowly  time.Duration
 	OnRead       func(n int32)
@@ -70,7 +70,7 @@ func (c *NonconformingConn) Close() error {
 	return c.Conn.Close()
 }
 
-// TCPPair is a connected pair.
+// TCPPair returns a connected pair.
 func TCPPair(t testing.TB) (client, server *net.TCPConn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,7 +83,7 @@ func TCPPair(t testing.TB) (client, server *net.TCPConn) {
 	return c.(*net.TCPConn), s.(*net.TCPConn)
 }
 
-// TLSPair is a pair that has not shaken hands yet.
+// TLSPair returns a pair before its handshake.
 func TLSPair(t testing.TB) (client, server *tls.Conn) {
 	c, s := TCPPair(t)
 	roots := x509.NewCertPool()
@@ -92,7 +92,7 @@ func TLSPair(t testing.TB) (client, server *tls.Conn) {
 		tls.Server(s, &tls.Config{Certificates: []tls.Certificate{SelfSigned()}})
 }
 
-// ScramblingConn embeds a *net.TCPConn, whose descriptor could be read and written past its own methods.
+// ScramblingConn embeds a *net.TCPConn. Access to the descriptor would bypass the methods of ScramblingConn.
 type ScramblingConn struct {
 	*net.TCPConn
 }
@@ -113,12 +113,12 @@ func (c ScramblingConn) Write(p []byte) (int, error) {
 	return c.TCPConn.Write(q)
 }
 
-// EndlessReader is a Reader without an end.
+// EndlessReader is a Reader that never returns io.EOF.
 type EndlessReader struct{}
 
 func (EndlessReader) Read(p []byte) (int, error) { return len(p), nil }
 
-// UnixPair is a connected pair.
+// UnixPair returns a connected pair.
 func UnixPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("unix", SocketPath(t))
@@ -131,7 +131,7 @@ func UnixPair(t testing.TB) (client, server net.Conn) {
 	return client, server
 }
 
-// ConnKinds are pairs of every kind that a socket treats in its own way.
+// ConnKinds makes pairs of each kind that a socket handles differently.
 var ConnKinds = map[string]func(testing.TB) (here, there net.Conn){
 	"tcp":  func(t testing.TB) (net.Conn, net.Conn) { return TCPPair(t) },
 	"unix": UnixPair,
@@ -142,7 +142,7 @@ var ConnKinds = map[string]func(testing.TB) (here, there net.Conn){
 	},
 }
 
-// RequireOpen says that the conn was not closed, and has no deadline that has passed.
+// RequireOpen checks that conn is open and has no expired deadline.
 func RequireOpen(t testing.TB, conn, peer net.Conn) {
 	t.Helper()
 	go func() { _, _ = io.WriteString(peer, "still here") }()
@@ -155,7 +155,7 @@ func RequireOpen(t testing.TB, conn, peer net.Conn) {
 // CloseWrite ends the outgoing side of c.
 func CloseWrite(c net.Conn) error { return c.(interface{ CloseWrite() error }).CloseWrite() }
 
-// EndOf reads to the end, and says how that came.
+// EndOf reads to the end and returns the error that ended the stream.
 func EndOf(c net.Conn) error {
 	for p := make([]byte, 64<<10); ; {
 		if _, err := c.Read(p); err != nil {
@@ -174,7 +174,7 @@ func FileOf(t testing.TB, p []byte) *os.File {
 	return f
 }
 
-// ClosingConn is a conn that reports its Close.
+// ClosingConn is a conn that calls Closed after its Close.
 type ClosingConn struct {
 	net.Conn
 	Closed func()
@@ -185,7 +185,7 @@ func (c ClosingConn) Close() error {
 	return c.Conn.Close()
 }
 
-// HalfCloser is a conn that knows to end one side, and does nothing about it.
+// HalfCloser is a conn whose CloseWrite does nothing.
 type HalfCloser struct{ net.Conn }
 
 func (HalfCloser) CloseWrite() error { return nil }

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// PatternBytes is bytes whose order shows.
+// PatternBytes returns bytes in which a wrong order is visible.
 func PatternBytes(n int) []byte {
 	p := make([]byte, n)
 	for i := range p {
@@ -18,14 +18,14 @@ func PatternBytes(n int) []byte {
 	return p
 }
 
-// AssertEqualBytes does not print megabytes when it fails.
+// AssertEqualBytes checks that want and got are equal. It does not print megabytes when it fails.
 func AssertEqualBytes(t testing.TB, want, got []byte) {
 	t.Helper()
 	assert.Equal(t, len(want), len(got))
-	assert.True(t, bytes.Equal(want, got), "the bytes are not those that were sent")
+	assert.True(t, bytes.Equal(want, got), "the bytes differ from those that were sent")
 }
 
-// RandomBytes is data in which a lost, doubled or moved chunk shows.
+// RandomBytes returns data in which a lost, duplicated or reordered chunk is visible.
 func RandomBytes(n int) []byte {
 	p := make([]byte, n)
 	state := uint32(n)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Frames is a split function for messages with their length, four bytes, in front.
+// Frames is a split function for messages with a length prefix of four bytes.
 func Frames(data []byte, _ bool) (int, []byte, error) {
 	if len(data) < 4 {
 		return 0, nil, nil
@@ -21,5 +21,5 @@ func Frame(body string) string {
 	return string(binary.BigEndian.AppendUint32(nil, uint32(len(body)))) + body
 }
 
-// Bytewise is text in chunks of one byte.
+// Bytewise returns text in chunks of one byte.
 func Bytewise(text string) []string { return strings.Split(text, "") }

@@ -20,7 +20,7 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 
 var ErrAccept = errors.New("no more descriptors")
 
-// MemoryListener is a listener without a network: its conns are ends of net.Pipe.
+// MemoryListener is an in-memory listener: its conns are ends of net.Pipe.
 type MemoryListener struct {
 	Conns  chan net.Conn
 	closed chan struct{}

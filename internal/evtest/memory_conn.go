@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// MemoryConn is one end of a connection in memory that behaves as the kernel's do: it has buffers, ends by
-// half, and knows resets. net.Pipe has none of this.
+// MemoryConn is one end of an in-memory connection that behaves like a kernel connection: it has buffers, half-close
+// and resets. net.Pipe has none of these.
 type MemoryConn struct {
-	net.Conn      // none: what is not here must not be called
+	net.Conn      // nil: the methods that MemoryConn does not define must not be called
 	in, out       *MemoryStream
 	local, remote net.Addr
 	mu            sync.Mutex
@@ -21,14 +21,14 @@ type MemoryConn struct {
 
 // MemoryStream is one direction.
 type MemoryStream struct {
-	mu       sync.Mutex
-	moved    *sync.Cond
-	buf      []byte
-	ended    bool  // by the writer
-	deaf     bool  // the reader has closed
-	cut      error // the error that both sides get
-	deadline time.Time
-	timer    *time.Timer
+	mu         sync.Mutex
+	moved      *sync.Cond
+	buf        []byte
+	ended      bool  // the writer has ended
+	readClosed bool  // the reader has closed
+	cut        error // the error that both sides get
+	deadline   time.Time
+	timer      *time.Timer
 }
 
 const MemoryBuffer = 1 << 20
@@ -56,7 +56,7 @@ func (c *MemoryConn) Read(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	for {
 		switch {
-		case s.deaf:
+		case s.readClosed:
 			return 0, net.ErrClosed
 		case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
 			return 0, os.ErrDeadlineExceeded
@@ -84,7 +84,7 @@ func (c *MemoryConn) Write(p []byte) (n int, err error) {
 			return n, net.ErrClosed
 		case s.cut != nil:
 			return n, c.failed("write", s.cut)
-		case s.deaf:
+		case s.readClosed:
 			return n, c.failed("write", syscall.EPIPE)
 		}
 		took := min(len(p)-n, max(MemoryBuffer-len(s.buf), 0))
@@ -106,14 +106,14 @@ func (c *MemoryConn) CloseWrite() error {
 	return nil
 }
 
-// Close resets the connection if bytes were left unread, as the kernel does, or if SetLinger(0) was called.
+// Close resets the connection if bytes are unread, as the kernel does, or if SetLinger(0) was called.
 func (c *MemoryConn) Close() error {
 	c.mu.Lock()
 	reset := c.linger == 0
 	c.mu.Unlock()
 	c.in.change(func(s *MemoryStream) {
 		reset = reset || len(s.buf) > 0
-		s.deaf, s.buf = true, nil
+		s.readClosed, s.buf = true, nil
 		if s.timer != nil {
 			s.timer.Stop()
 		}
@@ -137,7 +137,7 @@ func (c *MemoryConn) SetLinger(sec int) error {
 	return nil
 }
 
-// SetDeadline is that of reading: a Write is woken by Close.
+// SetDeadline sets the read deadline only. Close wakes a Write.
 func (c *MemoryConn) SetDeadline(d time.Time) error { return c.SetReadDeadline(d) }
 
 func (c *MemoryConn) SetReadDeadline(d time.Time) error {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// AtOnce has n parallel tests run at the same time, unless the command line says how many. It is for packages whose
-// parallel tests wait more than they compute. TestMain calls it.
+// AtOnce sets the limit of parallel tests to n, unless the command line sets it. It is for packages whose parallel tests
+// wait more than they compute. TestMain calls it.
 func AtOnce(n int) {
 	flag.Parse()
 	if !given("test.fuzz") {
@@ -14,7 +14,7 @@ func AtOnce(n int) {
 	}
 }
 
-// Default sets a flag that the command line, which has been parsed, does not set.
+// Default sets a flag that the parsed command line does not set.
 func Default(name string, value any) {
 	if given(name) {
 		return

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Command is a program that is not part of the library, ended with the test. Where EVNET_CI is set
-// nothing may be skipped, so that a machine without the program cannot pass.
+// Command returns the command of a program that is not part of the library. The program is killed at the end of the
+// test. With EVNET_CI set no test may be skipped, so that a machine without the program fails.
 func Command(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	path := RequireProgram(t, name)
@@ -17,8 +17,8 @@ func Command(t *testing.T, name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, path, args...)
 }
 
-// RequireProgram is where a program is. A test that listens before it has its command asks before that: who is skipped leaves
-// no server behind.
+// RequireProgram returns the path of a program, or skips the test. A test that starts a server calls it first, so that
+// a skipped test leaves no server running.
 func RequireProgram(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -28,7 +28,7 @@ func RequireProgram(t *testing.T, name string) string {
 	return path
 }
 
-// SkipOrFail skips a test for want of something. With EVNET_CI set the test fails instead.
+// SkipOrFail skips a test for the given reason. With EVNET_CI set the test fails instead.
 func SkipOrFail(t *testing.T, reason string) {
 	t.Helper()
 	if os.Getenv("EVNET_CI") != "" {

@@ -11,7 +11,7 @@ import (
 
 var ErrRefused = errors.New("refused by the test")
 
-// Hook is a Resolver that answers 127.0.0.1 after a function was called.
+// Hook is a Resolver that calls a function and then answers 127.0.0.1.
 type Hook func()
 
 func (h Hook) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
@@ -19,7 +19,7 @@ func (h Hook) LookupNetIP(context.Context, string, string) ([]netip.Addr, error)
 	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 }
 
-// Resolver answers every name with the same.
+// Resolver answers every name with the same addresses.
 type Resolver struct {
 	Addrs []netip.Addr
 	Err   error
@@ -29,7 +29,7 @@ func (r Resolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, er
 	return r.Addrs, r.Err
 }
 
-// IPs makes one of the texts of addresses; what is no address is answered as the zero Addr.
+// IPs makes a Resolver from the texts of addresses. An invalid address becomes the zero Addr.
 func IPs(texts ...string) Resolver {
 	var r Resolver
 	for _, text := range texts {
@@ -47,7 +47,7 @@ func (NeverResolves) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr
 	return nil, ctx.Err()
 }
 
-// UnresponsiveDialer is a Dialer for which 127.0.0.3 never answers.
+// UnresponsiveDialer returns a Dialer for which 127.0.0.3 never answers.
 func UnresponsiveDialer() *net.Dialer {
 	return &net.Dialer{ControlContext: func(ctx context.Context, _, address string, _ syscall.RawConn) error {
 		if strings.HasPrefix(address, "127.0.0.3:") {

@@ -17,20 +17,20 @@ import (
 	"go.uber.org/goleak"
 )
 
-// NoContext is the nil that a user may pass.
+// NoContext is a nil context, which a user may pass.
 var NoContext context.Context
 
-// AssertOpError is what blocking code expects of a conn's errors.
+// AssertOpError checks that err has the form of a net.Conn's errors: a *net.OpError with op that wraps is.
 func AssertOpError(t testing.TB, err, is error, op string) {
 	t.Helper()
-	var wrapped *net.OpError
-	if assert.ErrorAs(t, err, &wrapped) {
-		assert.Equal(t, op, wrapped.Op)
+	var opErr *net.OpError
+	if assert.ErrorAs(t, err, &opErr) {
+		assert.Equal(t, op, opErr.Op)
 	}
 	assert.ErrorIs(t, err, is)
 }
 
-// Descriptors returns how many descriptors this process has open, 0 if that is unknown.
+// Descriptors returns the number of open descriptors of this process; 0 if it is unknown.
 func Descriptors() int {
 	list, _ := os.ReadDir("/proc/self/fd")
 	return len(list)
@@ -55,10 +55,10 @@ func (r *Records) Handle(_ context.Context, rec slog.Record) error {
 	return nil
 }
 
-// Patience bounds what should take milliseconds: only a hang takes longer.
+// Patience limits an operation that should take milliseconds: only a hang takes longer.
 const Patience = 60 * time.Second
 
-// Sum is how many records there are of a level, with those that they say were suppressed.
+// Sum returns the number of records of a level, and how many more the records report as suppressed.
 func (r *Records) Sum(level slog.Level) (written, suppressed int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,7 +77,7 @@ func (r *Records) Sum(level slog.Level) (written, suppressed int) {
 	return written, suppressed
 }
 
-// WaitFor bounds a wait for another goroutine.
+// WaitFor waits for another goroutine, at most for Patience.
 func WaitFor(t testing.TB, what string, done <-chan struct{}) {
 	t.Helper()
 	select {
@@ -106,7 +106,7 @@ type Boom string
 
 func (b Boom) Error() string { return string(b) }
 
-// OnBothTransports runs a test on each way of serving a kernel socket, and sees to it that no goroutine is left.
+// OnBothTransports runs a test on each transport for kernel sockets, and checks that it leaks no goroutine.
 func OnBothTransports(t *testing.T, fn func(t *testing.T)) {
 	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
@@ -119,14 +119,14 @@ func OnBothTransports(t *testing.T, fn func(t *testing.T)) {
 	}
 }
 
-// VerifyNoLeaks checks at the end of the test that no goroutine of it is left.
+// VerifyNoLeaks checks at the end of the test that it leaks no goroutine.
 func VerifyNoLeaks(t testing.TB) {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 }
 
-// OnBothTransportsIfLong is OnBothTransports in the long form. The short form runs a test that takes long on the transport of
-// the process only.
+// OnBothTransportsIfLong is OnBothTransports in the long form. The short form runs a slow test only on the default
+// transport of the process.
 func OnBothTransportsIfLong(t *testing.T, fn func(t *testing.T)) {
 	t.Helper()
 	if Long() {
