@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// connFrom is a conn whose peer has the given address: "" is none, one with a slash a Unix path, and one that
-// begins with "text" an address of a type of its own.
+// connFrom returns a conn whose peer has the given address. "" means no address, and an address with a slash is a Unix
+// path. An address that begins with "text" has a type unknown to evnet.
 func connFrom(address string) net.Conn {
 	here, _ := net.Pipe()
 	switch {
@@ -47,7 +47,7 @@ func (a textAddress) String() string { return string(a) }
 // verdict is "connection", or the reason of a Drop.
 type verdict = string
 
-// offer serves the connections in order and returns what becomes of each. next runs after each, before the
+// offer serves the connections in order and returns the verdict for each. next runs after each, before the
 // server gets the next one.
 func offer(t *testing.T, opts evnet.ServerOptions, conns []string, next func(server *evnet.Server, n int)) (got []verdict) {
 	l := evnet.NewLoop()
@@ -115,7 +115,7 @@ func TestServer_MaxConnectionsPerAddress(t *testing.T) {
 	}
 }
 
-// The counts go with the connections, whichever of them ends.
+// The end of each connection releases its count, whichever one it is.
 func TestServer_MaxConnectionsPerAddressReleases(t *testing.T) {
 	peers := []string{"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"}
 	got := offer(t, evnet.ServerOptions{MaxConnectionsPerAddress: 2}, peers, func(server *evnet.Server, n int) {
@@ -123,12 +123,12 @@ func TestServer_MaxConnectionsPerAddressReleases(t *testing.T) {
 			open := server.Sockets()
 			require.Len(t, open, 2)
 			open[0].Destroy(nil)
-			open[0].Destroy(nil) // again, which releases nothing more
+			open[0].Destroy(nil) // the second Destroy releases nothing
 		}
 	})
 	assert.Equal(t, []verdict{accepted, accepted, perAddress, accepted, accepted}, got)
 
-	// Many addresses, one after the other: offer checks that no count stays.
+	// Many addresses, one after the other: offer checks that no count is left.
 	var many []string
 	for n := range 500 {
 		many = append(many, fmt.Sprintf("2001:db8:0:%x::1", n))
@@ -143,7 +143,7 @@ func TestServer_MaxConnectionsPerAddressReleases(t *testing.T) {
 	}
 }
 
-// However a connection over TCP ends, the next one of the address is accepted.
+// Whichever way a TCP connection ends, the next one of the address is accepted.
 func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
 	for name, end := range map[string]func(s *evnet.Socket, peer *net.TCPConn){
 		"Destroy": func(s *evnet.Socket, _ *net.TCPConn) { s.Destroy(nil) },
@@ -206,7 +206,7 @@ func TestServer_MaxConnectionsPerAddressReleasesEveryEnd(t *testing.T) {
 	}
 }
 
-// An accepted socket that was destroyed and has connected elsewhere releases nothing more when that ends.
+// An accepted socket that was destroyed and has connected elsewhere releases nothing when it ends again.
 func TestServer_MaxConnectionsPerAddressConnectedAgain(t *testing.T) {
 	l := evnet.NewLoop()
 	elsewhere, at := kit.Serve(t, l, nil, nil)
@@ -240,13 +240,13 @@ func TestServer_MaxConnectionsPerAddressConnectedAgain(t *testing.T) {
 	assert.Len(t, sockets, 2)
 }
 
-// A connection counts from the accept on, during its TLS handshake too, and no longer once that has failed.
+// A connection counts from its accept, also during its TLS handshake, until the handshake fails.
 func TestServer_MaxConnectionsPerAddressDuringHandshakes(t *testing.T) {
-	told := kit.StalledHandshake(t, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
+	reported := kit.StalledHandshake(t, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, func(l *evnet.Loop, server *evnet.Server, s *evnet.Socket) {
 		drops := 0
 		server.On.Drop(func(d evnet.Drop) {
 			assert.Equal(t, evnet.DropPerAddress, d.Reason)
-			if drops++; drops == 2 { // the one that stalled is still counted
+			if drops++; drops == 2 { // the stalled connection is still counted
 				assert.Equal(t, 1, server.Connections())
 				server.CloseAllConnections()
 				assert.Zero(t, evnet.CountedAddresses(server))
@@ -261,7 +261,7 @@ func TestServer_MaxConnectionsPerAddressDuringHandshakes(t *testing.T) {
 		another.On.Error(func(error) {})
 		another.Connect("tcp", server.Address().String())
 	})
-	assert.Empty(t, told)
+	assert.Empty(t, reported)
 
 	l := evnet.NewLoop()
 	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{MaxConnectionsPerAddress: 1}, nil)
@@ -314,7 +314,7 @@ func TestServer_MaxConnectionsPerAddressListeningAgain(t *testing.T) {
 	assert.Equal(t, []verdict{accepted, perAddress, accepted}, got)
 }
 
-// The limit is one for all loops together: no two of them let a connection too many in.
+// The limit applies to all loops together: they do not accept one connection too many between them.
 func TestServer_MaxConnectionsPerAddressOverLoops(t *testing.T) {
 	const most, rounds, conns = 3, 20, 40
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop(), evnet.NewLoop(), evnet.NewLoop()}
@@ -353,7 +353,7 @@ func TestServer_MaxConnectionsPerAddressOverLoops(t *testing.T) {
 	assert.Zero(t, evnet.CountedAddresses(server))
 }
 
-// A peer that comes and goes at random from many addresses, on several loops, never has more than its limit.
+// Peers connect and disconnect at random from many addresses, on several loops. No address exceeds its limit.
 func TestServer_MaxConnectionsPerAddressNeverExceeded(t *testing.T) {
 	const most, addresses, conns = 2, 5, 3000
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
@@ -380,7 +380,7 @@ func TestServer_MaxConnectionsPerAddressNeverExceeded(t *testing.T) {
 		at := s.RemoteAddr().String()
 		open[at]++
 		assert.LessOrEqual(t, open[at], most)
-		s.Loop().Post(func() { // counted here no longer than by the server
+		s.Loop().Post(func() { // the test's count ends no later than the server's
 			mu.Lock()
 			open[at]--
 			mu.Unlock()

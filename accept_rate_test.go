@@ -19,7 +19,7 @@ import (
 )
 
 func TestServer_MaxConnectionRate(t *testing.T) {
-	const each = 10 // connections at one time
+	const each = 10 // connections at the same time
 	for name, c := range map[string]struct {
 		rate int
 		want []int // connections accepted after each of the pauses
@@ -99,7 +99,7 @@ func TestServer_DropReasons(t *testing.T) {
 		})
 	}
 
-	// Blocked peers come before all limits: nothing is reported of them, and they use nothing up.
+	// Blocked peers are checked before all limits: they are not reported, and do not count.
 	synctest.Test(t, func(t *testing.T) {
 		var l, m = evnet.NewLoop(), evtest.NewMemoryListener()
 		server := evnet.NewServer(&evnet.ServerOptions{

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkEcho is one message there and back over TCP, client and server on one loop.
+// BenchmarkEcho measures one round trip of a message over TCP, with client and server on one loop.
 func BenchmarkEcho(b *testing.B) {
 	for _, size := range []int{64, 1 << 10, 16 << 10, 64 << 10} {
 		echo := func(b *testing.B, onConnection func(*evnet.Socket)) {
@@ -61,7 +61,7 @@ func BenchmarkEcho(b *testing.B) {
 	}
 }
 
-// BenchmarkPost is one function posted and run.
+// BenchmarkPost measures posting and running one function.
 func BenchmarkPost(b *testing.B) {
 	b.ReportAllocs()
 	l := evnet.NewLoop()
@@ -76,7 +76,7 @@ func BenchmarkPost(b *testing.B) {
 	kit.Run(b, l)
 }
 
-// BenchmarkConnect is one connection made, accepted and closed.
+// BenchmarkConnect measures making, accepting and closing one connection.
 func BenchmarkConnect(b *testing.B) {
 	b.ReportAllocs()
 	l := evnet.NewLoop()
@@ -99,11 +99,11 @@ func BenchmarkConnect(b *testing.B) {
 	kit.Run(b, l)
 }
 
-// drip is a conn that gives head in large reads and then the bytes of tail, one in each.
+// drip is a conn that returns head in large reads, and then each byte of tail in its own read.
 type drip struct {
 	cut
 	head, tail int
-	started    atomic.Bool // the head was given
+	started    atomic.Bool // head was read
 	start      func()
 }
 
@@ -127,8 +127,8 @@ func (c *drip) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// BenchmarkScanUnfinished is one more byte of a token of 1 MB that is not finished: how long it takes and how many
-// bytes split looks at for it.
+// BenchmarkScanUnfinished measures one more byte of an incomplete token of 1 MB: the time and the number of bytes that
+// split examines.
 func BenchmarkScanUnfinished(b *testing.B) {
 	byByte := func(data []byte, _ bool) (int, []byte, error) {
 		for i, c := range data {

@@ -21,8 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A deadline ends what is blocked, at its time; a later one lets it go on; and none is left when the loop
-// has ended.
+// A deadline ends a blocked call at its time, and a later deadline extends the call. No deadline is left when the
+// loop has ended.
 func TestBlockingConnDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -34,14 +34,14 @@ func TestBlockingConnDeadlines(t *testing.T) {
 		late := func(err error, op string, after time.Duration) {
 			t.Helper()
 			evtest.AssertOpError(t, err, os.ErrDeadlineExceeded, op)
-			var told net.Error
-			assert.True(t, errors.As(err, &told) && told.Timeout())
+			var timeout net.Error
+			assert.True(t, errors.As(err, &timeout) && timeout.Timeout())
 			assert.Equal(t, after, time.Since(start))
 		}
 
 		assert.NoError(t, a.SetReadDeadline(start.Add(time.Second)))
 		var put sync.WaitGroup
-		put.Go(func() { // put off while Read is blocked
+		put.Go(func() { // the deadline is extended while Read is blocked
 			time.Sleep(time.Second / 2)
 			assert.NoError(t, a.SetReadDeadline(start.Add(2*time.Second)))
 		})
@@ -51,7 +51,7 @@ func TestBlockingConnDeadlines(t *testing.T) {
 		_, err = a.Read(make([]byte, 1))
 		late(err, "read", 2*time.Second)
 
-		_, err = a.Write(make([]byte, 100)) // has no deadline, and fills the queue
+		_, err = a.Write(make([]byte, 100)) // it has no deadline, and fills the queue
 		assert.NoError(t, err)
 		assert.NoError(t, a.SetWriteDeadline(start.Add(3*time.Second)))
 		n, err := a.Write(make([]byte, 100))
@@ -81,7 +81,7 @@ func TestBlockingConnDeadlines(t *testing.T) {
 	})
 }
 
-// A deadline takes nothing away: what came around it is read afterwards.
+// A deadline discards nothing: data received around it is read afterwards.
 func TestBlockingConnDeadlineLosesNothing(t *testing.T) {
 	want := evtest.RandomBytes(evtest.Megabyte)
 	evtest.OnBothTransports(t, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestBlockingConnDeadlineLosesNothing(t *testing.T) {
 	})
 }
 
-// A peer that does not read holds Write back, at the high-water mark or at MaxWriteBuffer, whichever is
+// Write blocks on a peer that does not read, at the high-water mark or at MaxWriteBuffer, whichever is
 // lower.
 func TestBlockingConnBackpressure(t *testing.T) {
 	for name, opts := range map[string]evnet.SocketOptions{
@@ -165,7 +165,7 @@ func TestBlockingConnBackpressure(t *testing.T) {
 	}
 }
 
-// Goroutines that write at once do not get into each other's writes.
+// Concurrent writes of several goroutines do not interleave.
 func TestBlockingConnWritesStayWhole(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		a, b, wait := kit.BlockingPair(t, "tcp", evnet.NewLoop())
@@ -190,7 +190,7 @@ func TestBlockingConnWritesStayWhole(t *testing.T) {
 	})
 }
 
-// Files are sent by the kernel where it can, and whatever else by pieces; io.Copy finds ReadFrom.
+// The kernel sends a file if it can; other sources are copied in pieces. io.Copy finds ReadFrom.
 func TestBlockingConnReadFrom(t *testing.T) {
 	want := evtest.RandomBytes(4 * evtest.Megabyte)
 	name := filepath.Join(t.TempDir(), "file")
@@ -249,7 +249,7 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, evtest.Boom("read") }
 
-// A file that the peer does not take is given up at the deadline, also where the kernel sends it.
+// Sending a file that the peer does not read ends at the deadline, even if the kernel sends it.
 func TestBlockingConnReadFromDeadline(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	file, err := os.Create(name)

@@ -44,7 +44,7 @@ func TestBlockingConnNettest(t *testing.T) {
 		},
 	}
 	for kind := range evtest.ConnKinds {
-		if kind == "tls" { // whose conns can not go on after a write that was too late
+		if kind == "tls" { // a TLS conn is unusable after a write that has timed out
 			continue
 		}
 		for name, loops := range map[string]int{"one loop": 1, "two loops": 2} {
@@ -59,7 +59,7 @@ func TestBlockingConnNettest(t *testing.T) {
 	evtest.OnBothTransportsIfLong(t, func(t *testing.T) {
 		for name, maker := range makers {
 			t.Run(name, func(t *testing.T) {
-				t.Parallel() // much of it is waiting
+				t.Parallel() // the test is idle most of the time
 				nettest.TestConn(t, maker(t))
 			})
 		}
@@ -67,7 +67,8 @@ func TestBlockingConnNettest(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// Much in both directions at once, by small and large pieces, with a half-close where there is one.
+// Large amounts of data pass in both directions at the same time, in small and large pieces, with a half-close if
+// the conn supports it.
 func TestBlockingConnBothWays(t *testing.T) {
 	want := evtest.RandomBytes(evtest.Pick(2, 8) * evtest.Megabyte)
 	sum := sha256.Sum256(want)
@@ -109,7 +110,7 @@ func TestBlockingConnBothWays(t *testing.T) {
 	})
 }
 
-// The end of one direction leaves the other open, although the socket does not allow half-open otherwise.
+// The end of one direction leaves the other open, even if the socket does not have AllowHalfOpen.
 func TestBlockingConnHalfClose(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for _, kind := range []string{"tcp", "unix", "tls"} {
@@ -136,13 +137,13 @@ func TestBlockingConnHalfClose(t *testing.T) {
 	})
 	a, b, wait := kit.BlockingPair(t, "pipe", evnet.NewLoop())
 	_, half := a.(interface{ CloseWrite() error })
-	assert.False(t, half, "a net.Pipe has no half, which those that look for CloseWrite must know")
+	assert.False(t, half, "a net.Pipe has no half-close, so its view has no CloseWrite")
 	assert.NoError(t, a.Close())
 	assert.NoError(t, b.Close())
 	wait()
 }
 
-// After CloseRead what comes is thrown away, so that the peer can go on, and writing goes on too.
+// After CloseRead received data is discarded, so that the peer does not block, and writing still works.
 func TestBlockingConnCloseRead(t *testing.T) {
 	for kind := range evtest.ConnKinds {
 		t.Run(kind, func(t *testing.T) {
@@ -172,7 +173,7 @@ func TestBlockingConnCloseRead(t *testing.T) {
 	}
 }
 
-// Close lets go of what blocks, at once, and of all that comes later.
+// Close ends blocked calls immediately, and makes later calls fail.
 func TestBlockingConnClose(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -206,12 +207,12 @@ func TestBlockingConnClose(t *testing.T) {
 		}
 		assert.NotNil(t, a.LocalAddr())
 		assert.Equal(t, a.LocalAddr(), b.RemoteAddr())
-		assert.NoError(t, b.Close(), "both throw away what comes, so that neither waits for the other")
+		assert.NoError(t, b.Close(), "both sides discard received data, so that neither waits for the other")
 		wait()
 	})
 }
 
-// What was written before Close arrives, however much it is.
+// Data written before Close arrives, whatever its size.
 func TestBlockingConnCloseFlushes(t *testing.T) {
 	want := evtest.RandomBytes(2 * evtest.Megabyte)
 	for kind := range evtest.ConnKinds {
@@ -231,7 +232,7 @@ func TestBlockingConnCloseFlushes(t *testing.T) {
 	}
 }
 
-// What ends the socket otherwise is told to both halves, after what had come.
+// Any other end of the socket is reported by Read and Write, after the received data.
 func TestBlockingConnEnds(t *testing.T) {
 	cause := errors.New("boom")
 	for name, c := range map[string]struct{ destroy, want error }{
@@ -267,7 +268,7 @@ func TestBlockingConnEnds(t *testing.T) {
 			assert.NoError(t, a.SetDeadline(time.Now().Add(time.Hour)))
 			assert.NoError(t, a.Close())
 			evtest.AssertOpError(t, a.Close(), net.ErrClosed, "close")
-			assert.Empty(t, log.List, "the error was told")
+			assert.Empty(t, log.List, "the error was returned")
 			_, err = s.BlockingConn()
 			evtest.AssertOpError(t, err, c.want, "blocking")
 		})
@@ -292,7 +293,7 @@ func TestBlockingConnReset(t *testing.T) {
 	})
 }
 
-// A goroutine that blocks does not outlast the loop.
+// A blocked goroutine returns when the loop ends.
 func TestBlockingConnEndsWithTheLoop(t *testing.T) {
 	l := evnet.NewLoop()
 	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -305,7 +306,7 @@ func TestBlockingConnEndsWithTheLoop(t *testing.T) {
 		assert.ErrorIs(t, err, net.ErrClosed)
 	})
 	var look func()
-	look = func() { // the loop goes on until there is something to wake
+	look = func() { // keeps the loop running until a goroutine is blocked
 		if !evnet.WaitsForChunk(s) {
 			l.AfterFunc(time.Millisecond, look)
 		}

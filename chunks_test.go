@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ranged notes all that a range over the chunks of s yields.
+// ranged returns everything that a range over the chunks of s yields.
 func ranged(s *evnet.Socket) (got []byte, failed []error) {
 	for p, err := range s.Chunks() {
 		if err != nil {
@@ -46,7 +46,7 @@ func TestChunks(t *testing.T) {
 				got, failed := ranged(s)
 				assert.Empty(t, failed)
 				evtest.AssertEqualBytes(t, want, got)
-				got, failed = ranged(s) // it has ended
+				got, failed = ranged(s) // the socket has ended
 				assert.Empty(t, failed)
 				assert.Empty(t, got)
 			})
@@ -56,7 +56,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// A chunk belongs to the receiver, comes once, is traced, and is no Data event.
+// A chunk belongs to the receiver, is yielded once, is traced, and is not a Data event.
 func TestChunksOwnedAndTraced(t *testing.T) {
 	l := evnet.NewLoop()
 	var traced kit.Notes
@@ -77,7 +77,7 @@ func TestChunksOwnedAndTraced(t *testing.T) {
 	assert.Equal(t, kit.Notes{"one", "two", "three"}, traced)
 }
 
-// Nothing is read but the chunk that was asked for, and the peer's end waits too.
+// Only the requested chunk is read, and the peer's end waits for a request too.
 func TestChunksReadNothingAhead(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -107,7 +107,7 @@ func TestChunksReadNothingAhead(t *testing.T) {
 					assert.Zero(t, s.ReadableLength())
 				})
 			}
-			assert.Empty(t, wrote, "read before it was asked for")
+			assert.Empty(t, wrote, "read before it was requested")
 		}
 		assert.Equal(t, kit.Notes{"one", "two"}, got)
 	})
@@ -115,7 +115,7 @@ func TestChunksReadNothingAhead(t *testing.T) {
 	assert.True(t, ended)
 }
 
-// Leaving the range leaves the socket open, and whoever comes next goes on.
+// Leaving the range leaves the socket open, and the next consumer continues.
 func TestChunksLeaving(t *testing.T) {
 	for name, next := range map[string]func(s *evnet.Socket) []byte{
 		"a second range": func(s *evnet.Socket) []byte { got, _ := ranged(s); return got },
@@ -154,7 +154,7 @@ func TestChunksLeaving(t *testing.T) {
 	}
 }
 
-// An end that came with the last bytes waits for the next step, or for the range to be left.
+// An end received with the last bytes waits for the next step of the range, or for its end.
 func TestChunksLeavingAtTheEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
@@ -174,7 +174,7 @@ func TestChunksLeavingAtTheEnd(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// A failure is yielded once, whatever the goroutine is at.
+// An error is yielded once, whatever the goroutine is doing.
 func TestChunksFail(t *testing.T) {
 	cause := errors.New("boom")
 	for name, c := range map[string]struct{ destroy, want error }{
@@ -217,7 +217,7 @@ func TestChunksFail(t *testing.T) {
 	}
 }
 
-// The range may begin before Connect, and goes on once there is a connection.
+// The range may begin before Connect, and continues once there is a connection.
 func TestChunksBeforeConnect(t *testing.T) {
 	l := evnet.NewLoop()
 	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.End(); a.Resume() })
@@ -232,7 +232,7 @@ func TestChunksBeforeConnect(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// In a callback it would wait for itself.
+// In a callback the range is refused, because it would wait for its own loop.
 func TestChunksOnLoop(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "kept")
@@ -246,8 +246,8 @@ func TestChunksOnLoop(t *testing.T) {
 	assert.Equal(t, kit.Notes{"kept"}, got)
 }
 
-// A goroutine in a range does not outlast its loop: neither on an unreferenced socket, nor on one that
-// is not connected.
+// A goroutine in a range returns when its loop ends, both on an unreferenced socket and on one that is not
+// connected.
 func TestChunksEndWithTheLoop(t *testing.T) {
 	runs := map[string]func(l *evnet.Loop, ctx context.Context){
 		"run":   func(l *evnet.Loop, _ context.Context) { kit.Run(t, l) },
@@ -272,7 +272,7 @@ func TestChunksEndWithTheLoop(t *testing.T) {
 				})
 				ctx, cancel := context.WithCancel(context.Background())
 				var look func()
-				look = func() { // the loop goes on until the range has begun
+				look = func() { // keeps the loop running until the range has begun
 					if evnet.WaitsForChunk(s) {
 						cancel()
 					} else {
@@ -282,13 +282,13 @@ func TestChunksEndWithTheLoop(t *testing.T) {
 				look()
 				runs(l, ctx)
 				waiting.Wait()
-				assert.NoError(t, s.On.Data(func([]byte) {}).Err(), "nobody consumes any more")
+				assert.NoError(t, s.On.Data(func([]byte) {}).Err(), "the range no longer consumes")
 			})
 		}
 	}
 }
 
-// Pause holds the range, Resume lets it go on.
+// Pause stops the range, and Resume continues it.
 func TestChunksPause(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "one", "two")
@@ -322,7 +322,7 @@ func TestChunksEncoding(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Each connection has its own range; a new connection does not throw data away after an old range.
+// Each connection has its own range. After an old range, a new connection does not discard data.
 func TestChunksReconnect(t *testing.T) {
 	l := evnet.NewLoop()
 	server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) { _, _ = a.WriteString("hello"); a.Resume() })
@@ -346,7 +346,7 @@ func TestChunksReconnect(t *testing.T) {
 		}
 		assert.Equal(t, []error{evnet.ErrDestroyed}, failed)
 		<-closed
-		for s.ReadableLength() == 0 { // read ahead and held, not thrown away
+		for s.ReadableLength() == 0 { // read ahead and buffered, not discarded
 			runtime.Gosched()
 		}
 		for p, err := range s.Chunks() {

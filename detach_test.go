@@ -20,8 +20,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Under a flood, whoever detaches and when, each byte is delivered, or given back, or still in the
-// conn, and the conversation goes on.
+// Under a flood of data, each byte is delivered, returned by Detach, or still in the conn, whichever goroutine
+// detaches and when. The connection continues afterwards.
 func TestDetachUnderAFlood(t *testing.T) {
 	want := evtest.RandomBytes(evtest.Megabyte)
 	for kind, pair := range evtest.ConnKinds {
@@ -39,7 +39,7 @@ func TestDetachUnderAFlood(t *testing.T) {
 				s.On.Error(func(err error) { t.Error(err) })
 				var peer sync.WaitGroup
 				begin := func() {
-					peer.Go(func() { // says it all, and hears it back
+					peer.Go(func() { // sends everything, and receives it back
 						peer.Go(func() {
 							_, err := there.Write(want)
 							assert.NoError(t, err)
@@ -61,7 +61,7 @@ func TestDetachUnderAFlood(t *testing.T) {
 					s.On.Data(func([]byte) { t.Error("data after Detach") })
 					got.Write(rest)
 					conn = c
-					kit.Aside(l, func() { // blocking code goes on
+					kit.Aside(l, func() { // blocking code continues
 						buf := make([]byte, 7000)
 						_, err := c.Write(got.Bytes())
 						assert.NoError(t, err)
@@ -138,7 +138,7 @@ func TestDetachUnderAFlood(t *testing.T) {
 	}
 }
 
-// With nothing to read the reader is in Read, and has to be called back.
+// With no data to read the reader is blocked in Read, and Detach must interrupt it.
 func TestDetachIdle(t *testing.T) {
 	for kind, pair := range evtest.ConnKinds {
 		for _, before := range []string{"nothing", "pause", "pause and resume"} {
@@ -177,7 +177,7 @@ func TestDetachIdle(t *testing.T) {
 	}
 }
 
-// A server counts it no more, and closes without it.
+// The server no longer counts a detached socket, and closes without waiting for it.
 func TestDetachFromServer(t *testing.T) {
 	for _, where := range []string{"connection", "later", "outside"} {
 		t.Run(where, func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestDetachFromServer(t *testing.T) {
 	}
 }
 
-// What a decoder holds back is given back as it came.
+// Detach returns the bytes that a decoder holds back, undecoded.
 func TestDetachWithEncoding(t *testing.T) {
 	for name, c := range map[string]struct {
 		encoding  evnet.Encoding
@@ -253,7 +253,7 @@ func TestDetachWithEncoding(t *testing.T) {
 	}
 }
 
-// What is held, read ahead and in the reader's hands comes in the order it was sent.
+// Bytes that are buffered, read ahead or held by the reader are returned in the order of sending.
 func TestDetachBeforeRun(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -269,14 +269,14 @@ func TestDetachBeforeRun(t *testing.T) {
 	_ = conn.Close()
 }
 
-// The writes of the running callback leave first, if the system takes them.
+// The writes of the running callback are sent first, if the kernel accepts them.
 func TestDetachFlushes(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := evtest.TCPPair(t)
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-	var told []error
+	var results []error
 	l.AfterFunc(0, func() {
-		s.WriteThen([]byte("hello"), func(err error) { told = append(told, err) })
+		s.WriteThen([]byte("hello"), func(err error) { results = append(results, err) })
 		conn, _, err := s.Detach()
 		require.NoError(t, err)
 		_, _ = io.WriteString(conn, " world")
@@ -285,6 +285,6 @@ func TestDetachFlushes(t *testing.T) {
 	kit.Run(t, l)
 	got, _ := io.ReadAll(there)
 	assert.Equal(t, "hello world", string(got))
-	assert.Equal(t, []error{nil}, told)
+	assert.Equal(t, []error{nil}, results)
 	_ = there.Close()
 }

@@ -26,7 +26,7 @@ func TestEventsOrderOfRegistration(t *testing.T) {
 	same := got.Chunk("same")
 	s.On.Data(same)
 	off := s.On.Data(same)
-	s.Once.End(func() { off.Off() }) // of two registrations of one function, the one that was asked for
+	s.Once.End(func() { off.Off() }) // of two registrations of one function, it removes its own
 	assert.Equal(t, 6, s.ListenerCount(evnet.EventData))
 	kit.Run(t, l)
 	assert.Equal(t, kit.Notes{
@@ -34,7 +34,7 @@ func TestEventsOrderOfRegistration(t *testing.T) {
 		"first2", "a2", "b2", "same2", "same2",
 	}, got)
 	assert.Equal(t, 4, s.ListenerCount(evnet.EventData))
-	assert.Zero(t, s.ListenerCount(evnet.EventEnd), "a one-time listener that ran is gone")
+	assert.Zero(t, s.ListenerCount(evnet.EventEnd), "a one-time listener that ran is removed")
 }
 
 func TestEventsAddedDuringAnEmit(t *testing.T) {
@@ -74,7 +74,7 @@ func TestEventsOffDuringAnEmit(t *testing.T) {
 	s.On.Data(got.Chunk("last"))
 	kit.Run(t, l)
 	assert.Equal(t, kit.Notes{"earlier1", "self1", "last1", "last2"}, got)
-	assert.NotPanics(t, evnet.Listener{}.Off, "the zero Listener is one that is off")
+	assert.NotPanics(t, evnet.Listener{}.Off, "the zero Listener is already removed")
 }
 
 // Off races with emits, with other registrations and with itself.
@@ -90,7 +90,7 @@ func TestEventsOffFromManyGoroutines(t *testing.T) {
 				go off.Off()
 				off.Off()
 				_ = s.ListenerCount(evnet.EventData)
-				s.Resume() // the last listener that goes stops the flow
+				s.Resume() // removing the last listener stops the flow
 			}
 			done <- struct{}{}
 		}()
@@ -131,7 +131,7 @@ func TestEventsRemoveAllListeners(t *testing.T) {
 	off := s.On.End(got.Say("end"))
 	s.On.Close(func(bool) { got.Say("close")() })
 	s.RemoveAllListeners(evnet.EventEnd, "no event")
-	off.Off() // it is off already
+	off.Off() // it is already removed
 	assert.Zero(t, s.ListenerCount(evnet.EventEnd))
 	assert.Equal(t, 1, s.ListenerCount(evnet.EventData))
 	assert.Zero(t, s.ListenerCount("no event"))
@@ -140,7 +140,7 @@ func TestEventsRemoveAllListeners(t *testing.T) {
 
 	s.RemoveAllListeners()
 	assert.Zero(t, s.ListenerCount(evnet.EventData)+s.ListenerCount(evnet.EventClose))
-	kit.NewClient(l).RemoveAllListeners() // one that never had any
+	kit.NewClient(l).RemoveAllListeners() // a socket that never had any
 }
 
 func TestEventsRemoveAllListenersDuringAnEmit(t *testing.T) {
@@ -155,7 +155,7 @@ func TestEventsRemoveAllListenersDuringAnEmit(t *testing.T) {
 	server.On.Listening(got.Say("never"))
 	server.On.Close(got.Say("never"))
 	assert.Equal(t, 2, server.ListenerCount(evnet.EventListening))
-	assert.Zero(t, server.ListenerCount(evnet.EventData), "no event of servers")
+	assert.Zero(t, server.ListenerCount(evnet.EventData), "servers have no such event")
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 	s := kit.Feed(l, "1", "2")
 	s.On.Data(func([]byte) {
@@ -168,9 +168,9 @@ func TestEventsRemoveAllListenersDuringAnEmit(t *testing.T) {
 	assert.Equal(t, kit.Notes{"listening", "closed", "data", "next2"}, got)
 }
 
-// What is queued goes out, and the end after it, whoever listens.
+// Queued data is sent, and the end after it, whichever listeners there are.
 func TestEventsSocketWorksWithoutListeners(t *testing.T) {
-	const size = 16 << 20 // more than the kernel takes at once
+	const size = 16 << 20 // more than the kernel accepts in one write
 	l := evnet.NewLoop()
 	got, ended := 0, false
 	kit.Meet(t, l, func(s *evnet.Socket) {
@@ -198,7 +198,7 @@ func TestEventsBlockingMethodsWorkWithoutListeners(t *testing.T) {
 			defer l.Unref()
 			defer s.Close()
 			done := make(chan error, 1)
-			go func() { // nobody reads yet, so it soon waits for Drain
+			go func() { // the peer does not read yet, so this blocks until Drain
 				_, err := s.ReadFrom(bytes.NewReader(make([]byte, size)))
 				done <- err
 			}()
@@ -232,7 +232,7 @@ func TestEventsBlockingMethodsWorkWithoutListeners(t *testing.T) {
 	assert.Equal(t, size, got)
 }
 
-// Every registrar of every view refuses nil, and says so.
+// Every registration method of On, Once and Prepend refuses nil with an error.
 func TestEventsNilCallbacks(t *testing.T) {
 	l := evnet.NewLoop()
 	socket, server := kit.NewClient(l), evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
@@ -257,7 +257,7 @@ func TestEventsNilCallbacks(t *testing.T) {
 			assert.Zero(t, count(event), name)
 			assert.NotPanics(t, listener.Off)
 
-			// And each takes a function, under the event's name.
+			// Each accepts a function, under the event's name.
 			noop := reflect.MakeFunc(fn, func([]reflect.Value) []reflect.Value { return nil })
 			listener = v.Method(i).Call([]reflect.Value{noop})[0].Interface().(evnet.Listener)
 			assert.NoError(t, listener.Err(), name)
@@ -270,7 +270,7 @@ func TestEventsNilCallbacks(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// The last Data listener going stops the flow; what comes then is the next listener's.
+// Removing the last Data listener stops the flow. Data received afterwards goes to the next listener.
 func TestEventsLastDataListenerPauses(t *testing.T) {
 	leave := map[string]func(*evnet.Socket, evnet.Listener){
 		"Off":                     func(_ *evnet.Socket, on evnet.Listener) { on.Off() },
@@ -287,7 +287,7 @@ func TestEventsLastDataListenerPauses(t *testing.T) {
 				s.On.Data(got.Chunk("second"))
 				s.On.End(got.Say("end"))
 			}
-			gone := func() { // and once the socket has read ahead:
+			afterReadAhead := func() { // and once the socket has read ahead:
 				var wait func()
 				wait = func() {
 					if s.ReadableLength() == 0 {
@@ -300,10 +300,10 @@ func TestEventsLastDataListenerPauses(t *testing.T) {
 				l.Post(wait)
 			}
 			if leave == nil {
-				s.Once.Data(func(p []byte) { got.Chunk("first")(p); gone() })
+				s.Once.Data(func(p []byte) { got.Chunk("first")(p); afterReadAhead() })
 			} else {
 				var on evnet.Listener
-				on = s.On.Data(func(p []byte) { got.Chunk("first")(p); leave(s, on); gone() })
+				on = s.On.Data(func(p []byte) { got.Chunk("first")(p); leave(s, on); afterReadAhead() })
 			}
 			kit.Run(t, l)
 			assert.Equal(t, kit.Notes{"first1", "second2", "second3", "second4", "end"}, got)

@@ -12,11 +12,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	evtest.AtOnce(32) // parallel tests wait most of the time
+	evtest.AtOnce(32) // parallel tests are idle most of the time
 	goleak.VerifyTestMain(checked{m})
 }
 
-// checked runs the tests, and then sees to it that no socket has changed what all of them share.
+// checked runs the tests, and then checks that no socket has changed the state shared by all sockets.
 type checked struct{ m *testing.M }
 
 func (c checked) Run() int {

@@ -12,7 +12,7 @@ import (
 	"evnet/internal/evtest"
 )
 
-// A client that asks, prints the answer and ends.
+// A client that sends a request, prints the answer and ends.
 func ExampleConnect() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		c.Once.Data(func(name []byte) { fmt.Fprintf(c, "hello %s", name) })
@@ -23,7 +23,7 @@ func ExampleConnect() {
 		return
 	}
 	client := evnet.Connect("tcp", server.Address().String(), func() { fmt.Println("connected") })
-	client.WriteString("world") // leaves once connected
+	client.WriteString("world") // sent once connected
 	client.On.Data(func(chunk []byte) {
 		fmt.Printf("%s\n", chunk)
 		client.End()
@@ -35,9 +35,9 @@ func ExampleConnect() {
 	// hello world
 }
 
-// A socket that has closed may be connected again, here after a pause; what listens stays.
+// A closed socket may connect again, here after a pause. Its listeners stay registered.
 func ExampleSocket_Connect_again() {
-	server := evnet.CreateServer(func(c *evnet.Socket) { c.Destroy(nil) }) // a bad one
+	server := evnet.CreateServer(func(c *evnet.Socket) { c.Destroy(nil) }) // closes every connection
 	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
 		fmt.Println(err)
 		return
@@ -46,7 +46,7 @@ func ExampleSocket_Connect_again() {
 	c := evnet.NewSocket(nil)
 	tries := 0
 	c.Resume()
-	c.On.Error(func(error) {}) // a reset: it may come before the end
+	c.On.Error(func(error) {}) // a reset: it may arrive before the end
 	c.On.Connect(func() { tries++ })
 	c.On.Close(func(bool) {
 		if tries == 3 {
@@ -61,7 +61,7 @@ func ExampleSocket_Connect_again() {
 	// Output: connected 3 times
 }
 
-// A context bounds the attempt: here nobody ever answers.
+// A context limits the attempt: here the address never answers.
 func ExampleSocket_ConnectContext() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
@@ -77,7 +77,7 @@ func ExampleSocket_ConnectContext() {
 	// Output: true dial tcp 192.0.2.1:80: context deadline exceeded
 }
 
-// Any conn that there is can be a socket's: through a proxy, or, as here, in memory.
+// A socket can use any net.Conn: for example through a proxy or, as here, in memory.
 func ExampleSocketOptions_dial() {
 	c := evnet.NewSocket(&evnet.SocketOptions{
 		Dial: func(_ context.Context, network, address string) (net.Conn, error) {
@@ -98,11 +98,11 @@ func ExampleSocketOptions_dial() {
 	// this is 192.0.2.1:80, by tcp4
 }
 
-// A host may have several addresses: each that the resolver finds is told, and each that is tried.
+// A host may have several addresses: events report each address that the resolver finds, and each attempt.
 func ExampleSocketEvents_ConnectionAttempt() {
 	refuse := func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
 	c := evnet.NewSocket(&evnet.SocketOptions{
-		Resolver: evtest.IPs("2001:db8::1", "192.0.2.1"), // in place of that of the system
+		Resolver: evtest.IPs("2001:db8::1", "192.0.2.1"), // instead of the system's resolver
 		Dial:     refuse,
 	})
 	c.On.Lookup(func(l evnet.Lookup) { fmt.Println("lookup", l.Host, l.Address) })
@@ -126,7 +126,7 @@ func ExampleSocketEvents_ConnectionAttempt() {
 	// 2 attempts to reach host.example
 }
 
-// Reset breaks the connection off, and the peer sees that it was no orderly end.
+// Reset aborts the connection, and the peer sees that it was not a clean end.
 func ExampleSocket_Reset() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		_ = c.Server().Close(nil) // one client is enough here
@@ -146,7 +146,7 @@ func ExampleSocket_Reset() {
 	// client: ECONNRESET
 }
 
-// Destroy ends a socket at once, with the error that Error and Err then tell.
+// Destroy ends a socket immediately. Error and Err report its error.
 func ExampleSocket_Destroy() {
 	here, there := net.Pipe()
 	defer there.Close()
@@ -162,14 +162,14 @@ func ExampleSocket_Destroy() {
 	// not welcome true
 }
 
-// Errors are values: ask them what Go programs ask, or for Node's code.
+// Errors are values: use errors.Is and errors.As, or compare Node's code.
 func ExampleCode() {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	_ = ln.Close() // nobody listens there now
+	_ = ln.Close() // the port has no listener now
 	c := evnet.Connect("tcp", ln.Addr().String(), nil)
 	c.On.Error(func(err error) {
 		fmt.Println(evnet.Code(err), errors.Is(err, syscall.ECONNREFUSED))

@@ -11,7 +11,7 @@ import (
 	"evnet"
 )
 
-// A loop of one's own; Run returns when nothing is open on it.
+// A separate loop; Run returns when nothing is open on it.
 func ExampleLoop_Run() {
 	loop := evnet.NewLoop()
 	here, there := net.Pipe()
@@ -28,16 +28,16 @@ func ExampleLoop_Run() {
 	// nothing is open
 }
 
-// Slow work is done on a goroutine, and its result comes back to the loop.
+// A goroutine does slow work and posts the result to the loop.
 func ExampleLoop_Post() {
 	loop := evnet.NewLoop()
-	loop.Ref() // there is work to come back
+	loop.Ref() // a result is pending
 	go func() {
 		sum := 0
 		for n := range 1000 {
 			sum += n
 		}
-		loop.Post(func() { // with the other callbacks, one at a time
+		loop.Post(func() { // runs like the other callbacks, one at a time
 			fmt.Println(sum)
 			loop.Unref()
 		})
@@ -46,12 +46,12 @@ func ExampleLoop_Post() {
 	// Output: 499500
 }
 
-// All sockets of a loop together buffer no more than the program can afford.
+// SetMaxBuffered limits the bytes that all sockets of a loop buffer together.
 func ExampleLoop_SetMaxBuffered() {
 	loop := evnet.NewLoop()
 	loop.SetMaxBuffered(64 << 10)
 	here, there := net.Pipe()
-	defer there.Close() // it reads nothing
+	defer there.Close() // the peer reads nothing
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})
 	n := 0
 	for _, err := s.Write(make([]byte, 16<<10)); err == nil; _, err = s.Write(make([]byte, 16<<10)) {
@@ -96,7 +96,7 @@ func ExampleLoop_Do() {
 	// Output: hello
 }
 
-// A timer runs on the loop; it can be stopped, and started again, as this one does three times.
+// A timer runs on the loop. It can be stopped and restarted; this one restarts itself.
 func ExampleLoop_AfterFunc() {
 	loop := evnet.NewLoop()
 	late := loop.AfterFunc(time.Hour, func() { fmt.Println("too late") })
@@ -118,7 +118,7 @@ func ExampleLoop_AfterFunc() {
 	// stopped: true
 }
 
-// A timer that has lost its reference does not keep Run going, as this hour shows.
+// An unreferenced timer does not keep Run going, not even this one of an hour.
 func ExampleTimer_Unref() {
 	loop := evnet.NewLoop()
 	loop.AfterFunc(time.Hour, func() { fmt.Println("too late") }).Unref()
@@ -127,7 +127,7 @@ func ExampleTimer_Unref() {
 	// Output: at once
 }
 
-// A panic in a callback ends its socket, and everything else goes on.
+// A panic in a callback ends its socket. Everything else continues.
 func ExampleLoop_OnPanic() {
 	loop := evnet.NewLoop()
 	loop.OnPanic(func(p *evnet.PanicError) { fmt.Println("contained:", p.Value) })
@@ -147,10 +147,10 @@ func ExampleLoop_OnPanic() {
 	// the program goes on
 }
 
-// IdleTimeout is the one that ends the socket.
+// IdleTimeout ends an idle socket.
 func ExampleSocketOptions_idleTimeout() {
 	here, there := net.Pipe()
-	defer there.Close() // which says nothing
+	defer there.Close() // the peer sends nothing
 	s := evnet.Wrap(here, &evnet.SocketOptions{IdleTimeout: 20 * time.Millisecond})
 	s.Resume()
 	s.On.Error(func(err error) { fmt.Println(errors.Is(err, os.ErrDeadlineExceeded), evnet.Code(err)) })
@@ -158,10 +158,10 @@ func ExampleSocketOptions_idleTimeout() {
 	// Output: true ETIMEDOUT
 }
 
-// WriteTimeout ends a socket whose peer takes nothing of what is written, though the peer sends.
+// WriteTimeout ends a socket whose peer does not read, even if the peer sends.
 func ExampleSocketOptions_writeTimeout() {
 	here, there := net.Pipe()
-	defer there.Close() // which reads nothing
+	defer there.Close() // the peer reads nothing
 	s := evnet.Wrap(here, &evnet.SocketOptions{WriteTimeout: 20 * time.Millisecond})
 	s.Resume()
 	s.WriteString("hello")
@@ -194,7 +194,7 @@ func ExampleSocketOptions_maxLifetime() {
 	// Output: true true
 }
 
-// A context bounds the whole life of a socket.
+// A context limits the whole life of a socket.
 func ExampleSocketOptions_context() {
 	ctx, cancel := context.WithCancel(context.Background())
 	here, there := net.Pipe()
@@ -206,7 +206,7 @@ func ExampleSocketOptions_context() {
 	// Output: true
 }
 
-// A program that ends by a context, such as that of signal.NotifyContext, serves its loop.
+// Serve runs a loop until a context ends, such as that of signal.NotifyContext.
 func ExampleLoop_Serve() {
 	loop := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{loop}})
@@ -222,7 +222,7 @@ func ExampleLoop_Serve() {
 	// context canceled
 }
 
-// Timeout only tells; what to do about an idle client is the program's choice.
+// Timeout only reports idleness; the program decides what to do about an idle client.
 func ExampleSocket_SetTimeout() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		_ = c.SetTimeout(20 * time.Millisecond)
@@ -242,7 +242,7 @@ func ExampleSocket_SetTimeout() {
 	// Output: too slow
 }
 
-// Several loops use several processors; each socket stays on one of them.
+// Several loops use several processors; each socket stays on one loop.
 func ExampleServerOptions_loops() {
 	home, other := evnet.NewLoop(), evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{home, other}})

@@ -11,14 +11,14 @@ import (
 	"evnet"
 )
 
-// OnRead borrows the bytes for the time of the call, and costs no copy: here they are only counted.
+// OnRead lends the bytes until the callback returns, without a copy: here they are only counted.
 func ExampleSocket_OnRead() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
 	total := 0
 	err := s.OnRead(func(p []byte) bool {
 		total += len(p)
-		return true // go on; false pauses
+		return true // continue; false pauses
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -42,7 +42,7 @@ func ExampleSocket_Pause() {
 	s.On.Data(func(chunk []byte) {
 		fmt.Printf("%s\n", chunk)
 		s.Pause()
-		s.Loop().AfterFunc(time.Millisecond, func() { // work that takes its time
+		s.Loop().AfterFunc(time.Millisecond, func() { // slow work
 			fmt.Println("done with it")
 			s.Resume()
 		})
@@ -60,7 +60,7 @@ func ExampleSocket_Pause() {
 	// done with it
 }
 
-// What was read too far is put back, for whoever reads on.
+// Unshift puts surplus bytes back for the next consumer.
 func ExampleSocket_Unshift() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -82,7 +82,7 @@ func ExampleSocket_Unshift() {
 	// body: and so on
 }
 
-// Any net.Conn will do: Wrap gives it events.
+// Wrap makes a socket with events of any net.Conn.
 func ExampleWrap() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -98,7 +98,7 @@ func ExampleWrap() {
 	// end
 }
 
-// A message is not a chunk: Scan finds the lines, however the network has cut the bytes.
+// A message is not a chunk: Scan finds the lines, whatever chunks the network delivers.
 func ExampleSocket_Scan() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -119,7 +119,7 @@ func ExampleSocket_Scan() {
 	// third line
 }
 
-// Code on a goroutine of its own ranges over what comes, at its own pace.
+// Code on its own goroutine ranges over the received chunks, at its own pace.
 func ExampleSocket_Chunks() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -148,7 +148,7 @@ func ExampleSocket_Chunks() {
 	// that was all
 }
 
-// An encoding never splits a character, wherever the network has split the bytes.
+// An encoding never splits a character, wherever the network splits the bytes.
 func ExampleSocket_SetEncoding() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -168,7 +168,7 @@ func ExampleSocket_SetEncoding() {
 	// á
 }
 
-// Code that wants a net.Conn and blocks gets a view of the socket, on a goroutine of its own.
+// Blocking code that needs a net.Conn uses a view of the socket, on its own goroutine.
 func ExampleSocket_BlockingConn() {
 	var server *evnet.Server
 	server = evnet.CreateServer(func(c *evnet.Socket) {
@@ -199,7 +199,7 @@ func ExampleSocket_BlockingConn() {
 	// hello world
 }
 
-// A header is read as events, then blocking code takes the conn over, with what came behind.
+// Events read a header. Then blocking code takes over the conn, with the data behind the header.
 func ExampleSocket_Detach() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)

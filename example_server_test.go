@@ -14,7 +14,7 @@ import (
 	"evnet"
 )
 
-// A server that sends back what each client says.
+// A server that sends back the data of each client.
 func ExampleCreateServer() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		fmt.Println("client connected")
@@ -23,7 +23,7 @@ func ExampleCreateServer() {
 	})
 	err := server.Listen("tcp", "127.0.0.1:0", func() {
 		fmt.Println("listening on", server.Address().Network())
-		go func() { // a client of another kind
+		go func() { // a blocking client
 			defer server.Close(nil)
 			c, err := net.Dial("tcp", server.Address().String())
 			if err != nil {
@@ -46,20 +46,20 @@ func ExampleCreateServer() {
 	// client disconnected
 }
 
-// Limits for strangers: how many, how long, how much.
+// Limits for untrusted clients: number, time and memory.
 func ExampleNewServer() {
 	server := evnet.NewServer(&evnet.ServerOptions{
 		MaxConnections:   1,
-		FirstByteTimeout: 10 * time.Second, // who connects and says nothing
-		IdleTimeout:      time.Minute,      // who falls silent
-		CloseTimeout:     10 * time.Second, // who never ends
-		MaxWriteBuffer:   1 << 20,          // who does not read
+		FirstByteTimeout: 10 * time.Second, // a client that connects and sends nothing
+		IdleTimeout:      time.Minute,      // a client that becomes idle
+		CloseTimeout:     10 * time.Second, // a client that never ends
+		MaxWriteBuffer:   1 << 20,          // a client that does not read
 	})
 	server.On.Connection(func(c *evnet.Socket) {
 		fmt.Println("connection")
 		c.Pipe(c)
 	})
-	server.On.Drop(func(evnet.Drop) { // one too many
+	server.On.Drop(func(evnet.Drop) { // a client over the limit
 		fmt.Println("drop")
 		server.CloseAllConnections()
 		_ = server.Close(nil)
@@ -71,7 +71,7 @@ func ExampleNewServer() {
 	for range 2 {
 		c := evnet.Connect("tcp", server.Address().String(), nil)
 		c.Resume()
-		c.On.Error(func(error) {}) // the second may hear of it as a reset
+		c.On.Error(func(error) {}) // the second one may get a reset
 	}
 	evnet.Run()
 	// Output:
@@ -79,7 +79,7 @@ func ExampleNewServer() {
 	// drop
 }
 
-// Who connects and says nothing is cut off, and the error says why.
+// The server disconnects a client that sends nothing, and the error names the limit.
 func ExampleServerOptions_firstByteTimeout() {
 	server := evnet.NewServer(&evnet.ServerOptions{FirstByteTimeout: 20 * time.Millisecond})
 	server.On.Connection(func(c *evnet.Socket) {
@@ -95,15 +95,15 @@ func ExampleServerOptions_firstByteTimeout() {
 		fmt.Println(err)
 		return
 	}
-	c := evnet.Connect("tcp", server.Address().String(), nil) // and nothing else
+	c := evnet.Connect("tcp", server.Address().String(), nil) // sends nothing
 	c.Resume()
 	c.On.Close(func(bool) { _ = server.Close(nil) })
 	evnet.Run()
 	// Output: too slow: first byte
 }
 
-// No peer takes all connections: one address has as many as MaxConnectionsPerAddress, and Drop says why the
-// next one is closed.
+// MaxConnectionsPerAddress limits the connections of one address, so that no peer takes them all. Drop reports why
+// the next one is closed.
 func ExampleServerOptions_maxConnectionsPerAddress() {
 	server := evnet.NewServer(&evnet.ServerOptions{MaxConnections: 1000, MaxConnectionsPerAddress: 1})
 	server.On.Connection(func(c *evnet.Socket) {
@@ -130,7 +130,7 @@ func ExampleServerOptions_maxConnectionsPerAddress() {
 	// dropped: MaxConnectionsPerAddress
 }
 
-// A flood of connections costs no more work than MaxConnectionRate allows; those beyond it are closed.
+// MaxConnectionRate limits the work that a flood of connections causes: connections over the rate are closed.
 func ExampleServerOptions_maxConnectionRate() {
 	server := evnet.NewServer(&evnet.ServerOptions{MaxConnectionRate: 1}) // one per second
 	server.On.Connection(func(c *evnet.Socket) {
@@ -159,10 +159,10 @@ func ExampleServerOptions_maxConnectionRate() {
 	// too fast
 }
 
-// Listen binds before it returns, and returns what is wrong.
+// Listen binds synchronously and returns any bind error.
 func ExampleServer_Listen() {
 	first, second := evnet.CreateServer(nil), evnet.CreateServer(nil)
-	if err := first.Listen("tcp", "127.0.0.1:0", nil); err != nil { // port 0 takes one that is free
+	if err := first.Listen("tcp", "127.0.0.1:0", nil); err != nil { // port 0 chooses a free port
 		fmt.Println(err)
 		return
 	}
@@ -175,7 +175,7 @@ func ExampleServer_Listen() {
 	// closed
 }
 
-// Programs on one machine talk over a path, without a port.
+// Programs on one machine communicate over a path, without a port.
 func ExampleServer_Listen_unix() {
 	dir, err := os.MkdirTemp("", "evnet")
 	if err != nil {
@@ -198,10 +198,10 @@ func ExampleServer_Listen_unix() {
 	c.On.Close(func(bool) { _ = server.Close(nil) })
 	evnet.Run()
 	_, err = os.Stat(path)
-	fmt.Println("the file has gone with the server:", errors.Is(err, os.ErrNotExist))
+	fmt.Println("the file is removed:", errors.Is(err, os.ErrNotExist))
 	// Output:
 	// hello by path
-	// the file has gone with the server: true
+	// the file is removed: true
 }
 
 // A context closes the server, as Close does.
@@ -217,7 +217,7 @@ func ExampleServer_ListenContext() {
 	// Output: closed
 }
 
-// Any net.Listener will do, such as one that another program has passed on.
+// Serve accepts any net.Listener, such as one inherited from another program.
 func ExampleServer_Serve() {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -240,11 +240,11 @@ func ExampleServer_Serve() {
 	// Output: served
 }
 
-// Close takes no more connections; those that are open live on until they end.
+// Close accepts no more connections. Open connections continue until they end.
 func ExampleServer_Close() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		c.Pipe(c)
-		_ = c.Server().Close(func() { fmt.Println("the last one has gone") })
+		_ = c.Server().Close(func() { fmt.Println("the last connection has closed") })
 	})
 	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
 		fmt.Println(err)
@@ -259,10 +259,10 @@ func ExampleServer_Close() {
 	evnet.Run()
 	// Output:
 	// still served
-	// the last one has gone
+	// the last connection has closed
 }
 
-// An orderly end: every connection is ended, and what has not gone when the context ends is destroyed.
+// A graceful shutdown: every connection is ended, and those still open when the context ends are destroyed.
 func ExampleServer_Shutdown() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		c.On.Data(func(chunk []byte) { c.Write(chunk) })
@@ -281,7 +281,7 @@ func ExampleServer_Shutdown() {
 	c.WriteString("ping")
 	c.On.Data(func(chunk []byte) {
 		fmt.Printf("%s\n", chunk)
-		go shutdown() // it blocks, and needs the loop meanwhile
+		go shutdown() // it blocks, and needs the running loop
 	})
 	c.On.End(func() { fmt.Println("the server has ended") })
 	over := make(chan struct{})
@@ -297,7 +297,7 @@ func ExampleServer_Shutdown() {
 	// <nil>
 }
 
-// A message for everybody who is connected.
+// A message for every connected client.
 func ExampleServer_Sockets() {
 	server := evnet.CreateServer(nil)
 	server.On.Connection(func(c *evnet.Socket) {
@@ -325,7 +325,7 @@ func ExampleServer_Sockets() {
 	// all are here
 }
 
-// A BlockList keeps peers out, here by the rules of a file; it may change while the server runs.
+// A BlockList refuses peers, here with the rules of a file. It may change while the server runs.
 func ExampleBlockList() {
 	var list evnet.BlockList
 	for _, rule := range []string{"203.0.113.7", "198.51.100.10-198.51.100.19", "10.0.0.0/8", "2001:db8::/32"} {
@@ -341,7 +341,7 @@ func ExampleBlockList() {
 	server.On.Connection(func(c *evnet.Socket) {
 		fmt.Println("welcome")
 		c.End()
-		_ = list.AddAddress(netip.MustParseAddr("127.0.0.1")) // no second time
+		_ = list.AddAddress(netip.MustParseAddr("127.0.0.1")) // a duplicate has no effect
 	})
 	err := server.Listen("tcp", "127.0.0.1:0", func() {
 		first := evnet.Connect("tcp", server.Address().String(), nil)

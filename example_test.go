@@ -8,7 +8,7 @@ import (
 	"evnet"
 )
 
-// A server greets each client and sends back what it says; the client ends after the greeting.
+// A server greets each client and echoes its data; the client ends after the greeting.
 func Example() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		c.WriteString("hello")
@@ -33,7 +33,7 @@ func Example() {
 	// all closed
 }
 
-// A room needs no lock: the callbacks of one loop run one at a time.
+// A chat room needs no lock: the callbacks of one loop run one at a time.
 func Example_chat() {
 	room := map[*evnet.Socket]bool{}
 	server := evnet.CreateServer(func(c *evnet.Socket) {
@@ -49,17 +49,17 @@ func Example_chat() {
 		fmt.Println(err)
 		return
 	}
-	heard := 0
+	received := 0
 	for range 3 {
 		c := evnet.Connect("tcp", server.Address().String(), nil)
 		c.On.Data(func(line []byte) {
 			fmt.Printf("%s\n", line)
-			if heard++; heard == 3 {
-				_ = server.Shutdown(context.Background()) // in a callback it does not wait
+			if received++; received == 3 {
+				_ = server.Shutdown(context.Background()) // does not block in a callback
 			}
 		})
 	}
-	// One member speaks once all three are in.
+	// One member sends a line once all three have joined.
 	server.On.Connection(func(c *evnet.Socket) {
 		if len(room) == 3 {
 			for member := range room {
@@ -104,7 +104,7 @@ func Example_events() {
 	// close false 4 4
 }
 
-// On.Data and the others return a Listener, which can be taken off again; Once listens for one time only.
+// On.Data and the other methods return a Listener, which can be removed. Once registers a one-time listener.
 func ExampleListener_Off() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -133,13 +133,13 @@ func ExampleListener_Off() {
 	// counted: 2 listening still: 1
 }
 
-// Prepend comes before the listeners that are there already.
+// Prepend registers a listener before the existing ones.
 func ExampleSocketEvents() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
 	s.On.End(func() { fmt.Println("registered first") })
 	s.Prepend.End(func() { fmt.Println("called first") })
-	s.Resume() // nobody wants the data, but without reading there is no end
+	s.Resume() // discards the data: without reading there is no end
 	go there.Close()
 	evnet.Run()
 	// Output:

@@ -11,10 +11,10 @@ import (
 	"evnet/internal/evtest"
 )
 
-// A server and a client that speak TLS: the options say so, and everything else stays as it is.
+// A TLS server and client: only the options differ from TCP.
 func ExampleServerOptions_tls() {
 	server := evnet.NewServer(&evnet.ServerOptions{
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}, // as tls.LoadX509KeyPair makes it
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}, // for example from tls.LoadX509KeyPair
 	})
 	server.On.Connection(func(c *evnet.Socket) { // after the handshake
 		c.WriteString("nobody can read this on the way")
@@ -28,7 +28,7 @@ func ExampleServerOptions_tls() {
 		return
 	}
 	client := evnet.NewSocket(&evnet.SocketOptions{
-		TLSConfig: &tls.Config{RootCAs: evtest.Roots()}, // none: those that the system trusts
+		TLSConfig: &tls.Config{RootCAs: evtest.Roots()}, // nil means the system's roots
 	})
 	client.On.SecureConnect(func() {
 		state, _ := client.TLS()
@@ -43,7 +43,7 @@ func ExampleServerOptions_tls() {
 	// nobody can read this on the way
 }
 
-// A client that does not trust the server's certificate fails, and so does the handshake at the server.
+// If a client does not trust the server's certificate, the handshake fails on both sides.
 func ExampleServerEvents_TLSClientError() {
 	server := evnet.NewServer(&evnet.ServerOptions{TLSConfig: &tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}})
 	server.On.TLSClientError(func(err error, c *evnet.Socket) {
@@ -54,7 +54,7 @@ func ExampleServerEvents_TLSClientError() {
 		fmt.Println(err)
 		return
 	}
-	client := evnet.NewSocket(&evnet.SocketOptions{TLSConfig: &tls.Config{RootCAs: x509.NewCertPool()}}) // nobody
+	client := evnet.NewSocket(&evnet.SocketOptions{TLSConfig: &tls.Config{RootCAs: x509.NewCertPool()}}) // trusts no authority
 	failure := ""
 	client.On.Error(func(err error) { failure = evnet.Code(err) })
 	client.Connect("tcp", server.Address().String())
@@ -72,7 +72,7 @@ func ExampleSocket_StartTLSServer() {
 			if string(line) != "STARTTLS" {
 				return
 			}
-			_, _ = c.WriteString("220 go ahead\r\n") // the last words in plain text
+			_, _ = c.WriteString("220 go ahead\r\n") // the last plain text
 			if err := c.StartTLSServer(&tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}); err != nil {
 				c.Destroy(err)
 			}

@@ -11,7 +11,7 @@ import (
 	"evnet"
 )
 
-// An echo: a socket piped to itself, at the pace of whoever reads.
+// An echo: a socket piped to itself, at the pace of the reader.
 func ExampleSocket_Pipe() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		c.Pipe(c)
@@ -29,7 +29,7 @@ func ExampleSocket_Pipe() {
 	// Output: there and back
 }
 
-// WriteThen tells what became of the bytes: they were handed to the system, or why not.
+// WriteThen reports the result of a write: the bytes were passed to the kernel, or the reason why not.
 func ExampleSocket_WriteThen() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -47,7 +47,7 @@ func ExampleSocket_WriteThen() {
 	// sent: evnet: socket was destroyed
 }
 
-// Cork keeps small writes together until the last of them, here over more than one callback.
+// Cork combines small writes until Uncork, here across more than one callback.
 func ExampleSocket_Cork() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)
@@ -73,7 +73,7 @@ func ExampleSocket_Cork() {
 	// header body
 }
 
-// End ends one side: what comes from the other is still read.
+// End ends one side: data from the other side is still read.
 func ExampleSocket_End() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		_ = c.Server().Close(nil) // one client is enough here
@@ -98,7 +98,7 @@ func ExampleSocket_End() {
 	// true
 }
 
-// Code on a goroutine of its own copies a file, or anything else, at the pace of the peer.
+// Code on its own goroutine copies a file, or any other reader, at the pace of the peer.
 func ExampleSocket_ReadFrom() {
 	received := 0
 	server := evnet.CreateServer(func(c *evnet.Socket) {
@@ -125,9 +125,9 @@ func ExampleSocket_ReadFrom() {
 	// Output: 5000000 5000000
 }
 
-// A peer that does not read fills the queue up to its limit; then Write fails, and costs nothing more.
+// A peer that does not read fills the queue up to its limit. Then Write fails and queues nothing more.
 func ExampleSocketOptions_maxWriteBuffer() {
-	here, there := net.Pipe() // which nobody reads
+	here, there := net.Pipe() // the peer does not read
 	defer there.Close()
 	s := evnet.Wrap(here, &evnet.SocketOptions{MaxWriteBuffer: 100_000})
 	for {
@@ -141,7 +141,7 @@ func ExampleSocketOptions_maxWriteBuffer() {
 	// Output: evnet: write buffer is full
 }
 
-// A writer stops when the queue is long and goes on when it has drained.
+// A writer stops when the queue is long and continues when it has drained.
 func ExampleSocket_NeedDrain() {
 	received := 0
 	server := evnet.CreateServer(func(c *evnet.Socket) {
@@ -197,7 +197,7 @@ func ExampleSocketOptions_halfOpen() {
 	// Output: you asked: what time is it?
 }
 
-// A TCP proxy: each client is joined with a connection of its own to the server behind.
+// A TCP proxy: each client is relayed to its own connection to the upstream server.
 func ExampleRelay() {
 	behind := evnet.CreateServer(func(c *evnet.Socket) { c.Pipe(c) })
 	if err := behind.Listen("tcp", "127.0.0.1:0", nil); err != nil {

@@ -9,14 +9,14 @@ import (
 	"evnet/internal/transport"
 )
 
-// CountedAddresses is how many addresses MaxConnectionsPerAddress has a count for.
+// CountedAddresses returns the number of addresses for which MaxConnectionsPerAddress has a count.
 func CountedAddresses(s *Server) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.addresses)
 }
 
-// SharedUnchanged reports whether what sockets share is as it was.
+// SharedUnchanged reports whether the state shared by all sockets is unchanged.
 func SharedUnchanged() bool {
 	for _, p := range []any{&emptyReceiveBuffer, &emptyWriteState, &emptyOptional} {
 		if !reflect.ValueOf(p).Elem().IsZero() {
@@ -26,24 +26,24 @@ func SharedUnchanged() bool {
 	return true
 }
 
-// Splices is whether kernel sockets are joined without copying here.
+// Splices reports whether kernel sockets are joined without copying on this platform.
 var Splices = netpoll.Enabled && runtime.GOOS == "linux"
 
-// MaxTubes is how many pipes of the kernel a loop has at most.
+// MaxTubes is the maximum number of kernel pipes of a loop.
 const MaxTubes = transport.MaxSplicePipes
 
-// Spliced is how many bytes were not copied so far.
+// Spliced returns the number of bytes spliced so far.
 func Spliced() int64 { return transport.Spliced.Load() }
 
-// WaitsForChunk reports whether a goroutine is in a range over the chunks of s, waiting for the next.
+// WaitsForChunk reports whether a goroutine in a range over the chunks of s waits for the next one.
 func WaitsForChunk(s *Socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.in.chunks != nil && s.in.chunks.requested
 }
 
-// ScansDeferred is how many sockets of the loop wait for a call of their split function, and whether a timer runs for
-// them.
+// ScansDeferred returns the number of sockets of the loop with a deferred call of split, and whether their timer
+// runs.
 func ScansDeferred(l *Loop) (waiting int, armed bool) {
 	d := &l.host().deferred
 	d.mu.Lock()
@@ -51,7 +51,7 @@ func ScansDeferred(l *Loop) (waiting int, armed bool) {
 	return d.waiting.Len(), d.armed
 }
 
-// DeferScans has calls of split functions deferred from so many bytes on, with another burst, until restore is called.
+// DeferScans changes the size from which calls of split functions are deferred, and the burst, until restore is called.
 func DeferScans(from int, burst time.Duration) (restore func()) {
 	wasFrom, wasBurst := deferFrom, callBurst
 	deferFrom, callBurst = from, burst

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What comes while Relay, called on another goroutine, has joined one socket and not yet the other
-// passes too.
+// Relay, called on another goroutine, forwards data that arrives after it has joined the first socket and before
+// the second.
 func TestRelayLosesNothingHalfWay(t *testing.T) {
 	for name, consume := range map[string]func(s *Socket) error{
 		"onread": func(s *Socket) error { return s.OnRead(func([]byte) bool { return true }) },
@@ -46,7 +46,7 @@ func TestRelayLosesNothingHalfWay(t *testing.T) {
 					for a.BytesRead() < 3 {
 						runtime.Gosched()
 					}
-					l.Do(func() {}) // it was delivered, or held
+					l.Do(func() {}) // the data was delivered or buffered
 					b.mu.Unlock()
 					_, _ = io.WriteString(aPeer, "two")
 					got := make([]byte, 6)
@@ -62,7 +62,7 @@ func TestRelayLosesNothingHalfWay(t *testing.T) {
 	}
 }
 
-// A socket that ends and closes before Relay, on another goroutine, has linked it too ends the other all the same.
+// A socket that ends and closes before Relay, on another goroutine, has linked it still ends the other socket.
 func TestRelayPassesTheEndHalfWay(t *testing.T) {
 	l := NewLoop()
 	aConn, aPeer := net.Pipe()
@@ -83,8 +83,8 @@ func TestRelayPassesTheEndHalfWay(t *testing.T) {
 	assert.NoError(t, cause)
 }
 
-// Detach is not overtaken by a reader that another goroutine has started meanwhile: who has the conn
-// gets all that is still to come.
+// A reader that another goroutine starts meanwhile reads nothing after Detach: the owner of the conn gets all
+// later data.
 func TestDetachIsTheOnlyReader(t *testing.T) {
 	for range 300 {
 		l := NewLoop()
@@ -101,7 +101,7 @@ func TestDetachIsTheOnlyReader(t *testing.T) {
 					default:
 						s.mu.Lock()
 						if s.stream.IsOpen() && s.in.started {
-							s.stream.SetReading(true) // as from Chunks, and when a consumer goes
+							s.stream.SetReading(true) // as in Chunks, and when a consumer is removed
 						}
 						s.mu.Unlock()
 						runtime.Gosched()
@@ -114,13 +114,13 @@ func TestDetachIsTheOnlyReader(t *testing.T) {
 			l.Post(func() {
 				var rest []byte
 				var err error
-				for conn == nil && (err == nil || errors.Is(err, errReaderStuck)) { // one that had no processor for a second
+				for conn == nil && (err == nil || errors.Is(err, errReaderStuck)) { // the reader was not scheduled for a second
 					conn, rest, err = s.Detach()
 				}
 				close(stop)
 				assert.NoError(t, err)
 				assert.Empty(t, rest)
-				s.Destroy(nil) // if that has failed
+				s.Destroy(nil) // if Detach has failed
 			})
 		})
 		l.Run()

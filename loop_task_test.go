@@ -26,7 +26,7 @@ func TestLoopPostRunsBeforeTheNextEvent(t *testing.T) {
 	var server *evnet.Server
 	pending, events, left := 0, 0, 20
 	event := func() {
-		assert.Zero(t, pending, "an event overtook what was posted")
+		assert.Zero(t, pending, "an event ran before an earlier posted function")
 		events++
 		for i := range 3 {
 			pending++
@@ -109,15 +109,15 @@ func TestLoopPostingForEverStarvesNobody(t *testing.T) {
 func TestLoopDo(t *testing.T) {
 	l := evnet.NewLoop()
 	n := 0
-	l.Do(func() { // nobody runs the loop
+	l.Do(func() { // the loop does not run
 		n++
-		l.Do(func() { n++ }) // inside: at once
+		l.Do(func() { n++ }) // on the loop: runs immediately
 		assert.Equal(t, 2, n)
 	})
 	assert.Equal(t, 2, n)
 
 	l.Ref()
-	go func() { // from outside, while it runs
+	go func() { // from another goroutine, while the loop runs
 		l.Do(func() { n++; l.Do(func() { n++ }) })
 		l.Do(l.Unref)
 	}()
@@ -129,7 +129,7 @@ func TestLoopDo(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Do must run its function exactly once, whether the loop takes it or stops before.
+// Do runs its function exactly once, whether the loop runs it or stops before.
 func TestLoopDoWhileTheLoopStops(t *testing.T) {
 	const callers, each = 8, 300
 	l := evnet.NewLoop()
@@ -150,7 +150,7 @@ func TestLoopDoWhileTheLoopStops(t *testing.T) {
 	done := make(chan struct{})
 	go func() { all.Wait(); close(done) }()
 	for stop := false; !stop; {
-		kit.Run(t, l) // it returns again and again, under the callers' feet
+		kit.Run(t, l) // it returns repeatedly, while the callers are in Do
 		ctx, cancel := context.WithCancel(context.Background())
 		l.Post(cancel)
 		_ = l.Serve(ctx)
@@ -174,10 +174,10 @@ func TestLoopPanicUnwindsOutOfRun(t *testing.T) {
 		s.On.End(func() { ended = true; bad.Destroy(nil) })
 	})
 	kit.Run(t, l)
-	assert.True(t, ended, "everything else goes on when Run is called again")
+	assert.True(t, ended, "everything else continues when Run is called again")
 }
 
-// The socket whose callback it was must not hold up the next Run for ever.
+// The socket whose callback panicked does not block the next Run.
 func TestLoopPanicLeavesNoDeafSocket(t *testing.T) {
 	for _, where := range []string{"connection", "connect", "ready", "data", "end", "finish", "close"} {
 		t.Run(where, func(t *testing.T) {
@@ -221,8 +221,8 @@ func TestLoopOnPanicContains(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	l := evnet.NewLoop()
 	cause := errors.New("bad callback")
-	var told []*evnet.PanicError
-	l.OnPanic(func(err *evnet.PanicError) { told = append(told, err) })
+	var reported []*evnet.PanicError
+	l.OnPanic(func(err *evnet.PanicError) { reported = append(reported, err) })
 	var bad *evnet.Socket
 	var events []string
 	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
@@ -241,10 +241,10 @@ func TestLoopOnPanicContains(t *testing.T) {
 	l.AfterFunc(0, func() { panic("timer") })
 	kit.Run(t, l)
 
-	assert.True(t, ended, "the others go on")
+	assert.True(t, ended, "other sockets continue")
 	assert.Equal(t, []string{"error", "close"}, events)
-	require.Len(t, told, 3)
-	for _, err := range told {
+	require.Len(t, reported, 3)
+	for _, err := range reported {
 		assert.Contains(t, string(err.Stack), "TestLoopOnPanicContains", "the stack of the callback")
 		if err.Value != cause {
 			assert.Contains(t, []any{"post", "timer"}, err.Value)
@@ -265,8 +265,8 @@ func TestLoopOnPanicContains(t *testing.T) {
 	assert.PanicsWithValue(t, "post", l.Run)
 }
 
-// What is held when a consumer comes is delivered in a task of its own. A failure here ends the
-// process, whence the child.
+// Data that is buffered when a consumer is added is delivered in a separate task. A failure here ends the process,
+// so the test runs in a child process.
 func TestLoopContainsPanicOverHeldData(t *testing.T) {
 	if !inChild(t) {
 		return
@@ -291,8 +291,8 @@ func TestLoopContainsPanicOverHeldData(t *testing.T) {
 	require.Equal(t, 1, contained)
 }
 
-// inChild runs the calling test in a process of its own. It reports true there, and false here,
-// once that has ended.
+// inChild runs the calling test in a child process. It returns true in the child, and false in the parent once
+// the child has ended.
 func inChild(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv("EVNET_TEST_CHILD") == t.Name() {
@@ -343,14 +343,14 @@ func TestLoopAfterFunc(t *testing.T) {
 		late := l.AfterFunc(time.Second, note("late"))
 		l.AfterFunc(time.Hour, note("unreferenced")).Unref()
 		assert.True(t, stopped.Stop())
-		assert.False(t, stopped.Stop(), "it was stopped already")
+		assert.False(t, stopped.Stop(), "the timer was already stopped")
 		assert.True(t, late.Reset(2*time.Second))
 		l.AfterFunc(time.Second, nil) // logged, never runs
 		kit.Run(t, l)
 		assert.Equal(t, []tick{{"at once", 0}, {"one", time.Second}, {"late", 2 * time.Second}, {"three", 3 * time.Second}}, got)
 		assert.Equal(t, 3*time.Second, time.Since(began), "the unreferenced timer was waited for")
-		assert.False(t, late.Stop(), "it has run already")
-		assert.False(t, late.Reset(time.Second), "it was not running")
+		assert.False(t, late.Stop(), "the timer has already run")
+		assert.False(t, late.Reset(time.Second), "the timer was not running")
 		kit.Run(t, l)
 		assert.Equal(t, tick{"late", 4 * time.Second}, got[len(got)-1])
 	})
@@ -368,13 +368,13 @@ func TestLoopAfterFuncInterval(t *testing.T) {
 			}
 		})
 		kit.Run(t, l)
-		assert.Equal(t, 5, n, "a timer that was started again keeps Run going")
+		assert.Equal(t, 5, n, "a restarted timer keeps Run going")
 		assert.Equal(t, 5*time.Second, time.Since(began))
 		timer.Stop()
 	})
 }
 
-// The expiry of a timer that was stopped may be among the events already.
+// The expiry of a stopped timer may already be queued.
 func TestLoopAfterFuncStoppedInTheSameTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -385,14 +385,14 @@ func TestLoopAfterFuncStoppedInTheSameTurn(t *testing.T) {
 		kit.Run(t, l)
 		assert.Equal(t, 1, ran)
 
-		// Started again, it runs at its new time only.
+		// A restarted timer runs only at its new time.
 		began := time.Now()
 		var at []time.Duration
 		note := func() { at = append(at, time.Since(began)) }
 		a = l.AfterFunc(time.Second, func() { b.Reset(time.Second); note() })
 		b = l.AfterFunc(time.Second, note)
 		kit.Run(t, l)
-		if at[1] == time.Second { // b was first, and starts again
+		if at[1] == time.Second { // b was first, and is restarted
 			at = append(at[:1], at[2:]...)
 		}
 		assert.Equal(t, []time.Duration{time.Second, 2 * time.Second}, at)

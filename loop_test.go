@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// sayOnce sends one line and ends when it has come back.
+// sayOnce sends one line and ends when it has received it back.
 func sayOnce(s *evnet.Socket) {
 	s.On.Connect(func() { _, _ = s.WriteString("hello\n") })
 	s.On.Data(func([]byte) { s.End() })
@@ -32,7 +32,7 @@ func TestLoopRunLeavesNothing(t *testing.T) {
 	kit.Run(t, l)
 	goleak.VerifyNone(t, before)
 
-	// And again: the loop is as good as new.
+	// Run may be called again.
 	closed := false
 	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {
 		sayOnce(s)
@@ -83,8 +83,8 @@ func TestLoopServeGoesOnWhileIdle(t *testing.T) {
 	})
 }
 
-// A callback that starts something new whenever something ends must not hold Serve back. The
-// callbacks give up in the end, so that a failure is no hang.
+// A callback that starts new work whenever some ends must not keep Serve from returning. The callbacks give up
+// after a while, so that a failure is not a hang.
 func TestLoopServeEndsThoughCallbacksGoOn(t *testing.T) {
 	cases := map[string]func(l *evnet.Loop, addr string, more func() bool){
 		"post": func(l *evnet.Loop, _ string, more func() bool) {
@@ -160,7 +160,7 @@ func TestLoopRefs(t *testing.T) {
 	closed := 0
 	server.On.Close(func() { closed++ })
 	kit.Run(t, l)
-	assert.False(t, server.Listening(), "what is not referenced is closed when Run returns")
+	assert.False(t, server.Listening(), "an unreferenced server is closed when Run returns")
 	_, err := net.Dial("tcp", addr)
 	require.Error(t, err)
 
@@ -172,7 +172,7 @@ func TestLoopRefs(t *testing.T) {
 	kit.Run(t, l)
 	assert.Equal(t, 2, closed, "with Close events")
 
-	// Referenced again, each keeps Run going.
+	// Each of them keeps Run going once it is referenced again.
 	server, _ = kit.Serve(t, l, nil, nil)
 	server.Unref()
 	server.Ref()
@@ -189,11 +189,11 @@ func TestLoopRefs(t *testing.T) {
 	assert.Equal(t, 4, closed)
 }
 
-// An unreferenced socket must not keep Run going by being connected again and again.
+// An unreferenced socket must not keep Run going by connecting again repeatedly.
 func TestLoopRunEndsThoughUnreferencedSocketReconnects(t *testing.T) {
 	const forEver = 20_000
 	l := evnet.NewLoop()
-	server, addr := kit.Serve(t, l, nil, (*evnet.Socket).Unref) // who may be accepted before Run looks
+	server, addr := kit.Serve(t, l, nil, (*evnet.Socket).Unref) // the socket may be accepted before Run checks
 	server.Unref()
 	s, n := kit.NewClient(l), 0
 	s.Unref()
@@ -226,7 +226,7 @@ func TestLoopRunTwiceAtOnce(t *testing.T) {
 	assert.True(t, ran)
 	l.Do(func() { busy("inside Do") })
 
-	l.Post(l.Run) // the panic unwinds out of the outer Run
+	l.Post(l.Run) // the panic unwinds through the outer Run
 	assert.PanicsWithValue(t, evnet.ErrLoopRunning, l.Run)
 	kit.Run(t, l)
 }
@@ -247,8 +247,8 @@ func TestLoopDefault(t *testing.T) {
 	assert.Equal(t, []string{"connect", "hello\r\n"}, got)
 }
 
-// One counter without a lock, from every kind of callback: the race detector would see two that
-// overlap, or one that does not happen before the next.
+// Every kind of callback uses one counter without a lock: the race detector finds callbacks that overlap or are not
+// ordered by happens-before.
 func TestLoopCallbacksNeverOverlap(t *testing.T) {
 	l := evnet.NewLoop()
 	n, inside, left := 0, false, 30
@@ -291,18 +291,18 @@ func TestLoopCallbacksNeverOverlap(t *testing.T) {
 	assert.Greater(t, n, 30*8)
 }
 
-// A socket that is referenced and connected anew while Run is about to return keeps it going, and those that
-// are not referenced are welcome again.
+// A socket that is referenced and connects again while Run is about to return keeps Run going. Unreferenced
+// sockets may then be used again.
 func TestLoopGoesOnFromItsEnd(t *testing.T) {
 	l := evnet.NewLoop()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // not the loop's, which would close it
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // not a server of the loop, which would close it
 	require.NoError(t, err)
 	defer ln.Close()
 	addr := ln.Addr().String()
 	s, closed, reached := kit.NewClient(l), 0, false
 	s.Unref()
 	s.On.Close(func(bool) {
-		if closed++; closed == 1 { // by Run, which has nothing to wait for
+		if closed++; closed == 1 { // closed by Run, which has nothing referenced
 			s.Ref()
 			s.Connect("tcp", addr)
 		}
@@ -324,7 +324,7 @@ func TestLoopGoesOnFromItsEnd(t *testing.T) {
 	assert.True(t, reached)
 }
 
-// The end of its context reaches a loop also while it looks which sockets are ready.
+// The end of the context stops Serve even while the loop checks which sockets are ready.
 func TestServeEndsWhileItLooks(t *testing.T) {
 	hung := time.AfterFunc(evtest.Patience, func() { panic("Loop.Serve does not return") })
 	defer hung.Stop()

@@ -42,7 +42,7 @@ type closable struct {
 
 func (c *closable) Close() error { c.closed = true; return nil }
 
-// limited takes so many bytes, then fails, or lies.
+// limited accepts a number of bytes, then fails or returns a wrong count.
 type limited struct {
 	bytes.Buffer
 	left int
@@ -57,7 +57,7 @@ func (w *limited) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// A writer that fails is left; the socket is paused, and lives on.
+// A writer that fails is removed. The socket is paused and stays open.
 func TestPipeToWriterThatFails(t *testing.T) {
 	for name, err := range map[string]error{"error": errors.New("disk full"), "short": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestPipeToWriterThatFails(t *testing.T) {
 	}
 }
 
-// Among several destinations the one that fails goes alone.
+// If one of several destinations fails, only that one is removed.
 func TestPipeOneOfSeveralFails(t *testing.T) {
 	want := evtest.RandomBytes(evtest.Megabyte)
 	var all bytes.Buffer
@@ -103,7 +103,7 @@ func TestPipeOneOfSeveralFails(t *testing.T) {
 	evtest.AssertEqualBytes(t, want[:100], bad.Bytes())
 }
 
-// fan pipes the far end of one connection to the near ends of others, and gives their far ends.
+// fan pipes the far end of one connection to the near ends of others, and returns their far ends.
 func fan(t *testing.T, l *evnet.Loop, n, mark int, ready func(source, middle *evnet.Socket, near, far []*evnet.Socket)) {
 	var near, far []*evnet.Socket
 	var source, middle *evnet.Socket
@@ -124,7 +124,7 @@ func fan(t *testing.T, l *evnet.Loop, n, mark int, ready func(source, middle *ev
 	}
 }
 
-// The slowest of several destinations governs: the others get no further ahead than buffers hold.
+// The slowest of several destinations sets the pace: the others are ahead by no more than the size of the buffers.
 func TestPipeSlowestGoverns(t *testing.T) {
 	const size = 48 * evtest.Megabyte
 	want := evtest.RandomBytes(size)
@@ -134,24 +134,24 @@ func TestPipeSlowestGoverns(t *testing.T) {
 		_, _ = source.Write(want)
 		source.End()
 		far[0].On.Data(func(p []byte) { _, _ = sums[0].Write(p) })
-		far[1].Pause() // for now it reads nothing
+		far[1].Pause() // it does not read yet
 		most := 0
 		far[1].On.Data(func(p []byte) {
 			_, _ = sums[1].Write(p)
 			most = max(most, near[1].BufferedAmount())
 		})
 		var look func()
-		look = func() { // until the slow one is full and the fast one has all there is for it
+		look = func() { // until the slow one is full and the fast one has received everything sent to it
 			if near[1].NeedDrain() && near[0].BufferedAmount() == 0 {
 				assert.True(t, middle.Paused())
-				assert.Less(t, sums[0].N, size, "it went on without the slow one")
+				assert.Less(t, sums[0].N, size, "the source continued without the slow one")
 				far[1].Resume()
 				return
 			}
 			l.AfterFunc(0, look)
 		}
 		look()
-		far[1].On.Close(func(bool) { assert.LessOrEqual(t, most, 192<<10, "the mark and one chunk") })
+		far[1].On.Close(func(bool) { assert.LessOrEqual(t, most, 192<<10, "the high-water mark and one chunk") })
 	})
 	kit.Run(t, l)
 	for _, s := range sums {
@@ -159,7 +159,7 @@ func TestPipeSlowestGoverns(t *testing.T) {
 	}
 }
 
-// A destination that is destroyed or ends no longer governs.
+// A destination that is destroyed or ends no longer sets the pace.
 func TestPipeDestinationsGo(t *testing.T) {
 	want := evtest.RandomBytes(16 * evtest.Megabyte)
 	got := evtest.NewSum()
@@ -172,7 +172,7 @@ func TestPipeDestinationsGo(t *testing.T) {
 		far[2].Pause()
 		var look func()
 		look = func() {
-			// The first that is full holds the source back, so that the other may never be.
+			// The first full destination pauses the source, so the other may never become full.
 			if !near[1].NeedDrain() && !near[2].NeedDrain() {
 				l.AfterFunc(0, look)
 				return
@@ -190,7 +190,7 @@ func TestPipeDestinationsGo(t *testing.T) {
 	got.Check(t, want)
 }
 
-// Two loops, each with one end of the pipe: nothing is lost and little is held.
+// The ends of the pipe are on two loops: nothing is lost and little is buffered.
 func TestPipeAcrossLoops(t *testing.T) {
 	size := evtest.Pick(16, 64) * evtest.Megabyte
 	want := evtest.RandomBytes(size)
@@ -233,10 +233,10 @@ func TestPipeUnpipeAll(t *testing.T) {
 		a.Pipe(&two)
 		a.Once.Data(func([]byte) {
 			l.Post(func() {
-				a.Unpipe(&bytes.Buffer{}) // of another there is none
+				a.Unpipe(&bytes.Buffer{}) // not a destination
 				assert.False(t, a.Paused())
 				a.Unpipe(&one)
-				assert.False(t, a.Paused(), "one is left")
+				assert.False(t, a.Paused(), "one destination is left")
 				a.Unpipe(nil)
 				assert.True(t, a.Paused())
 				a.Unpipe(nil)
@@ -255,7 +255,7 @@ func TestPipeUnpipeAll(t *testing.T) {
 	assert.Equal(t, "later", string(kept))
 }
 
-// A pipe to itself is an echo, at the pace of the one who listens to it.
+// A pipe to itself is an echo, at the pace of the reader.
 func TestPipeEcho(t *testing.T) {
 	want := evtest.RandomBytes(16 * evtest.Megabyte)
 	got := evtest.NewSum()
@@ -277,8 +277,8 @@ func TestPipeEcho(t *testing.T) {
 	got.Check(t, want)
 }
 
-// Who sends back what comes and then ends its own side still sees the peer's end, as in Node, unless more
-// has come that nobody takes.
+// A socket that echoes and then ends its own side still sees the peer's end, as in Node, unless more data has
+// arrived that is not consumed.
 func TestPipeEchoEnds(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprint("late ", late), func(t *testing.T) {
@@ -307,7 +307,7 @@ func TestPipeEchoEnds(t *testing.T) {
 	}
 }
 
-// When the destination goes, the source is paused, and neither ended nor destroyed.
+// If the destination closes, the source is paused, and neither ended nor destroyed.
 func TestPipeDestinationCloses(t *testing.T) {
 	for name, leave := range map[string]func(*evnet.Socket){
 		"destroyed": func(s *evnet.Socket) { s.Destroy(nil) },
@@ -337,9 +337,9 @@ func TestPipeDestinationCloses(t *testing.T) {
 	t.Run("destroyed before", func(t *testing.T) {
 		l := evnet.NewLoop()
 		s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
-		gone := kit.NewClient(l)
-		gone.Destroy(nil)
-		s.Pipe(gone)
+		destroyed := kit.NewClient(l)
+		destroyed.Destroy(nil)
+		s.Pipe(destroyed)
 		l.AfterFunc(0, func() {
 			assert.True(t, s.Paused())
 			s.Destroy(nil)
@@ -348,7 +348,7 @@ func TestPipeDestinationCloses(t *testing.T) {
 	})
 }
 
-// A failure of the source does not end the destination.
+// An error of the source does not end the destination.
 func TestPipeSourceFails(t *testing.T) {
 	l := evnet.NewLoop()
 	fan(t, l, 1, 0, func(source, middle *evnet.Socket, near, far []*evnet.Socket) {
@@ -364,7 +364,7 @@ func TestPipeSourceFails(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Pipes may come and go while data flows on two loops.
+// Pipe and Unpipe may be called while data flows on two loops.
 func TestPipeAndUnpipeMeanwhile(t *testing.T) {
 	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	got := evtest.NewSum()
@@ -375,7 +375,7 @@ func TestPipeAndUnpipeMeanwhile(t *testing.T) {
 			for !stop.Load() {
 				a.Pipe(io.Discard)
 				a.Unpipe(io.Discard)
-				a.Resume() // it was paused
+				a.Resume() // Unpipe has paused it
 			}
 		})
 		a.On.Data(func(p []byte) { _, _ = got.Write(p) })

@@ -30,13 +30,13 @@ func shake(c net.Conn) error {
 	return nil
 }
 
-// Megabytes both ways at once, over each kind of conn, on one loop and on two, each direction ended
-// on its own.
+// Megabytes pass in both directions at the same time, over each kind of conn, on one loop and on two. Each
+// direction ends separately.
 func TestRelayBothWays(t *testing.T) {
 	there, back := evtest.RandomBytes(4*evtest.Megabyte), evtest.RandomBytes(3*evtest.Megabyte)
 	for kind, pair := range evtest.ConnKinds {
 		if kind == "pipe" {
-			continue // it cannot be half open
+			continue // no half-close
 		}
 		for _, loops := range []int{1, 2} {
 			t.Run(fmt.Sprint(kind, loops), func(t *testing.T) {
@@ -84,21 +84,22 @@ func TestRelayBothWays(t *testing.T) {
 	}
 }
 
-// writeToEnded brings what cannot be written any more while the end waits behind what was: both streams are cut off.
+// writeToEnded sends data that can no longer be written, because the end is queued behind earlier data: both
+// streams are cut off.
 func writeToEnded(r *kit.Relayed) {
 	_ = r.PeerB.(*net.TCPConn).SetReadBuffer(4 << 10)
 	_ = r.B.Conn().(*net.TCPConn).SetWriteBuffer(4 << 10)
-	_, _ = r.B.Write(make([]byte, evtest.Megabyte)) // more than the kernel takes
+	_, _ = r.B.Write(make([]byte, evtest.Megabyte)) // more than the kernel accepts
 	r.B.End()
 	_, _ = r.PeerA.Write([]byte("x"))
 }
 
-// What ends one side before its time ends the other: a failure as a reset.
+// If one side ends early, the other ends too: after an error with a reset.
 func TestRelayTornDown(t *testing.T) {
 	for name, c := range map[string]struct {
 		end   func(r *kit.Relayed)
 		cause error
-		peer  error // what the peer of the other side is told
+		peer  error // the error that the peer of the other side gets
 	}{
 		"destroyed":     {func(r *kit.Relayed) { r.A.Destroy(nil) }, evnet.ErrDestroyed, io.EOF},
 		"closed":        {func(r *kit.Relayed) { _ = r.A.Close() }, evnet.ErrDestroyed, io.EOF},
@@ -144,7 +145,7 @@ func TestRelayTornDown(t *testing.T) {
 	}
 }
 
-// A TLS peer must not take a stream that was cut off for a whole one.
+// A TLS peer must not mistake a truncated stream for a complete one.
 func TestRelayResetsTLS(t *testing.T) {
 	l := evnet.NewLoop()
 	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tls"])
@@ -162,7 +163,7 @@ func TestRelayResetsTLS(t *testing.T) {
 	_ = r.PeerB.Close()
 }
 
-// What came before a clean end reaches a slow reader on the other side whole.
+// Data received before a clean end reaches a slow reader on the other side completely.
 func TestRelayFlushes(t *testing.T) {
 	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	l := evnet.NewLoop()
@@ -192,8 +193,8 @@ func TestRelayFlushes(t *testing.T) {
 	_ = r.PeerB.Close()
 }
 
-// Relay with a socket that is still connecting: what comes waits, within bounds, and a refusal ends
-// the accepted side.
+// Relay with a socket that is still connecting buffers received data, up to a limit. If the connection is refused,
+// the accepted side ends.
 func TestRelayWhileConnecting(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -236,7 +237,7 @@ func TestRelayWhileConnecting(t *testing.T) {
 				l.AfterFunc(0, look)
 				return
 			}
-			assert.LessOrEqual(t, up.BufferedAmount(), 128<<10, "the mark and one chunk")
+			assert.LessOrEqual(t, up.BufferedAmount(), 128<<10, "the high-water mark and one chunk")
 			close(answer)
 		}
 		look()
@@ -259,7 +260,7 @@ func TestRelayWhileConnecting(t *testing.T) {
 	})
 }
 
-// A relay that begins when one side has ended already passes that on.
+// A relay that begins after one side has ended forwards that end.
 func TestRelayAfterEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	hereA, peerA := evtest.TCPPair(t)
@@ -283,7 +284,7 @@ func TestRelayAfterEnd(t *testing.T) {
 	assert.NoError(t, done)
 }
 
-// A relay that begins while a socket emits Close waits until it has.
+// A relay that begins while a socket emits Close waits until Close is emitted.
 func TestRelayWhileClosing(t *testing.T) {
 	la, lb := evnet.NewLoop(), evnet.NewLoop()
 	hereA, peerA := evtest.TCPPair(t)
@@ -301,7 +302,7 @@ func TestRelayWhileClosing(t *testing.T) {
 			assert.True(t, emitted.Load(), "done before Close")
 		})
 		<-closed
-		la.Do(func() {}) // what a's Close has posted is done
+		la.Do(func() {}) // the functions that a's Close has posted have run
 		emitted.Store(true)
 	})
 	b.Destroy(nil)
@@ -335,7 +336,7 @@ func TestRelayThenConnect(t *testing.T) {
 	_ = r.PeerB.Close()
 }
 
-// So it is in the midst of its Close already, also for the next relay.
+// It may also be used in its Close, even by the next relay.
 func TestRelayAgainInClose(t *testing.T) {
 	l := evnet.NewLoop()
 	r := kit.NewRelayed(t, l, l, evtest.ConnKinds["tcp"])

@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever becomes of the consumer meanwhile, nothing is lost and nothing waits for more data.
+// If the consumer changes meanwhile, nothing is lost and nothing waits for more data.
 func TestScanDeferredChanges(t *testing.T) {
-	all := func(got *kit.Notes) func(p []byte) { // in one, however it is cut
+	all := func(got *kit.Notes) func(p []byte) { // all chunks as one note
 		return func(p []byte) {
 			if len(*got) == 0 {
 				*got = kit.Notes{""}
@@ -122,7 +122,7 @@ type writerFunc func(p []byte)
 
 func (w writerFunc) Write(p []byte) (int, error) { w(p); return len(p), nil }
 
-// StartTLS takes for the handshake what split has not seen: here the rest of a long ClientHello.
+// StartTLS uses the bytes that split has not seen for the handshake: here the rest of a long ClientHello.
 func TestScanDeferredStartTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -163,7 +163,7 @@ func TestScanDeferredStartTLS(t *testing.T) {
 	})
 }
 
-// inParts sends all but the last two bytes of the first Write, and then one by one those.
+// inParts sends all but the last two bytes of the first Write, and then each of those separately.
 type inParts struct {
 	net.Conn
 	sent func()
@@ -183,7 +183,7 @@ func (c *inParts) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A new connection begins with nothing that waits.
+// A new connection begins with no deferred call.
 func TestScanDeferredReconnects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &deferring{l: evnet.NewLoop()}
@@ -211,7 +211,7 @@ func TestScanDeferredReconnects(t *testing.T) {
 	})
 }
 
-// A split function that panics in a deferred call costs its own socket: those that wait are still served.
+// A split function that panics in a deferred call destroys only its own socket: other deferred calls still run.
 func TestScanDeferredPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()

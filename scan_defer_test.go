@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slow finds lines like bufio.ScanLines, but a call takes a millisecond. It notes what it was shown.
+// slow finds lines like bufio.ScanLines, but a call takes a millisecond. It records its arguments.
 type slow struct {
-	calls  []string // how many bytes, and whether at the end
+	calls  []string // the number of bytes, and whether at the end
 	began  []time.Duration
 	looked int
 }
@@ -43,7 +43,8 @@ func (c *slow) split(data []byte, atEOF bool) (int, []byte, error) {
 
 var begin = time.Now()
 
-// An unfinished token that arrives byte by byte is looked at in proportion to its length, whatever the encoding.
+// For an incomplete token that arrives byte by byte, the work of split is proportional to its length, with every
+// encoding.
 func TestScanDefersCalls(t *testing.T) {
 	const size = 32 << 10
 	for name, c := range map[string]struct {
@@ -81,14 +82,14 @@ func TestScanDefersCalls(t *testing.T) {
 				}, 0, func(token []byte) { got = append(got, len(token)) }))
 				kit.Run(t, l)
 				assert.Equal(t, []int{longest - 1}, got)
-				assert.Greater(t, calls, 2000, "while it is short it is looked at whenever data arrives")
+				assert.Greater(t, calls, 2000, "while the token is short, split is called whenever data arrives")
 				assert.Less(t, looked, 20*longest)
 			})
 		})
 	}
 }
 
-// deferring is a socket that holds a whole line and the beginning of the next, and that has not been looked at.
+// deferring is a socket that has buffered a complete line and the start of the next, which split has not seen.
 type deferring struct {
 	slow
 	l    *evnet.Loop
@@ -118,12 +119,12 @@ func hold(t *testing.T, of evnet.SocketOptions, encoding evnet.Encoding, act fun
 	return d
 }
 
-// halfClosed is a pipe whose End lets its peer go on sending.
+// halfClosed is a pipe that lets its peer send after End.
 type halfClosed struct{ net.Conn }
 
 func (halfClosed) CloseWrite() error { return nil }
 
-// prepare sends the line. The last but one byte is looked at immediately, and that call has others wait.
+// prepare sends the line. split is called immediately for the last byte but one, and that call defers the next ones.
 func (d *deferring) prepare(t *testing.T) {
 	for _, part := range []string{strings.Repeat("x", lineDeferred-1), "x", deferredBytes} {
 		_, _ = io.WriteString(d.peer, part)
@@ -134,7 +135,7 @@ func (d *deferring) prepare(t *testing.T) {
 	assert.True(t, armed)
 }
 
-// token notes a long one as its length.
+// token notes a long token as its length.
 func (d *deferring) token(token []byte) {
 	if n := bytes.Count(token, []byte("x")); n == lineDeferred {
 		d.got = append(d.got, strings.Replace(string(token), strings.Repeat("x", n), "line", 1))
@@ -143,7 +144,7 @@ func (d *deferring) token(token []byte) {
 	d.got = append(d.got, string(token))
 }
 
-// run also checks that nothing waits any more.
+// run also checks that no call is deferred any more.
 func (d *deferring) run(t *testing.T) {
 	kit.Run(t, d.l)
 	waiting, armed := evnet.ScansDeferred(d.l)
@@ -152,7 +153,7 @@ func (d *deferring) run(t *testing.T) {
 	_ = d.peer.Close()
 }
 
-// A whole token needs neither more data nor the peer's end: split is called after a pause.
+// A complete token needs neither more data nor the peer's end: split is called after a pause.
 func TestScanCallsDeferredSplit(t *testing.T) {
 	for _, encoding := range []evnet.Encoding{"", evnet.UTF8} {
 		synctest.Test(t, func(t *testing.T) {
@@ -169,7 +170,7 @@ func TestScanCallsDeferredSplit(t *testing.T) {
 	}
 }
 
-// Before the peer's end split is called for what it has not seen, and then, as in bufio, for the rest.
+// Before the peer's end split is called for the bytes that it has not seen and then, as in bufio, for the rest.
 func TestScanDeferredAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := hold(t, evnet.SocketOptions{}, "", func(d *deferring) { _ = d.peer.Close() })
@@ -180,7 +181,7 @@ func TestScanDeferredAtTheEnd(t *testing.T) {
 	})
 }
 
-// A token that is too long is found out at the first byte too many.
+// A token that is too long is an error at the first byte over the limit.
 func TestScanDeferredTooLong(t *testing.T) {
 	const longest = 10_000
 	for name, e := range map[string]evnet.Encoding{"bytes": "", "text": evnet.UTF8} {
@@ -212,7 +213,7 @@ func TestScanDeferredTooLong(t *testing.T) {
 	}
 }
 
-// No time-out overtakes a token that has arrived before it.
+// A token that has arrived before a timeout is delivered before it.
 func TestScanDeferredBeforeTimeouts(t *testing.T) {
 	for name, c := range map[string]struct {
 		of  evnet.SocketOptions
@@ -240,11 +241,11 @@ func TestScanDeferredBeforeTimeouts(t *testing.T) {
 	}
 }
 
-// endsBadly is a conn whose Read fails once it has given all of its parts.
+// endsBadly is a conn whose Read fails after it has returned all parts.
 type endsBadly struct {
 	net.Conn
 	parts []string
-	last  bool // the last part comes with the error
+	last  bool // the last part is returned with the error
 }
 
 func (c *endsBadly) Read(p []byte) (int, error) {
@@ -259,7 +260,7 @@ func (c *endsBadly) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A token that has arrived before a failure is delivered before Error, as if it were short.
+// A token that has arrived before an error is delivered before Error, like a short one.
 func TestScanDeferredBeforeAFailure(t *testing.T) {
 	for _, last := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -276,7 +277,7 @@ func TestScanDeferredBeforeAFailure(t *testing.T) {
 	}
 }
 
-// The deferred calls of all sockets together are as far apart as those of one, and each socket has its turn.
+// The deferred calls of all sockets together are as far apart as those of one, and each socket gets its turn.
 func TestScanDefersCallsOfManySockets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sockets, size = 20, 4096
@@ -304,14 +305,14 @@ func TestScanDefersCallsOfManySockets(t *testing.T) {
 				_, _ = peer.Write(make([]byte, size))
 			}
 			for i, peer := range peers {
-				if i == sockets-1 { // the next call is due: those that wait come first all the same
+				if i == sockets-1 { // the next call is due: the deferred ones still run first
 					time.Sleep(8*slowCall - 50*time.Microsecond)
 				}
 				_, _ = peer.Write(make([]byte, 1))
 				if i == 0 {
 					<-called
 				}
-				synctest.Wait() // so that they wait in this order
+				synctest.Wait() // so that they are queued in this order
 			}
 			waiting, _ := evnet.ScansDeferred(l)
 			assert.Equal(t, sockets-1, waiting)
@@ -338,7 +339,7 @@ func TestScanDeferredOverTCP(t *testing.T) {
 		l := evnet.NewLoop()
 		server, addr := kit.Serve(t, l, nil, func(a *evnet.Socket) {
 			assert.NoError(t, a.Scan(func(data []byte, atEOF bool) (n int, token []byte, err error) {
-				for range 20 { // so slowly that it is worth a pause
+				for range 20 { // slowly enough for a pause
 					n, token, err = bufio.ScanLines(data, atEOF)
 				}
 				return n, token, err

@@ -13,7 +13,7 @@ import (
 	"evnet"
 )
 
-// cut is a conn that gives data in pieces of the sizes in cuts, over and over.
+// cut is a conn that returns data in pieces of the sizes in cuts, which it repeats.
 type cut struct {
 	net.Conn
 	data, cuts []byte
@@ -40,7 +40,7 @@ func (c *cut) LocalAddr() net.Addr             { return nil }
 func (c *cut) RemoteAddr() net.Addr            { return nil }
 func (c *cut) SetReadDeadline(time.Time) error { return nil }
 
-// shortFrames are messages with their length, one byte, in front; 255 is an error.
+// shortFrames splits messages with a length prefix of one byte; 255 is an error.
 func shortFrames(data []byte, _ bool) (int, []byte, error) {
 	switch {
 	case len(data) == 0:
@@ -55,7 +55,7 @@ func shortFrames(data []byte, _ bool) (int, []byte, error) {
 
 var errFrame = errors.New("no frame has that length")
 
-// upTo finds lines, of which one that has a zero byte is the last token, up to that.
+// upTo finds lines. A line with a zero byte is the final token, up to that byte.
 func upTo(data []byte, atEOF bool) (int, []byte, error) {
 	if i := bytes.IndexAny(data, "\x00\n"); i >= 0 && data[i] == 0 {
 		return i, data[:i], bufio.ErrFinalToken
@@ -67,10 +67,10 @@ var fuzzedSplits = []bufio.SplitFunc{bufio.ScanLines, bufio.ScanWords, bufio.Sca
 
 const fuzzedMax = 300
 
-// scanAll gives the tokens of data, or of its text if there is an encoding, cut so, what a final token has
-// left, and the error. Two bits of act at a time say what the callback does after a token: pause for a turn,
-// or begin Scan anew; its highest bit has Scan begin late, with a chunk held already, and the next one has calls
-// of split deferred, also for short tokens.
+// scanAll scans data in pieces of the sizes in cuts, decoded if there is an encoding. It returns the tokens, the bytes
+// behind a final token, and the error. Two bits of act at a time select what the callback does after a token: pause for
+// a turn, or start a new Scan. The highest bit starts Scan late, when a chunk is already buffered. The next bit defers
+// calls of split, even for short tokens.
 func scanAll(t *testing.T, split bufio.SplitFunc, e evnet.Encoding, data, cuts []byte, act uint64) (tokens []string, rest []byte, cause error) {
 	if act>>62&1 == 1 {
 		defer evnet.DeferScans(2, -time.Hour)()
@@ -82,12 +82,12 @@ func scanAll(t *testing.T, split bufio.SplitFunc, e evnet.Encoding, data, cuts [
 			t.Fatal(err)
 		}
 	}
-	heard := false
+	consuming := false
 	var fn func([]byte)
 	fn = func(token []byte) {
 		tokens = append(tokens, string(token))
-		l.Post(func() { // refused as long as Scan goes on
-			heard = heard || s.On.Data(func(p []byte) { rest = append(rest, p...) }).Err() == nil
+		l.Post(func() { // refused while Scan is active
+			consuming = consuming || s.On.Data(func(p []byte) { rest = append(rest, p...) }).Err() == nil
 		})
 		switch act & 3 {
 		case 1:
@@ -117,7 +117,7 @@ func scanAll(t *testing.T, split bufio.SplitFunc, e evnet.Encoding, data, cuts [
 	return tokens, rest, cause
 }
 
-// reason is the sentinel behind an error of Scan.
+// reason returns the sentinel error behind an error of Scan.
 func reason(err error) error {
 	for _, sentinel := range []error{bufio.ErrTooLong, io.ErrUnexpectedEOF, io.ErrNoProgress, errFrame} {
 		if errors.Is(err, sentinel) {
@@ -127,8 +127,8 @@ func reason(err error) error {
 	return err
 }
 
-// FuzzScan checks that the tokens of a stream, what is left and the error depend neither on how the
-// stream is cut nor on what the callback does, and that bufio.Scanner finds the same tokens.
+// FuzzScan checks that the tokens of a stream, the rest and the error do not depend on the chunks or on the callback. It
+// also checks that bufio.Scanner finds the same tokens.
 func FuzzScan(f *testing.F) {
 	for i := range fuzzedSplits {
 		n := byte(i)
@@ -146,7 +146,7 @@ func FuzzScan(f *testing.F) {
 		split := fuzzedSplits[int(n)%len(fuzzedSplits)]
 		whole, rest, err := scanAll(t, split, "", data, nil, 0)
 		if bytes.IndexByte(data, 0) >= 0 {
-			act &= 0xd555555555555555 // another Scan would go on behind the final token
+			act &= 0xd555555555555555 // another Scan would continue behind the final token
 		}
 		tokens, left, cutErr := scanAll(t, split, "", data, cuts, act)
 		if !slices.Equal(whole, tokens) || !bytes.Equal(rest, left) || reason(err) != reason(cutErr) {

@@ -48,7 +48,7 @@ func TestScanTokens(t *testing.T) {
 	}
 }
 
-// However the bytes are cut and whenever the socket pauses, the lines are those of bufio.Scanner.
+// The lines are those of bufio.Scanner, whatever the chunks are and whenever the socket pauses.
 func TestScanIsBufioScanner(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text := rapid.SliceOf(rapid.SampledFrom([]byte("ab\r\n\n"))).Draw(rt, "text")
@@ -85,14 +85,14 @@ func TestScanIsBufioScanner(t *testing.T) {
 				l.Post(func() { resting = false; s.Resume() })
 			}
 		}))
-		s.On.End(func() { require.Equal(rt, want, got, "all of it before End") })
+		s.On.End(func() { require.Equal(rt, want, got, "all lines before End") })
 		kit.Run(t, l)
 		require.NoError(rt, s.Err())
 		require.Equal(rt, want, got)
 	})
 }
 
-// splitter answers what it is told to, call by call.
+// splitter returns a split function that gives the scripted answers, call by call.
 func splitter(answers ...func(data []byte, atEOF bool) (int, []byte, error)) bufio.SplitFunc {
 	return func(data []byte, atEOF bool) (int, []byte, error) {
 		answer := answers[0]
@@ -103,7 +103,7 @@ func splitter(answers ...func(data []byte, atEOF bool) (int, []byte, error)) buf
 	}
 }
 
-// What goes wrong destroys the socket with an error that says so.
+// A failure of Scan destroys the socket with an error that names it.
 func TestScanFails(t *testing.T) {
 	cause := errors.New("bad frame")
 	answer := func(n int, token []byte, err error) bufio.SplitFunc {
@@ -154,7 +154,7 @@ func TestScanFails(t *testing.T) {
 	}
 }
 
-// A line of just the maximum is none too many, wherever it is cut.
+// A line of exactly the maximum length is allowed, whatever its chunks are.
 func TestScanMaximum(t *testing.T) {
 	for _, parts := range [][]string{{"0123456789\r\n"}, {"0123456789\r", "\n"}, {"0123456789", "\r\n"}, {"0123456789"}} {
 		l := evnet.NewLoop()
@@ -167,7 +167,7 @@ func TestScanMaximum(t *testing.T) {
 	}
 }
 
-// The final token is given, and what is behind it waits for the next consumer.
+// The final token is delivered, and the data behind it waits for the next consumer.
 func TestScanFinalToken(t *testing.T) {
 	until := func(stop string) bufio.SplitFunc {
 		return func(data []byte, atEOF bool) (int, []byte, error) {
@@ -196,7 +196,7 @@ func TestScanFinalToken(t *testing.T) {
 			s.On.End(func() { assert.Equal(t, c.want, got, "End waits for the rest") })
 			var look func()
 			look = func() {
-				if s.Flowing() { // the last token is still to come
+				if s.Flowing() { // the last token is not delivered yet
 					l.AfterFunc(0, look)
 					return
 				}
@@ -236,6 +236,6 @@ func TestScanNilFunction(t *testing.T) {
 	kit.BadInput{Err: s.Scan(bufio.ScanLines, 0, nil), Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"Scan"}}.Check(t)
 	assert.NoError(t, s.Scan(nil, 0, nil))
 	s.Resume()
-	assert.NoError(t, s.Scan(nil, 0, nil), "where there was none it changes nothing")
+	assert.NoError(t, s.Scan(nil, 0, nil), "without a Scan it has no effect")
 	assert.True(t, s.Flowing())
 }

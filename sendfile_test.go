@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sends lets a goroutine use a socket and gives what the peer got.
+// sends lets a goroutine use a socket, and returns the data that the peer received.
 func sends(t testing.TB, kind string, use func(l *evnet.Loop, s *evnet.Socket, peer net.Conn)) []byte {
 	l := evnet.NewLoop()
 	here, there := evtest.ConnKinds[kind](t)
@@ -42,8 +42,8 @@ func sends(t testing.TB, kind string, use func(l *evnet.Loop, s *evnet.Socket, p
 	return got
 }
 
-// A file passes whole, from its offset on and no further than it may, by each way that io has of
-// giving it; its offset is behind what was sent, and so are the counters.
+// A file is sent completely, from its offset up to the limit, in each way that package io passes it. Afterwards its
+// offset and the counters include the sent bytes.
 func TestSendFile(t *testing.T) {
 	for _, kind := range []string{"tcp", "unix"} {
 		for _, size := range []int{0, 1, 64 << 10, 10 * evtest.Megabyte} {
@@ -89,7 +89,7 @@ func TestSendFile(t *testing.T) {
 	}
 }
 
-// counting embeds a file and has a Read of its own, which must not be passed by.
+// counting embeds a file and has its own Read, which must not be bypassed.
 type counting struct {
 	*os.File
 	n int
@@ -101,7 +101,7 @@ func (c *counting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// What is no plain file is read.
+// A source that is not a regular file is read.
 func TestSendFileOnlyFiles(t *testing.T) {
 	want := evtest.RandomBytes(300_000)
 	c := &counting{File: evtest.FileOf(t, want)}
@@ -123,7 +123,7 @@ func TestSendFileOnlyFiles(t *testing.T) {
 		assert.NoError(t, err)
 		work.Wait()
 	}))
-	if evtest.OnLinux { // a file that looks empty, and that the kernel cannot splice
+	if evtest.OnLinux { // a file of size 0 with content, which the kernel cannot splice
 		p, err := os.Open("/proc/self/status")
 		require.NoError(t, err)
 		defer p.Close()
@@ -135,7 +135,7 @@ func TestSendFileOnlyFiles(t *testing.T) {
 	spliced(t, before, false)
 }
 
-// A directory fails with the error of its Read, and nothing hangs.
+// A directory fails with the error of its Read, without a hang.
 func TestSendFileFails(t *testing.T) {
 	d, err := os.Open(t.TempDir())
 	require.NoError(t, err)
@@ -152,7 +152,7 @@ func TestSendFileFails(t *testing.T) {
 	}))
 }
 
-// A file that is cut while it is sent ends there.
+// If a file is truncated while it is sent, sending ends there.
 func TestSendFileTruncated(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(name, make([]byte, 64*evtest.Megabyte), 0o600))
@@ -173,7 +173,7 @@ func TestSendFileTruncated(t *testing.T) {
 	var work sync.WaitGroup
 	work.Go(func() {
 		p := make([]byte, evtest.Megabyte)
-		_, _ = io.ReadFull(there, p) // it is under way
+		_, _ = io.ReadFull(there, p) // sending has begun
 		assert.NoError(t, os.Truncate(name, 0))
 		got = len(p)
 		n, err := io.Copy(io.Discard, there)
@@ -187,7 +187,7 @@ func TestSendFileTruncated(t *testing.T) {
 	assert.Less(t, got, 64*evtest.Megabyte)
 }
 
-// What others write, on the loop and elsewhere, comes between chunks and never inside one.
+// Other writes, on the loop and on other goroutines, are sent between chunks and never inside one.
 func TestSendFileMixed(t *testing.T) {
 	const chunk, size = 4096, 8 * evtest.Megabyte
 	p := make([]byte, size)
@@ -235,7 +235,7 @@ func TestSendFileMixed(t *testing.T) {
 	}
 }
 
-// A socket that goes while ReadFrom waits for room ends it, with the cause, and leaves no descriptor.
+// If the socket closes while ReadFrom waits for room, ReadFrom returns the cause and leaves no descriptor open.
 func TestSendFileSocketGoes(t *testing.T) {
 	for name, leave := range map[string]func(s *evnet.Socket, peer net.Conn){
 		"destroyed": func(s *evnet.Socket, _ net.Conn) { s.Destroy(evtest.Boom("x")) },
@@ -266,7 +266,7 @@ func TestSendFileSocketGoes(t *testing.T) {
 			})
 			var look func()
 			look = func() {
-				if s.BytesWritten() < evtest.Megabyte { // the peer reads nothing: much cannot follow
+				if s.BytesWritten() < evtest.Megabyte { // the peer reads nothing: little more can be sent
 					l.AfterFunc(0, look)
 					return
 				}
@@ -280,7 +280,7 @@ func TestSendFileSocketGoes(t *testing.T) {
 	}
 }
 
-// A reset of the source is a failure, not its end, also when the kernel has moved what came before it.
+// A reset of the source is an error, not its end, even if the kernel has spliced the data before it.
 func TestSpliceSourceReset(t *testing.T) {
 	l := evnet.NewLoop()
 	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A connection that a limit lets pass, or drops, allocates nothing for that, except for the first of an address.
+// Checking the limits allocates nothing for a connection, except for the first one of an address.
 func TestLimitsDoNotAllocate(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NoError(t, err)
@@ -33,7 +33,7 @@ func TestLimitsDoNotAllocate(t *testing.T) {
 				s.uncountLocked(c)
 			}
 		}), name)
-		assert.Equal(t, opts.MaxConnectionsPerAddress == 0, s.addresses == nil, "no map where the option is off")
+		assert.Equal(t, opts.MaxConnectionsPerAddress == 0, s.addresses == nil, "no map if the option is off")
 	}
 }
 
@@ -52,10 +52,10 @@ func TestCountedAs(t *testing.T) {
 		assert.Equal(t, netip.MustParseAddr(want), countedAs(netip.MustParseAddr(ip)), ip)
 	}
 	assert.False(t, countedAs(netip.Addr{}).IsValid())
-	assert.False(t, ipOf((*net.TCPAddr)(nil)).IsValid(), "a nil address of a conn of the program's own")
+	assert.False(t, ipOf((*net.TCPAddr)(nil)).IsValid(), "a nil address of a custom conn")
 }
 
-// Check looks once for each length of prefix: one that no rule has any more must cost nothing.
+// Check does one lookup for each prefix length in use: a length without rules must cost nothing.
 func TestBlockListForgetsLengths(t *testing.T) {
 	var list BlockList
 	rules := []string{"10.0.0.0/8", "11.0.0.0/8", "10.0.0.0/8", "::/64", "1.2.3.4", "1.2.3.4/32"}

@@ -27,24 +27,24 @@ func TestServerShutdownIsGraceful(t *testing.T) {
 		kit.Aside(l, func() {
 			assert.NoError(t, server.Shutdown(context.Background()))
 			l.Do(func() {
-				assert.True(t, closed, "it returns after Close")
+				assert.True(t, closed, "Shutdown returns after Close")
 				served = true
 			})
 		})
 	})
 	server.On.Close(func() { closed = true })
 	c := kit.NewClient(l)
-	heard := ""
-	c.On.Data(func(p []byte) { heard += string(p) })
+	received := ""
+	c.On.Data(func(p []byte) { received += string(p) })
 	c.On.Error(func(err error) { assert.NoError(t, err) })
 	c.Connect("tcp", addr)
 	kit.Run(t, l)
 	assert.True(t, served)
-	assert.Equal(t, "last words", heard)
+	assert.Equal(t, "last words", received)
 	assert.Zero(t, server.Connections())
 }
 
-// A peer that never ends is destroyed when the context ends, and Shutdown waits no longer.
+// When the context ends, the connection to a peer that never ends is destroyed, and Shutdown returns.
 func TestServerShutdownContextEnds(t *testing.T) {
 	l := evnet.NewLoop()
 	var accepted *evnet.Socket
@@ -64,7 +64,7 @@ func TestServerShutdownContextEnds(t *testing.T) {
 	assert.True(t, accepted2)
 }
 
-// What Shutdown says it has done is done when it returns, also when the context had ended before.
+// Shutdown has destroyed the connections when it returns, even if the context had ended before.
 func TestServerShutdownHasDestroyedWhenItReturns(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -79,7 +79,7 @@ func TestServerShutdownHasDestroyedWhenItReturns(t *testing.T) {
 				return
 			}
 			kit.Aside(l, func() {
-				if server.Shutdown(ctx) != nil { // nil if it was all over that soon
+				if server.Shutdown(ctx) != nil { // nil if everything had already closed
 					assert.Zero(t, server.Connections(), "still open after Shutdown has returned")
 				}
 			})
@@ -115,7 +115,7 @@ func TestServerShutdownInCallbackOfTheSecondLoop(t *testing.T) {
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 	var server *evnet.Server
 	var addr string
-	ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience/12) // only to end the test if it waits
+	ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience/12) // only to end the test if Shutdown waits
 	defer cancel()
 	server, addr = kit.Serve(t, loops[0], &evnet.ServerOptions{Loops: loops}, func(s *evnet.Socket) {
 		if s.Loop() == loops[1] {
@@ -136,10 +136,10 @@ func TestServerShutdownInCallbackOfTheSecondLoop(t *testing.T) {
 	}
 	kit.Run(t, loops[0])
 	others.Wait()
-	assert.NoError(t, ctx.Err(), "it waited for its own loop")
+	assert.NoError(t, ctx.Err(), "Shutdown waited for its own loop")
 }
 
-// The context of a Shutdown that is over must not destroy what a later Listen accepts.
+// The context of a completed Shutdown must not destroy the connections of a later Listen.
 func TestServerShutdownInCallbackForgetsItsContext(t *testing.T) {
 	l := evnet.NewLoop()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -156,7 +156,7 @@ func TestServerShutdownInCallbackForgetsItsContext(t *testing.T) {
 			if rounds++; rounds == 1 {
 				cancel()
 			}
-			if rounds < 100 { // time enough for the context's end to do its harm
+			if rounds < 100 { // enough time for the end of the context to interfere
 				_, _ = c.Write(p)
 				return
 			}
@@ -186,7 +186,7 @@ func TestServerShutdownNotRunning(t *testing.T) {
 	assert.Equal(t, 1, closes)
 }
 
-// After Close there may be sockets left to end.
+// Shutdown after Close ends the remaining sockets.
 func TestServerShutdownAfterClose(t *testing.T) {
 	l := evnet.NewLoop()
 	done := false
@@ -205,7 +205,7 @@ func TestServerShutdownAfterClose(t *testing.T) {
 	assert.True(t, done)
 }
 
-// The last socket may close at the very time at which Shutdown looks.
+// The last socket may close at the same time as Shutdown checks.
 func TestServerShutdownWhileTheLastSocketCloses(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), evtest.Patience/12)
 	defer cancel()
@@ -247,7 +247,7 @@ func TestServerCloseAllConnections(t *testing.T) {
 		server.CloseAllConnections()
 		assert.True(t, s.Destroyed())
 		assert.Empty(t, server.Sockets())
-		assert.True(t, server.Listening(), "it goes on listening")
+		assert.True(t, server.Listening(), "the server still listens")
 		require.NoError(t, server.Close(nil))
 	})
 	closed := 0
@@ -262,7 +262,7 @@ func TestServerCloseAllConnections(t *testing.T) {
 	assert.Equal(t, 3, closed)
 }
 
-// Close waits for every socket, calls back once, after the listeners of Close that were there.
+// Close waits for every socket, and calls its callback once, after the existing listeners of Close.
 func TestServerCloseWaitsForConnections(t *testing.T) {
 	l := evnet.NewLoop()
 	var server *evnet.Server
@@ -277,7 +277,7 @@ func TestServerCloseWaitsForConnections(t *testing.T) {
 			assert.ErrorIs(t, server.Close(say("never")), evnet.ErrServerNotRunning)
 			assert.Nil(t, server.Address())
 			for _, other := range server.Sockets() {
-				other.Destroy(nil) // both before either tells its Close
+				other.Destroy(nil) // both before either emits Close
 			}
 			assert.Zero(t, server.Connections())
 		}
@@ -315,9 +315,9 @@ func TestServerListenContext(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Nil(t, server.Address())
 	kit.Run(t, l)
-	assert.Equal(t, 1, closes, "nothing was opened, nothing closes")
+	assert.Equal(t, 1, closes, "nothing was opened, so Close is not emitted")
 
-	// A context that ends after Close, and while the server listens anew, has no effect.
+	// A context that ends after Close, while the server listens again, has no effect.
 	ctx, cancel = context.WithCancel(context.Background())
 	require.NoError(t, server.ListenContext(ctx, "tcp", "127.0.0.1:0", nil))
 	require.NoError(t, server.Close(nil))

@@ -12,8 +12,8 @@ import (
 	"evnet/internal/transport"
 )
 
-// Bytes in a splice pipe hold their source back although they are less than the high-water mark: nothing else is read
-// until they are sent.
+// Bytes in a splice pipe pause their source even below the high-water mark: nothing else is read until they are
+// sent.
 func TestSpliceHoldsOnePipe(t *testing.T) {
 	onPoll(t)
 	const piece = 32 << 10
@@ -56,7 +56,7 @@ func TestSpliceHoldsOnePipe(t *testing.T) {
 	assert.EqualValues(t, 2*piece, transport.Spliced.Load()-before)
 }
 
-// fill writes until the kernel has no room left, without the conn's socket.
+// fill writes directly to conn until the kernel has no room left.
 func fill(t testing.TB, conn *net.UnixConn) (n int) {
 	raw, err := conn.SyscallConn()
 	require.NoError(t, err)

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// exhaust leaves no descriptor free until the function it returns is called.
+// exhaust uses up all descriptors until release is called.
 func exhaust(t testing.TB) (release func()) {
 	var old syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old))
@@ -41,7 +41,7 @@ func exhaust(t testing.TB) (release func()) {
 	})
 }
 
-// Without a descriptor left the bytes are copied, streams and files.
+// If no descriptor is free, streams and files are copied.
 func TestSpliceWithoutDescriptors(t *testing.T) {
 	const size = 4 * evtest.Megabyte
 	want := evtest.RandomBytes(size)
@@ -54,7 +54,7 @@ func TestSpliceWithoutDescriptors(t *testing.T) {
 	before := evnet.Spliced()
 	var release func()
 	var work sync.WaitGroup
-	l.Post(func() { // the loop has what it needs by now
+	l.Post(func() { // the loop has its own descriptors by now
 		release = exhaust(t)
 		evnet.Relay(b.src, b.dst, nil)
 		work.Go(func() { b.feed(t, want) })
@@ -85,12 +85,12 @@ func TestSpliceWithoutDescriptors(t *testing.T) {
 	evtest.AssertEqualBytes(t, want, stream)
 	evtest.AssertEqualBytes(t, want, file)
 	if evnet.Splices {
-		assert.EqualValues(t, before+size, evnet.Spliced(), "a file needs none")
+		assert.EqualValues(t, before+size, evnet.Spliced(), "a file needs no descriptor")
 	}
 }
 
-// Many destinations that are stuck cost few descriptors and lose nothing: what the kernel cannot hold for
-// them is copied. Another stream, whose destination reads, is not copied meanwhile.
+// Many stalled destinations use few descriptors and lose nothing: the bytes that kernel pipes cannot hold are
+// copied. Another stream, whose destination reads, is still spliced meanwhile.
 func TestSpliceManyStuck(t *testing.T) {
 	for _, loops := range []int{1, 2} {
 		t.Run(fmt.Sprint(loops, " loops"), func(t *testing.T) { manyStuck(t, loops) })
@@ -159,7 +159,7 @@ func manyStuck(t *testing.T, loops int) {
 	}
 	kit.Run(t, la)
 	work.Wait()
-	const own = 2 // epoll, of each loop
+	const own = 2 // the epoll descriptors of each loop
 	assert.LessOrEqual(t, most, fds+4*(pairs+1)+2*evnet.MaxTubes*loops+own, "two each of the sockets and peers, and of the tubes")
 	for _, b := range all {
 		_, _ = b.in.Close(), b.out.Close()
@@ -167,8 +167,8 @@ func manyStuck(t *testing.T, loops int) {
 	assert.LessOrEqual(t, evtest.Descriptors(), fds)
 }
 
-// splice stops before an urgent byte as if nothing had come, though the socket stays readable: reading
-// goes past it.
+// splice stops before an urgent byte with EAGAIN, though the socket stays readable. A read gets past the
+// byte.
 func TestSpliceUrgent(t *testing.T) {
 	l := evnet.NewLoop()
 	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])

@@ -38,11 +38,11 @@ func (b *between) feed(t testing.TB, p []byte) {
 	assert.NoError(t, evtest.CloseWrite(b.in))
 }
 
-// stuck reports whether bytes wait for the destination, and the source for them: also below the
-// high-water mark when they wait in the kernel.
+// stuck reports whether bytes are queued for the destination and the source is paused. Bytes in a kernel pipe pause
+// it even below the high-water mark.
 func (b *between) stuck() bool { return b.dst.BufferedAmount() > 0 && b.src.Paused() }
 
-// spliced checks how many bytes have not been copied since before.
+// spliced checks whether bytes were spliced since before.
 func spliced(t testing.TB, before int64, used bool) {
 	t.Helper()
 	if !used || !evnet.Splices {
@@ -52,7 +52,8 @@ func spliced(t testing.TB, before int64, used bool) {
 	}
 }
 
-// Streams of many sizes pass whole, both ways at once, on one loop and on two, by Relay and by Pipe.
+// Streams of many sizes pass completely, in both directions at the same time, on one loop and on two, with Relay and
+// with Pipe.
 func TestSpliceIntact(t *testing.T) {
 	for _, kind := range []string{"tcp", "unix"} {
 		for _, loops := range []int{1, 2} {
@@ -111,8 +112,8 @@ func TestSpliceIntact(t *testing.T) {
 	}
 }
 
-// A reader that is slow, or begins late, gets everything; meanwhile no more waits than Write would let
-// wait, the source is held back, and Drain follows NeedDrain.
+// A reader that is slow, or starts late, gets everything. Meanwhile no more bytes are queued than with Write, the
+// source is paused, and Drain follows NeedDrain.
 func TestSpliceSlowReader(t *testing.T) {
 	const size = 24 * evtest.Megabyte
 	want := evtest.RandomBytes(size)
@@ -128,7 +129,7 @@ func TestSpliceSlowReader(t *testing.T) {
 				b.dst.On.Drain(func() { drains++ })
 				b.src.Pipe(b.dst)
 				var look func()
-				look = func() { // the reader begins once the source is held back
+				look = func() { // the reader starts once the source is paused
 					most = max(most, b.dst.BufferedAmount())
 					owed = owed || b.dst.NeedDrain()
 					if b.stuck() {
@@ -164,14 +165,14 @@ func TestSpliceSlowReader(t *testing.T) {
 				assert.LessOrEqual(t, most, b.dst.HighWaterMark()+64<<10)
 				assert.False(t, b.dst.NeedDrain())
 				spliced(t, before, true)
-				assert.LessOrEqual(t, evtest.Descriptors(), fds+4, "besides the peers")
+				assert.LessOrEqual(t, evtest.Descriptors(), fds+4, "in addition to the peers")
 			})
 		}
 	}
 }
 
-// Whoever looks at the bytes gets them all: nothing is spliced then, and nothing is lost or doubled
-// when a listener, a second destination or a decoder comes or goes in the midst.
+// A consumer of the bytes gets all of them: nothing is spliced then. Nothing is lost or duplicated when a listener,
+// a second destination or a decoder is added or removed meanwhile.
 func TestSpliceSwitches(t *testing.T) {
 	const size = 16 * evtest.Megabyte
 	want := evtest.RandomBytes(size)
@@ -214,7 +215,7 @@ func TestSpliceSwitches(t *testing.T) {
 					half := size / 2
 					_, err := b.in.Write(want[:half])
 					assert.NoError(t, err)
-					<-joined // with more to come
+					<-joined // before all data is received
 					b.feed(t, want[half:])
 				})
 				var got []byte
@@ -239,8 +240,8 @@ func TestSpliceSwitches(t *testing.T) {
 	}
 }
 
-// A destination that goes while bytes wait for it in the kernel takes them along: what it had was
-// written, its source is told as if they had waited here, and no descriptor stays.
+// If a destination closes, the bytes in its kernel pipe are lost. Those bytes count as written, the source gets the
+// same events as for queued bytes, and no descriptor stays open.
 func TestSpliceDestinationGoes(t *testing.T) {
 	for name, c := range map[string]struct {
 		leave func(b *between)
@@ -258,9 +259,9 @@ func TestSpliceDestinationGoes(t *testing.T) {
 			b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
 			b.src.On.Error(func(error) {})
 			b.dst.On.Error(func(error) {})
-			told := 0
+			calls := 0
 			if c.relay {
-				evnet.Relay(b.src, b.dst, func(err error) { told++; assert.Error(t, err) })
+				evnet.Relay(b.src, b.dst, func(err error) { calls++; assert.Error(t, err) })
 			} else {
 				b.src.Pipe(b.dst)
 			}
@@ -289,7 +290,7 @@ func TestSpliceDestinationGoes(t *testing.T) {
 			_ = b.out.Close()
 			work.Wait()
 			if c.relay {
-				assert.Equal(t, 1, told)
+				assert.Equal(t, 1, calls)
 			}
 			assert.Zero(t, b.dst.BufferedAmount())
 			assert.Equal(t, fds, evtest.Descriptors())
@@ -297,7 +298,7 @@ func TestSpliceDestinationGoes(t *testing.T) {
 	}
 }
 
-// What is written, ended or detached while bytes wait in the kernel comes behind them.
+// A Write, End or Detach while bytes are in the kernel pipe takes effect after them.
 func TestSpliceThenWrite(t *testing.T) {
 	l := evnet.NewLoop()
 	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
@@ -319,7 +320,7 @@ func TestSpliceThenWrite(t *testing.T) {
 			_, err := b.dst.Write(tail)
 			assert.NoError(t, err)
 			assert.Equal(t, before+len(tail), b.dst.BufferedAmount())
-			taken, rest, err = b.src.Detach() // the source is somebody else's now
+			taken, rest, err = b.src.Detach() // the caller owns the source's conn now
 			assert.NoError(t, err)
 			b.dst.End()
 			close(full)
@@ -352,7 +353,7 @@ func TestSpliceThenWrite(t *testing.T) {
 	evtest.AssertEqualBytes(t, want, append(append(got[:passed:passed], rest...), behind...))
 }
 
-// A quiet socket is served beside one that is flooded.
+// A socket with little traffic is served besides a flooded one.
 func TestSpliceFairness(t *testing.T) {
 	l := evnet.NewLoop()
 	b := newBetween(t, l, l, evtest.ConnKinds["tcp"])
@@ -373,7 +374,7 @@ func TestSpliceFairness(t *testing.T) {
 			assert.NoError(t, err)
 			_, err = io.ReadFull(there, p)
 			assert.NoError(t, err)
-			assert.Less(t, b.src.BytesRead()-at, int64(64*evtest.Megabyte), "the flood went on for long")
+			assert.Less(t, b.src.BytesRead()-at, int64(64*evtest.Megabyte), "the flood delayed the other socket")
 		}
 		_ = there.Close()
 		l.Do(func() { b.src.Destroy(nil); b.dst.Destroy(nil) })

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Close is emitted although closing the connection panics.
+// Close is emitted even if closing the connection panics.
 func TestClose_IsEmittedWhenClosingPanics(t *testing.T) {
 	here, there := net.Pipe()
 	l := NewLoop()
@@ -27,7 +27,7 @@ func TestClose_IsEmittedWhenClosingPanics(t *testing.T) {
 		s.mu.Lock()
 		e := s.destroyLocked(nil, true)
 		s.mu.Unlock()
-		e.handshake = &handshaking{cancel: func() { panic("on purpose") }} // which closing ends
+		e.handshake = &handshaking{cancel: func() { panic("on purpose") }} // closing cancels the handshake
 		e.run()
 	})
 	l.Run()
@@ -36,7 +36,7 @@ func TestClose_IsEmittedWhenClosingPanics(t *testing.T) {
 	_ = there.Close()
 }
 
-// arrives gives the socket a report of its stream. It runs on the loop.
+// arrives passes a report of the stream to the socket. It runs on the loop.
 func arrives(s *Socket, r transport.Report) {
 	s.mu.Lock()
 	a := s.arrivedLocked(&r)
@@ -44,8 +44,8 @@ func arrives(s *Socket, r transport.Report) {
 	s.deliverArrival(&r, &a)
 }
 
-// The reader may be the first to see why the writer, which has not reported it yet, has failed: a reset, and data before
-// it, are reported. The stream leaves out an end that follows a reset.
+// The reader may be the first to see the cause of a write error that the writer has not reported yet. A reset and the
+// data before it are reported. The stream omits an end that follows a reset.
 func TestReadWhileTheWriterFails(t *testing.T) {
 	reset := &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 	for name, test := range map[string]struct {
@@ -67,7 +67,7 @@ func TestReadWhileTheWriterFails(t *testing.T) {
 			s.On.Error(func(error) {})
 			l.AfterFunc(0, func() {
 				arrives(s, transport.Report{Data: []byte(test.data), Err: test.err})
-				l.Post(func() { s.Destroy(nil) }) // behind End, if that comes
+				l.Post(func() { s.Destroy(nil) }) // after End, if End is emitted
 			})
 			l.Run()
 			assert.Equal(t, test.err, s.Err())
@@ -77,7 +77,7 @@ func TestReadWhileTheWriterFails(t *testing.T) {
 	}
 }
 
-// A reset that the reader has met is reported as if nobody had written: Error is first.
+// A reset that the reader gets is reported as if there had been no write: Error is first.
 func TestReadResetOfAFailedWrite(t *testing.T) {
 	refused := &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
 	for _, test := range []struct {
@@ -107,8 +107,8 @@ func TestReadResetOfAFailedWrite(t *testing.T) {
 	}
 }
 
-// A chunk that the goroutine in a range has not taken yet goes back as it came, also where SetEncoding was
-// called since.
+// A chunk that the goroutine in a range has not read yet goes back undecoded, even if SetEncoding was called
+// since.
 func TestChunkIsReclaimedAsItCame(t *testing.T) {
 	s := NewSocket(&SocketOptions{Loop: NewLoop()})
 	c, err := s.beginChunks()
@@ -125,8 +125,8 @@ func TestChunkIsReclaimedAsItCame(t *testing.T) {
 	assert.Equal(t, []byte{0xe9}, raw)
 }
 
-// A destination on a loop of its own may drain after it was found full, and before its source is held back:
-// that drain does not come again, and the flow goes on all the same.
+// A destination on another loop may drain after it was found full and before its source is paused. That Drain is not
+// repeated, and the flow still continues.
 func TestPipeDrainsBeforeItIsHeldBack(t *testing.T) {
 	near, far := NewLoop(), NewLoop()
 	from, fromPeer := net.Pipe()
@@ -140,7 +140,7 @@ func TestPipeDrainsBeforeItIsHeldBack(t *testing.T) {
 	dst.Once.Drain(func() { close(drained) })
 	_, _ = dst.WriteString("full")
 	far.Ref()
-	near.Post(func() { // what checkRoom does
+	near.Post(func() { // as checkRoom does
 		full, _ := dst.room()
 		assert.True(t, full)
 		_, err := io.ReadFull(toPeer, make([]byte, 4))
@@ -159,9 +159,9 @@ func TestPipeDrainsBeforeItIsHeldBack(t *testing.T) {
 	_, _ = fromPeer.Close(), toPeer.Close()
 }
 
-// A reset that the reader has met is not reported as EPIPE by a writer that fails later, with TLS as without.
+// A writer that fails after the reader has got a reset does not report EPIPE, with TLS as without.
 func TestTLSResetWhileTheWriterFails(t *testing.T) {
-	web := httptest.NewTLSServer(nil) // which has a certificate
+	web := httptest.NewTLSServer(nil) // provides a certificate
 	defer web.Close()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -184,12 +184,12 @@ func TestTLSResetWhileTheWriterFails(t *testing.T) {
 				return condition()
 			}, time.Minute, time.Millisecond)
 		}
-		eventually(func() bool { // the reader has met it, and waits for the loop
+		eventually(func() bool { // the reader has got the reset, and waits for the loop
 			unread, _ := s.stream.Unread()
 			return unread
 		})
 		done := make(chan struct{})
-		go func() { // not in the callback, which would make it wait
+		go func() { // not in the callback, which would delay it
 			defer close(done)
 			_, err := s.Write([]byte("x"))
 			assert.NoError(t, err)

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A socket that is never connected is removed from the loop's table when its timer is off or has expired: nothing else
-// would remove it while the loop runs.
+// A socket that is never connected is removed from the loop's table when its timer is stopped or has expired. Nothing
+// else would remove it while the loop runs.
 func TestTimeoutOfUnconnectedIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLoop()
@@ -34,7 +34,7 @@ func TestTimeoutOfUnconnectedIsForgotten(t *testing.T) {
 	})
 }
 
-// A time-out that was set before a Run that has ended since is that of the connection all the same.
+// A timeout that was set before an earlier Run still applies to the connection.
 func TestTimeoutSetBeforeAnEarlierRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLoop()
@@ -54,7 +54,7 @@ func TestTimeoutSetBeforeAnEarlierRun(t *testing.T) {
 	})
 }
 
-// A socket whose conn takes all that is written has no timer, and one that has caught up none that runs.
+// A socket whose conn accepts all writes has no write timer. Once a queue is sent, the timer does not run.
 func TestWriteTimeout_RestsWhileNothingWaits(t *testing.T) {
 	t.Run("kernel conn", func(t *testing.T) {
 		if runtime.GOOS == "windows" {

@@ -18,7 +18,7 @@ import (
 
 const second = time.Second
 
-// Timeout comes once for each time of idleness, however long it is.
+// Timeout is emitted once for each idle period, however long it is.
 func TestTimeoutOncePerIdleness(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
 		require.NoError(t, b.S.SetTimeout(2*second))
@@ -60,20 +60,20 @@ func TestTimeoutSetAgain(t *testing.T) {
 			assert.Error(t, b.S.SetTimeout(-1))
 			assert.ErrorIs(t, b.S.SetTimeout(-second), evnet.ErrInvalidTimeout)
 			assert.Equal(t, 10*second, b.S.Timeout())
-			require.NoError(t, b.S.SetTimeout(second)) // it has been told, and starts anew all the same
+			require.NoError(t, b.S.SetTimeout(second)) // Timeout was emitted; SetTimeout restarts the time anyway
 		})
 		b.When(30*second, func() { require.NoError(t, b.S.SetTimeout(second)) })
 		b.When(30500*time.Millisecond, func() {
 			require.NoError(t, b.S.SetTimeout(0))
 			assert.Zero(t, b.S.Timeout())
-			_, _ = b.S.WriteString("x") // no activity starts what is off
+			_, _ = b.S.WriteString("x") // activity does not start a timer that is off
 		})
 		b.DestroyAt(50 * second)
 		b.Finally(func() { assert.Equal(t, []time.Duration{12 * second, 21 * second}, b.At) })
 	})
 }
 
-// A negative time changes nothing: what runs goes on.
+// A negative duration changes nothing: a running timer continues.
 func TestTimeoutNegativeChangesNothing(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
 		require.NoError(t, b.S.SetTimeout(5*second))
@@ -93,7 +93,7 @@ func TestTimeoutWhilePaused(t *testing.T) {
 	})
 }
 
-// A write that nobody takes is idleness.
+// A socket whose write makes no progress is idle.
 func TestTimeoutOfStuckWrite(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
 		require.NoError(t, b.S.SetTimeout(2*second))
@@ -103,7 +103,7 @@ func TestTimeoutOfStuckWrite(t *testing.T) {
 	})
 }
 
-// It is idle from the last byte that was taken, though others had been taken before.
+// The idle time counts from the last byte that the peer accepted, even if it had accepted others before.
 func TestTimeoutOfWriteThatGetsStuck(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
 		require.NoError(t, b.S.SetTimeout(2*second))
@@ -116,8 +116,8 @@ func TestTimeoutOfWriteThatGetsStuck(t *testing.T) {
 	})
 }
 
-// A peer that reads slowly keeps a socket that writes to it from being idle, however large the
-// writes are.
+// A socket that writes to a slow reader is not idle, however large the writes
+// are.
 func TestTimeoutNotWhileWritesProgress(t *testing.T) {
 	for name, size := range map[string]int{"small writes": 4 << 10, "one large write": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestTimeoutNotWhileWritesProgress(t *testing.T) {
 				}
 				go func() {
 					for range 16 { // done at 16 seconds
-						time.Sleep(second) // of the bubble: no time passes
+						time.Sleep(second) // in the bubble: no real time passes
 						_, _ = io.ReadFull(b.Peer, make([]byte, 64<<10))
 					}
 				}()
@@ -146,22 +146,22 @@ func TestTimeoutIdleDestroys(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *kit.Bubble) {
 		kit.Consume(b.S)
 		b.When(2*second, func() { go b.Peer.Write([]byte("x")) })
-		var told error
-		b.S.On.Error(func(err error) { told = err })
+		var reported error
+		b.S.On.Error(func(err error) { reported = err })
 		b.S.On.Close(func(hadError bool) {
 			assert.True(t, hadError)
 			assert.Equal(t, 5*second, b.Now())
-			assert.ErrorIs(t, told, os.ErrDeadlineExceeded)
+			assert.ErrorIs(t, reported, os.ErrDeadlineExceeded)
 			var timeout net.Error
-			require.ErrorAs(t, told, &timeout)
+			require.ErrorAs(t, reported, &timeout)
 			assert.True(t, timeout.Timeout())
-			assert.Equal(t, "ETIMEDOUT", evnet.Code(told))
+			assert.Equal(t, "ETIMEDOUT", evnet.Code(reported))
 		})
 		b.Finally(func() { assert.Empty(t, b.At) })
 	})
 }
 
-// To ask to be told of idleness is no traffic.
+// SetTimeout itself does not count as traffic.
 func TestTimeoutSetTimeoutDoesNotFeedIdleTimeout(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second}, func(b *kit.Bubble) {
 		b.When(2*second, func() { require.NoError(t, b.S.SetTimeout(10*second)) })
@@ -169,7 +169,7 @@ func TestTimeoutSetTimeoutDoesNotFeedIdleTimeout(t *testing.T) {
 	})
 }
 
-// The closing phase is bounded, whatever the peer does not do.
+// CloseTimeout limits the closing phase, whatever the peer fails to do.
 func TestTimeoutOfClosing(t *testing.T) {
 	for name, act := range map[string]func(*evnet.Socket){
 		"end, the peer reads nothing":   func(s *evnet.Socket) { _, _ = s.WriteString("unread"); s.End() },
@@ -178,7 +178,7 @@ func TestTimeoutOfClosing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kit.InBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *kit.Bubble) {
 				b.When(second, func() { act(b.S) })
-				b.When(2*second, b.S.End) // does not start it anew
+				b.When(2*second, b.S.End) // does not restart it
 				closed := false
 				b.S.On.Close(func(hadError bool) {
 					closed = true
@@ -190,7 +190,7 @@ func TestTimeoutOfClosing(t *testing.T) {
 			})
 		})
 	}
-	t.Run("end, the peer never ends", func(t *testing.T) { // a pipe cannot be half open
+	t.Run("end, the peer never ends", func(t *testing.T) { // a pipe has no half-close
 		l := evnet.NewLoop()
 		server, addr := kit.Serve(t, l, &evnet.ServerOptions{AllowHalfOpen: true}, nil)
 		server.On.Connection(func(s *evnet.Socket) {
@@ -210,7 +210,7 @@ func TestTimeoutOfClosing(t *testing.T) {
 	})
 }
 
-// The peer's end begins the closing phase too, for a side that goes on writing.
+// The peer's end also starts the closing phase, even if this side still writes.
 func TestTimeoutOfClosingByThePeersEnd(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second, AllowHalfOpen: true}, func(b *kit.Bubble) {
 		kit.Consume(b.S)
@@ -222,12 +222,12 @@ func TestTimeoutOfClosingByThePeersEnd(t *testing.T) {
 	})
 }
 
-// ending is a conn whose peer ends at once, and takes nothing.
+// ending is a conn whose peer ends immediately, and reads nothing.
 type ending struct{ net.Conn }
 
 func (ending) Read([]byte) (int, error) { return 0, io.EOF }
 
-// The closing phase begins once: this side's end does not start it anew.
+// The closing phase starts once: this side's end does not restart it.
 func TestTimeoutOfClosingByBothEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -243,7 +243,7 @@ func TestTimeoutOfClosingByBothEnds(t *testing.T) {
 	})
 }
 
-// CloseTimeout is nothing to a socket that closes in time.
+// CloseTimeout does not affect a socket that closes before it.
 func TestTimeoutOfClosingInTime(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *kit.Bubble) {
 		go io.Copy(io.Discard, b.Peer)
@@ -255,7 +255,7 @@ func TestTimeoutOfClosingInTime(t *testing.T) {
 	})
 }
 
-// After Destroy no limit counts any more.
+// After Destroy no limit applies any more.
 func TestTimeoutNoneAfterDestroy(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{IdleTimeout: 3 * second, CloseTimeout: 3 * second}, func(b *kit.Bubble) {
 		cause := errors.New("a cause")
@@ -276,7 +276,7 @@ func TestTimeoutNoneAfterDestroy(t *testing.T) {
 	})
 }
 
-// Timers that are due at the same time run in the order they were made in, as setTimeout's do.
+// Timers that are due at the same time run in the order of their creation, like those of setTimeout.
 func TestTimeoutTimersRunInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -290,7 +290,7 @@ func TestTimeoutTimersRunInOrder(t *testing.T) {
 	})
 }
 
-// A loop that was busy finds several timers due: the earlier goes first, and may stop the later.
+// If several timers are due after a busy turn, the earlier one runs first, and may stop the later one.
 func TestTimeoutTimersOfBusyLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -308,7 +308,7 @@ func TestTimeoutTimersOfBusyLoop(t *testing.T) {
 				stopped = timer
 			}
 		}
-		l.Post(func() { time.Sleep(10 * second) }) // of the bubble: no time passes
+		l.Post(func() { time.Sleep(10 * second) }) // in the bubble: no real time passes
 		kit.Run(t, l)
 		assert.Equal(t, []int{1, 2, 4}, got)
 	})
@@ -323,7 +323,7 @@ func TestTimeoutNeverConnected(t *testing.T) {
 		require.NoError(t, s.SetTimeout(second))
 		l.AfterFunc(second/2, func() {})
 		kit.Run(t, l)
-		time.Sleep(2 * second) // of the bubble: no time passes
+		time.Sleep(2 * second) // in the bubble: no real time passes
 		kit.Run(t, l)
 	})
 }

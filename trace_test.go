@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Tracer sees each event before its callbacks, with what it carries, whose it is, and how much has passed.
+// A Tracer gets each event before its callbacks, with the event's arguments, its emitter and the counters.
 func TestTracer(t *testing.T) {
 	l := evnet.NewLoop()
 	var seen []string
@@ -50,11 +50,11 @@ func TestTracer(t *testing.T) {
 		}
 		seen = append(seen, line)
 	})
-	heard := 0
+	callbackAt := 0
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 	of[server] = "server"
 	server.On.Connection(func(s *evnet.Socket) {
-		heard = len(seen)
+		callbackAt = len(seen)
 		s.Pipe(s)
 	})
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
@@ -67,7 +67,7 @@ func TestTracer(t *testing.T) {
 	_, _ = c.WriteString("ping")
 	kit.Run(t, l)
 
-	assert.Equal(t, "server connection", seen[heard-1], "the callback ran before")
+	assert.Equal(t, "server connection", seen[callbackAt-1], "the callback ran before")
 	order := func(whose string) (lines []string) {
 		for _, line := range seen {
 			if rest, ok := strings.CutPrefix(line, whose+" "); ok {
@@ -81,7 +81,7 @@ func TestTracer(t *testing.T) {
 	assert.Equal(t, []string{`data "ping"`, "end", "finish", "close false"}, order("accepted"))
 }
 
-// What Pipe passes on is seen whole, on the way that would be inside the kernel otherwise; nil ends it.
+// A Tracer sees all data that Pipe forwards, even where it would be spliced otherwise. SetTracer(nil) removes it.
 func TestTracerSeesWhatIsPiped(t *testing.T) {
 	want := evtest.RandomBytes(evtest.Megabyte)
 	for _, traced := range []bool{true, false} {
@@ -139,7 +139,7 @@ func TestTracerChanges(t *testing.T) {
 	assert.NotZero(t, after.Load())
 }
 
-// A panic in a Tracer is one in a callback of the socket.
+// A panic in a Tracer counts as a panic in a callback of the socket.
 func TestTracerPanics(t *testing.T) {
 	l := evnet.NewLoop()
 	l.SetTracer(func(ev evnet.TraceEvent) {
@@ -147,8 +147,8 @@ func TestTracerPanics(t *testing.T) {
 			panic("tracer")
 		}
 	})
-	var told *evnet.PanicError
-	l.OnPanic(func(err *evnet.PanicError) { told = err })
+	var reported *evnet.PanicError
+	l.OnPanic(func(err *evnet.PanicError) { reported = err })
 	var client *evnet.Socket
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
@@ -157,8 +157,8 @@ func TestTracerPanics(t *testing.T) {
 	client.On.Error(func(error) {})
 	client.Connect("tcp", server.Address().String())
 	kit.Run(t, l)
-	require.NotNil(t, told)
-	assert.Equal(t, "tracer", told.Value)
+	require.NotNil(t, reported)
+	assert.Equal(t, "tracer", reported.Value)
 	var cause *evnet.PanicError
 	assert.True(t, errors.As(client.Err(), &cause))
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Which conns the loop serves itself: the kernel's streams, and nothing that may have methods of its own.
+// The epoll transport serves only kernel streams, and no conn that may override methods.
 func TestChoiceOfTransport(t *testing.T) {
 	onPoll(t)
 	type embedsTCP struct{ *net.TCPConn }
@@ -54,14 +54,14 @@ func TestChoiceOfTransport(t *testing.T) {
 			l := NewLoop()
 			s := onLoop(l, c.conn())
 			s.On.Error(func(error) {})
-			assert.Equal(t, c.poll, isPolled(s))
+			assert.Equal(t, c.poll, usesEpoll(s))
 			s.Destroy(nil)
 			runs(t, l)
 		})
 	}
 }
 
-// The switch in the environment is read once, when the program starts.
+// The environment variable that selects the transport is read once, when the program starts.
 func TestSwitchInTheEnvironment(t *testing.T) {
 	const child = "EVNET_TEST_SWITCH"
 	if os.Getenv(child) != "" {
@@ -81,20 +81,20 @@ func TestSwitchInTheEnvironment(t *testing.T) {
 	l := NewLoop()
 	here, _ := tcpPair(t)
 	s := onLoop(l, here)
-	assert.False(t, isPolled(s))
+	assert.False(t, usesEpoll(s))
 	s.Destroy(nil)
 	runs(t, l)
 }
 
-// refuse makes the kernel refuse to watch the descriptor of s, which is not watched yet: it is in the set already, for
-// another slot.
+// refuse makes the kernel refuse to watch the descriptor of s: it adds the descriptor to the epoll set for another
+// slot. s must not be watched yet.
 func refuse(t testing.TB, s *Socket) {
 	raw, err := s.Conn().(syscall.Conn).SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, s.loop().Watch(raw, new(eventloop.Member), false, netpoll.EdgeTriggered))
 }
 
-// When the system refuses to watch a descriptor, goroutines go on with all that was there.
+// If the kernel refuses to watch a descriptor, the goroutine transport continues with all pending data.
 func TestRefusedDescriptor(t *testing.T) {
 	const total = 4 << 20
 	want := bytes.Repeat([]byte("0123456789abcdef"), total/16)
@@ -109,13 +109,13 @@ func TestRefusedDescriptor(t *testing.T) {
 			l := NewLoop()
 			here, there := tcpPair(t)
 			s := Wrap(here, &SocketOptions{Loop: l, AllowHalfOpen: true, MaxWriteBuffer: -1})
-			require.True(t, isPolled(s))
+			require.True(t, usesEpoll(s))
 			refuse(t, s)
 			act(s)
 			var got bytes.Buffer
 			s.On.Data(func(p []byte) { got.Write(p) })
 			s.On.End(func() {
-				assert.False(t, isPolled(s))
+				assert.False(t, usesEpoll(s))
 				if name == "at the beginning" {
 					_, _ = s.Write(want)
 				}
@@ -139,7 +139,7 @@ func TestRefusedDescriptor(t *testing.T) {
 	}
 }
 
-// Where no epoll descriptor can be had, goroutines serve the socket.
+// If no epoll descriptor is available, the goroutine transport serves the socket.
 func TestNoDescriptorForEpoll(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()
@@ -151,7 +151,7 @@ func TestNoDescriptorForEpoll(t *testing.T) {
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
 	s := onLoop(l, here)
 	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
-	assert.False(t, isPolled(s))
+	assert.False(t, usesEpoll(s))
 	s.Pipe(s)
 	_, err := there.Write([]byte("echo"))
 	require.NoError(t, err)
@@ -164,8 +164,8 @@ func TestNoDescriptorForEpoll(t *testing.T) {
 	assert.Equal(t, "echo", string(got))
 }
 
-// Closing the conn behind the socket's back is at the caller's risk. What the socket does next fails
-// with net.ErrClosed, and it can be destroyed.
+// Closing the conn without the socket is at the caller's risk. The socket's next operation fails with
+// net.ErrClosed, and the socket can be destroyed.
 func TestConnClosedBehindTheSocket(t *testing.T) {
 	for name, act := range map[string]func(s *Socket){
 		"write":   func(s *Socket) { _, _ = s.WriteString("x") },
@@ -180,20 +180,20 @@ func TestConnClosedBehindTheSocket(t *testing.T) {
 				here, _ := tcpPair(t)
 				s := onLoop(l, here)
 				s.On.Data(func([]byte) {})
-				var told error
-				s.On.Error(func(err error) { told = err })
+				var reported error
+				s.On.Error(func(err error) { reported = err })
 				rounds(t, l, 1, func() {
 					_ = s.Conn().Close()
 					act(s)
 				})
 				runs(t, l)
-				assert.ErrorIs(t, told, net.ErrClosed)
+				assert.ErrorIs(t, reported, net.ErrClosed)
 			})
 		})
 	}
 }
 
-// A socket that serves itself by readiness heeds no deadline that was set on the conn.
+// A socket on the epoll transport ignores a deadline that was set on the conn.
 func TestDeadlineOnAPolledConn(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An idle socket costs no goroutine and no buffer.
+// An idle socket needs no goroutine and no buffer.
 func TestIdleSocketsCostNothing(t *testing.T) {
 	onPoll(t)
 	const idle = 1000
@@ -38,7 +38,7 @@ func TestIdleSocketsCostNothing(t *testing.T) {
 	for i, conn := range conns {
 		s := onLoop(l, conn)
 		s.On.Data(func([]byte) {
-			if received++; received == idle { // each was used, and all are idle again
+			if received++; received == idle { // each socket was used, and all are idle again
 				assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+1) // the watchman of runs
 				assert.Less(t, (heap()-memory)/idle, int64(4<<10), "bytes each")
 				for _, s := range sockets {
@@ -55,7 +55,7 @@ func TestIdleSocketsCostNothing(t *testing.T) {
 	assert.Equal(t, idle, received)
 }
 
-// The descriptor of a loop goes with what it is for.
+// The epoll descriptor of a loop is closed when it has no kernel socket.
 func TestEpollDescriptorGoes(t *testing.T) {
 	onPoll(t)
 	before := pollers(t)
@@ -65,9 +65,9 @@ func TestEpollDescriptorGoes(t *testing.T) {
 	}
 
 	l := NewLoop()
-	assert.Equal(t, before, pollers(t), "none without a socket")
+	assert.Equal(t, before, pollers(t), "no descriptor without a socket")
 	one, two := use(l), use(l)
-	assert.Equal(t, before+1, pollers(t), "one for all of them")
+	assert.Equal(t, before+1, pollers(t), "one descriptor for all sockets")
 	one.Destroy(nil)
 	assert.Equal(t, before+1, pollers(t))
 	two.Destroy(nil)
@@ -106,7 +106,7 @@ func TestEpollDescriptorGoes(t *testing.T) {
 		assert.NoError(t, err)
 	})
 	runs(t, l)
-	assert.Equal(t, before, pollers(t), "the conn was given away")
+	assert.Equal(t, before, pollers(t), "the conn was detached")
 }
 
 // The tests below pin the size of a socket and the cost of a message. A change that lowers a figure lowers its pin too.
@@ -119,13 +119,13 @@ func TestSocket_Size(t *testing.T) {
 	assert.LessOrEqual(t, unsafe.Sizeof(Socket{}), uintptr(256), "bytes")
 }
 
-// echoes are the ways to echo whose cost is pinned.
+// echoes are the ways to echo whose cost the tests pin.
 var echoes = map[string]func(s *Socket){
 	"OnRead": func(s *Socket) { _ = s.OnRead(func(p []byte) bool { _, _ = s.Write(p); return true }) },
 	"Data":   func(s *Socket) { s.On.Data(func(p []byte) { _, _ = s.Write(p) }) },
 }
 
-// The messages that pass before counting starts, so that buffers exist, and those that are counted.
+// The number of messages before counting starts, so that buffers exist, and the number of counted messages.
 const warmUp, counted = 100, 2000
 
 // echo sends a message back and forth between two TCP sockets on one loop, of which server echoes. It calls begin and
@@ -211,8 +211,8 @@ func ioCalls() (calls int, err error) {
 	return syscr + syscw, err
 }
 
-// On the epoll transport a message costs its receiver one call, read, and its sender one, write: no further call on the
-// descriptor, such as epoll_ctl, and no further read or write anywhere. What epoll_wait costs depends on the load.
+// On the epoll transport a message costs its receiver one read and its sender one write. There is no further call on the
+// descriptor, such as epoll_ctl, and no other read or write. The number of epoll_wait calls depends on the load.
 func TestMessage_SystemCalls(t *testing.T) {
 	onPoll(t)
 	for name, listen := range echoes {

@@ -14,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the tests of the two transports need. They choose the transport themselves, whatever the
-// environment says.
+// Helpers for the tests of the two transports. These tests choose the transport themselves and ignore the
+// environment.
 
-func useTransport(t testing.TB, polled bool) {
+func useTransport(t testing.TB, epoll bool) {
 	before := netpoll.Enabled
-	netpoll.Enabled = polled
+	netpoll.Enabled = epoll
 	t.Cleanup(func() { netpoll.Enabled = before })
 }
 
@@ -27,15 +27,15 @@ func onPoll(t testing.TB) { useTransport(t, true) }
 
 // onEach runs the test on each transport.
 func onEach(t *testing.T, fn func(t *testing.T)) {
-	for name, polled := range map[string]bool{"poll": true, "goroutine": false} {
+	for name, epoll := range map[string]bool{"poll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
-			useTransport(t, polled)
+			useTransport(t, epoll)
 			fn(t)
 		})
 	}
 }
 
-// runs is l.Run that must return.
+// runs calls l.Run and checks that it returns.
 func runs(t testing.TB, l *Loop) {
 	t.Helper()
 	hung := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": Loop.Run does not return") })
@@ -43,7 +43,7 @@ func runs(t testing.TB, l *Loop) {
 	l.Run()
 }
 
-// runCounting is l.Run, and counts how often each kernel socket was served.
+// runCounting calls l.Run, and counts how often the loop serves each kernel socket.
 func runCounting(t testing.TB, l *Loop) map[*Socket]int {
 	t.Helper()
 	served := map[*Socket]int{}
@@ -51,7 +51,7 @@ func runCounting(t testing.TB, l *Loop) map[*Socket]int {
 	return served
 }
 
-// countServed is runCounting for a test that also looks at the count meanwhile, on the loop.
+// countServed is like runCounting, for a test that also reads the counts on the loop meanwhile.
 func countServed(t testing.TB, l *Loop, served map[*Socket]int) {
 	t.Helper()
 	hung := time.AfterFunc(time.Minute, func() { panic(t.Name() + ": the loop does not end") })
@@ -88,18 +88,18 @@ func unixPairOf(t testing.TB, kind int) (here, there *net.UnixConn) {
 	return conns[0], conns[1]
 }
 
-// onLoop makes a socket of conn.
+// onLoop wraps conn in a socket on l.
 func onLoop(l *Loop, conn net.Conn) *Socket { return Wrap(conn, &SocketOptions{Loop: l}) }
 
-// isPolled reports whether the loop itself serves s.
-func isPolled(s *Socket) bool {
+// isPolled reports whether the epoll transport serves s.
+func usesEpoll(s *Socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stream.TakesPipes()
 }
 
-// rounds does n round trips on a socket of its own, each of which takes a turn of the loop, and then
-// calls done on the loop.
+// rounds does n round trips on a separate socket and then calls done on the loop. Each round trip takes a turn of
+// the loop.
 func rounds(t testing.TB, l *Loop, n int, done func()) *Socket {
 	here, there := unixPair(t)
 	go func() { _, _ = io.Copy(there, there); _ = there.Close() }()
@@ -116,7 +116,7 @@ func rounds(t testing.TB, l *Loop, n int, done func()) *Socket {
 	return s
 }
 
-// few is how often a socket that has nothing to do may be served while others do many rounds.
+// few is how often an idle socket may be served while others do many rounds.
 const (
 	few  = 5
 	many = 200

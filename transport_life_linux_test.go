@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A socket that is made while the loop looks does not get the events of the one whose place it takes:
-// it would take them for its own, and stop looking out for a reset.
+// A socket made while the loop is in epoll_wait does not get the events of the socket whose slot it reuses. It
+// would treat them as its own, and stop watching for a reset.
 func TestNewSocketGetsNoOldEvents(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()
@@ -34,7 +34,7 @@ func TestNewSocketGetsNoOldEvents(t *testing.T) {
 		l.Post(func() { // old is watched by now
 			_ = oldPeer.SetLinger(0)
 			_ = oldPeer.Close()
-			old.Destroy(nil) // as another goroutine does while the loop looks
+			old.Destroy(nil) // as another goroutine may do while the loop is in epoll_wait
 			s = onLoop(l, conn)
 			s.On.Error(func(error) {})
 			s.Pause()
@@ -51,7 +51,7 @@ func TestNewSocketGetsNoOldEvents(t *testing.T) {
 	assert.ErrorIs(t, s.Err(), syscall.ECONNRESET)
 }
 
-// The places of sockets are used again.
+// The slots of closed sockets are reused.
 func TestPlacesAreUsedAgain(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()
@@ -72,11 +72,11 @@ func TestPlacesAreUsedAgain(t *testing.T) {
 	runs(t, l)
 }
 
-// Sockets come and go from other goroutines while the loop sleeps, reads and writes.
+// Other goroutines create and destroy sockets while the loop sleeps, reads and writes.
 func TestDestroyFromElsewhere(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		goroutines, each := 4, evtest.Pick(150, 500)
-		if race.Enabled { // takes ten times as long
+		if race.Enabled { // ten times slower
 			each = 100
 		}
 		before := pollers(t)
@@ -93,10 +93,10 @@ func TestDestroyFromElsewhere(t *testing.T) {
 					s.Pipe(s)
 					_, _ = s.WriteString("x")
 					switch i % 4 {
-					case 0: // at once
+					case 0: // immediately
 					case 1:
 						_, _ = there.Write(make([]byte, 100))
-					case 2: // in the midst of it
+					case 2: // during the transfer
 						_, _ = there.Write(make([]byte, 1000))
 						_, _ = io.ReadFull(there, make([]byte, 1+i))
 					case 3:
@@ -113,7 +113,7 @@ func TestDestroyFromElsewhere(t *testing.T) {
 	})
 }
 
-// A loop that sleeps without a kernel socket takes one up that another goroutine makes.
+// A loop that sleeps without a kernel socket serves one that another goroutine makes.
 func TestSocketForASleepingLoop(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestSocketForASleepingLoop(t *testing.T) {
 	})
 }
 
-// Two loops pass on to each other what a client sends, until it comes back whole.
+// Two loops forward a client's data to each other, until it is back complete.
 func TestTwoLoopsPipe(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		one, two := NewLoop(), NewLoop()
@@ -164,8 +164,8 @@ func TestTwoLoopsPipe(t *testing.T) {
 	})
 }
 
-// Much at a time goes from a socket that the loop serves itself to one that goroutines serve, on the
-// same loop or another.
+// Large amounts of data pass from a socket on the epoll transport to one on the goroutine transport, on the same
+// loop or another.
 func TestBulkToAnotherTransport(t *testing.T) {
 	onPoll(t)
 	for _, name := range []string{"same loop", "another loop"} {
@@ -178,8 +178,8 @@ func TestBulkToAnotherTransport(t *testing.T) {
 			inConn, in := unixPair(t)
 			outConn, out := net.Pipe()
 			src, dst := onLoop(l, inConn), onLoop(to, outConn)
-			require.True(t, isPolled(src))
-			require.False(t, isPolled(dst))
+			require.True(t, usesEpoll(src))
+			require.False(t, usesEpoll(dst))
 			src.Pipe(dst)
 			want := make([]byte, 4<<20)
 			for i := range want {
@@ -199,7 +199,7 @@ func TestBulkToAnotherTransport(t *testing.T) {
 	}
 }
 
-// A loop that a panic has stopped goes on with what was left when it is run again.
+// A loop that a panic has stopped continues with the remaining work when it is run again.
 func TestRunAgainAfterAPanic(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		before := pollers(t)
@@ -234,7 +234,7 @@ func TestRunAgainAfterAPanic(t *testing.T) {
 	})
 }
 
-// Do serves kernel sockets of a loop that nobody runs.
+// Do may use kernel sockets of a loop that does not run.
 func TestDoWithoutRun(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		before := pollers(t)
@@ -258,8 +258,8 @@ func TestDoWithoutRun(t *testing.T) {
 	})
 }
 
-// A conn that was given away works as any, with what was read and not delivered, and may be wrapped
-// again, on another loop.
+// A detached conn works like any other, and Detach returns the undelivered data. The conn may be wrapped again, on
+// another loop.
 func TestDetachOfAPolledConn(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := NewLoop()
@@ -290,7 +290,7 @@ func TestDetachOfAPolledConn(t *testing.T) {
 		assert.Equal(t, "not read", string(got))
 
 		answered := make(chan error, 1)
-		go func() { // a Read and a Write that wait
+		go func() { // a Read and a Write that block
 			_, err := io.ReadFull(there, make([]byte, 32<<20))
 			_, _ = there.Write([]byte("late"))
 			answered <- err
@@ -319,7 +319,7 @@ func TestDetachOfAPolledConn(t *testing.T) {
 	})
 }
 
-// A duplicate of the descriptor that lives on does not keep the destroyed socket's events coming.
+// A duplicate of the descriptor that stays open does not cause further events for the destroyed socket.
 func TestDuplicateOutlivesSocket(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()
@@ -338,7 +338,7 @@ func TestDuplicateOutlivesSocket(t *testing.T) {
 			s.Destroy(nil)
 			_, err := there.Write([]byte("x"))
 			assert.NoError(t, err)
-			assert.Equal(t, watched-2, watchers(t, dup), "neither the loop nor Go's own set has the descriptor")
+			assert.Equal(t, watched-2, watchers(t, dup), "neither the loop's nor Go's own epoll set has the descriptor")
 			kept.Destroy(nil)
 		})
 	})
@@ -361,7 +361,7 @@ func watchers(t testing.TB, f *os.File) (n int) {
 	return n
 }
 
-// pollers is how many epoll descriptors the process holds, that of Go itself included.
+// pollers returns the number of epoll descriptors of the process, including Go's own.
 func pollers(t testing.TB) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An event that nobody takes up comes again each time the loop looks. None of these may keep it busy.
+// epoll reports an unhandled event again in each wait. None of these events may keep the loop busy.
 
-// A paused socket is left alone, whatever comes.
+// A paused socket is not served, whatever arrives.
 func TestPausedSocketIsNotServed(t *testing.T) {
 	onPoll(t)
 	for name, act := range map[string]func(peer *net.TCPConn){
@@ -50,13 +50,13 @@ func TestPausedSocketIsNotServed(t *testing.T) {
 	}
 }
 
-// The same, for a socket that nobody reads: it holds one chunk.
+// The same applies to a socket without a consumer, which buffers one chunk.
 func TestUnreadSocketIsNotServed(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()
 	here, peer := tcpPair(t)
 	s := onLoop(l, here)
-	go func() { // more than the chunk and what the kernel takes
+	go func() { // more than the chunk and the kernel's buffers
 		_, _ = peer.Write(make([]byte, 32<<20))
 	}()
 	rounds(t, l, many, func() {
@@ -66,7 +66,7 @@ func TestUnreadSocketIsNotServed(t *testing.T) {
 	assert.LessOrEqual(t, runCounting(t, l)[s], few)
 }
 
-// Nor is one with nothing to send, though its queue had to wait for room before.
+// A socket with an empty queue is not served, even if the queue had to wait for room before.
 func TestDrainedSocketIsNotServed(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()
@@ -74,7 +74,7 @@ func TestDrainedSocketIsNotServed(t *testing.T) {
 	require.NoError(t, here.SetWriteBuffer(64<<10))
 	s := onLoop(l, here)
 	s.On.Data(func([]byte) {})
-	_, err := s.Write(make([]byte, 1<<20)) // more than the kernel takes
+	_, err := s.Write(make([]byte, 1<<20)) // more than the kernel accepts
 	require.NoError(t, err)
 	require.True(t, s.NeedDrain())
 	served, before := map[*Socket]int{}, 0
@@ -88,7 +88,7 @@ func TestDrainedSocketIsNotServed(t *testing.T) {
 	assert.LessOrEqual(t, served[s]-before, few)
 }
 
-// A reset without bytes before it is told to a paused socket.
+// A paused socket reports a reset if no bytes precede the reset.
 func TestPausedSocketSeesReset(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, ended := range []bool{false, true} {
@@ -111,7 +111,7 @@ func TestPausedSocketSeesReset(t *testing.T) {
 	})
 }
 
-// Unpipe does not undo Pause: it would let a chunk be read, or the peer's end be told.
+// Unpipe does not undo Pause: that would read a chunk, or emit the peer's end.
 func TestPausedSocketStaysSoAfterUnpipe(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, last := range []string{"", "last "} {
@@ -137,7 +137,7 @@ func TestPausedSocketStaysSoAfterUnpipe(t *testing.T) {
 	})
 }
 
-// The end was read and this side is open: that the peer is gone whole is nothing to do.
+// The socket has read the end and its own side is open. A hang-up of the peer does not need service.
 func TestHalfOpenSocketIsNotServed(t *testing.T) {
 	onPoll(t)
 	for name, pair := range map[string]func() (net.Conn, net.Conn){
@@ -158,7 +158,7 @@ func TestHalfOpenSocketIsNotServed(t *testing.T) {
 	}
 }
 
-// The source of a Pipe whose destination is full is gone: its end waits for its turn.
+// The peer of a Pipe's source has closed while the destination is full: the end waits until it can be forwarded.
 func TestBlockedPipeIsNotServed(t *testing.T) {
 	onPoll(t)
 	for name, vanish := range map[string]func(peer *net.TCPConn){
@@ -171,7 +171,7 @@ func TestBlockedPipeIsNotServed(t *testing.T) {
 			to, toPeer := unixPair(t)
 			src, dst := Wrap(from, &SocketOptions{Loop: l, AllowHalfOpen: true}), onLoop(l, to)
 			src.On.Error(func(error) { dst.End() })
-			src.End() // with the peer's end it is hung up
+			src.End() // together with the peer's end this is a hang-up
 			src.Pipe(dst)
 			const total = 1 << 20
 			var read int64
@@ -208,10 +208,10 @@ func TestBlockedPipeIsNotServed(t *testing.T) {
 	}
 }
 
-// An error that neither reading nor writing tells, here a time stamp that nobody fetches, does not keep
-// the loop busy, and the socket goes on.
+// EPOLLERR without an error of read or write does not keep the loop busy, and the socket still works. Here an unread
+// timestamp on the error queue causes it.
 func TestErrorThatNobodyFetches(t *testing.T) {
-	const timestamping, software = 0x25, 1<<1 | 1<<4 | 1<<11 // SO_TIMESTAMPING; of what is sent, by the kernel, alone
+	const timestamping, software = 0x25, 1<<1 | 1<<4 | 1<<11 // SO_TIMESTAMPING: software timestamps of sent data, without the data
 	for name, paused := range map[string]bool{"reading": false, "paused": true} {
 		t.Run(name, func(t *testing.T) {
 			onPoll(t)
@@ -249,7 +249,7 @@ func TestErrorThatNobodyFetches(t *testing.T) {
 	}
 }
 
-// The same while the queue waits for room.
+// The same applies while the queue waits for room.
 func TestErrorThatNobodyFetchesWhileWriting(t *testing.T) {
 	const timestamping, software = 0x25, 1<<1 | 1<<4 | 1<<11
 	onPoll(t)
@@ -281,8 +281,8 @@ func TestErrorThatNobodyFetchesWhileWriting(t *testing.T) {
 	assert.LessOrEqual(t, served[s], many/2)
 }
 
-// A quiet socket is answered soon however much another one brings, counted in what that brings
-// meanwhile; and so are posted functions, timers, and sockets that goroutines serve.
+// A flood on one socket does not delay other sockets, posted functions, timers and sockets of the goroutine
+// transport for long. The test measures the delay in chunks of the flood.
 func TestFirehoseLeavesRoom(t *testing.T) {
 	onPoll(t)
 	l := NewLoop()
@@ -307,12 +307,12 @@ func TestFirehoseLeavesRoom(t *testing.T) {
 	quietConn, quietPeer := unixPair(t)
 	pipeConn, pipePeer := net.Pipe()
 	quiet, piped := onLoop(l, quietConn), onLoop(l, pipeConn)
-	asked := make(chan int, 1) // how many chunks there were
+	requested := make(chan int, 1) // the number of chunks at the request
 	worst := 0
 	for _, s := range []*Socket{quiet, piped} {
 		s.On.Data(func(p []byte) {
 			if s == quiet {
-				worst = max(worst, chunks-<-asked)
+				worst = max(worst, chunks-<-requested)
 			}
 			_, _ = s.Write(p)
 		})
@@ -335,7 +335,7 @@ func TestFirehoseLeavesRoom(t *testing.T) {
 			for range 100 {
 				if peer == net.Conn(quietPeer) {
 					l.Do(func() {
-						asked <- chunks
+						requested <- chunks
 						_, _ = peer.Write([]byte("?"))
 					})
 				} else {

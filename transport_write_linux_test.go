@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// arrived is whether something waits at the peer to be read.
+// arrived reports whether the peer has data to read.
 func arrived(t testing.TB, peer interface {
 	SyscallConn() (syscall.RawConn, error)
 }) bool {
@@ -30,8 +30,8 @@ func arrived(t testing.TB, peer interface {
 	return n > 0
 }
 
-// sentSegments is how many segments with data the kernel has sent: without Nagle's algorithm each system
-// call is one, if it fits.
+// sentSegments returns the number of data segments that the kernel has sent. Without Nagle's algorithm each system
+// call sends one, if the data fits.
 func sentSegments(t testing.TB, conn *net.TCPConn) uint32 {
 	const tcpDataSegsOut = 156 // in struct tcp_info
 	raw, err := conn.SyscallConn()
@@ -47,12 +47,12 @@ func sentSegments(t testing.TB, conn *net.TCPConn) uint32 {
 	return binary.NativeEndian.Uint32(info[tcpDataSegsOut:])
 }
 
-// What one callback writes leaves together, when it has returned, and no later.
+// The writes of one callback are sent together, directly after the callback returns.
 func TestOneCallbackOneSystemCall(t *testing.T) {
 	onEach(t, func(t *testing.T) {
-		for _, n := range []int{1, 2, 100, 5000} { // the last in more than one piece of memory
+		for _, n := range []int{1, 2, 100, 5000} { // the last needs more than one segment of memory
 			if n == 5000 && !netpoll.Enabled {
-				continue // which writes piece by piece
+				continue // it writes each piece separately
 			}
 			l := NewLoop()
 			here, there := tcpPair(t)
@@ -77,7 +77,7 @@ func TestOneCallbackOneSystemCall(t *testing.T) {
 	})
 }
 
-// A queue of many pieces of memory leaves whole and in order, as room comes.
+// A queue of many segments is sent completely and in order, as the kernel has room.
 func TestQueueOfManyPieces(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := NewLoop()
@@ -109,8 +109,8 @@ func TestQueueOfManyPieces(t *testing.T) {
 	})
 }
 
-// A write on another goroutine does not wait for a callback that is busy, and comes behind what that
-// has written.
+// A write on another goroutine does not wait for a busy callback, and is sent after the callback's earlier
+// writes.
 func TestWriteBesideABusyCallback(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := NewLoop()
@@ -139,7 +139,7 @@ func TestWriteBesideABusyCallback(t *testing.T) {
 	})
 }
 
-// A long write leaves at once, behind the short ones before it.
+// A long write is sent immediately, after the short ones before it.
 func TestLongWriteLeavesAtOnce(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, size := range []int{leavesNow - 1, leavesNow, 100 << 10} {
@@ -169,7 +169,7 @@ func TestLongWriteLeavesAtOnce(t *testing.T) {
 	})
 }
 
-// Each of many writes that are made at once arrives whole and in one piece, also while the queue waits.
+// Each of many concurrent writes arrives complete and contiguous, even while the queue waits for room.
 func TestWritesFromManyGoroutines(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		const goroutines, each = 8, 300
@@ -220,8 +220,8 @@ func TestWritesFromManyGoroutines(t *testing.T) {
 	})
 }
 
-// A reset is not reported as EPIPE by a writer that meets it before the loop has read: the kernel reports it once, and a
-// Unix socket reports it only to readers.
+// A writer that fails because of a reset before the loop has read does not report EPIPE. The kernel reports a reset
+// once, and a Unix socket reports it only to readers.
 func TestResetIsNoBrokenPipe(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for name, pair := range map[string]func() (net.Conn, net.Conn){
@@ -233,15 +233,15 @@ func TestResetIsNoBrokenPipe(t *testing.T) {
 				here, peer := pair()
 				s := onLoop(l, here)
 				s.On.Data(func([]byte) {})
-				_, _ = s.WriteString("unread") // which makes closing a reset
+				_, _ = s.WriteString("unread") // unread data makes the close a reset
 				reported := ""
 				s.On.Error(func(err error) { reported += Code(err) })
 				rounds(t, l, 1, func() {
 					_ = peer.Close()
-					if !isPolled(s) {
+					if !usesEpoll(s) {
 						awaitReader(s)
 					}
-					_, _ = s.Write(make([]byte, leavesNow)) // which leaves at once
+					_, _ = s.Write(make([]byte, leavesNow)) // it is sent immediately
 				})
 				runs(t, l)
 				assert.Equal(t, "ECONNRESET", reported)
@@ -250,7 +250,7 @@ func TestResetIsNoBrokenPipe(t *testing.T) {
 	})
 }
 
-// awaitReader waits, on the loop, until the reader of a socket that goroutines serve has something for it.
+// awaitReader waits, on the loop, until the reader of a socket on the goroutine transport has a result for it.
 func awaitReader(s *Socket) {
 	for met := false; !met; runtime.Gosched() {
 		s.mu.Lock()
@@ -259,7 +259,7 @@ func awaitReader(s *Socket) {
 	}
 }
 
-// What is written after Uncork in the same callback leaves when that has returned.
+// Data written after Uncork in the same callback is sent when the callback returns.
 func TestWriteAfterUncork_WaitsForTheCallback(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := NewLoop()
@@ -284,7 +284,7 @@ func TestWriteAfterUncork_WaitsForTheCallback(t *testing.T) {
 	})
 }
 
-// A failed write whose cause the stream is still looking for is reported by Destroy.
+// Destroy reports a failed write whose cause the stream is still determining.
 func TestDestroy_ReportsADeferredFailure(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := NewLoop()
@@ -295,8 +295,8 @@ func TestDestroy_ReportsADeferredFailure(t *testing.T) {
 		rounds(t, l, 1, func() {
 			require.NoError(t, there.SetLinger(0))
 			require.NoError(t, there.Close())
-			if !isPolled(s) {
-				awaitReader(s) // which has taken the reset: the write fails with EPIPE
+			if !usesEpoll(s) {
+				awaitReader(s) // the reader has got the reset: the write fails with EPIPE
 			}
 			_, _ = s.WriteString("x")
 			s.Destroy(nil)
@@ -306,7 +306,7 @@ func TestDestroy_ReportsADeferredFailure(t *testing.T) {
 	})
 }
 
-// A write of which the kernel has taken a part, but no whole piece, is given one more period, and no more.
+// If the kernel has accepted a part of a segment, but no complete one, the write gets exactly one more period.
 func TestTimeoutWhileASegmentProgresses(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		const period = time.Hour
@@ -330,7 +330,7 @@ func TestTimeoutWhileASegmentProgresses(t *testing.T) {
 			}
 		}
 		rounds(t, l, 1, func() {
-			_, _ = s.Write(make([]byte, 1<<20)) // one piece, which exceeds what the kernel takes
+			_, _ = s.Write(make([]byte, 1<<20)) // one segment, larger than the kernel accepts
 			assert.Positive(t, s.BufferedAmount())
 			assert.Less(t, s.BufferedAmount(), 1<<20)
 			expire()

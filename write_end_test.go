@@ -23,7 +23,7 @@ func TestWriteCork(t *testing.T) {
 	here, there := net.Pipe()
 	conn := &recorder{Conn: here}
 	s := evnet.Wrap(conn, &evnet.SocketOptions{Loop: l})
-	s.Uncork() // one too many is none
+	s.Uncork() // a surplus Uncork has no effect
 	s.Cork()
 	s.Cork()
 	_, _ = s.WriteString("a")
@@ -37,7 +37,7 @@ func TestWriteCork(t *testing.T) {
 			_, _ = s.WriteString("d")
 			s.Cork()
 			_, _ = s.WriteString("e")
-			s.End() // undoes it
+			s.End() // uncorks too
 		})
 	})
 	var got []byte
@@ -47,11 +47,11 @@ func TestWriteCork(t *testing.T) {
 	assert.True(t, strings.HasPrefix(conn.writes[0], "abc"))
 }
 
-// What is written under a cork waits, though what was written before is still on its way.
+// Data written under a cork is held back, even while earlier data is still being sent.
 func TestWriteCorkBehindQueuedData(t *testing.T) {
 	l := evnet.NewLoop()
 	kit.ConnectPair(t, l, &evnet.SocketOptions{MaxWriteBuffer: -1}, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
-		_, _ = c.Write(make([]byte, 16*evtest.Megabyte)) // more than the system takes
+		_, _ = c.Write(make([]byte, 16*evtest.Megabyte)) // more than the kernel accepts
 		l.AfterFunc(0, func() {
 			assert.Positive(t, c.BufferedAmount())
 			c.Cork()
@@ -66,7 +66,7 @@ func TestWriteCorkBehindQueuedData(t *testing.T) {
 		})
 		c.SetAllowHalfOpen(true)
 		c.On.End(func() {
-			assert.Equal(t, 4, c.BufferedAmount(), "left in spite of the cork")
+			assert.Equal(t, 4, c.BufferedAmount(), "sent in spite of the cork")
 			c.End()
 		})
 		c.Resume()
@@ -87,7 +87,7 @@ func TestWriteCloseFlushes(t *testing.T) {
 		assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
 		a.OnRead(func(p []byte) bool {
 			_, _ = got.Write(p)
-			l.AfterFunc(0, a.Resume) // slowly
+			l.AfterFunc(0, a.Resume) // reads slowly
 			return false
 		})
 		a.Resume()
@@ -97,7 +97,7 @@ func TestWriteCloseFlushes(t *testing.T) {
 	got.Check(t, want)
 }
 
-// After End data still comes.
+// After End data is still received.
 func TestWriteEndThenDataStillComes(t *testing.T) {
 	want := evtest.RandomBytes(evtest.Megabyte)
 	got := evtest.NewSum()
@@ -117,7 +117,7 @@ func TestWriteEndThenDataStillComes(t *testing.T) {
 	got.Check(t, want)
 }
 
-// The end right behind much data overtakes none of it, whether the reader is fast, slow or paused.
+// An end directly after a lot of data is sent after all of it, whether the reader is fast, slow or paused.
 func TestWriteEndBehindMuchData(t *testing.T) {
 	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	for name, read := range map[string]func(l *evnet.Loop, a *evnet.Socket){
@@ -150,21 +150,21 @@ func TestWriteEndBehindMuchData(t *testing.T) {
 	}
 }
 
-// End on a connection that the peer has reset tells the reset, as reading does, and not that there
-// is nothing left to end.
+// End on a connection that the peer has reset reports the reset, as a read does, and not the error of the
+// shutdown.
 func TestWriteEndAfterReset(t *testing.T) {
 	l := evnet.NewLoop()
 	kit.ConnectPair(t, l, nil, &evnet.ServerOptions{PauseOnConnect: true}, func(c, a *evnet.Socket) {
 		kit.Consume(c)
 		c.On.Error(func(err error) { assert.Equal(t, "ECONNRESET", evnet.Code(err)) })
 		c.On.Close(func(hadError bool) { assert.True(t, hadError) })
-		a.Reset() // nobody reads a: the reset is there at once
+		a.Reset() // a is not read: the reset arrives immediately
 		c.End()
 	})
 	kit.Run(t, l)
 }
 
-// io.Copy to a socket goes at the pace of the peer.
+// io.Copy to a socket runs at the pace of the peer.
 func TestWriteReadFrom(t *testing.T) {
 	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	got := evtest.NewSum()
@@ -178,12 +178,12 @@ func TestWriteReadFrom(t *testing.T) {
 		_, err := c.ReadFrom(strings.NewReader("on the loop"))
 		assert.ErrorIs(t, err, evnet.ErrOnLoop)
 		kit.Aside(l, func() {
-			n, err := io.Copy(c, struct{ io.Reader }{bytes.NewReader(want)}) // which has no WriteTo
+			n, err := io.Copy(c, struct{ io.Reader }{bytes.NewReader(want)}) // a Reader without WriteTo
 			assert.NoError(t, err)
 			assert.EqualValues(t, len(want), n)
 			c.End()
 		})
-		c.On.Close(func(bool) { assert.LessOrEqual(t, most, 200<<10, "the mark and one chunk") })
+		c.On.Close(func(bool) { assert.LessOrEqual(t, most, 200<<10, "the high-water mark and one chunk") })
 	})
 	kit.Run(t, l)
 	got.Check(t, want)
@@ -209,7 +209,7 @@ func TestWriteReadFromReaderFails(t *testing.T) {
 	assert.Equal(t, "some", string(got))
 }
 
-// failingWriter is a conn that nothing can be written to.
+// failingWriter is a conn whose Write fails.
 type failingWriter struct {
 	net.Conn
 	err error
@@ -217,7 +217,7 @@ type failingWriter struct {
 
 func (c failingWriter) Write([]byte) (int, error) { return 0, c.err }
 
-// As in Node, but that a reset is the reader's to tell, if there is one.
+// As in Node, except that the reader reports a reset, if there is one.
 func TestWriteFailureIsToldToItsCallbackFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error
@@ -234,33 +234,33 @@ func TestWriteFailureIsToldToItsCallbackFirst(t *testing.T) {
 			here, there := net.Pipe()
 			defer there.Close()
 			s := evnet.Wrap(failingWriter{here, c.err}, &evnet.SocketOptions{Loop: l})
-			var told []string
-			tell := func(what string) func(error) {
+			var emitted []string
+			record := func(what string) func(error) {
 				return func(err error) {
 					assert.ErrorIs(t, err, c.err)
-					told = append(told, what)
+					emitted = append(emitted, what)
 				}
 			}
-			s.On.Error(tell("error"))
-			s.On.Close(func(bool) { told = append(told, "close") })
+			s.On.Error(record("error"))
+			s.On.Close(func(bool) { emitted = append(emitted, "close") })
 			if c.paused {
 				s.Pause()
 			}
 			s.Cork()
-			s.WriteThen([]byte("a"), tell("a"))
-			s.WriteThen([]byte("b"), tell("b"))
+			s.WriteThen([]byte("a"), record("a"))
+			s.WriteThen([]byte("b"), record("b"))
 			kit.Aside(l, s.Uncork)
 			kit.Run(t, l)
-			assert.Equal(t, c.want, told)
+			assert.Equal(t, c.want, emitted)
 		})
 	}
 }
 
-// A socket that closes while ReadFrom waits ends it, with the cause.
+// If the socket closes while ReadFrom waits, ReadFrom returns the cause.
 func TestWriteReadFromSocketCloses(t *testing.T) {
 	cause := errors.New("a cause")
 	for name, c := range map[string]struct {
-		chunks int // of what is read, the first of which fills the queue
+		chunks int // the number of chunks to read; the first one fills the queue
 		end    func(s *evnet.Socket)
 		want   error
 	}{
@@ -277,7 +277,7 @@ func TestWriteReadFromSocketCloses(t *testing.T) {
 				assert.ErrorIs(t, err, c.want)
 			})
 			kit.Aside(l, func() {
-				_, _ = io.ReadFull(peer, make([]byte, 10)) // it has written, and waits
+				_, _ = io.ReadFull(peer, make([]byte, 10)) // ReadFrom has written, and waits
 				c.end(s)
 			})
 			kit.Run(t, l)
@@ -285,7 +285,7 @@ func TestWriteReadFromSocketCloses(t *testing.T) {
 	}
 }
 
-// End by another hand ends it too, at once.
+// End on another goroutine also ends ReadFrom immediately.
 func TestWriteReadFromEnded(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 1})
@@ -298,13 +298,13 @@ func TestWriteReadFromEnded(t *testing.T) {
 	kit.Aside(l, func() {
 		_, _ = io.ReadFull(peer, make([]byte, 10))
 		s.End()
-		<-returned // before the peer has taken the rest
+		<-returned // before the peer has read the rest
 		_, _ = io.Copy(io.Discard, peer)
 	})
 	kit.Run(t, l)
 }
 
-// gate is a conn whose writes wait to be let through, and are noted.
+// gate is a conn that records its writes and blocks each until the test releases it.
 type gate struct {
 	net.Conn
 	open   chan struct{}
@@ -317,7 +317,7 @@ func (g *gate) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The writes of one callback leave together also when an earlier one is still being written.
+// The writes of one callback are sent together, even if an earlier one is still being written.
 func TestWriteTogetherBehindOneUnderWay(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
@@ -331,7 +331,7 @@ func TestWriteTogetherBehindOneUnderWay(t *testing.T) {
 			for _, text := range []string{"a", "b", "c"} {
 				_, _ = s.WriteString(text)
 				for range 100 {
-					runtime.Gosched() // the writer has every chance to come back meanwhile
+					runtime.Gosched() // gives the writer every chance to return meanwhile
 				}
 			}
 		})

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recorder is a conn that notes each Write.
+// recorder is a conn that records each Write.
 type recorder struct {
 	net.Conn
 	mu     sync.Mutex
@@ -47,7 +47,7 @@ func TestWriteTogether(t *testing.T) {
 		})
 		kit.Aside(l, func() {
 			_, _ = there.Write([]byte("x"))
-			_, _ = io.ReadFull(there, make([]byte, 4*n)) // it leaves though no callback follows
+			_, _ = io.ReadFull(there, make([]byte, 4*n)) // the data is sent even if no callback follows
 			_ = there.Close()
 		})
 		kit.Run(t, l)
@@ -74,7 +74,7 @@ func TestWriteCopies(t *testing.T) {
 	}
 }
 
-// fates notes what each WriteThen was told.
+// fates records the result of each WriteThen.
 type fates struct {
 	t      *testing.T
 	order  []int
@@ -84,13 +84,13 @@ type fates struct {
 
 func (f *fates) then(i int) func(error) {
 	return func(err error) {
-		assert.False(f.t, f.closed, "told after Close")
+		assert.False(f.t, f.closed, "reported after Close")
 		f.order = append(f.order, i)
 		f.errs = append(f.errs, err)
 	}
 }
 
-// Whenever the socket is destroyed, each write is told once, in order, and nil only if it left.
+// Whenever the socket is destroyed, each write reports once, in order, and nil only if it was sent.
 func TestWriteThenAcrossDestroy(t *testing.T) {
 	const writes = 10
 	cause := errors.New("a cause")
@@ -107,14 +107,14 @@ func TestWriteThenAcrossDestroy(t *testing.T) {
 			kit.Aside(l, func() {
 				_, _ = io.ReadFull(peer, make([]byte, at*20<<10))
 				s.Destroy(cause)
-				s.WriteThen([]byte("late"), func(err error) { assert.ErrorIs(t, err, evnet.ErrDestroyed) }) // Close may have come
+				s.WriteThen([]byte("late"), func(err error) { assert.ErrorIs(t, err, evnet.ErrDestroyed) }) // Close may already be emitted
 			})
 			kit.Run(t, l)
 			require.Len(t, f.order, writes)
 			for i, err := range f.errs {
 				assert.Equal(t, i, f.order[i])
 				switch {
-				case i > at: // nobody can have read it
+				case i > at: // the peer cannot have read it
 					assert.Equal(t, cause, err)
 				case err != nil:
 					assert.Equal(t, cause, err)
@@ -124,7 +124,7 @@ func TestWriteThenAcrossDestroy(t *testing.T) {
 	}
 }
 
-// A reset by the peer in the middle is an error for what was not taken.
+// A reset by the peer is an error for the writes that were not sent.
 func TestWriteThenAcrossReset(t *testing.T) {
 	l := evnet.NewLoop()
 	f := &fates{t: t}
@@ -144,13 +144,13 @@ func TestWriteThenAcrossReset(t *testing.T) {
 	for i, err := range f.errs {
 		assert.Equal(t, i, f.order[i])
 		if i > 0 && f.errs[i-1] != nil {
-			assert.Error(t, err, "nothing is taken after what was lost")
+			assert.Error(t, err, "no write succeeds after a lost one")
 		}
 	}
 	assert.Error(t, f.errs[31])
 }
 
-// What is posted meanwhile, however much, does not let Close overtake what comes before it.
+// Many posted functions do not make Close run before earlier callbacks.
 func TestWriteThenBeforeCloseThoughMuchIsPosted(t *testing.T) {
 	l := evnet.NewLoop()
 	s, _ := kit.WrapPipe(l, evnet.SocketOptions{})
@@ -172,7 +172,7 @@ func TestWriteThenBeforeCloseThoughMuchIsPosted(t *testing.T) {
 	assert.Equal(t, "close", events[2])
 }
 
-// A write that the last connection refused is told at once, not when the next has sent as much.
+// A write that the previous connection refused reports immediately, not when the next one has sent as much.
 func TestWriteThenRefusedThenConnectedAgain(t *testing.T) {
 	l := evnet.NewLoop()
 	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) { s.Resume() })
@@ -204,7 +204,7 @@ func TestWriteThenRefusedThenConnectedAgain(t *testing.T) {
 	assert.Equal(t, []string{"refused", "hello", "finish"}, events)
 }
 
-// stuck is a conn whose first Write ends only when the test says so, long after Close.
+// stuck is a conn whose first Write returns only when the test releases it, long after Close.
 type stuck struct {
 	net.Conn
 	began, end chan struct{}
@@ -216,13 +216,13 @@ func (c *stuck) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What an old conn is slow to take is nothing to the connection that came after it.
+// A slow write of an old conn does not affect the next connection.
 func TestWriteOfAnOldConnDoesNotCount(t *testing.T) {
 	l := evnet.NewLoop()
 	here, there := net.Pipe()
 	old := &stuck{Conn: here, began: make(chan struct{}), end: make(chan struct{})}
 	server, addr := kit.Serve(t, l, nil, nil)
-	s := evnet.Wrap(old, &evnet.SocketOptions{Loop: l, IdleTimeout: evtest.Patience / 6}) // only to end the test if it hangs
+	s := evnet.Wrap(old, &evnet.SocketOptions{Loop: l, IdleTimeout: evtest.Patience / 6}) // only ends the test if it hangs
 	_, _ = s.Write(make([]byte, 1000))
 	s.Once.Close(func(bool) {
 		s.Connect("tcp", addr)
@@ -266,7 +266,7 @@ func TestWriteDrain(t *testing.T) {
 				connect(t, l, evnet.SocketOptions{HighWaterMark: mark}, func(s *evnet.Socket, drainPeer func()) {
 					kit.Consume(s)
 					drains := 0
-					for !s.NeedDrain() { // the system takes some
+					for !s.NeedDrain() { // the kernel accepts some
 						_, err := s.Write(make([]byte, 1000))
 						require.NoError(t, err)
 					}
@@ -286,7 +286,7 @@ func TestWriteDrain(t *testing.T) {
 	}
 }
 
-// Once End was called nobody is to write on.
+// After End, Drain is not emitted.
 func TestWriteNoDrainAfterEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{HighWaterMark: 10})
@@ -323,11 +323,11 @@ func TestWriteMaxWriteBuffer(t *testing.T) {
 			assert.Equal(t, taken, s.BufferedAmount())
 			if c.max >= 0 {
 				assert.ErrorIs(t, err, evnet.ErrWriteBufferFull)
-				var told error
-				s.WriteThen(chunk, func(err error) { told = err })
-				defer func() { assert.ErrorIs(t, told, evnet.ErrWriteBufferFull) }()
+				var result error
+				s.WriteThen(chunk, func(err error) { result = err })
+				defer func() { assert.ErrorIs(t, result, evnet.ErrWriteBufferFull) }()
 			}
-			s.Once.Drain(func() { // it lives on
+			s.Once.Drain(func() { // the socket stays open
 				_, err := s.WriteString("more")
 				assert.NoError(t, err)
 				s.End()
@@ -350,7 +350,7 @@ func TestWriteCounters(t *testing.T) {
 		n, err := c.Write(make([]byte, 16*evtest.Megabyte))
 		assert.NoError(t, err)
 		assert.Equal(t, 16*evtest.Megabyte, n)
-		assert.EqualValues(t, 16*evtest.Megabyte, c.BytesWritten(), "taken, sent or not")
+		assert.EqualValues(t, 16*evtest.Megabyte, c.BytesWritten(), "accepted bytes count, sent or not")
 		assert.Positive(t, c.BufferedAmount())
 		assert.LessOrEqual(t, c.BufferedAmount(), 16*evtest.Megabyte)
 		c.End()
@@ -365,7 +365,7 @@ func TestWriteCounters(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Writers on many goroutines never cut each other's lines.
+// Concurrent writers on many goroutines never split each other's lines.
 func TestWriteFromManyGoroutines(t *testing.T) {
 	const writers, each = 8, 500
 	l := evnet.NewLoop()

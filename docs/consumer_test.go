@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// consumerMain uses enough to link the network in: an echo over the loop.
+// consumerMain uses enough of evnet to link in the network code: an echo over the loop.
 const consumerMain = `package main
 
 import (
@@ -42,15 +42,14 @@ func main() {
 }
 `
 
-// runConsumer builds and runs the module in dir without any module but this one at hand: there is
-// no proxy, and the module cache is empty. So it fails as soon as the library itself needs a module
-// to be fetched.
+// runConsumer builds and runs the module in dir with only this module available: there is no proxy, and the module
+// cache is empty. It fails if the library itself needs a module to be fetched.
 func runConsumer(t *testing.T, dir, goWork string) {
 	t.Helper()
 	writeFile(t, dir, "main.go", consumerMain)
 	ctx, cancel := context.WithTimeout(t.Context(), evtest.Patience)
 	defer cancel()
-	program := filepath.Join(dir, "consumer.exe") // Windows wants the name, nobody else minds
+	program := filepath.Join(dir, "consumer.exe") // Windows needs the extension
 	build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOFLAGS=", "GOPROXY=off", "GOTOOLCHAIN=local",
@@ -67,7 +66,7 @@ func writeFile(t *testing.T, dir, name, text string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 }
 
-// root is where this module stands.
+// root returns the directory of this module.
 func root(t *testing.T) string {
 	t.Helper()
 	dir, err := os.Getwd()

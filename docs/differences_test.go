@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Which tests hold what the package documentation says of the differences from Node, and what it
-// says of Node's traps. Here it is proven only that they exist.
+// These maps list the tests that check the package documentation of the differences from Node and of Node's traps.
+// This file checks only that the tests exist.
 
-// differences has the tests of each line of "Differences from Node", by its title. Scenarios that
-// name the title in their `difference:` line come on top.
+// differences has the tests of each line of "Differences from Node", by its title. Scenarios that name the title
+// in their `difference:` line count too.
 var differences = map[string]string{
 	"Unheard errors":          "TestEventsUnheardError TestOptionsLogger",
 	"Unread sockets":          "TestTrapUnreadSocketIsBounded TestTrapUnreadAnswerIsBounded TestChunksReadNothingAhead",
@@ -63,8 +63,8 @@ var differences = map[string]string{
 	"Handshakes":              "TestTLSBadPeers TestTLSHandshakeTimeout TestTLSHandshakesCount TestTLSCloseDuringHandshakes",
 }
 
-// traps has what holds each of the traps that users of Node fall into: tests, and scenarios, also
-// those that show that Node is kept.
+// traps has the tests and scenarios for each trap of Node. Some scenarios show that evnet behaves like
+// Node.
 var traps = []struct{ trap, held string }{
 	1: {"an unheard error ends the process",
 		"TestEventsUnheardError server-socket-error-no-listener-on-server"},
@@ -154,7 +154,7 @@ var traps = []struct{ trap, held string }{
 		"TestServerMaxConnections server-max-connections"},
 }
 
-// testNames are what the tests of the root and those below conformance declare.
+// testNames returns the names that the tests of the root and of conformance declare.
 func testNames(t *testing.T) map[string]bool {
 	names := map[string]bool{}
 	dirs, err := filepath.Glob("conformance/*")
@@ -165,7 +165,7 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-// documented are the titles of the list "Differences from Node".
+// documented returns the titles of the list "Differences from Node".
 func documented(t *testing.T) map[string]bool {
 	file, err := parser.ParseFile(token.NewFileSet(), "evnet.go", nil, parser.ParseComments|parser.PackageClauseOnly)
 	require.NoError(t, err)

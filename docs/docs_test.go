@@ -19,7 +19,7 @@ import (
 
 var backticked = regexp.MustCompile("`([^`]+)`")
 
-// rows are the rows of the Markdown tables of a file, by cells, without the heads.
+// rows returns the rows of the Markdown tables of a file as cells, without the header rows.
 func rows(t testing.TB, file string) [][]string {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -45,7 +45,7 @@ func rowsOf(text string) [][]string {
 	return all
 }
 
-// exportedNames are the names that a package exports: Name, Type.Method and Type.Field.
+// exportedNames returns the names that a package exports: Name, Type.Method and Type.Field.
 func exportedNames(t testing.TB, dir string) map[string]bool {
 	names := map[string]bool{}
 	declared(t, dir, false, func(_, name string, _ ...*ast.CommentGroup) { names[name] = exported(name) })
@@ -83,7 +83,7 @@ func TestFromNodeNamesExist(t *testing.T) {
 	assert.Greater(t, count, 150)
 }
 
-// nodeMembers are the members of Node's net, by the section of the table they belong in.
+// nodeMembers are the members of Node's net, by the section of the table.
 const nodeMembers = `
 createServer connect createConnection isIP isIPv4 isIPv6 getDefaultAutoSelectFamily setDefaultAutoSelectFamily
 getDefaultAutoSelectFamilyAttemptTimeout setDefaultAutoSelectFamilyAttemptTimeout Server Socket Stream BlockList
@@ -121,7 +121,7 @@ func TestFromNodeIsComplete(t *testing.T) {
 	}
 }
 
-// nodeDgramMembers are those of Node's dgram: functions and methods, options, events.
+// nodeDgramMembers are the members of Node's dgram: functions and methods, options, events.
 const nodeDgramMembers = `
 dgram.createSocket(type) dgram.createSocket(options) dgram.Socket
 type reuseAddr reusePort ipv6Only recvBufferSize sendBufferSize lookup receiveBlockList sendBlockList signal
@@ -152,7 +152,7 @@ func TestFromNodeHasDatagrams(t *testing.T) {
 	}
 }
 
-// traceEvents are the events among the lines of a trace, by Go's names; Close and its argument stay.
+// traceEvents returns the events among the lines of a trace, with Go's names. Close keeps its argument.
 func traceEvents(lines []string) []string {
 	var events []string
 	for _, line := range lines {
@@ -174,7 +174,7 @@ func traceEvents(lines []string) []string {
 var traceEvent = regexp.MustCompile(`^(lookup (null|[A-Z]+) .*|connectionAttempt(Failed|Timeout)? \S+ \S+ \S+.*|connect|ready` +
 	`|data (\d+|".*")|drain|end|finish|timeout|error [A-Z_]+|close( true| false)?|listening|connection|drop .*)$`)
 
-// Each path of docs/events.md is what its scenario shows.
+// Each path of docs/events.md matches its scenario.
 func TestEventsPaths(t *testing.T) {
 	scripts := map[string]*scenario.Script{}
 	for _, s := range scenario.ReadScripts(t, "conformance/testdata/scenarios") {
@@ -197,7 +197,7 @@ func TestEventsPaths(t *testing.T) {
 	assert.Greater(t, paths, 30)
 }
 
-// The table of the lesson is what its server and client do.
+// The table of the lesson matches its server and client.
 func TestLessonEvents(t *testing.T) {
 	want := map[string][]string{}
 	for _, row := range rows(t, "docs/aula.md") {
@@ -236,7 +236,7 @@ func TestLessonEvents(t *testing.T) {
 
 var eventHeading = regexp.MustCompile("^### `On\\.(\\w+)\\((.*)\\)`$")
 
-// The reference has each event, with what its callback is given.
+// The reference lists each event with the arguments of its callback.
 func TestEventsReference(t *testing.T) {
 	have := map[string]string{}
 	section := ""
@@ -263,7 +263,7 @@ func TestEventsReference(t *testing.T) {
 	assert.Len(t, want, 25)
 }
 
-// Names of evnet in the pages for those who program exist.
+// Names of evnet in the pages for programmers exist.
 func TestPagesNameWhatExists(t *testing.T) {
 	own, dgram := exportedNames(t, "."), exportedNames(t, "dgram")
 	examples := map[string]bool{}

@@ -21,7 +21,7 @@ import (
 
 const modulePath = "evnet"
 
-// layerOf is one row of the table of layers in docs/design.md. Names are those of folders, and modulePath for the root.
+// layerOf is one row of the table of layers in docs/design.md. Names are folder names; the root's name is modulePath.
 type layerOf struct {
 	layer   int
 	group   bool // all packages of the folder
@@ -60,7 +60,7 @@ func readLayers(t testing.TB) map[string]layerOf {
 	return layers
 }
 
-// rowOf returns the row that a package belongs to, "" if there is none.
+// rowOf returns the row of a package, "" if there is none.
 func rowOf(layers map[string]layerOf, name string) string {
 	if _, ok := layers[name]; ok {
 		return name
@@ -73,8 +73,8 @@ func rowOf(layers map[string]layerOf, name string) string {
 	return ""
 }
 
-// importsOf are the packages of the module that each package imports, for all operating systems together, and apart
-// those that its tests import. Other modules below the root are not part of it.
+// importsOf returns the packages of the module that each package imports, for all operating systems together, and
+// separately those that its tests import. It skips other modules below the root.
 func importsOf(t testing.TB) (code, tests map[string]map[string]bool) {
 	code, tests = map[string]map[string]bool{}, map[string]map[string]bool{}
 	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
@@ -160,7 +160,7 @@ func TestLayers_ImportsPointDown(t *testing.T) {
 
 var linkTarget = regexp.MustCompile(`\]\(([^)]+)\)`)
 
-// TestPaths_FunctionsExist checks the tables of the six paths: each row names functions and the file that they are in.
+// TestPaths_FunctionsExist checks the tables of the six paths: each row names functions and their file.
 func TestPaths_FunctionsExist(t *testing.T) {
 	text := section(t, "docs/design.md", "Six paths")
 	assert.Equal(t, 6, strings.Count(text, "\n### "), "paths")
@@ -202,7 +202,7 @@ func TestPaths_FunctionsExist(t *testing.T) {
 
 var identifier = regexp.MustCompile(`^(?:\w+\.)?(\w+)$`)
 
-// TestPaths_ProseNamesExist checks the names between the tables, and those of the section on locks.
+// TestPaths_ProseNamesExist checks the names between the tables and in the section on locks.
 func TestPaths_ProseNamesExist(t *testing.T) {
 	declaredNames := map[string]bool{}
 	note := func(_, name string, _ ...*ast.CommentGroup) {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// markdownFiles are the pages of the repository, those of its other modules too.
+// markdownFiles returns the pages of the repository, including those of its other modules.
 func markdownFiles(t testing.TB) []string {
 	var files []string
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -44,7 +44,7 @@ var (
 	linkText    = regexp.MustCompile(`!?\[([^\]]*)\]\([^)]*\)`)
 )
 
-// prose are the lines of a page outside of its blocks of code; those inside are empty.
+// prose returns the lines of a page, with the lines of code blocks empty.
 func prose(t testing.TB, file string) []string {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -65,8 +65,8 @@ func prose(t testing.TB, file string) []string {
 	return lines
 }
 
-// anchors are the names that links into a page may have: those of its headings, as the usual hosts make them,
-// and those it has itself.
+// anchors returns the valid anchors of links into a page: those that the usual hosts make of its headings, and
+// explicit ones.
 func anchors(t testing.TB, file string) map[string]bool {
 	names := map[string]bool{}
 	seen := map[string]int{}
@@ -96,7 +96,7 @@ func anchors(t testing.TB, file string) map[string]bool {
 	return names
 }
 
-// Each link from page to page, and to a file or directory of the repository, leads somewhere, anchors included.
+// Each link to a page, file or directory of the repository has an existing target, including its anchor.
 func TestLinksLeadSomewhere(t *testing.T) {
 	count := 0
 	for _, file := range markdownFiles(t) {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if err := os.Chdir(".."); err != nil { // the pages, and so the tests, name files as seen from the root
+	if err := os.Chdir(".."); err != nil { // the pages, and so the tests, name files relative to the root
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Everything a user can see says what it is: types, functions, methods, values and fields.
+// Everything exported has a doc comment: types, functions, methods, values and fields.
 func TestEverythingPublicIsDocumented(t *testing.T) {
 	seen := 0
 	for _, dir := range []string{".", "dgram", "watch"} {
@@ -28,8 +28,8 @@ func TestEverythingPublicIsDocumented(t *testing.T) {
 	assert.Greater(t, seen, 150)
 }
 
-// What a user meets in the first hour, and each task that the package documentation names, has an example; an example
-// that is named for nothing is go vet's business.
+// The API that new users need, and each task that the package documentation names, has an example. go vet reports an
+// example that is named for an unknown identifier.
 const firstHour = `
 Example Example_events Example_chat
 ExampleCreateServer ExampleNewServer ExampleServer_Listen ExampleServer_Listen_unix ExampleServer_ListenContext

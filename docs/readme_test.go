@@ -20,8 +20,8 @@ var (
 	runTests    = regexp.MustCompile(`go test -run '([^']*)'.* (\./\w+)`)
 )
 
-// shape is what a page and its translation have in common: its headings by their level, its links, its tables by
-// the code in them, and its blocks of code without what they say to a reader.
+// shape returns the parts that a page and its translation have in common: the levels of its headings, its links, the
+// code in its tables, and its code blocks without comments.
 func shape(t *testing.T, file string) (all []string) {
 	for _, line := range prose(t, file) {
 		if m := heading.FindString(line); m != "" {
@@ -50,7 +50,7 @@ func TestReadmeTwins(t *testing.T) {
 	assert.Equal(t, english, portuguese)
 }
 
-// What the README has its reader run is there, and no example is left out.
+// The commands of the README exist, and the README names every example.
 func TestReadmeCommands(t *testing.T) {
 	for _, file := range []string{"README.md", "README.pt-BR.md"} {
 		text, err := os.ReadFile(file)

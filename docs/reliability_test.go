@@ -17,7 +17,7 @@ import (
 
 var testName = regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w*`)
 
-// testsOf are the tests and fuzz targets of the module, by name, with the directory of each.
+// testsOf returns the tests and fuzz targets of the module, by name, with the directory of each.
 func testsOf(t testing.TB) map[string]string {
 	names := map[string]string{}
 	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
@@ -39,8 +39,8 @@ func testsOf(t testing.TB) map[string]string {
 	return names
 }
 
-// Each promise of docs/reliability.md names tests that exist, and each test that tries to break evnet
-// stands there.
+// Each promise of docs/reliability.md names tests that exist, and the page names each test that tries to break
+// evnet.
 func TestReliabilityNamesItsTests(t *testing.T) {
 	tests := testsOf(t)
 	text, err := os.ReadFile("docs/reliability.md")

@@ -23,16 +23,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every block of Go in the pages compiles, and is vetted, so that what a reader copies works. A block is a
-// whole program (it begins with its package), declarations, or statements. What statements use and do not
-// declare stands in a comment before the block,
+// Every block of Go in the pages compiles and is vetted, so that readers can copy it. A block is a complete
+// program that begins with its package clause, declarations, or statements. A comment before the block lists
+// the names that statements use and do not declare:
 //
 //	<!-- with: c *evnet.Socket, ctx context.Context -->
 //
-// and becomes the parameters of the function around the statements; what they declare and leave to the
-// reader counts as used. Imports follow from the names. Declarations that have tests are run.
+// These become the parameters of the function around the statements. Names that the statements declare count as
+// used. Imports follow from the names. Declarations with tests are run.
 
-// snippetImports are the packages that snippets may use without saying so, by the names they go by.
+// snippetImports are the packages that snippets may use without an import, by name.
 var snippetImports = map[string]string{
 	"bufio": "bufio", "bytes": "bytes", "binary": "encoding/binary", "context": "context", "dgram": "evnet/dgram",
 	"errors": "errors", "evnet": "evnet", "fmt": "fmt", "http": "net/http", "io": "io", "log": "log", "net": "net",
@@ -46,9 +46,9 @@ var snippetImports = map[string]string{
 // snippet is one block of code of a page.
 type snippet struct {
 	file     string
-	line     int // of its first line
+	line     int // the number of its first line
 	language string
-	with     string // the names it is given
+	with     string // the names from its comment
 	text     string
 }
 
@@ -57,7 +57,7 @@ var (
 	withLine  = regexp.MustCompile(`^<!--\s*with:\s*(.*?)\s*-->$`)
 )
 
-// snippets are the blocks of code of a page, of any language.
+// snippets returns the code blocks of a page, in any language.
 func snippets(t testing.TB, file string) []snippet {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func snippets(t testing.TB, file string) []snippet {
 
 var packageClause = regexp.MustCompile(`(?m)\A(\s*//.*\n)*\s*package \w+$`)
 
-// source is the snippet as a file of a package of its own. Errors are told by the lines of the page.
+// source returns the snippet as a file of its own package. Errors have the line numbers of the page.
 func (s snippet) source(t *testing.T) []byte {
 	at := fmt.Sprintf("\n//line %s:%d\n", filepath.Join(root(t), s.file), s.line)
 	if packageClause.MatchString(s.text) {
@@ -122,7 +122,7 @@ func parseGo(text string) (*ast.File, error) {
 	return parser.ParseFile(token.NewFileSet(), "", text, parser.SkipObjectResolution)
 }
 
-// uses are statements that use what the function of a file declares at its top.
+// uses returns statements that use the top-level declarations of a file's function.
 func uses(tree *ast.File) string {
 	text := ""
 	use := func(name *ast.Ident) {
@@ -151,7 +151,7 @@ func uses(tree *ast.File) string {
 	return text
 }
 
-// goCommand runs the go command in a module that knows this one, and none from elsewhere.
+// goCommand runs the go command in a module that can use this module, and no external one.
 func goCommand(t testing.TB, dir string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), evtest.Patience)
@@ -171,7 +171,7 @@ func TestSnippetsOfGoCompile(t *testing.T) {
 	var tests []string
 	for _, file := range markdownFiles(t) {
 		if filepath.Dir(filepath.Dir(file)) == "examples" {
-			continue // their blocks are lines of the programs, as the programs' tests hold
+			continue // their blocks are lines of the programs, which the programs' tests check
 		}
 		for _, s := range snippets(t, file) {
 			if s.language != "go" {
@@ -196,7 +196,7 @@ func TestSnippetsOfGoCompile(t *testing.T) {
 	goCommand(t, dir, append([]string{"test", "-count=1"}, tests...)...)
 }
 
-// Blocks of JavaScript are what Node takes.
+// Node accepts the blocks of JavaScript.
 func TestSnippetsOfNode(t *testing.T) {
 	count := 0
 	for _, file := range markdownFiles(t) {

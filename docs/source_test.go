@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// declared shows visit what the files of a directory declare, those of tests or the others: Name,
-// Type.Method and Type.Field, with the comments that may document it.
+// declared calls visit for each declaration of a directory's test files or other files: Name, Type.Method and
+// Type.Field, with the comments that may document it.
 func declared(t testing.TB, dir string, tests bool, visit func(file, name string, docs ...*ast.CommentGroup)) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func declared(t testing.TB, dir string, tests bool, visit func(file, name string
 	}
 }
 
-// receiver is the type that a method is of, with a dot, "" for a function.
+// receiver returns the receiver type of a method with a dot, and "" for a function.
 func receiver(f *ast.FuncDecl) string {
 	if f.Recv == nil {
 		return ""
@@ -64,7 +64,7 @@ func receiver(f *ast.FuncDecl) string {
 	return typ.(*ast.Ident).Name + "."
 }
 
-// exported reports whether every part of a name is.
+// exported reports whether every part of a name is exported.
 func exported(name string) bool {
 	for part := range strings.SplitSeq(name, ".") {
 		if !ast.IsExported(part) {

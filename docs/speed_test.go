@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The README names what was used as a program spells it, and counts in what a line of its table is about.
+// The README names each system as its program spells it. These are the units of the table's lines.
 var (
 	measuredBy = map[string]string{
 		"`OnRead`": "evnet onread", "`On.Data`": "evnet data", "`Scan`": "evnet scan", "`Relay`": "evnet relay",
@@ -19,14 +19,14 @@ var (
 		"lines per second": "messages per second", "deliveries per second": "messages per second",
 		"connections per second": "messages per second",
 	}
-	// Where the table of reaches has no such line, the section of the workload has.
+	// If the table of reaches has no such line, the section of the workload has it.
 	measuredIn = map[string]string{
 		"15,000 idle connections": "\n## Memory of 15,000 idle connections\n",
 		"Accept, one echo, close": "\n## Connections accepted, one echo of 64 B on each, then closed, 32 at a time\n",
 	}
 )
 
-// The table of speeds in the README is what bench/ has measured, and its Portuguese twin has the same figures.
+// The speed table in the README has the measurements of bench/, and the Portuguese README has the same figures.
 func TestReadmeSpeeds(t *testing.T) {
 	text, err := os.ReadFile("bench/results/results.md")
 	require.NoError(t, err)
