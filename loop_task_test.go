@@ -206,7 +206,7 @@ func TestLoopPanicLeavesNoDeafSocket(t *testing.T) {
 			})
 			assert.PanicsWithValue(t, "boom", l.Run)
 			rescue := l.AfterFunc(evtest.Patience/2, func() {
-				t.Error("a socket is left that neither reads nor ends")
+				t.Error("a socket neither reads nor ends any more")
 				for _, s := range sockets {
 					s.Destroy(nil)
 				}
@@ -348,7 +348,7 @@ func TestLoopAfterFunc(t *testing.T) {
 		l.AfterFunc(time.Second, nil) // logged, never runs
 		kit.Run(t, l)
 		assert.Equal(t, []tick{{"at once", 0}, {"one", time.Second}, {"late", 2 * time.Second}, {"three", 3 * time.Second}}, got)
-		assert.Equal(t, 3*time.Second, time.Since(began), "the unreferenced timer was waited for")
+		assert.Equal(t, 3*time.Second, time.Since(began), "Run waited for the unreferenced timer")
 		assert.False(t, late.Stop(), "the timer has already run")
 		assert.False(t, late.Reset(time.Second), "the timer was not running")
 		kit.Run(t, l)

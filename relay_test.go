@@ -56,7 +56,7 @@ func TestRelayBothWays(t *testing.T) {
 					assert.NoError(t, shake(r.PeerA))
 					_, err := r.PeerA.Write(there)
 					assert.NoError(t, err)
-					assert.NoError(t, evtest.CloseWrite(r.PeerA)) // the answer comes only now
+					assert.NoError(t, evtest.CloseWrite(r.PeerA)) // the answer is sent only now
 					got, err := io.ReadAll(r.PeerA)
 					assert.NoError(t, err)
 					evtest.AssertEqualBytes(t, back, got)

@@ -230,7 +230,7 @@ func TestSendFileMixed(t *testing.T) {
 	assert.EqualValues(t, size+2*chunk, int64(len(got))-others.Load())
 	for _, words := range bytes.FieldsFunc(got, func(c rune) bool { return c == 'f' }) {
 		if len(words)%chunk != 0 {
-			t.Fatal("a write is torn")
+			t.Fatal("a write was split")
 		}
 	}
 }

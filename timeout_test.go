@@ -53,7 +53,7 @@ func TestTimeoutSetAgain(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
 		require.NoError(t, b.S.SetTimeout(5*second))
 		b.When(2*second, func() {
-			require.NoError(t, b.S.SetTimeout(10*second)) // starts anew: due at 12
+			require.NoError(t, b.S.SetTimeout(10*second)) // restarts: due at 12
 			assert.Equal(t, 10*second, b.S.Timeout())
 		})
 		b.When(20*second, func() {
@@ -319,7 +319,7 @@ func TestTimeoutNeverConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		s := kit.NewClient(l)
-		s.On.Timeout(func() { t.Error("a timer has outlived Run") })
+		s.On.Timeout(func() { t.Error("a timer fired after Run") })
 		require.NoError(t, s.SetTimeout(second))
 		l.AfterFunc(second/2, func() {})
 		kit.Run(t, l)

@@ -97,7 +97,7 @@ func TestEpollDescriptorGoes(t *testing.T) {
 	s.Unref()
 	runs(t, l)
 	assert.True(t, s.Destroyed())
-	assert.Equal(t, before, pollers(t), "Run has destroyed what is not referenced")
+	assert.Equal(t, before, pollers(t), "Run has destroyed the unreferenced sockets")
 
 	here, _ := unixPair(t)
 	s = onLoop(l, here)

@@ -95,7 +95,7 @@ func TestQueueOfManyPieces(t *testing.T) {
 				_, _ = s.Write(p[:n])
 				p = p[n:]
 			}
-			assert.Greater(t, s.BufferedAmount(), 64*leavesNow) // more pieces than one system call takes
+			assert.Greater(t, s.BufferedAmount(), 64*leavesNow) // more segments than one system call accepts
 			s.End()
 			go func() {
 				defer l.Unref()

@@ -74,7 +74,7 @@ func TestWriteCorkBehindQueuedData(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Close sends everything first, however slow the reader is.
+// Close first sends all queued data, however slow the reader is.
 func TestWriteCloseFlushes(t *testing.T) {
 	want := evtest.RandomBytes(8 * evtest.Megabyte)
 	got := evtest.NewSum()

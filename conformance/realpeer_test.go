@@ -117,7 +117,7 @@ func TestNodeServerEcho(t *testing.T) {
 		}
 	}
 	c.On.Connect(func() {
-		assert.NoError(t, c.Conn().(*net.TCPConn).SetWriteBuffer(16<<10)) // or the system takes it all at once
+		assert.NoError(t, c.Conn().(*net.TCPConn).SetWriteBuffer(16<<10)) // otherwise the kernel accepts all of it in one write
 		send()
 	})
 	c.On.Drain(send)

@@ -52,7 +52,7 @@ func TestTrapAcceptedSocketIsOpen(t *testing.T) {
 		assert.Equal(t, server.Address().String(), s.LocalAddr().String())
 		assert.Equal(t, 1, server.Connections())
 		s.On.Connect(func() { t.Error("it was connected already") })
-		s.On.Ready(func() { t.Error("it was ready already") })
+		s.On.Ready(func() { t.Error("Ready was already emitted") })
 		s.Resume()
 		_ = server.Close(nil)
 	})

@@ -59,7 +59,7 @@ func TestTrapUnreadAnswerIsBounded(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// SetTimeout registers nothing, however often it is called: one time, one Timeout.
+// SetTimeout adds no listener, however often it is called: one idle period emits one Timeout.
 func TestTrapSetTimeoutRegistersNothing(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{}, func(b *kit.Bubble) {
 		before := b.S.ListenerCount(evnet.EventTimeout)

@@ -216,7 +216,7 @@ func TestConnectContextThatNobodyHeeds(t *testing.T) {
 // full makes a listener at 127.0.0.4 with a full backlog: the kernel does not answer further connects.
 func full(t *testing.T, p string) {
 	if !evtest.OnLinux {
-		t.Skip("what a full backlog does is the system's choice")
+		t.Skip("the effect of a full backlog depends on the system")
 	}
 	ln, err := net.Listen("tcp", "127.0.0.4:"+p)
 	if err != nil {
@@ -231,7 +231,7 @@ func full(t *testing.T, p string) {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 	}
-	t.Skip("the listener takes all that come")
+	t.Skip("the listener accepts every connection")
 }
 
 // The second address wins after about the attempt delay, and the first attempt leaves nothing open.

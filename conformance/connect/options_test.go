@@ -271,7 +271,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 						kit.Aside(l, func() { closedByPeer(t, conn) })
 					})
 				})
-				s.On.Connect(func() { t.Error("Connect, though it was ended before"); s.Destroy(nil) })
+				s.On.Connect(func() { t.Error("Connect emitted after the end"); s.Destroy(nil) })
 				s.On.Error(func(err error) { assert.ErrorIs(t, err, e.want) })
 				closes := 0
 				s.On.Close(func(bool) { closes++ })

@@ -76,11 +76,11 @@ func TestScanLongToken(t *testing.T) {
 // readRecorder records the buffers into which its socket reads.
 type readRecorder struct {
 	net.Conn
-	lent []byte
+	buf []byte
 }
 
 func (c *readRecorder) Read(p []byte) (int, error) {
-	c.lent = p
+	c.buf = p
 	return c.Conn.Read(p)
 }
 
@@ -111,15 +111,15 @@ func TestScanBorrows(t *testing.T) {
 				if kept = nil; string(token) == "one" {
 					kept = token
 				}
-				at, first := uintptr(unsafe.Pointer(&token[0])), uintptr(unsafe.Pointer(&conn.lent[0]))
-				if first <= at && at < first+uintptr(len(conn.lent)) {
-					got = append(got, "lent")
+				at, first := uintptr(unsafe.Pointer(&token[0])), uintptr(unsafe.Pointer(&conn.buf[0]))
+				if first <= at && at < first+uintptr(len(conn.buf)) {
+					got = append(got, "borrowed")
 				} else {
 					got = append(got, string(token))
 				}
 			}))
 			kit.Run(t, l)
-			assert.Equal(t, kit.Notes{"lent", "lent", "two", "lent", "lent", "four"}, got)
+			assert.Equal(t, kit.Notes{"borrowed", "borrowed", "two", "borrowed", "borrowed", "four"}, got)
 		})
 	}
 }

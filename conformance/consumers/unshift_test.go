@@ -103,7 +103,7 @@ func TestUnshiftForEver(t *testing.T) {
 func TestUnshiftIsText(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "\xff")
-	require.NoError(t, s.Unshift([]byte("\x01"))) // decoded with the rest, as SetEncoding comes after it
+	require.NoError(t, s.Unshift([]byte("\x01"))) // decoded with the rest, because SetEncoding follows
 	require.NoError(t, s.SetEncoding(evnet.Hex))
 	require.NoError(t, s.Unshift([]byte("text ")))
 	got := kit.Collect(s)

@@ -156,12 +156,12 @@ func fill(t testing.TB, path string) {
 			return
 		}
 	}
-	t.Fatal("the backlog has no end")
+	t.Fatal("the backlog never fills up")
 }
 
 func TestUnixListenWithoutPermission(t *testing.T) {
 	if os.Geteuid() == 0 {
-		t.Skip("root may do everything")
+		t.Skip("root ignores permissions")
 	}
 	dir := evtest.SocketDir(t)
 	path := filepath.Join(dir, "s")

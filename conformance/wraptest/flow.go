@@ -40,7 +40,7 @@ func pauses(t *testing.T, k Kind) {
 				t.Errorf("%d bytes were read while paused", ahead)
 			}
 			if first && said.Load() {
-				t.Error("the peer is not held back")
+				t.Error("no backpressure on the peer")
 			}
 			s.Resume()
 		})
@@ -101,7 +101,7 @@ func drains(t *testing.T, k Kind) {
 	s.Resume()
 	s.run()
 	if waits == 0 {
-		t.Error("there was no need for a Drain")
+		t.Error("the socket never needed a Drain")
 	}
 	s.assertEvents([]string{"finish", "end", "close false"}, []string{"end", "finish", "close false"})
 }

@@ -28,7 +28,7 @@ var SelfSigned = sync.OnceValue(func() tls.Certificate {
 	template := &x509.Certificate{
 		DNSNames:  []string{"localhost"},
 		NotBefore: time.Unix(0, 0),
-		NotAfter:  time.Unix(1<<32, 0), // the first test may have a clock of its own
+		NotAfter:  time.Unix(1<<32, 0), // the first test may run under a fake clock
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -76,7 +76,7 @@ func Issue(by *tls.Certificate, change func(*x509.Certificate)) tls.Certificate 
 		DNSNames:     []string{"localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		NotBefore:    time.Unix(0, 0),
-		NotAfter:     time.Unix(1<<32, 0), // the first test may have a clock of its own
+		NotAfter:     time.Unix(1<<32, 0), // the first test may run under a fake clock
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if change != nil {
