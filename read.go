@@ -140,7 +140,7 @@ func (s *Socket) peerEnded() {
 		return
 	}
 	s.in.ended = true
-	s.stream.PeerEnded()
+	s.stream.NotePeerEnd()
 	if s.in.atEnd {
 		s.in.atEnd = false
 	}

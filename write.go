@@ -180,7 +180,7 @@ func (s *Socket) flush() {
 // flushLocked hands the conn what it takes and leaves the rest to the stream. s.mu is held.
 func (s *Socket) flushLocked() error {
 	if !s.holdsQueueLocked() {
-		s.stream.HoldLater()
+		s.stream.ReleaseQueued()
 	}
 	if s.handshake || !s.stream.MayWrite() {
 		return nil

@@ -139,3 +139,20 @@ func TestChatBadUse(t *testing.T) {
 		assert.Contains(t, problems, c.want, "%q", c.args)
 	}
 }
+
+// Who floods the room is held back; nothing is lost.
+func TestChatPace(t *testing.T) {
+	t.Parallel()
+	const pace, count = 20 * time.Millisecond, 20
+	r := openRoom(t, "-pace", pace.String())
+	ana, bob := r.join("ana"), r.join("bob")
+	ana.expect("* bob joined")
+	begun := time.Now()
+	bob.say(strings.Repeat("flood\n", count) + "/quit")
+	for range count {
+		ana.expect("bob: flood")
+	}
+	ana.expect("* bob left")
+	bob.expect("* goodbye")
+	assert.Greater(t, time.Since(begun), (count-1)*pace)
+}

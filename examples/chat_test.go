@@ -349,23 +349,6 @@ func TestChatSilence(t *testing.T) {
 	r.expect(t, "ana joined", "ana was silent too long")
 }
 
-// Who floods the room is held back; nothing is lost.
-func TestChatPace(t *testing.T) {
-	t.Parallel()
-	const pace, count = 20 * time.Millisecond, 20
-	r := openRoom(t, "-pace", pace.String())
-	ana, bob := r.join("ana"), r.join("bob")
-	ana.expect("* bob joined")
-	begun := time.Now()
-	bob.say(strings.Repeat("flood\n", count) + "/quit")
-	for range count {
-		ana.expect("bob: flood")
-	}
-	ana.expect("* bob left")
-	bob.expect("* goodbye")
-	assert.Greater(t, time.Since(begun), (count-1)*pace)
-}
-
 // A member is dropped when something has waited for too long, also when it is far less than the queue may
 // have, and whatever the member sends.
 func TestChatDropsWhoStopsReading(t *testing.T) {

@@ -1,13 +1,12 @@
 package transport
 
 import (
-	"crypto/tls"
 	"io"
 	"net"
 	"time"
 )
 
-// How a stream gives its conn away, or puts TLS over it.
+// How a stream gives its conn away.
 
 // Recall begins to free the conn: when nobody is in its Read any more it may be detached. A channel that it returns is
 // to be awaited without the lock, and then Recall is to be called again; nil reports that the conn is free, or why it
@@ -38,14 +37,6 @@ func (s *Stream) Unreported() error {
 	return nil
 }
 
-// DeferredFailure returns the error of a failed write while the reader is asked for the cause.
-func (s *Stream) DeferredFailure() error {
-	if s.workers == nil {
-		return nil
-	}
-	return s.workers.deferred
-}
-
 // Detach gives the conn away, with a copy of what was read and not served. Retire follows, whose Closer does not close
 // the conn.
 func (s *Stream) Detach() (conn net.Conn, rest []byte) {
@@ -59,20 +50,6 @@ func (s *Stream) Detach() (conn net.Conn, rest []byte) {
 	}
 	t.kept = true
 	return t.conn, rest
-}
-
-// StartTLS puts TLS over a recalled conn. early is what the owner has received of the handshake already; what the
-// stream has not served follows it. It returns how much that is. The Closer of the driver below is to be closed
-// without the lock; it leaves the conn open. Handshake follows.
-func (s *Stream) StartTLS(side Side, config *tls.Config, host string, early []byte) (unserved int, below Closer) {
-	conn, rest := s.Detach()
-	s.driver().retire()
-	old := s.workers
-	below = Closer{loop: s.owner.Loop(), conn: conn, workers: old, kept: true}
-	s.conn = Secure(conn, side, config, host, append(early, rest...))
-	s.workers = newGoroutine(s)
-	s.workers.moved = old != nil && old.moved // the event that reports it is pending
-	return len(rest), below
 }
 
 func (t *goroutine) recall() (<-chan struct{}, error) {

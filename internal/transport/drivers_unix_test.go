@@ -40,7 +40,7 @@ func TestEnd_AfterThePeers(t *testing.T) {
 		l := newLoop(t)
 		here, there := tcpPair(t)
 		o := own(l, here)
-		o.do(func(s *Stream) { s.PeerEnded() })
+		o.do(func(s *Stream) { s.NotePeerEnd() })
 		o.end(t)
 		o.end(t)
 		l.drain()

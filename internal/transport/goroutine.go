@@ -50,7 +50,7 @@ type goroutine struct {
 	findBelow   bool          // the writer is to look for a kernel conn below the conn
 	writeFailed bool          // the writer has failed
 	deferred    error         // a failed write, while the reader is asked for the cause
-	failure     error         // what Failure returns next
+	failure     error         // what TakeFailure returns next
 	outOfRead   chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
 	setting     chan struct{} // closed when the read deadline is set; nil while nobody is setting it
 	stuck       error         // why the reader could not be made to leave Read
@@ -249,21 +249,6 @@ func (t *goroutine) interrupt() {
 		}
 	})
 	t.loop.Go(set) // it may wait for a lock that the conn's Read holds
-}
-
-// deferFailure puts a failed write off until the reader has returned, if there is one: a reset by the peer is reported
-// to whoever asks first, and a writer that comes second gets EPIPE. Only the kernel's conns do so, under TLS too.
-func (t *goroutine) deferFailure(err error) bool {
-	a := adapterOf(t.conn)
-	knows := t.raw != nil || a != nil && IsKernelConn(a.Conn)
-	if !knows || !t.reading || t.deferred != nil || !errors.Is(err, syscall.EPIPE) {
-		return false
-	}
-	t.deferred, t.writing = err, true
-	if !t.waiting {
-		t.interrupt()
-	}
-	return true
 }
 
 // serve reports either what the reader has received or that the writer has sent bytes: the owner may call back after

@@ -140,7 +140,7 @@ func TestFailure_IsPendingUntilTaken(t *testing.T) {
 	assert.True(t, o.byWriter)
 	o.do(func(s *Stream) {
 		assert.False(t, s.EndUnderway())
-		err, _ := s.Failure()
+		err, _ := s.TakeFailure()
 		assert.NoError(t, err, "it is reported once")
 		assert.Equal(t, 1, s.Queued())
 	})
@@ -256,7 +256,7 @@ func TestEnd_Fails(t *testing.T) {
 		o := own(l, hookedConn{Conn: here, close: func() error { return io.ErrClosedPipe }})
 		o.do(func(s *Stream) {
 			if peerEnded {
-				s.PeerEnded()
+				s.NotePeerEnd()
 			}
 		})
 		o.end(t)

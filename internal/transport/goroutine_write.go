@@ -1,11 +1,8 @@
 package transport
 
 import (
-	"errors"
-	"io"
 	"net"
 	"slices"
-	"syscall"
 
 	"evnet/internal/netpoll"
 )
@@ -95,13 +92,6 @@ func (t *goroutine) writerReturned(err error, _ bool) {
 	t.fail(err)
 	t.owner.Mutex().Unlock()
 	t.owner.Failed()
-}
-
-// fail notes why writing has failed, for Failure. Failed follows, without the lock.
-func (t *goroutine) fail(err error) {
-	if !t.retired && !t.deferFailure(err) {
-		t.failure = err
-	}
 }
 
 // writeBlocking is the writer of any other conn.
@@ -226,31 +216,4 @@ func (t *goroutine) endSentBy(err error) {
 	}
 }
 
-func (t *goroutine) hasFailed() bool {
-	t.owner.Mutex().Lock()
-	defer t.owner.Mutex().Unlock()
-	return t.failure != nil && !t.retired
-}
-
 func (t *goroutine) endBlocks() bool { return t.raw == nil }
-
-// hasLeft reports whether err, from writing, says that the peer has closed the whole conn, as conns of all kinds say
-// it.
-func hasLeft(err error) bool {
-	for _, left := range []error{syscall.EPIPE, syscall.ECONNRESET, io.ErrClosedPipe, net.ErrClosed, io.EOF} {
-		if errors.Is(err, left) {
-			return true
-		}
-	}
-	return false
-}
-
-// Failure takes the error that a goroutine has met while writing, nil if there is none. writer reports that it was the
-// writer, rather than the reader that was asked for the cause of a failed Flush.
-func (s *Stream) Failure() (err error, writer bool) {
-	if !s.open || s.workers == nil {
-		return nil, false
-	}
-	err, s.workers.failure = s.workers.failure, nil
-	return err, s.workers.writeFailed
-}

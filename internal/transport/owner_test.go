@@ -112,7 +112,7 @@ func (o *testOwner) Failed() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err, byWriter := o.stream.Failure(); err != nil {
+	if err, byWriter := o.stream.TakeFailure(); err != nil {
 		o.failures, o.byWriter = append(o.failures, err), byWriter
 	}
 }

@@ -35,8 +35,8 @@ func (s *Stream) Hold() { s.queue.hold(s.queue.added) }
 // HoldFrom is Hold of the bytes behind an offset of Accepted.
 func (s *Stream) HoldFrom(offset int64) { s.queue.hold(offset) }
 
-// HoldLater lets all bytes leave that are queued now. A Hold goes on for those behind them.
-func (s *Stream) HoldLater() { s.queue.raise() }
+// ReleaseQueued lets all bytes leave that are queued now. A Hold goes on for those behind them.
+func (s *Stream) ReleaseQueued() { s.queue.raise() }
 
 // Unhold undoes Hold. A Flush follows.
 func (s *Stream) Unhold() { s.queue.release() }

@@ -197,3 +197,17 @@ func (a *adapter) sendEnd(over *tls.Conn) error {
 	}
 	return err
 }
+
+// StartTLS puts TLS over a recalled conn. early is what the owner has received of the handshake already; what the
+// stream has not served follows it. It returns how much that is. The Closer of the driver below is to be closed
+// without the lock; it leaves the conn open. Handshake follows.
+func (s *Stream) StartTLS(side Side, config *tls.Config, host string, early []byte) (unserved int, below Closer) {
+	conn, rest := s.Detach()
+	s.driver().retire()
+	old := s.workers
+	below = Closer{loop: s.owner.Loop(), conn: conn, workers: old, kept: true}
+	s.conn = Secure(conn, side, config, host, append(early, rest...))
+	s.workers = newGoroutine(s)
+	s.workers.moved = old != nil && old.moved // the event that reports it is pending
+	return len(rest), below
+}

@@ -41,7 +41,7 @@ type Owner interface {
 	// Progressed notes that a goroutine has sent bytes, and whether they end a piece that was queued. It is called with
 	// the lock and runs no callback.
 	Progressed(completed bool)
-	// Failed is called without the lock on any goroutine when Failure returns an error. It may be spurious.
+	// Failed is called without the lock on any goroutine when TakeFailure returns an error. It may be spurious.
 	Failed()
 	// ClosePanicked is called without the lock with the error of a Close that has panicked.
 	ClosePanicked(error)
@@ -186,8 +186,8 @@ func (s *Stream) Unread() (bool, error) { return s.driver().unread() }
 // HalfCloses reports whether the conn can be half open. If not, sending the end closes it.
 func (s *Stream) HalfCloses() bool { return s.workers == nil || halfCloses(s.conn) }
 
-// PeerEnded notes that the peer's end was delivered: sending the end is not required then.
-func (s *Stream) PeerEnded() { s.peerEnded = true }
+// NotePeerEnd notes that the peer's end was delivered: sending the end is not required then.
+func (s *Stream) NotePeerEnd() { s.peerEnded = true }
 
 // Closer closes the conn of a retired stream. The zero value does nothing.
 type Closer struct {

@@ -56,7 +56,7 @@ func (h *handle) Progressed(completed bool) {
 func (h *handle) Failed() {
 	s := (*Socket)(h)
 	s.mu.Lock()
-	e := s.writeFailedLocked(s.stream.Failure())
+	e := s.writeFailedLocked(s.stream.TakeFailure())
 	s.mu.Unlock()
 	e.run()
 }
