@@ -12,9 +12,7 @@ import (
 // handle implements the interfaces of the loop and the stream for a Socket, without exported methods on Socket.
 type handle Socket
 
-func (h *handle) Halt()                     { (*Socket)(h).halt() }
-func (h *handle) Ready(ev eventloop.Events) { (*Socket)(h).ready(ev) }
-func (h *handle) Flush()                    { (*Socket)(h).flush() }
+func (h *handle) Halt() { (*Socket)(h).halt() }
 
 func (h *handle) PanicError(value any, stack []byte) error {
 	return &PanicError{Value: value, Stack: stack, Socket: (*Socket)(h)}

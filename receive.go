@@ -19,8 +19,9 @@ const (
 	decodedChunk = 16 << 10
 )
 
-// ready serves the stream after an event. It is a task of the loop.
-func (s *Socket) ready(what eventloop.Events) {
+// Ready serves the stream after an event. It is a task of the loop.
+func (h *handle) Ready(what eventloop.Events) {
+	s := (*Socket)(h)
 	if what&transport.Ended != 0 {
 		s.finished()
 		return
@@ -30,8 +31,10 @@ func (s *Socket) ready(what eventloop.Events) {
 		s.mu.Unlock()
 		return
 	}
-	r := s.stream.Serve(what, s.readLimitLocked(), s.splicesLocked())
-	a := s.arrivedLocked(&r)
+	var r transport.Report
+	var a arrival
+	s.stream.Serve(what, s.readLimitLocked(), s.splicesLocked(), &r)
+	s.arrivedLocked(&r, &a)
 	s.mu.Unlock()
 	defer r.Release()
 	s.deliverArrival(&r, &a)
@@ -59,10 +62,12 @@ type arrival struct {
 	epoch    int32
 }
 
-// arrivedLocked takes a report of the stream, and returns what follows. s.mu is held.
-func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
+// arrivedLocked takes a report of the stream, and sets a, which is zero, to what follows. s.mu is held.
+func (s *Socket) arrivedLocked(r *transport.Report, a *arrival) {
 	in := &s.in
-	s.noteSentLocked(r.Flags)
+	if r.Flags != 0 || s.out.upgradePending {
+		s.noteSentLocked(r.Flags)
+	}
 	if a.sent = r.Flags&transport.Moved != 0; a.sent && s.stream.MayWrite() {
 		s.settleLocked()
 	}
@@ -72,19 +77,19 @@ func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
 	switch {
 	case r.Flags&transport.WriteFailed != 0:
 		a.end = s.writeFailedLocked(r.Err, false)
-		return a
+		return
 	case r.Flags&transport.Reset != 0:
 		s.out.callbacksFirst = false
 		a.end = s.destroyLocked(r.Err, false)
-		return a
+		return
 	case r.IsEmpty():
-		return a
+		return
 	}
 	s.markActiveLocked()
 	if r.Pipe != nil {
 		in.bytes += int64(r.Pipe.Len())
 		a.pipe = in.pipes[0]
-		return a
+		return
 	}
 	in.bytes += int64(len(r.Data))
 	if in.eof = r.Err == io.EOF; r.Err != nil && !in.eof {
@@ -103,7 +108,6 @@ func (s *Socket) arrivedLocked(r *transport.Report) (a arrival) {
 		in.own()
 		in.raw = append(in.raw, r.Data...)
 	}
-	return a
 }
 
 // deliverArrival does what follows a report. It runs on the loop, without a lock.

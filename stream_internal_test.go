@@ -39,7 +39,8 @@ func TestClose_IsEmittedWhenClosingPanics(t *testing.T) {
 // arrives passes a report of the stream to the socket. It runs on the loop.
 func arrives(s *Socket, r transport.Report) {
 	s.mu.Lock()
-	a := s.arrivedLocked(&r)
+	var a arrival
+	s.arrivedLocked(&r, &a)
 	s.mu.Unlock()
 	s.deliverArrival(&r, &a)
 }

@@ -176,7 +176,8 @@ func (s *Socket) readFailed(err error, epoch int32) {
 		return
 	}
 	r := transport.Report{Err: err}
-	a := s.arrivedLocked(&r)
+	var a arrival
+	s.arrivedLocked(&r, &a)
 	s.mu.Unlock()
 	s.deliverArrival(&r, &a)
 }

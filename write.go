@@ -162,8 +162,11 @@ func (s *Socket) postponeLocked() bool {
 	return true
 }
 
-// flush sends what is queued.
-func (s *Socket) flush() {
+func (s *Socket) flush() { (*handle)(s).Flush() }
+
+// Flush sends what is queued, after a task.
+func (h *handle) Flush() {
+	s := (*Socket)(h)
 	s.mu.Lock()
 	s.out.deferred = false
 	if !s.holdsQueueLocked() {
@@ -198,7 +201,9 @@ func (s *Socket) afterWritingLocked(sent transport.Flags, err error) error {
 	}
 	s.noteSentLocked(sent)
 	if sent&transport.Moved != 0 {
-		s.markActiveLocked()
+		if sent&transport.Completed == 0 { // else that was noted
+			s.markActiveLocked()
+		}
 		s.scheduleCallbacksLocked()
 	}
 	if s.stream.MayWrite() {

@@ -91,9 +91,10 @@ func (t *epollDriver) unregister() {
 }
 
 // serve reads or writes. As in Node, reading comes before writing.
-func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool) Report {
+func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool, r *Report) {
 	if what == netpoll.Writable {
-		return t.drain()
+		t.drain(r)
+		return
 	}
 	if t.writing && what != netpoll.Readable {
 		t.owner.Loop().PostReady(t.owner, netpoll.Writable)
@@ -105,38 +106,37 @@ func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool) Report 
 		_ = t.register()
 	}
 	if t.wanted {
-		return t.read(limit, splice)
+		t.read(limit, splice, r)
+	} else {
+		t.unwanted(what, r)
 	}
-	return t.unwanted(what)
 }
 
-func (t *epollDriver) read(limit int, splice bool) Report {
+func (t *epollDriver) read(limit int, splice bool, r *Report) {
 	loop := t.owner.Loop()
-	c := loop.AcquireCall()
-	if splice && t.stream().Splices() {
-		if r, ok := t.splice(c); ok {
-			return r
-		}
+	c := loop.Call()
+	if splice && t.stream().Splices() && t.splice(c, r) {
+		return
 	}
 	buf := loop.ReadBuffer()
 	n, ended, err := c.Read(t.raw, buf[:min(limit, len(buf))])
 	t.bulk = n >= bulk
 	switch {
 	case ended:
-		err = io.EOF
+		r.Err = io.EOF
 	case err != nil:
-		err = readError(t.conn, err)
+		r.Err = readError(t.conn, err)
 	case t.edgeTriggered && t.registered && n > 0:
 		_ = t.register() // there may be more
 	}
-	return Report{Data: buf[:n], Err: err}
+	r.Data = buf[:n]
 }
 
 func (t *epollDriver) unread() (bool, error) {
 	if !t.wanted {
 		return false, nil
 	}
-	n, ended, err := t.owner.Loop().AcquireCall().Peek(t.raw)
+	n, ended, err := t.owner.Loop().Call().Peek(t.raw)
 	if err != nil { // the kernel reports it only once: the next read would find an end
 		err = readError(t.conn, err)
 	}
@@ -144,25 +144,23 @@ func (t *epollDriver) unread() (bool, error) {
 }
 
 // unwanted handles an event of a stream whose owner wants no data.
-func (t *epollDriver) unwanted(what netpoll.Events) Report {
+func (t *epollDriver) unwanted(what netpoll.Events, r *Report) {
 	if t.watched&netpoll.Readable != 0 {
 		t.watch(t.watched &^ netpoll.Readable)
 	}
 	if what&(netpoll.Failed|netpoll.Hungup) == 0 {
-		return Report{}
+		return
 	}
 	if t.owner.WatchesReset() {
-		if _, _, err := t.owner.Loop().AcquireCall().Peek(t.raw); err != nil {
-			return Report{Err: readError(t.conn, err)}
+		if _, _, err := t.owner.Loop().Call().Peek(t.raw); err != nil {
+			r.Err = readError(t.conn, err)
+			return
 		}
 	}
 	if what&netpoll.Hungup != 0 {
 		t.unregister() // it cannot be left out, and would be reported for ever
 	}
-	return Report{}
 }
-
-func (t *epollDriver) mayWrite() bool { return !t.writing }
 
 func (t *epollDriver) tryWrite() (flags Flags, err error) {
 	s, q := t.stream(), &t.queue
@@ -208,7 +206,7 @@ func (t *epollDriver) awaitWritable() {
 }
 
 // drain writes what there is room for.
-func (t *epollDriver) drain() (r Report) {
+func (t *epollDriver) drain(r *Report) {
 	r.Flags, r.Err = t.tryWrite()
 	switch {
 	case r.Err != nil:
@@ -223,7 +221,6 @@ func (t *epollDriver) drain() (r Report) {
 	if r.Err != nil {
 		r.Flags |= WriteFailed
 	}
-	return r
 }
 
 func (t *epollDriver) deferFailure(error) bool { return false }

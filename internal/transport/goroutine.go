@@ -253,13 +253,13 @@ func (t *goroutine) interrupt() {
 
 // serve reports either what the reader has received or that the writer has sent bytes: the owner may call back after
 // the latter, which may stop the flow.
-func (t *goroutine) serve(what netpoll.Events, _ int, _ bool) (r Report) {
+func (t *goroutine) serve(what netpoll.Events, r *Report) {
 	if what&netpoll.Readable == 0 || !t.full {
 		if t.moved {
 			t.moved = false
 			r.Flags = Moved
 		}
-		return r
+		return
 	}
 	if what&netpoll.Writable != 0 {
 		t.loop.Notify(t.owner, netpoll.Writable)
@@ -277,7 +277,6 @@ func (t *goroutine) serve(what netpoll.Events, _ int, _ bool) (r Report) {
 	case (t.writeFailed || t.failure != nil) && !isReset:
 		r.Data, r.Err = nil, nil // the writer is about to report the cause
 	}
-	return r
 }
 
 func (t *goroutine) unread() (bool, error) { return t.full, nil }

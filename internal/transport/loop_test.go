@@ -88,8 +88,9 @@ func (l *testLoop) JoinPoll() bool {
 	return true
 }
 
-func (l *testLoop) LeavePoll()         { l.streams-- }
-func (l *testLoop) ReadBuffer() []byte { return l.buf }
+func (l *testLoop) LeavePoll()          { l.streams-- }
+func (l *testLoop) Call() *netpoll.Call { return l.call }
+func (l *testLoop) ReadBuffer() []byte  { return l.buf }
 
 func (l *testLoop) Watch(raw syscall.RawConn, m *eventloop.Member, isWatched bool, what netpoll.Events) error {
 	slot := slices.IndexFunc(l.owners, func(o *testOwner) bool { return &o.member == m })

@@ -71,7 +71,8 @@ func (o *testOwner) Ready(what netpoll.Events) {
 		return
 	}
 	o.served++
-	r := o.stream.Serve(what, maxChunk, o.loop.pipesOn)
+	var r Report
+	o.stream.Serve(what, maxChunk, o.loop.pipesOn, &r)
 	o.got.Write(r.Data)
 	if r.Flags != 0 {
 		o.flags = append(o.flags, r.Flags)

@@ -42,13 +42,26 @@ func (s *Stream) ReleaseQueued() { s.queue.raise() }
 func (s *Stream) Unhold() { s.queue.release() }
 
 // MayWrite reports whether Send, Flush and SendPipe may be called: the stream is open, and does not wait for room.
-func (s *Stream) MayWrite() bool { return s.open && s.driver().mayWrite() }
+func (s *Stream) MayWrite() bool {
+	if s.workers == nil {
+		return s.open && !s.writing
+	}
+	return s.open && s.workers.mayWrite()
+}
+
+// tryWrite hands the conn the sendable bytes that it takes without blocking.
+func (s *Stream) tryWrite() (Flags, error) {
+	if s.workers == nil {
+		return (*epollDriver)(s).tryWrite()
+	}
+	return s.workers.tryWrite()
+}
 
 // Send queues p and sends what the conn takes without blocking, with what is queued before; the rest of p is copied.
 func (s *Stream) Send(p []byte) (Flags, error) {
 	s.queue.borrow(p)
 	s.queue.raise()
-	flags, err := s.driver().tryWrite()
+	flags, err := s.tryWrite()
 	s.queue.keepDirect()
 	return s.afterWriting(flags, err)
 }
@@ -59,7 +72,7 @@ func (s *Stream) Flush() (Flags, error) {
 	var flags Flags
 	var err error
 	if s.queue.sendable() > 0 {
-		flags, err = s.driver().tryWrite()
+		flags, err = s.tryWrite()
 	}
 	return s.afterWriting(flags, err)
 }
@@ -154,7 +167,7 @@ func (s *Stream) SendPipe(pipe *netpoll.SplicePipe, pipes *SplicePipes, canSend 
 	s.queue.pipe, s.queue.pipes = pipe, pipes
 	s.queue.added += int64(pipe.Len())
 	s.queue.raise()
-	flags, err = s.driver().tryWrite()
+	flags, err = s.tryWrite()
 	flags, err = s.afterWriting(flags, err)
 	if s.HoldsPipe() && pipes.areScarce() {
 		s.queue.pour()

@@ -18,13 +18,13 @@ const (
 // Spliced is how many bytes left without being copied, for tests.
 var Spliced atomic.Int64
 
-// splice moves readable bytes into a pipe. ok is false, without effect, if that is impossible.
-func (t *epollDriver) splice(c *netpoll.Call) (r Report, ok bool) {
+// splice moves readable bytes into a pipe. It reports false, and has no effect, if that is impossible.
+func (t *epollDriver) splice(c *netpoll.Call, r *Report) bool {
 	pipes := t.owner.SplicePipes()
 	pipe := pipes.take()
 	if pipe == nil {
 		t.bulk = false
-		return r, false
+		return false
 	}
 	n, err := c.Fill(t.raw, pipe)
 	if n == 0 {
@@ -32,15 +32,17 @@ func (t *epollDriver) splice(c *netpoll.Call) (r Report, ok bool) {
 		switch {
 		case err == syscall.EINVAL:
 			t.bulk = false // this kind of socket does not support it
-			return r, false
+			return false
 		case err == nil:
-			return r, false // the end or an urgent byte: read distinguishes them
+			return false // the end or an urgent byte: read distinguishes them
 		}
-		return Report{Err: readError(t.conn, err)}, true
+		r.Err = readError(t.conn, err)
+		return true
 	}
 	t.bulk = n >= trickle
 	Spliced.Add(int64(n))
-	return Report{Pipe: pipe, Pipes: pipes}, true
+	r.Pipe, r.Pipes = pipe, pipes
+	return true
 }
 
 // Splices reports whether Serve may move received bytes into a pipe.

@@ -58,7 +58,8 @@ type Loop interface {
 	Unwatch(raw syscall.RawConn)
 	AcquireCall() *netpoll.Call
 	ReleaseCall(*netpoll.Call)
-	ReadBuffer() []byte // on the loop only
+	Call() *netpoll.Call // on the loop only, as ReadBuffer
+	ReadBuffer() []byte
 }
 
 // Stream is one connection. The zero value has none; bytes may be queued already. A Stream is not copied.
@@ -89,14 +90,9 @@ type Stream struct {
 type driver interface {
 	// setReading starts or stops the flow of data.
 	setReading(want bool)
-	serve(what netpoll.Events, limit int, splice bool) Report
 	// unread reports whether received bytes have not been served yet. It runs on the loop.
 	unread() (bool, error)
 
-	// mayWrite reports whether tryWrite and sendEnd may be called: no goroutine is writing.
-	mayWrite() bool
-	// tryWrite hands the conn the sendable bytes that it takes without blocking.
-	tryWrite() (Flags, error)
 	// awaitWritable has the queue sent when there is room, and then the end.
 	awaitWritable()
 	// deferFailure reports whether err of a write is put off, because the reader may know the cause.
@@ -169,14 +165,17 @@ func (s *Stream) Conn() net.Conn { return s.conn }
 // the conn supports it.
 func (s *Stream) SetReading(want bool) { s.driver().setReading(want) }
 
-// Serve returns what an event of Ready has brought: at most limit received bytes, or what became of the queue. With
+// Serve sets r, which is zero, to what an event of Ready has brought: at most limit received bytes, or what became of the queue. With
 // splice, received bytes may be moved into a pipe of the kernel. It runs on the loop. The stream is open.
-func (s *Stream) Serve(what netpoll.Events, limit int, splice bool) Report {
-	r := s.driver().serve(what, limit, splice)
+func (s *Stream) Serve(what netpoll.Events, limit int, splice bool, r *Report) {
+	if s.workers == nil {
+		(*epollDriver)(s).serve(what, limit, splice, r)
+		return
+	}
+	s.workers.serve(what, r)
 	if r.Err != nil && r.Err != io.EOF && r.Flags&(WriteFailed|Reset) == 0 && s.endSent && !s.HalfCloses() {
 		r.Err = io.EOF // sending the end has closed the conn
 	}
-	return r
 }
 
 // Unread reports whether received bytes have not been served yet, or a failure to read, which is reported only once. It
