@@ -37,8 +37,14 @@ func TestAlarmManagersComeBack(t *testing.T) {
 		_ = s.finish(t)
 		for _, m := range managers {
 			bound := first
-			for attempt := range 8 {
-				why, wait := m.retries(t)
+			for attempt := 0; attempt < 8; attempt++ {
+				line := m.line(t)
+				if attempt == 1 && line == "connected to "+s.address {
+					// The kernel closes the listener of a killed process after its connections: that was its last one.
+					attempt, bound = -1, first
+					continue
+				}
+				why, wait := parseRetry(t, line)
 				assert.Contains(t, why, s.address)
 				if attempt > 0 {
 					assert.Contains(t, why, "refused")
