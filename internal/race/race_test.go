@@ -6,12 +6,17 @@ import (
 	"path/filepath"
 	"testing"
 
+	"evnet/internal/evtest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // What the race detector reports of a program built with it, and what it does not.
 func TestDetector(t *testing.T) {
+	if !evtest.Long() {
+		t.Skip("compiles the whole module once more: with -long")
+	}
 	program := filepath.Join(t.TempDir(), "detect")
 	build := exec.Command("go", "build", "-race", "-o", program, "./testdata/detect")
 	build.Env = append(os.Environ(), "CGO_ENABLED=1")
