@@ -238,3 +238,19 @@ func TestAlarmBadUse(t *testing.T) {
 		assert.Contains(t, problems, c.want, "%q", c.args)
 	}
 }
+
+// retries takes a line about a lost server: why, and the wait.
+func (m *alarmManager) retries(t *testing.T) (why string, wait time.Duration) {
+	t.Helper()
+	return parseRetry(t, m.line(t))
+}
+
+// parseRetry takes the reason and the wait from a line about a lost server.
+func parseRetry(t *testing.T, line string) (why string, wait time.Duration) {
+	t.Helper()
+	why, text, ok := strings.Cut(line, "; trying again in ")
+	require.True(t, ok, line)
+	wait, err := time.ParseDuration(text)
+	require.NoError(t, err, line)
+	return why, wait
+}

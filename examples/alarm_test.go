@@ -81,22 +81,6 @@ func (m *alarmManager) tells(t *testing.T, lines ...string) {
 	}
 }
 
-// retries takes a line about a lost server: why, and the wait.
-func (m *alarmManager) retries(t *testing.T) (why string, wait time.Duration) {
-	t.Helper()
-	return parseRetry(t, m.line(t))
-}
-
-// parseRetry takes the reason and the wait from a line about a lost server.
-func parseRetry(t *testing.T, line string) (why string, wait time.Duration) {
-	t.Helper()
-	why, text, ok := strings.Cut(line, "; trying again in ")
-	require.True(t, ok, line)
-	wait, err := time.ParseDuration(text)
-	require.NoError(t, err, line)
-	return why, wait
-}
-
 // interrupt ends a program, which must print these lines only before it is gone.
 func (at *terminal) interrupt(t *testing.T, sig os.Signal, last string) {
 	t.Helper()
