@@ -24,11 +24,6 @@ func (h *handle) Fail(err error) {
 	s.owesCallbacks()
 }
 
-// serverHandle implements the interface of the loop for a Server.
-type serverHandle Server
-
-func (h *serverHandle) Halt() { (*Server)(h).halt() }
-
 func (h *handle) Mutex() *sync.Mutex        { return &h.mu }
 func (h *handle) Loop() transport.Loop      { return (*Socket)(h).loop() }
 func (h *handle) Member() *eventloop.Member { return &h.member }
@@ -60,6 +55,11 @@ func (h *handle) Failed() {
 }
 
 func (h *handle) ClosePanicked(err error) { h.set.closePanicked(err) }
+
+// serverHandle implements the interface of the loop for a Server.
+type serverHandle Server
+
+func (h *serverHandle) Halt() { (*Server)(h).halt() }
 
 // closePanicked logs a panic of a conn's Close.
 func (set *settings) closePanicked(err error) {

@@ -2,14 +2,13 @@ package evnet
 
 import (
 	"io"
-	"net"
-	"syscall"
 	"testing"
+
+	"evnet/internal/evtest"
+	"evnet/internal/transport"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"evnet/internal/transport"
 )
 
 // Bytes in a splice pipe pause their source even below the high-water mark: nothing else is read until they are
@@ -32,7 +31,7 @@ func TestSpliceHoldsOnePipe(t *testing.T) {
 	send() // after one large chunk the next is spliced
 	rounds(t, l, 3, func() {
 		require.EqualValues(t, piece, src.BytesRead())
-		before, filled = transport.Spliced.Load(), fill(t, to)
+		before, filled = transport.Spliced.Load(), evtest.FillUp(t, to)
 		send()
 		rounds(t, l, 3, func() {
 			assert.True(t, src.Paused())
@@ -54,21 +53,4 @@ func TestSpliceHoldsOnePipe(t *testing.T) {
 	dst.Resume()
 	runs(t, l)
 	assert.EqualValues(t, 2*piece, transport.Spliced.Load()-before)
-}
-
-// fill writes directly to conn until the kernel has no room left.
-func fill(t testing.TB, conn *net.UnixConn) (n int) {
-	raw, err := conn.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, raw.Write(func(fd uintptr) bool {
-		for {
-			k, err := syscall.Write(int(fd), make([]byte, 4<<10))
-			if err != nil {
-				assert.Equal(t, syscall.EAGAIN, err)
-				return true
-			}
-			n += k
-		}
-	}))
-	return n
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"evnet/internal/eventloop"
+	"evnet/internal/evtest"
 	"evnet/internal/netpoll"
 
 	"github.com/stretchr/testify/assert"
@@ -43,8 +44,8 @@ func TestChoiceOfTransport(t *testing.T) {
 		}, true},
 		"embeds tcp":  {func() net.Conn { c, _ := tcpPair(t); return embedsTCP{c} }, false},
 		"embeds unix": {func() net.Conn { c, _ := unixPair(t); return &embedsUnix{c} }, false},
-		"unixgram":    {func() net.Conn { c, _ := unixPairOf(t, syscall.SOCK_DGRAM); return c }, false},
-		"unixpacket":  {func() net.Conn { c, _ := unixPairOf(t, syscall.SOCK_SEQPACKET); return c }, false},
+		"unixgram":    {func() net.Conn { c, _ := evtest.SocketPair(t, syscall.SOCK_DGRAM); return c }, false},
+		"unixpacket":  {func() net.Conn { c, _ := evtest.SocketPair(t, syscall.SOCK_SEQPACKET); return c }, false},
 		"pipe":        {func() net.Conn { c, _ := net.Pipe(); return c }, false},
 		"tls":         {func() net.Conn { c, _ := tcpPair(t); return tls.Client(c, &tls.Config{ServerName: "x"}) }, false},
 		"zero tcp":    {func() net.Conn { return &net.TCPConn{} }, false},
@@ -77,7 +78,7 @@ func TestSwitchInTheEnvironment(t *testing.T) {
 		require.ErrorAs(t, cmd.Run(), &exit)
 		assert.Equal(t, code, exit.ExitCode(), "EVNET_TRANSPORT=%s", value)
 	}
-	useTransport(t, false)
+	evtest.UseEpoll(t, false)
 	l := NewLoop()
 	here, _ := tcpPair(t)
 	s := onLoop(l, here)

@@ -3,13 +3,12 @@ package evnet
 import (
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"evnet/internal/eventloop"
-	"evnet/internal/netpoll"
+	"evnet/internal/evtest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -17,19 +16,13 @@ import (
 // Helpers for the tests of the two transports. These tests choose the transport themselves and ignore the
 // environment.
 
-func useTransport(t testing.TB, epoll bool) {
-	before := netpoll.Enabled
-	netpoll.Enabled = epoll
-	t.Cleanup(func() { netpoll.Enabled = before })
-}
-
-func onPoll(t testing.TB) { useTransport(t, true) }
+func onPoll(t testing.TB) { evtest.UseEpoll(t, true) }
 
 // onEach runs the test on each transport.
 func onEach(t *testing.T, fn func(t *testing.T)) {
 	for name, epoll := range map[string]bool{"poll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
-			useTransport(t, epoll)
+			evtest.UseEpoll(t, epoll)
 			fn(t)
 		})
 	}
@@ -60,32 +53,13 @@ func countServed(t testing.TB, l *Loop, served map[*Socket]int) {
 }
 
 func tcpPair(t testing.TB) (here, there *net.TCPConn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	a, err := ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = a.Close(), c.Close() })
-	return a.(*net.TCPConn), c.(*net.TCPConn)
+	there, here = evtest.TCPPair(t)
+	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
+	return here, there
 }
 
-func unixPair(t testing.TB) (here, there *net.UnixConn) { return unixPairOf(t, syscall.SOCK_STREAM) }
-
-func unixPairOf(t testing.TB, kind int) (here, there *net.UnixConn) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	var conns [2]*net.UnixConn
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "pair")
-		c, err := net.FileConn(f)
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
-		conns[i] = c.(*net.UnixConn)
-		t.Cleanup(func() { _ = c.Close() })
-	}
-	return conns[0], conns[1]
+func unixPair(t testing.TB) (here, there *net.UnixConn) {
+	return evtest.SocketPair(t, syscall.SOCK_STREAM)
 }
 
 // onLoop wraps conn in a socket on l.

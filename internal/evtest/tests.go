@@ -106,13 +106,18 @@ type Boom string
 
 func (b Boom) Error() string { return string(b) }
 
+// UseEpoll chooses the transport of kernel sockets until the test ends: epoll, if the system has it, or goroutines.
+func UseEpoll(t testing.TB, epoll bool) {
+	before := netpoll.Enabled
+	netpoll.Enabled = epoll
+	t.Cleanup(func() { netpoll.Enabled = before })
+}
+
 // OnBothTransports runs a test on each transport for kernel sockets, and checks that it leaks no goroutine.
 func OnBothTransports(t *testing.T, fn func(t *testing.T)) {
 	for name, wanted := range map[string]bool{"poll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
-			before := netpoll.Enabled
-			netpoll.Enabled = wanted
-			t.Cleanup(func() { netpoll.Enabled = before })
+			UseEpoll(t, wanted)
 			VerifyNoLeaks(t)
 			fn(t)
 		})

@@ -5,36 +5,15 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 
+	"evnet/internal/evtest"
+	"evnet/internal/netpoll"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"evnet/internal/netpoll"
 )
-
-func onEpoll(t testing.TB) {
-	before := netpoll.Enabled
-	netpoll.Enabled = true
-	t.Cleanup(func() { netpoll.Enabled = before })
-}
-
-func unixPair(t testing.TB, kind int) (here, there *net.UnixConn) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	var conns [2]*net.UnixConn
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "pair")
-		c, err := net.FileConn(f)
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
-		conns[i] = c.(*net.UnixConn)
-		t.Cleanup(func() { _ = c.Close() })
-	}
-	return conns[0], conns[1]
-}
 
 // The loop serves the streams of the kernel itself, and no conn that may have methods of its own.
 func TestOpen_ChoosesTheDriver(t *testing.T) {
@@ -45,18 +24,18 @@ func TestOpen_ChoosesTheDriver(t *testing.T) {
 		epoll bool
 	}{
 		"tcp":         {func(t *testing.T) net.Conn { c, _ := tcpPair(t); return c }, true},
-		"unix":        {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_STREAM); return c }, true},
+		"unix":        {func(t *testing.T) net.Conn { c, _ := evtest.SocketPair(t, syscall.SOCK_STREAM); return c }, true},
 		"embeds tcp":  {func(t *testing.T) net.Conn { c, _ := tcpPair(t); return embedsTCP{c} }, false},
-		"embeds unix": {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_STREAM); return &embedsUnix{c} }, false},
-		"unixgram":    {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_DGRAM); return c }, false},
-		"unixpacket":  {func(t *testing.T) net.Conn { c, _ := unixPair(t, syscall.SOCK_SEQPACKET); return c }, false},
+		"embeds unix": {func(t *testing.T) net.Conn { c, _ := evtest.SocketPair(t, syscall.SOCK_STREAM); return &embedsUnix{c} }, false},
+		"unixgram":    {func(t *testing.T) net.Conn { c, _ := evtest.SocketPair(t, syscall.SOCK_DGRAM); return c }, false},
+		"unixpacket":  {func(t *testing.T) net.Conn { c, _ := evtest.SocketPair(t, syscall.SOCK_SEQPACKET); return c }, false},
 		"pipe":        {func(t *testing.T) net.Conn { c, _ := pipePair(t); return c }, false},
 		"tls":         {func(t *testing.T) net.Conn { c, _ := tcpPair(t); return tls.Client(c, &tls.Config{ServerName: "x"}) }, false},
 		"zero tcp":    {func(*testing.T) net.Conn { return &net.TCPConn{} }, false},
 		"zero unix":   {func(*testing.T) net.Conn { return &net.UnixConn{} }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onEpoll(t)
+			evtest.UseEpoll(t, true)
 			l := newLoop(t)
 			o := own(l, c.conn(t))
 			assert.Equal(t, c.epoll, o.stream.TakesPipes())
@@ -68,14 +47,14 @@ func TestOpen_ChoosesTheDriver(t *testing.T) {
 		})
 	}
 	t.Run("no poller", func(t *testing.T) {
-		onEpoll(t)
+		evtest.UseEpoll(t, true)
 		l := newLoop(t)
 		l.refuse = true
 		here, _ := tcpPair(t)
 		assert.False(t, own(l, here).stream.TakesPipes())
 	})
 	t.Run("disabled", func(t *testing.T) {
-		onEpoll(t)
+		evtest.UseEpoll(t, true)
 		netpoll.Enabled = false
 		here, _ := tcpPair(t)
 		assert.False(t, own(newLoop(t), here).stream.TakesPipes())
@@ -106,9 +85,9 @@ func TestWatch_Refused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onEpoll(t)
+			evtest.UseEpoll(t, true)
 			l := newLoop(t)
-			here, there := unixPair(t, syscall.SOCK_STREAM)
+			here, there := evtest.SocketPair(t, syscall.SOCK_STREAM)
 			o := own(l, here)
 			o.noted = true
 			begin(t, o)
@@ -166,7 +145,7 @@ func TestReset_WhileNotReading(t *testing.T) {
 
 // Unread sees bytes, the end and a reset that were not served yet. A reset is returned: the kernel reports it once.
 func TestUnread(t *testing.T) {
-	onEpoll(t)
+	evtest.UseEpoll(t, true)
 	for name, act := range map[string]func(there *net.TCPConn){
 		"bytes": func(there *net.TCPConn) { _, _ = there.Write([]byte("x")) },
 		"end":   func(there *net.TCPConn) { _ = there.Close() },
@@ -246,7 +225,7 @@ func TestSend_AfterAReset(t *testing.T) {
 
 // A deferred failure is reported by the reader's goroutine if the owner has seen the end before.
 func TestDeferredFailure_AfterTheEnd(t *testing.T) {
-	onEpoll(t)
+	evtest.UseEpoll(t, true)
 	netpoll.Enabled = false
 	l := newLoop(t)
 	here, there := tcpPair(t)

@@ -9,11 +9,12 @@ import (
 	"sync"
 	"testing"
 
+	"evnet/internal/eventloop"
+	"evnet/internal/evtest"
+	"evnet/internal/netpoll"
+
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-
-	"evnet/internal/eventloop"
-	"evnet/internal/netpoll"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -191,24 +192,16 @@ func pipePair(t testing.TB) (here, there net.Conn) {
 
 // tcpPair returns both ends of a TCP connection.
 func tcpPair(t testing.TB) (here, there *net.TCPConn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	a, err := ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { _, _ = a.Close(), c.Close() })
-	return a.(*net.TCPConn), c.(*net.TCPConn)
+	there, here = evtest.TCPPair(t)
+	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
+	return here, there
 }
 
 // onEach runs the test with the goroutine driver and, if the system has it, with the epoll driver.
 func onEach(t *testing.T, fn func(t *testing.T)) {
 	for name, enabled := range map[string]bool{"epoll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {
-			before := netpoll.Enabled
-			netpoll.Enabled = enabled
-			t.Cleanup(func() { netpoll.Enabled = before })
+			evtest.UseEpoll(t, enabled)
 			fn(t)
 		})
 	}

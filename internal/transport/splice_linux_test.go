@@ -2,16 +2,16 @@ package transport
 
 import (
 	"io"
-	"net"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 
+	"evnet/internal/evtest"
+	"evnet/internal/netpoll"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"evnet/internal/netpoll"
 )
 
 // pipeWith returns a splice pipe that text has been moved into.
@@ -91,11 +91,11 @@ func TestSplicePipes(t *testing.T) {
 
 // Bulk is spliced from one stream to another, and what there is no room for waits in the pipe.
 func TestSplice(t *testing.T) {
-	onEpoll(t)
+	evtest.UseEpoll(t, true)
 	l := newLoop(t)
 	l.pipesOn = true
-	from, fromPeer := unixPair(t, syscall.SOCK_STREAM)
-	to, toPeer := unixPair(t, syscall.SOCK_STREAM)
+	from, fromPeer := evtest.SocketPair(t, syscall.SOCK_STREAM)
+	to, toPeer := evtest.SocketPair(t, syscall.SOCK_STREAM)
 	src, dst := own(l, from), own(l, to)
 	const piece = 2 * bulk
 	send := func() {
@@ -107,7 +107,7 @@ func TestSplice(t *testing.T) {
 	send()
 	l.until(t, func() bool { return src.got.Len() == piece })
 	assert.True(t, src.stream.Splices())
-	filled := fillUp(t, to)
+	filled := evtest.FillUp(t, to)
 
 	before := Spliced.Load()
 	send()
@@ -144,27 +144,10 @@ func TestSplice(t *testing.T) {
 	assert.Contains(t, dst.flags, Moved|Completed)
 }
 
-// fillUp writes until the kernel has no room left.
-func fillUp(t testing.TB, conn *net.UnixConn) (n int) {
-	raw, err := conn.SyscallConn()
-	require.NoError(t, err)
-	require.NoError(t, raw.Write(func(fd uintptr) bool {
-		for {
-			k, err := syscall.Write(int(fd), make([]byte, 4<<10))
-			if err != nil {
-				assert.Equal(t, syscall.EAGAIN, err)
-				return true
-			}
-			n += k
-		}
-	}))
-	return n
-}
-
 // A pipe is copied if its bytes cannot leave from it: to a stream of goroutines, behind queued bytes, and while the
 // owner does not send.
 func TestSendPipe_Copies(t *testing.T) {
-	onEpoll(t)
+	evtest.UseEpoll(t, true)
 	for name, test := range map[string]struct {
 		canSend bool
 		prepare func(s *Stream)
@@ -176,7 +159,7 @@ func TestSendPipe_Copies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLoop(t)
-			here, there := unixPair(t, syscall.SOCK_STREAM)
+			here, there := evtest.SocketPair(t, syscall.SOCK_STREAM)
 			o := own(l, here)
 			pipe := pipeWith(t, &l.pipes, "piped")
 			o.do(func(s *Stream) {
@@ -208,7 +191,7 @@ func TestSendPipe_Copies(t *testing.T) {
 
 // A file leaves from kernel to kernel if nothing is queued before it. What it has sent is complete.
 func TestSendFile(t *testing.T) {
-	onEpoll(t)
+	evtest.UseEpoll(t, true)
 	f, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
 	defer f.Close()
@@ -220,7 +203,7 @@ func TestSendFile(t *testing.T) {
 	require.NoError(t, err)
 
 	l := newLoop(t)
-	here, there := unixPair(t, syscall.SOCK_STREAM)
+	here, there := evtest.SocketPair(t, syscall.SOCK_STREAM)
 	o := own(l, here)
 	o.do(func(s *Stream) {
 		s.Hold() // as in a callback that has written nothing yet
@@ -242,7 +225,7 @@ func TestSendFile(t *testing.T) {
 		s.Unhold()
 		_, err = s.Flush()
 		assert.NoError(t, err)
-		fillUp(t, here)
+		evtest.FillUp(t, here)
 		assert.True(t, s.AwaitRoom())
 		assert.False(t, s.MayWrite())
 		n, ended, ok, err = s.SendFile(file, 100)

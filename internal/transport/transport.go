@@ -165,8 +165,8 @@ func (s *Stream) Conn() net.Conn { return s.conn }
 // the conn supports it.
 func (s *Stream) SetReading(want bool) { s.driver().setReading(want) }
 
-// Serve sets r, which is zero, to what an event of Ready has brought: at most limit received bytes, or what became of the queue. With
-// splice, received bytes may be moved into a pipe of the kernel. It runs on the loop. The stream is open.
+// Serve sets r, which is zero, to what an event of Ready has brought: at most limit received bytes, or what became of the
+// queue. With splice, received bytes may be moved into a pipe of the kernel. It runs on the loop. The stream is open.
 func (s *Stream) Serve(what netpoll.Events, limit int, splice bool, r *Report) {
 	if s.workers == nil {
 		(*epollDriver)(s).serve(what, limit, splice, r)
