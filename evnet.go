@@ -117,7 +117,7 @@
 //     kernel reports it, unless unread bytes precede it. IdleTimeout and CloseTimeout limit the other cases, and
 //     Server.Sockets lists the sockets.
 //   - The last Data listener: when it is removed, the socket buffers incoming data instead of discarding it.
-//   - Time-out callbacks: SetTimeout only sets the duration; callbacks are registered with On.Timeout.
+//   - Timeout callbacks: SetTimeout only sets the duration; callbacks are registered with On.Timeout.
 //   - Connecting again: a closed socket starts without old bytes, and its timer works.
 //   - The write queue: it is limited to MaxWriteBuffer plus one Write.
 //   - Write callbacks: they run exactly once, in order, before Close. Unless the operating system accepted the bytes,

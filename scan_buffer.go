@@ -294,7 +294,7 @@ func (s *Socket) scanBeforeFailure() {
 }
 
 // scanBeforeTimeoutLocked reports whether a call of split was deferred, and schedules it before the next event: a token
-// that has arrived is delivered before a time-out. It runs on the loop; s.mu is held.
+// that has arrived is delivered before a timeout. It runs on the loop; s.mu is held.
 func (s *Socket) scanBeforeTimeoutLocked() bool {
 	if !s.in.canDeliver() || !s.in.deferred() {
 		return false

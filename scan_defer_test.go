@@ -228,13 +228,13 @@ func TestScanDeferredBeforeTimeouts(t *testing.T) {
 				d := hold(t, c.of, "", func(*deferring) {})
 				c.set(d)
 				timedOut := func() {
-					d.got.Say("time-out")()
+					d.got.Say("timeout")()
 					d.s.Destroy(nil)
 				}
 				d.s.On.Error(func(error) { timedOut() })
 				d.s.On.Timeout(timedOut)
 				d.run(t)
-				assert.Equal(t, kit.Notes{"line", "time-out"}, d.got)
+				assert.Equal(t, kit.Notes{"line", "timeout"}, d.got)
 				assert.Less(t, d.began[len(d.began)-1]-d.began[0], 10*slowCall, "the pause is cut short")
 			})
 		})

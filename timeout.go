@@ -183,7 +183,7 @@ func (s *Socket) readFailed(err error, epoch int32) {
 }
 
 // SetTimeout makes the socket emit Timeout when it has been idle for d. A socket is idle while it reads nothing, writes
-// nothing to the kernel, and makes no progress with Connect. A d of 0 switches the time-out off.
+// nothing to the kernel, and makes no progress with Connect. A d of 0 switches the timeout off.
 //
 // The time runs from the call on, also before and during Connect, and while the socket is paused or half closed. After
 // Timeout, it runs again from the next activity. While a write is pending, an expiry is postponed by d if the kernel has

@@ -179,7 +179,7 @@ func (s *Socket) readFailureLocked(err error) error {
 // that Scan has buffered and data from Unshift. It is never delivered as plaintext, so that an attacker on the network
 // path cannot inject data into the encrypted session.
 //
-// The consumer, time-outs and options stay; with SetEncoding the decoder is reset. If the config has no server name, the
+// The consumer, timeouts and options stay; with SetEncoding the decoder is reset. If the config has no server name, the
 // host passed to Connect is used; the config is not changed. HandshakeTimeout starts with the call. Afterwards the
 // socket behaves like one with SocketOptions.TLSConfig, as described there.
 //

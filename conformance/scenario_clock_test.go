@@ -16,7 +16,7 @@ import (
 const (
 	// ms is the millisecond of the scenarios, stretched.
 	ms = 8 * time.Millisecond
-	// unhurried is how many times longer it is where time-outs run, which the library measures in real time. The short form
+	// unhurried is how many times longer it is where timeouts run, which the library measures in real time. The short form
 	// first plays such a script without it: only a trace that differs then, as on a busy machine, is played again.
 	unhurried = 4
 	// step is how many of them the clock goes at once, or more on a long way: standing still for however long is one step.
@@ -51,7 +51,7 @@ type progress struct {
 // after runs fn when so many milliseconds have passed.
 func (p *player) after(n int, fn func()) {
 	if p.realTime {
-		// A time-out that was due before is told before, even if all timers come late.
+		// A timeout that was due before is told before, even if all timers come late.
 		p.l.AfterFunc(time.Duration(n)*p.ms, func() { p.l.AfterFunc(p.ms, fn) })
 		return
 	}
@@ -121,7 +121,7 @@ func (p *player) follow(emitter any, event string, args []any) {
 	}
 }
 
-// inTwoRounds has the scripts with time-outs played after all others: one that moves megabytes can hold a process that gets
+// inTwoRounds has the scripts with timeouts played after all others: one that moves megabytes can hold a process that gets
 // little of a busy machine back for seconds.
 func inTwoRounds(t *testing.T, scripts []*scenario.Script, play func(t *testing.T, scripts []*scenario.Script)) {
 	var timed, untimed []*scenario.Script

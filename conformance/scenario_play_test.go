@@ -40,7 +40,7 @@ type player struct {
 	medium   *medium // nil: TCP
 	memory   memoryNet
 	ms       time.Duration
-	realTime bool // waits are as long as they say, beside time-outs and in a bubble
+	realTime bool // waits are as long as they say, beside timeouts and in a bubble
 	clock    clock
 
 	unaccepted int  // connects less accepts
@@ -73,7 +73,7 @@ func newPlayer(t testing.TB) *player {
 	return p
 }
 
-// play plays the whole script, until nothing is left open. No medium is TCP. The time of time-outs is stretched.
+// play plays the whole script, until nothing is left open. No medium is TCP. The time of timeouts is stretched.
 func play(t testing.TB, s *scenario.Script, over *medium, stretch int) scenario.TraceLines {
 	p := newPlayer(t)
 	p.medium = over

@@ -125,8 +125,8 @@ func matchStars(want, seen []string) {
 }
 
 // compare plays a script and compares what its actors show, once brought to the form of the trace that is wanted, with that.
-// A script with time-outs is played at its own speed first, and again without hurry if the traces differ: a machine that is
-// busy for so long that a wait and a time-out change places does not make the test fail. A trace that is the same is the
+// A script with timeouts is played at its own speed first, and again without hurry if the traces differ: a machine that is
+// busy for so long that a wait and a timeout change places does not make the test fail. A trace that is the same is the
 // same at any speed. The long form is never in a hurry.
 func compare(t *testing.T, s *scenario.Script, over *medium, want scenario.TraceLines, form func(seen []string) []string) {
 	played := func(stretch int) scenario.TraceLines {

@@ -214,7 +214,7 @@ func TestWrapPanickingConn(t *testing.T) {
 	}
 }
 
-// A conn that takes for ever to write does not hold Close up for ever, and is closed once.
+// A conn that takes forever to write does not hold Close up forever, and is closed once.
 func TestWrapStuckConn(t *testing.T) {
 	t.Parallel() // it waits
 	l := evnet.NewLoop()

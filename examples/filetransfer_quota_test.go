@@ -213,7 +213,7 @@ func TestFileTransferLimits(t *testing.T) {
 	assert.Contains(t, hidden.hear().Error, "invisible characters")
 }
 
-// A receiver that works on its disk without end does not hold a sender for ever.
+// A receiver that works on its disk without end does not hold a sender forever.
 func TestFileTransferEndlessWait(t *testing.T) {
 	t.Parallel()
 	path, _ := randomFile(t, "some.bin", 1000)

@@ -186,13 +186,13 @@ func TestProxyTimeouts(t *testing.T) {
 
 	p := startProxy(t, "-to", proxyBackend(t, echoBack), "-first-byte", "200ms")
 	_, _ = p.dial().Read(make([]byte, 1))
-	p.ends("first byte time-out")
+	p.ends("first byte timeout")
 
 	p = startProxy(t, "-to", address, "-close", "200ms")
 	ended, _ := p.joined(conns)
 	require.NoError(t, ended.CloseWrite())
 	_, _ = ended.Read(make([]byte, 1))
-	p.ends("close time-out")
+	p.ends("close timeout")
 
 	p = startProxy(t, "-to", unansweringAddress(t), "-dial", "200ms")
 	_, err := p.dial().Read(make([]byte, 1))
@@ -204,7 +204,7 @@ func TestProxyTimeouts(t *testing.T) {
 		_, err := conn.Read(make([]byte, 1))
 		assert.Error(t, err)
 	}
-	quiet.ends("idle time-out")
+	quiet.ends("idle timeout")
 }
 
 // A reset is no end: whoever takes the stream for a whole one is wrong.

@@ -24,7 +24,7 @@ func timeoutServer(t *testing.T, args ...string) (*server, *net.TCPAddr) {
 
 var elapsed = regexp.MustCompile(` +\d+\.\ds `)
 
-// without leaves out the seconds of a time-line.
+// without leaves out the seconds of a timeline.
 func without(timeline string) string { return elapsed.ReplaceAllString(timeline, " ") }
 
 // Who answers is asked again, and not sent away.
@@ -44,11 +44,11 @@ func TestTimeoutAsks(t *testing.T) {
 	require.NoError(t, c.(*net.TCPConn).CloseWrite())
 	_, _ = io.ReadAll(c)
 	said := ""
-	for !strings.Contains(said, "closed") && !strings.Contains(said, "time-out") {
+	for !strings.Contains(said, "closed") && !strings.Contains(said, "timeout:") {
 		said += without(s.lines(1))
 	}
 	assert.Equal(t, 3, strings.Count(said, "server: timeout, and it asks\nserver: line yes\n"), said)
-	assert.True(t, strings.HasSuffix(said, "server: end\nserver: closed, no time-out\n"), said)
+	assert.True(t, strings.HasSuffix(said, "server: end\nserver: closed, no timeout\n"), said)
 	s.stop()
 }
 
@@ -80,7 +80,7 @@ func TestTimeoutInterrupted(t *testing.T) {
 		require.NoError(t, client.process.Process.Signal(sig))
 		code, rest := client.ends()
 		assert.Zero(t, code)
-		assert.Equal(t, "client: closed, no time-out\n", without(rest))
+		assert.Equal(t, "client: closed, no timeout\n", without(rest))
 		for line := ""; !strings.Contains(line, "closed"); line = s.lines(1) {
 		}
 		s.interrupt(sig, "server: closed\n")
@@ -96,6 +96,6 @@ func TestTimeoutConnect(t *testing.T) {
 	}
 	code, stdout, stderr := result(t, "timeout", "-connect", address, "-within", within)
 	assert.Equal(t, 1, code)
-	assert.Equal(t, "client: time-out: the context of ConnectContext\n", without(stdout))
+	assert.Equal(t, "client: timeout: the context of ConnectContext\n", without(stdout))
 	assert.Empty(t, stderr)
 }

@@ -19,7 +19,7 @@ var (
 	portOfTrace = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 )
 
-// sidesOf are the lines of a time-line by whose they are, without times and ports.
+// sidesOf are the lines of a timeline by whose they are, without times and ports.
 func sidesOf(t *testing.T, lines []string) map[string][]string {
 	sides := map[string][]string{}
 	for _, line := range lines {

@@ -32,7 +32,7 @@ func unansweringAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// queued is how many connections wait to be accepted there. The kernel tells, as no time-out would: to one, a queue
+// queued is how many connections wait to be accepted there. The kernel tells, as no timeout would: to one, a queue
 // that is full and a test that has been held up look the same.
 func queued(t *testing.T, at *net.TCPAddr) (n int) {
 	table, err := os.ReadFile("/proc/net/tcp")

@@ -20,7 +20,7 @@ import (
 func init() { roles["in a network of its own"] = workInANetwork }
 
 // A network that loses packets, delays them, and is cut for a while, loses no byte; one that stays cut is
-// told by a time-out.
+// told by a timeout.
 func TestFaultsNetwork(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {

@@ -78,7 +78,7 @@ func TestFaultsPeerIsKilled(t *testing.T) {
 	})
 }
 
-// A peer whose process is stopped takes nothing: the queue stops at its limit, and a time-out tells. When
+// A peer whose process is stopped takes nothing: the queue stops at its limit, and a timeout tells. When
 // it goes on, everything arrives.
 func TestFaultsPeerIsStopped(t *testing.T) {
 	onEach(t, func(t *testing.T) {

@@ -81,7 +81,7 @@ func drawRelay(t *rapid.T) *relayPlan {
 	if p.entry != "nothing" { // else an end that comes before the relay closes the socket
 		a.halfOpen, b.halfOpen = true, true
 	}
-	// Nobody may wait for the other for ever, nor for a relay that waits for a's first byte or end.
+	// Nobody may wait for the other forever, nor for a relay that waits for a's first byte or end.
 	if b.peer.reader == "late" {
 		a.peer.reader = "all"
 	}

@@ -81,7 +81,7 @@ var attacks = map[string]attack{
 		peer: untilClosed,
 		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
 	},
-	"a byte now and then, for ever": { // which no idle time-out ends
+	"a byte now and then, forever": { // which no idle timeout ends
 		waits:   true,
 		options: evnet.ServerOptions{FirstByteTimeout: shortTime, IdleTimeout: time.Minute}, peers: 50,
 		serve: func(l *evnet.Loop, s *evnet.Socket, _ *seen) {
@@ -177,7 +177,7 @@ var attacks = map[string]attack{
 		},
 		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each of them
 	},
-	"peers that read nothing and send three bytes now and then": { // which no idle time-out ends
+	"peers that read nothing and send three bytes now and then": { // which no idle timeout ends
 		waits:   true,
 		options: evnet.ServerOptions{WriteTimeout: 5 * shortTime, IdleTimeout: time.Minute}, peers: 20,
 		serve: func(_ *evnet.Loop, s *evnet.Socket, seen *seen) {

@@ -126,7 +126,7 @@ func findReady(t *testing.T, code string, peer func(c *net.TCPConn)) {
 		here, there = append(here, a), append(there, b)
 	}
 	codes := map[string]int{}
-	l.AfterFunc(0, func() { // due before any time-out, and all are in the set by then
+	l.AfterFunc(0, func() { // due before any timeout, and all are in the set by then
 		for _, conn := range there {
 			peer(conn)
 		}

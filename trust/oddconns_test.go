@@ -90,7 +90,7 @@ func TestOddReads(t *testing.T) {
 		"an error that passes":                    {[]answer{{text: "a"}, many(9, passing{}), {text: "b"}, many(9, passing{}), {err: io.EOF}}, "ab", nil},
 		"an error that passes, with bytes":        {[]answer{{text: "a", err: passing{}}, {text: "b", err: io.EOF}}, "ab", nil},
 		"an error that says it passes, and stays": {[]answer{{text: "a"}, many(1000, passing{})}, "a", passing{}},
-		"a time-out of the conn's own":            {[]answer{{text: "a"}, {err: passing{timeout: true}}}, "a", passing{timeout: true}},
+		"a timeout of the conn's own":             {[]answer{{text: "a"}, {err: passing{timeout: true}}}, "a", passing{timeout: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -71,7 +71,7 @@ func TestOddReadsUnderTLS(t *testing.T) {
 			}
 			return 0, passing{}
 		}, "", passing{}},
-		"a time-out of the conn's own": {func(int, []byte, reading, func() bool) (int, error) { return 0, passing{timeout: true} }, "", passing{timeout: true}},
+		"a timeout of the conn's own": {func(int, []byte, reading, func() bool) (int, error) { return 0, passing{timeout: true} }, "", passing{timeout: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -213,13 +213,13 @@ func TestOddCountsUnderTLS(t *testing.T) {
 	}
 }
 
-// stale is a time-out that does not say that it passes.
+// stale is a timeout that does not say that it passes.
 type stale struct{ passing }
 
 func (stale) Temporary() bool { return false }
 
 // A socket that is paused and goes on loses nothing, however its conn says that its deadline has passed.
-func TestOddTimeOutsUnderTLS(t *testing.T) {
+func TestOddTimeoutsUnderTLS(t *testing.T) {
 	for name, as := range map[string]func(error) error{
 		"wrapped": func(err error) error { return fmt.Errorf("wrapped: %w", err) },
 		"another": func(error) error { return stale{passing{timeout: true}} },

@@ -270,7 +270,7 @@ func TestPanicsOnOneLoopOfAServer(t *testing.T) {
 // Do on a loop that nobody runs unwinds in its caller, and the loop is free for those who wait for it.
 func TestPanicsInDoWithoutRun(t *testing.T) {
 	onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
-		hung := bound(t, "Do waits for ever")
+		hung := bound(t, "Do waits forever")
 		defer hung.Stop()
 		var s *evnet.Socket
 		a, b := pair(t)

@@ -1,3 +1,3 @@
 // Package limits has the tests of what bounds a peer: buffered memory, time in a turn of the loop, stalled writes, lifetime,
-// time-outs, and log records.
+// timeouts, and log records.
 package limits

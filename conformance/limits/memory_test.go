@@ -242,7 +242,7 @@ func TestMaxBuffered_RoomIsFoundWhenOthersLeave(t *testing.T) {
 	assert.Equal(t, long, token)
 }
 
-// An account that is not kept over a reconnect would grow for ever.
+// An account that is not kept over a reconnect would grow forever.
 func TestMaxBuffered_StartsAnewWithTheNextConnection(t *testing.T) {
 	l := evnet.NewLoop()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -152,9 +152,9 @@ func TestBadInputSocketMethods(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.NewClient(l)
 	for name, c := range map[string]kit.BadInput{
-		"negative time-out": {Err: s.SetTimeout(-time.Second), Is: []error{evnet.ErrInvalidTimeout}, Code: "ERR_OUT_OF_RANGE", Says: []string{"-1s"}},
-		"unknown encoding":  {Err: s.SetEncoding("utf-7"), Is: []error{evnet.ErrUnknownEncoding}, Code: "ERR_UNKNOWN_ENCODING", Says: []string{"utf-7"}},
-		"nil callback":      {Err: s.On.Data(nil).Err(), Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"nil"}},
+		"negative timeout": {Err: s.SetTimeout(-time.Second), Is: []error{evnet.ErrInvalidTimeout}, Code: "ERR_OUT_OF_RANGE", Says: []string{"-1s"}},
+		"unknown encoding": {Err: s.SetEncoding("utf-7"), Is: []error{evnet.ErrUnknownEncoding}, Code: "ERR_UNKNOWN_ENCODING", Says: []string{"utf-7"}},
+		"nil callback":     {Err: s.On.Data(nil).Err(), Is: []error{evnet.ErrNilArgument}, Code: "ERR_INVALID_ARG_TYPE", Says: []string{"nil"}},
 	} {
 		t.Run(name, c.Check)
 	}

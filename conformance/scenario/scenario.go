@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Timed reports whether a script has time-outs, which its waits are measured against.
+// Timed reports whether a script has timeouts, which its waits are measured against.
 func (s *Script) Timed() bool { return Timed(s.Steps) }
 
 func Timed(block []*Statement) bool {

@@ -134,7 +134,7 @@ func TestBeat(t *testing.T) {
 	})
 }
 
-// A header that comes byte by byte keeps the connection from being silent, but not for ever.
+// A header that comes byte by byte keeps the connection from being silent, but not forever.
 func TestSlowHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loop := evnet.NewLoop()

@@ -25,9 +25,9 @@ func main() {
 	dir := flag.String("dir", ".", "receive: the `directory` to put files in")
 	connect := flag.String("connect", "", "send: `host:port` of the receiver")
 	retries := flag.Int("retries", 10, "send: how often to go on after a broken connection without getting any further")
-	wait := flag.Duration("wait", 10*time.Minute, "send: how long the receiver may work on its disk without any progress; 0: for ever")
+	wait := flag.Duration("wait", 10*time.Minute, "send: how long the receiver may work on its disk without any progress; 0: forever")
 	l := defaults
-	flag.DurationVar(&l.idle, "idle", l.idle, "how long the other side may be silent; 0: for ever")
+	flag.DurationVar(&l.idle, "idle", l.idle, "how long the other side may be silent; 0: forever")
 	flag.IntVar(&l.senders, "senders", l.senders, "receive: how many senders at once; this and all limits below: 0 is any number")
 	flag.IntVar(&l.perAddress, "per-address", l.perAddress, "receive: how many senders, and how many unfinished files, of one address")
 	flag.Var(&l.slowest, "slowest", "receive: how many `bytes` a second a sender has to send, on average over a minute")

@@ -182,7 +182,7 @@ func (s *sender) waits(c *evnet.Socket) {
 	}
 }
 
-// progressed says that the receiver does not wait for its disk, or not for ever.
+// progressed says that the receiver does not wait for its disk, or not forever.
 func (s *sender) progressed() {
 	if s.waiting != nil {
 		s.waiting.Stop()

@@ -1,4 +1,4 @@
-// Proxy passes TCP connections on to other servers, with limits, time-outs, an access log and an orderly end:
+// Proxy passes TCP connections on to other servers, with limits, timeouts, an access log and an orderly end:
 //
 //	proxy -listen :8080 -to 10.0.0.5:80,10.0.0.6:80
 package main
@@ -27,9 +27,9 @@ func main() {
 	flag.IntVar(&o.max, "max", 1000, "how many connections may be open at once; 0: any number")
 	flag.IntVar(&o.perClient, "per-client", 0, "how many of them from one address; 0: any number")
 	flag.DurationVar(&o.dial, "dial", 5*time.Second, "how long connecting to one server may take")
-	flag.DurationVar(&o.firstByte, "first-byte", 0, "how long a client may wait before its first byte; 0: for ever")
-	flag.DurationVar(&o.idle, "idle", 5*time.Minute, "how long a connection may be silent; 0: for ever")
-	flag.DurationVar(&o.close, "close", 0, "how long a connection may go on after one side has ended; 0: for ever")
+	flag.DurationVar(&o.firstByte, "first-byte", 0, "how long a client may wait before its first byte; 0: forever")
+	flag.DurationVar(&o.idle, "idle", 5*time.Minute, "how long a connection may be silent; 0: forever")
+	flag.DurationVar(&o.close, "close", 0, "how long a connection may go on after one side has ended; 0: forever")
 	flag.DurationVar(&o.grace, "grace", 10*time.Second, "how long open connections may go on after SIGTERM or an interrupt")
 	flag.Func("allow", "`addresses` that may connect, with commas between: 10.0.0.0/8,::1; default: all", addTo(&o.allow))
 	flag.Func("deny", "`addresses` that may not, even if allowed", addTo(&o.deny))

@@ -166,7 +166,7 @@ func (c *connection) failed(side string, err error) {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && errors.As(err, &op):
-		c.end = op.Op + " time-out" // idle, first byte, close or handshake
+		c.end = op.Op + " timeout" // idle, first byte, close or handshake
 	case errors.Is(err, syscall.ECONNRESET):
 		c.end = side + " reset"
 	default:

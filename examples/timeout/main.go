@@ -1,5 +1,5 @@
-// Timeout shows each time-out of evnet: its server has a flag for each, its client keeps silent, or speaks every so
-// often. Each connection ends with a line that says which time-out it was.
+// Timeout shows each timeout of evnet: its server has a flag for each, its client keeps silent, or speaks every so
+// often. Each connection ends with a line that says which timeout it was.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 const usage = `Usage: timeout [flags]
 
 A server that gives its clients so much time and no more, and with -connect a client that takes its time. 0 switches
-a time-out off.
+a timeout off.
 
 `
 
@@ -102,7 +102,7 @@ func (t timeline) say(what ...any) {
 	printable.Println(append([]any{t.name, seconds}, what...)...)
 }
 
-// cause says which time-out has ended a connection, "" if none has.
+// cause says which timeout has ended a connection, "" if none has.
 func cause(err error) string {
 	var op *net.OpError
 	if !errors.As(err, &op) || !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
@@ -127,10 +127,10 @@ func cause(err error) string {
 func (t timeline) over(c *evnet.Socket) {
 	switch which := cause(c.Err()); {
 	case which != "":
-		t.say("time-out:", which)
+		t.say("timeout:", which)
 	case c.Err() != nil:
 		t.say("closed:", c.Err())
 	default:
-		t.say("closed, no time-out")
+		t.say("closed, no timeout")
 	}
 }

@@ -68,7 +68,7 @@ func (o *options) converse(c *evnet.Socket) {
 	c.On.Error(func(error) {}) // over tells it
 	c.On.Close(func(bool) {
 		if left && c.Err() == nil {
-			line.say("time-out: SetTimeout")
+			line.say("timeout: SetTimeout")
 		} else {
 			line.over(c)
 		}

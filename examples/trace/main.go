@@ -1,4 +1,4 @@
-// Trace shows every event of a connection as it happens, a line each on a time-line: of a server, of a client, or, without
+// Trace shows every event of a connection as it happens, a line each on a timeline: of a server, of a client, or, without
 // -listen and -connect, of both sides of one connection within this program.
 package main
 
@@ -99,7 +99,7 @@ func misused(problem ...any) {
 	os.Exit(2)
 }
 
-// run ends the program with 1 if the client has failed: the time-line has said why.
+// run ends the program with 1 if the client has failed: the timeline has said why.
 func run(client *evnet.Socket) {
 	evnet.Run()
 	if err := client.Err(); err != nil && !errors.Is(err, context.Canceled) {
@@ -118,7 +118,7 @@ func (o sides) server(address string) (*evnet.Server, error) {
 	server := evnet.NewServer(&evnet.ServerOptions{AllowHalfOpen: o.halfOpen})
 	server.On.Connection(func(c *evnet.Socket) {
 		_ = c.SetTimeout(o.idle)
-		c.On.Error(func(error) {}) // the time-line shows it
+		c.On.Error(func(error) {}) // the timeline shows it
 		_, _ = c.WriteString("welcome: ")
 		c.Pipe(c)
 	})

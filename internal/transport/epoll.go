@@ -158,7 +158,7 @@ func (t *epollDriver) unwanted(what netpoll.Events, r *Report) {
 		}
 	}
 	if what&netpoll.Hungup != 0 {
-		t.unregister() // it cannot be left out, and would be reported for ever
+		t.unregister() // it cannot be left out, and would be reported forever
 	}
 }
 

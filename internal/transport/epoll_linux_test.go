@@ -116,7 +116,7 @@ func TestWatch_Refused(t *testing.T) {
 	}
 }
 
-// While nothing is read a reset is reported, if the owner allows that, and is not reported for ever.
+// While nothing is read a reset is reported, if the owner allows that, and is not reported forever.
 func TestReset_WhileNotReading(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, allowed := range []bool{true, false} {

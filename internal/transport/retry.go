@@ -40,7 +40,7 @@ func (n *retry) again(max int) bool {
 	return true
 }
 
-// isTemporary reports whether the next try may succeed after err, of a conn: err says so, and is not a time-out, which
+// isTemporary reports whether the next try may succeed after err, of a conn: err says so, and is not a timeout, which
 // the program has requested.
 func isTemporary(err error) bool {
 	if err == nil {

@@ -44,7 +44,7 @@ func newScripted(t testing.TB, reads ...readResult) *scriptedConn {
 	return &scriptedConn{Conn: here, reads: reads}
 }
 
-// conditionError is an error of a conn that is temporary, a time-out or both.
+// conditionError is an error of a conn that is temporary, a timeout or both.
 type conditionError struct{ temporary, timeout bool }
 
 func (conditionError) Error() string     { return "on purpose" }
@@ -98,7 +98,7 @@ func TestAdapter_TruncatedKernelConn(t *testing.T) {
 	assert.Equal(t, ErrTruncated, op.Err)
 }
 
-// A temporary failure is retried; one that stays is permanent, so that package tls does not retry for ever.
+// A temporary failure is retried; one that stays is permanent, so that package tls does not retry forever.
 func TestAdapter_TemporaryFailureToRead(t *testing.T) {
 	temporary := conditionError{temporary: true}
 	c := newScripted(t, readResult{"", temporary}, readResult{"", nil}, readResult{"data", nil})
@@ -118,7 +118,7 @@ func TestAdapter_TemporaryFailureToRead(t *testing.T) {
 	assert.Equal(t, maxFailures+1, c.read)
 }
 
-// A time-out was requested: it is reported as temporary, so that package tls does not keep it.
+// A timeout was requested: it is reported as temporary, so that package tls does not keep it.
 func TestAdapter_TimeoutWhileReading(t *testing.T) {
 	timeout := conditionError{timeout: true}
 	c := newScripted(t, readResult{"some", timeout}, readResult{"", timeout})

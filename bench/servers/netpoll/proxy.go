@@ -43,7 +43,7 @@ func (p *proxy) onRequest(ctx context.Context, c netpoll.Connection) error {
 	return pass(up, c)
 }
 
-// pass closes a source that can be forwarded no more, or netpoll would call its handler for ever.
+// pass closes a source that can be forwarded no more, or netpoll would call its handler forever.
 func pass(dst, src netpoll.Connection) error {
 	err := forward(dst, src)
 	if err != nil {
