@@ -88,7 +88,7 @@ func TestLoopPostFromManyGoroutines(t *testing.T) {
 	assert.Zero(t, left)
 }
 
-func TestLoopPostingForEverStarvesNobody(t *testing.T) {
+func TestLoopPost_EndlessPostingDoesNotStarveEvents(t *testing.T) {
 	l := evnet.NewLoop()
 	done := false
 	kit.Meet(t, l, kit.Echo, func(s *evnet.Socket) {

@@ -69,7 +69,7 @@ func TestLoopServeEndsByContext(t *testing.T) {
 	assert.ErrorIs(t, l.Serve(evtest.NoContext), evnet.ErrNilArgument)
 }
 
-func TestLoopServeGoesOnWhileIdle(t *testing.T) {
+func TestLoopServe_ContinuesWhileIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
@@ -85,7 +85,7 @@ func TestLoopServeGoesOnWhileIdle(t *testing.T) {
 
 // A callback that starts new work whenever some ends must not keep Serve from returning. The callbacks give up
 // after a while, so that a failure is not a hang.
-func TestLoopServeEndsThoughCallbacksGoOn(t *testing.T) {
+func TestLoopServe_EndsDespitePendingCallbacks(t *testing.T) {
 	cases := map[string]func(l *evnet.Loop, addr string, more func() bool){
 		"post": func(l *evnet.Loop, _ string, more func() bool) {
 			var again func()
@@ -208,7 +208,7 @@ func TestLoopRunEndsThoughUnreferencedSocketReconnects(t *testing.T) {
 	assert.Less(t, n, forEver, "Run waited for the callback to give up")
 }
 
-func TestLoopRunTwiceAtOnce(t *testing.T) {
+func TestLoopRun_TwiceConcurrently(t *testing.T) {
 	l := evnet.NewLoop()
 	busy := func(how string) {
 		assert.ErrorIs(t, l.Serve(context.Background()), evnet.ErrLoopRunning, how)
@@ -293,7 +293,7 @@ func TestLoopCallbacksNeverOverlap(t *testing.T) {
 
 // A socket that is referenced and connects again while Run is about to return keeps Run going. Unreferenced
 // sockets may then be used again.
-func TestLoopGoesOnFromItsEnd(t *testing.T) {
+func TestLoopRun_ContinuesForNewWorkAtItsEnd(t *testing.T) {
 	l := evnet.NewLoop()
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // not a server of the loop, which would close it
 	require.NoError(t, err)

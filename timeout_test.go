@@ -244,7 +244,7 @@ func TestTimeoutOfClosingByBothEnds(t *testing.T) {
 }
 
 // CloseTimeout does not affect a socket that closes before it.
-func TestTimeoutOfClosingInTime(t *testing.T) {
+func TestTimeoutOfClosing_ClosedBeforeIt(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{CloseTimeout: 3 * second}, func(b *kit.Bubble) {
 		go io.Copy(io.Discard, b.Peer)
 		b.When(second, func() { _, _ = b.S.WriteString("x"); _ = b.S.Close() })

@@ -210,7 +210,7 @@ func TestBlockedPipeIsNotServed(t *testing.T) {
 
 // EPOLLERR without an error of read or write does not keep the loop busy, and the socket still works. Here an unread
 // timestamp on the error queue causes it.
-func TestErrorThatNobodyFetches(t *testing.T) {
+func TestErrorPending_WithoutAReader(t *testing.T) {
 	const timestamping, software = 0x25, 1<<1 | 1<<4 | 1<<11 // SO_TIMESTAMPING: software timestamps of sent data, without the data
 	for name, paused := range map[string]bool{"reading": false, "paused": true} {
 		t.Run(name, func(t *testing.T) {
@@ -250,7 +250,7 @@ func TestErrorThatNobodyFetches(t *testing.T) {
 }
 
 // The same applies while the queue waits for room.
-func TestErrorThatNobodyFetchesWhileWriting(t *testing.T) {
+func TestErrorPending_WhileWriting(t *testing.T) {
 	const timestamping, software = 0x25, 1<<1 | 1<<4 | 1<<11
 	onPoll(t)
 	l := NewLoop()

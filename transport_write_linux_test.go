@@ -140,7 +140,7 @@ func TestWriteBesideABusyCallback(t *testing.T) {
 }
 
 // A long write is sent immediately, after the short ones before it.
-func TestLongWriteLeavesAtOnce(t *testing.T) {
+func TestLongWrite_IsSentImmediately(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, size := range []int{leavesNow - 1, leavesNow, 100 << 10} {
 			l := NewLoop()
@@ -222,7 +222,7 @@ func TestWritesFromManyGoroutines(t *testing.T) {
 
 // A writer that fails because of a reset before the loop has read does not report EPIPE. The kernel reports a reset
 // once, and a Unix socket reports it only to readers.
-func TestResetIsNoBrokenPipe(t *testing.T) {
+func TestReset_IsNotReportedAsBrokenPipe(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for name, pair := range map[string]func() (net.Conn, net.Conn){
 			"tcp":  func() (net.Conn, net.Conn) { a, b := tcpPair(t); return a, b },

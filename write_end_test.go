@@ -218,7 +218,7 @@ type failingWriter struct {
 func (c failingWriter) Write([]byte) (int, error) { return 0, c.err }
 
 // As in Node, except that the reader reports a reset, if there is one.
-func TestWriteFailureIsToldToItsCallbackFirst(t *testing.T) {
+func TestWrite_FailureCallsItsCallbackFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error
 		paused bool

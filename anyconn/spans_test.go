@@ -64,7 +64,7 @@ func openTelemetry(tracer api.Tracer) func(string) (func(string, int), func(erro
 }
 
 // The guide shows spans as it stands here.
-func TestSpansAreThoseOfTheGuide(t *testing.T) {
+func TestSpans_EqualTheGuide(t *testing.T) {
 	here, err := os.ReadFile("spans_test.go")
 	require.NoError(t, err)
 	guide, err := os.ReadFile("../docs/guide.md")

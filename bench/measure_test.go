@@ -115,7 +115,7 @@ func TestARunWritesItsRecords(t *testing.T) {
 	assert.FileExists(t, filepath.Join(out, reportName))
 }
 
-func TestAPlanOfNothingIsTold(t *testing.T) {
+func TestEmptyPlanIsReported(t *testing.T) {
 	_, err := plan(options{only: "nowhere"})
 	assert.ErrorContains(t, err, `-only "nowhere"`)
 	_, err = plan(options{only: "("})

@@ -31,7 +31,7 @@ func TestRatiosAreTakenWithinARound(t *testing.T) {
 	assert.Zero(t, g.compare("line-100", "evnet scan", cpuPerMessage, againstPlain).rounds, "nothing has run")
 }
 
-func TestTheBestRivalIsThatOfTheRound(t *testing.T) {
+func TestBestRivalIsChosenPerRound(t *testing.T) {
 	g := group([]record{
 		carried("echo-64-1", "gnet", 1, 50, 10), carried("echo-64-1", "evio", 1, 70, 30),
 		carried("echo-64-1", "gnet", 2, 60, 40), carried("echo-64-1", "evio", 2, 40, 20),

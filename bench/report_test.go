@@ -45,7 +45,7 @@ func read(t *testing.T, dir, name string) string {
 	return string(content)
 }
 
-func TestReportFromTheRawFileAlone(t *testing.T) {
+func TestReport_FromTheRawFileOnly(t *testing.T) {
 	report := read(t, sample(t), reportName)
 	for _, want := range []string{
 		"2026-01-02 03:04 UTC: Linux 6, A processor, 2 processors, go1.26",

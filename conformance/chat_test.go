@@ -105,7 +105,7 @@ func TestChatOnOneLoop(t *testing.T) {
 	assert.Equal(t, members, r.said)
 }
 
-func TestChatGuestsOnAnotherLoop(t *testing.T) {
+func TestChatMembersOnAnotherLoop(t *testing.T) {
 	l, away := evnet.NewLoop(), evnet.NewLoop()
 	r := &room{names: make(map[*evnet.Socket]int)}
 	server, addr := kit.Serve(t, l, nil, func(s *evnet.Socket) {

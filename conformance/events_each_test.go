@@ -237,7 +237,7 @@ func TestEventsShutdownWorksWithoutListeners(t *testing.T) {
 }
 
 // An error with no Error listener is one log record, and does not crash.
-func TestEventsUnheardError(t *testing.T) {
+func TestEvents_ErrorWithoutListener(t *testing.T) {
 	cause := errors.New("a cause")
 	cases := map[string]struct {
 		level slog.Level

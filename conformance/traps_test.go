@@ -249,7 +249,7 @@ func TestTrapAddressesStay(t *testing.T) {
 }
 
 // Listen returns its error synchronously, and a failed Listen drops its callback.
-func TestTrapListenFailsAtOnce(t *testing.T) {
+func TestTrapListenFailsSynchronously(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()

@@ -176,7 +176,7 @@ func TestSendFailsInABatch(t *testing.T) {
 	})
 }
 
-func TestUnheardError(t *testing.T) {
+func TestErrorWithoutListener(t *testing.T) {
 	log := newRecords()
 	l := evnet.NewLoop()
 	s, c := open(t, l, dgram.SocketOptions{Logger: newLogger(log)}), peer(t)

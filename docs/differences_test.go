@@ -22,7 +22,7 @@ import (
 // differences has the tests of each line of "Differences from Node", by its title. Scenarios that name the title
 // in their `difference:` line count too.
 var differences = map[string]string{
-	"Unheard errors":          "TestEventsUnheardError TestOptionsLogger",
+	"Unheard errors":          "TestEvents_ErrorWithoutListener TestOptionsLogger",
 	"Unread sockets":          "TestTrapUnreadSocketIsBounded TestTrapUnreadAnswerIsBounded TestChunksReadNothingAhead",
 	"The last Data listener":  "TestEventsLastDataListenerPauses",
 	"Timeout callbacks":       "TestTrapSetTimeoutRegistersNothing",
@@ -36,8 +36,8 @@ var differences = map[string]string{
 	"The closing phase":       "TestTimeoutOfClosing TestTimeoutOfClosingByThePeersEnd",
 	"All connections":         "TestServerShutdownIsGraceful TestServerShutdownContextEnds TestServerCloseAllConnections TestTrapUnreadSocketIsBounded",
 	"Closing a server":        "TestServerCloseWaitsForConnections TestBadInputServer",
-	"Listening":               "TestTrapListenFailsAtOnce TestBadInputListen",
-	"Callbacks of a call":     "TestTrapCallbackOfAFailedConnect TestTrapListenFailsAtOnce",
+	"Listening":               "TestTrapListenFailsSynchronously TestBadInputListen",
+	"Callbacks of a call":     "TestTrapCallbackOfAFailedConnect TestTrapListenFailsSynchronously",
 	"Several addresses":       "TestConnectPastABlackHole TestOptionsAttemptDelay TestErrorsCodeOfSeveral",
 	"Lookups and contexts":    "TestConnectBadHelpers TestBadInputConnect TestBadInputEndedContextStartsNothing",
 	"Keep-alive":              "TestOptionsNoDelay TestOptionsKeepAlive TestOptionsKeepAliveOnWithoutTimes",
@@ -45,7 +45,7 @@ var differences = map[string]string{
 	"Encodings":               "TestDecoderVectors FuzzDecoder",
 	"Addresses":               "TestTrapAddressesStay",
 	"Failures of a pipe":      "TestPipeSourceFails TestRelayTornDown",
-	"Unix paths":              "TestUnixListenReplacesAStaleFile TestUnixListenLeavesOthersAlone TestUnixCloseRemovesOnlyItsOwnFile TestUnixListenBadPath TestTrapMissingDirectory TestUnixSocketMode",
+	"Unix paths":              "TestUnixListenReplacesAStaleFile TestUnixListen_KeepsOtherFiles TestUnixCloseRemovesOnlyItsOwnFile TestUnixListenBadPath TestTrapMissingDirectory TestUnixSocketMode",
 	"Failed accepts":          "TestServerAcceptBacksOff",
 	"Iterating":               "TestChunksLeaving TestChunksLeavingAtTheEnd",
 	"A new socket":            "TestTrapNewSocket",
@@ -67,7 +67,7 @@ var differences = map[string]string{
 // Node.
 var traps = []struct{ trap, held string }{
 	1: {"an unheard error ends the process",
-		"TestEventsUnheardError server-socket-error-no-listener-on-server"},
+		"TestEvents_ErrorWithoutListener server-socket-error-no-listener-on-server"},
 	2: {"an accepted socket that nobody reads stays forever",
 		"TestTrapUnreadSocketIsBounded unread-server-socket-leaks"},
 	3: {"a client that does not read the answer stays forever",
@@ -117,9 +117,9 @@ var traps = []struct{ trap, held string }{
 	25: {"closing a server that does not listen",
 		"TestBadInputServer server-close-not-running"},
 	26: {"Listen with a host is asynchronous",
-		"TestTrapListenFailsAtOnce server-listen-hostname server-listen-twice-with-host"},
+		"TestTrapListenFailsSynchronously server-listen-hostname server-listen-twice-with-host"},
 	27: {"callbacks of a failed Listen",
-		"TestTrapListenFailsAtOnce TestTrapCallbackOfAFailedConnect server-eaddrinuse"},
+		"TestTrapListenFailsSynchronously TestTrapCallbackOfAFailedConnect server-eaddrinuse"},
 	28: {"localhost is two addresses",
 		"TestConnectPastABlackHole autoselect-fallback"},
 	29: {"slow attempts are aborted",

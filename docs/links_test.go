@@ -97,7 +97,7 @@ func anchors(t testing.TB, file string) map[string]bool {
 }
 
 // Each link to a page, file or directory of the repository has an existing target, including its anchor.
-func TestLinksLeadSomewhere(t *testing.T) {
+func TestLinksHaveTargets(t *testing.T) {
 	count := 0
 	for _, file := range markdownFiles(t) {
 		for i, line := range prose(t, file) {

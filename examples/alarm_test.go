@@ -138,7 +138,7 @@ func TestAlarmPage(t *testing.T) {
 }
 
 // Two managers hear every change, in order; a third one hears the state when it comes.
-func TestAlarmTellsChanges(t *testing.T) {
+func TestAlarm_ReportsChanges(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
 			s := &alarmServer{network: network, file: filepath.Join(t.TempDir(), "readings")}

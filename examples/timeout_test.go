@@ -53,7 +53,7 @@ func TestTimeoutAsks(t *testing.T) {
 }
 
 // A reset and words that are no TLS are told as what they are.
-func TestTimeoutIsNotToBlame(t *testing.T) {
+func TestTimeout_OtherFailuresAreNamed(t *testing.T) {
 	s, address := timeoutServer(t)
 	c := dial(t, address)
 	assert.Contains(t, s.lines(1), "connection")

@@ -119,7 +119,7 @@ func serveWithFewDescriptors() {
 }
 
 // Without a descriptor left, what needs one fails with an error that says so, and what does not works on.
-func TestDescriptorsAllGone(t *testing.T) {
+func TestDescriptors_NoneLeft(t *testing.T) {
 	for name, transport := range transports {
 		t.Run(name, func(t *testing.T) {
 			child := play("no descriptors", transport)

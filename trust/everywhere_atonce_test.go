@@ -15,7 +15,7 @@ import (
 
 // Every method may be called from any goroutine, at any time: while a connection is made, used and
 // closed, from eight at once.
-func TestEverywhereAtOnce(t *testing.T) {
+func TestEverywhereConcurrently(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for range 20 {
 			p, connect := newPlace(t, nil)

@@ -29,7 +29,7 @@ const (
 )
 
 // Peers that ask without reading the answers cost little with default options.
-func TestMemoryOfAnswersNobodyReads(t *testing.T) {
+func TestMemoryOfUnreadAnswers(t *testing.T) {
 	t.Parallel()
 	for name, transport := range transports {
 		if name != "poll" && !evtest.Long() {

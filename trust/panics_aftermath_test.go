@@ -147,7 +147,7 @@ type stubborn struct{ net.Conn }
 func (c stubborn) Close() error { _ = c.Conn.Close(); panic(errCause) }
 
 // What a conn does when it is closed is told to a Logger on the loop, where its panic can be dealt with.
-func TestPanicsOfALoggerToldOfAClose(t *testing.T) {
+func TestPanics_LoggerOfAClose(t *testing.T) {
 	onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
 		a, b := pair(t)
 		defer b.Close()
@@ -161,7 +161,7 @@ func TestPanicsOfALoggerToldOfAClose(t *testing.T) {
 }
 
 // A default logger that panics does so in the face of who called Relay, and the socket is torn down.
-func TestPanicsOfALoggerToldOfARelay(t *testing.T) {
+func TestPanics_LoggerOfARelay(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
 	for name, m := range manners {

@@ -93,7 +93,7 @@ func TestServerCloseFindsTheAddressFree(t *testing.T) {
 }
 
 // A conn that is refused, or comes too late, costs nothing but itself when its Close panics or takes its time.
-func TestServerRefusesOddConns(t *testing.T) {
+func TestServer_RefusesNonConformingConns(t *testing.T) {
 	local := &evnet.BlockList{}
 	require.NoError(t, local.Add("127.0.0.0/8"))
 	for name, c := range map[string]struct {

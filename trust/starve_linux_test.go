@@ -42,7 +42,7 @@ const idleTime = 50 * time.Millisecond
 
 // A peer that keeps a loop busy from the moment at which the process was idle holds up nobody else in it, on one
 // processor or on two.
-func TestBusyPeerStarvesNobody(t *testing.T) {
+func TestBusyPeerDoesNotStarveOthers(t *testing.T) {
 	t.Parallel()
 	tries := 1
 	if evtest.Long() {

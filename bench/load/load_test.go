@@ -202,7 +202,7 @@ func TestProxyGoesBothWays(t *testing.T) {
 	assert.InDelta(t, f.Messages*65536, f.Bytes, 5*65536)
 }
 
-func TestWhatAServerDoesWrongIsTold(t *testing.T) {
+func TestServerFailuresAreReported(t *testing.T) {
 	alter := func(change func([]byte) []byte) func(net.Conn) {
 		return func(c net.Conn) {
 			p := make([]byte, 64)
@@ -238,7 +238,7 @@ func TestWhatAServerDoesWrongIsTold(t *testing.T) {
 	}
 }
 
-func TestBadFlagsAreTold(t *testing.T) {
+func TestBadFlagsAreReported(t *testing.T) {
 	for args, says := range map[string]string{
 		"-workload magic":            "none of echo, line",
 		"-size 0":                    "-size 0: must be from 1",

@@ -67,7 +67,7 @@ func TestLostDatagrams(t *testing.T) {
 	assert.Greater(t, f.Messages, 10*f.Lost)
 }
 
-func TestWhatADatagramServerDoesWrongIsTold(t *testing.T) {
+func TestDatagramServerFailuresAreReported(t *testing.T) {
 	for says, answer := range map[string]func(int, []byte) []byte{
 		"a wrong byte came back":             func(_ int, p []byte) []byte { p[20]++; return p },
 		"a message of 65 bytes came back":    func(_ int, p []byte) []byte { return append(p, 0) },

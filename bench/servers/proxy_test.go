@@ -29,7 +29,7 @@ func joined(t *testing.T, im implementation) (client, upstream *net.TCPConn) {
 	return client, c.(*net.TCPConn)
 }
 
-func TestProxyBothWaysAtOnce(t *testing.T) {
+func TestProxyBothWaysSimultaneously(t *testing.T) {
 	each(t, "proxy", func(t *testing.T, im implementation) {
 		client, upstream := joined(t, im)
 		there, back := noise(proxied), noise(proxied+1)

@@ -178,7 +178,7 @@ func TestConnectContextEndsSilently(t *testing.T) {
 
 // A Resolver or Dialer of the user may ignore its context. The socket still reports the end of the context
 // immediately.
-func TestConnectContextThatNobodyHeeds(t *testing.T) {
+func TestConnectContext_IgnoredByTheDial(t *testing.T) {
 	for _, what := range []string{"resolver", "dial"} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -105,7 +105,7 @@ func TestAnyConnLingeringHandshake(t *testing.T) {
 }
 
 // If the peer has ended and closed, a failure to send this side's end is no error, whichever error of a closed conn it is.
-func TestAnyConnEndAfterThePeerHasLeft(t *testing.T) {
+func TestAnyConn_EndAfterThePeerClosed(t *testing.T) {
 	for name, left := range map[string]error{
 		"pipe": io.ErrClosedPipe, "closed": net.ErrClosed, "end": io.EOF, "system": syscall.EPIPE, "another": evtest.Boom("lost"),
 	} {

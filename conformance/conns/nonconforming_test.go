@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestAnyConnOdd(t *testing.T) {
+func TestAnyConnNonConforming(t *testing.T) {
 	cases := map[string]*evtest.NonconformingConn{
 		"eof with data": {EOFWithData: true},
 		"zero reads":    {ZeroReads: true},

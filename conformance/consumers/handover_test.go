@@ -163,7 +163,7 @@ func TestScanFinalLeavesMuch(t *testing.T) {
 }
 
 // If another goroutine removes a consumer directly before its callback, the next consumer gets the chunk.
-func TestConsumerGoesBeforeItIsTold(t *testing.T) {
+func TestConsumer_RemovedBeforeItsCallback(t *testing.T) {
 	for _, encoding := range []evnet.Encoding{"", evnet.Hex} {
 		want := map[evnet.Encoding]string{"": "onetwo", evnet.Hex: "6f6e6574776f"}[encoding]
 		t.Run("data "+string(encoding), func(t *testing.T) {

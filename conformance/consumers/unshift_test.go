@@ -85,7 +85,7 @@ func TestUnshiftInMidChunk(t *testing.T) {
 }
 
 // A consumer that always puts everything back does not starve other sockets.
-func TestUnshiftForEver(t *testing.T) {
+func TestUnshift_Endlessly(t *testing.T) {
 	l := evnet.NewLoop()
 	s := kit.Feed(l, "x")
 	n := 0

@@ -186,7 +186,7 @@ func TestBudget_KeepsTheOrder(t *testing.T) {
 }
 
 // A limit in time does not cut off what was received in time and only waits for its turn.
-func TestBudget_IsNoSilence(t *testing.T) {
+func TestBudget_DoesNotCountAsSilence(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := connection(t)

@@ -33,7 +33,7 @@ func whenFull(l *evnet.Loop, s *evnet.Socket, fn func()) {
 
 // However low MaxWriteBuffer is, what Pipe, Relay and ReadFrom have read reaches a peer that is slow to
 // read: they are held back before the limit refuses anything.
-func TestLimitHoldsBackWhatIsRead(t *testing.T) {
+func TestLimit_HoldsBackReading(t *testing.T) {
 	want := evtest.RandomBytes(2 * evtest.Megabyte)
 	for what, begin := range map[string]func(src, dst *evnet.Socket){
 		"Pipe":               func(src, dst *evnet.Socket) { src.Pipe(dst) },
@@ -127,7 +127,7 @@ func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 }
 
 // A write that the limit refuses is told so soon, though those before it wait for a peer that does not read.
-func TestLimitTellsARefusedWriteSoon(t *testing.T) {
+func TestLimit_ReportsARefusedWriteAsynchronously(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{MaxWriteBuffer: 10})
 	defer peer.Close()
@@ -174,7 +174,7 @@ func TestWriteThenOfNothingWhileConnecting(t *testing.T) {
 }
 
 // A connection that never comes has not even nothing written, whatever is refused behind it.
-func TestWriteThenOfNothingToNobody(t *testing.T) {
+func TestWriteThen_EmptyWriteWithoutAConnection(t *testing.T) {
 	l := evnet.NewLoop()
 	s := evnet.NewSocket(&evnet.SocketOptions{
 		Loop: l, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, evtest.ErrRefused },
@@ -195,7 +195,7 @@ func TestWriteThenOfNothingToNobody(t *testing.T) {
 
 // A write that is refused after End is told in its turn: once what was written before it is sent, though that
 // has no callback.
-func TestWriteThenAfterEndIsToldInItsTurn(t *testing.T) {
+func TestWriteThen_AfterEndReportsAsynchronously(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := net.Pipe()
@@ -293,7 +293,7 @@ func TestReadFromKeepsToItsConnection(t *testing.T) {
 }
 
 // A stream that the program cuts off with io.EOF, such as another's Read has returned, passes for no whole one.
-func TestDestroyWithEOFIsNoEnd(t *testing.T) {
+func TestDestroy_WithEOFIsNotReportedAsEnd(t *testing.T) {
 	for name, read := range map[string]func(s *evnet.Socket) error{
 		"Chunks": func(s *evnet.Socket) error {
 			for _, err := range s.Chunks() {

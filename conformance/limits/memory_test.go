@@ -107,7 +107,7 @@ func TestMaxBuffered_RefusesWritesOfTheLargest(t *testing.T) {
 
 // A peer that asks and does not read is not read, once the loop has little room; another is served meanwhile. When
 // there is room again everything goes on, and nothing is lost.
-func TestMaxBuffered_HoldsBackWhoAsksWithoutReading(t *testing.T) {
+func TestMaxBuffered_HoldsBackPeersThatRequestWithoutReading(t *testing.T) {
 	const asked, answer = 3000, kilobyte
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -270,7 +270,7 @@ func TestServerSpreadsOverLoops(t *testing.T) {
 }
 
 // A callback that blocks one loop delays only that loop's connections.
-func TestServerGoesRoundALoopThatStandsStill(t *testing.T) {
+func TestServer_BypassesAStalledLoop(t *testing.T) {
 	const conns, wait = 600, 128 // conns exceeds the number that may be queued for one loop
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 	stuck, still, release := evnet.NewLoop(), make(chan struct{}), make(chan struct{})

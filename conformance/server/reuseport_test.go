@@ -69,7 +69,7 @@ func greeterless(l *evnet.Loop) *evnet.Server {
 }
 
 // ReusePort must be set by the first server too.
-func TestReusePortNotAskedFor(t *testing.T) {
+func TestReusePort_NotRequested(t *testing.T) {
 	l := evnet.NewLoop()
 	first, address := kit.Serve(t, l, nil, nil)
 	for _, share := range []bool{false, true} {

@@ -81,7 +81,7 @@ func TestUnixListenReplacesAStaleFileAtTheLongestPath(t *testing.T) {
 }
 
 // Listen leaves a file unchanged if it is not a stale socket.
-func TestUnixListenLeavesOthersAlone(t *testing.T) {
+func TestUnixListen_KeepsOtherFiles(t *testing.T) {
 	dir := evtest.SocketDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	require.NoError(t, os.WriteFile(in("file"), []byte("precious"), 0o600))
@@ -178,7 +178,7 @@ func TestUnixListenWithoutPermission(t *testing.T) {
 }
 
 // Several servers find the same stale file at the same time. Exactly one gets the path, and it serves the path.
-func TestUnixListenAtOnce(t *testing.T) {
+func TestUnixListen_Concurrently(t *testing.T) {
 	dir := evtest.SocketDir(t)
 	path := filepath.Join(dir, "s")
 	for range 100 {

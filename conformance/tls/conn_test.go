@@ -187,7 +187,7 @@ func TestTLSContextOfTheAttemptIsLetGo(t *testing.T) {
 
 // If the peer has ended and closed before this side ends, its close_notify cannot be sent. As without TLS, that is
 // no error.
-func TestTLSPeerGoneAfterItsEnd(t *testing.T) {
+func TestTLS_PeerClosedAfterItsEnd(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()
 	var got kit.Notes

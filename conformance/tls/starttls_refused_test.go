@@ -129,7 +129,7 @@ func TestStartTLSEndedOnTheWay(t *testing.T) {
 }
 
 // StartTLS begins although the peer has closed, and the handshake fails.
-func TestStartTLSPeerGone(t *testing.T) {
+func TestStartTLS_PeerClosed(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for _, server := range []bool{false, true} {
 			l := evnet.NewLoop()

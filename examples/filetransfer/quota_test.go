@@ -295,7 +295,7 @@ func TestStore_HashesOnce(t *testing.T) {
 }
 
 // What was received of a file needs no hash to go on, and after a restart one, of as much as the hour allows.
-func TestStore_GoesOnWithoutHashing(t *testing.T) {
+func TestStore_ContinuesWithoutHashing(t *testing.T) {
 	content := strings.Repeat("0123456789abcdef", 5*step/16)
 	s := testStore(t, limits{hash: 2*step + 10})
 	s.hashes.now = func() time.Time { return s.hashes.filled }

@@ -215,7 +215,7 @@ func TestServe_TakesNothingNewOnceItsContextHasEnded(t *testing.T) {
 	assert.Zero(t, late.halts)
 }
 
-func TestRun_GoesOnAfterAPanicWithWhatWasLeft(t *testing.T) {
+func TestRun_ContinuesAfterAPanicWithTheRemainingTasks(t *testing.T) {
 	l, got := newLoop(), journal{}
 	l.Event(func() {
 		l.AtTurnEnd(got.note("close"))
@@ -249,7 +249,7 @@ type panicking struct {
 
 func (p *panicking) Halt() { p.l.Remove(&p.member); panic("halt") }
 
-func TestDo_OnALoopThatNobodyRuns(t *testing.T) {
+func TestDo_OnALoopThatDoesNotRun(t *testing.T) {
 	l, got := newLoop(), journal{}
 	l.Post(got.note("tick"))
 	host := l.Host().(*fakeHost)
@@ -268,7 +268,7 @@ func TestDo_OnALoopThatNobodyRuns(t *testing.T) {
 	assert.Equal(t, "inner outer tick", got.String())
 }
 
-func TestOnPanic_TasksGoOn(t *testing.T) {
+func TestOnPanic_TasksContinue(t *testing.T) {
 	l, got, reported := newLoop(), journal{}, []string{}
 	host := l.Host().(*fakeHost)
 	host.onPanic = func(err error) { reported = append(reported, err.(*fakePanic).value.(string)) }

@@ -45,7 +45,7 @@ func (c *counted) Handle(_ context.Context, r slog.Record) error {
 
 // A conn that comes when its socket is given up is closed, however it takes that, and nobody waits for it but
 // Run's return.
-func TestOddConnsThatComeLate(t *testing.T) {
+func TestNonConforming_ConnsThatArriveLate(t *testing.T) {
 	t.Run("slow to close", func(t *testing.T) {
 		conn, peer := odd()
 		defer peer.Close()
@@ -110,7 +110,7 @@ func (c delayed) SetNoDelay(bool) error                        { c.noDelay(); re
 func (c delayed) SetKeepAliveConfig(net.KeepAliveConfig) error { c.keepAlive(); return nil }
 
 // A conn that Dial has made and whose address panics costs its own socket, and is closed.
-func TestOddAddressesOfDialedConns(t *testing.T) {
+func TestNonConforming_AddressesOfDialedConns(t *testing.T) {
 	conn, peer := odd()
 	defer peer.Close()
 	l := evnet.NewLoop()
@@ -128,7 +128,7 @@ func TestOddAddressesOfDialedConns(t *testing.T) {
 }
 
 // One whose options panic when they are set costs its own socket: no lock is held then.
-func TestOddOptions(t *testing.T) {
+func TestNonConforming_Options(t *testing.T) {
 	fine := func() {}
 	boom := func() { panic(errCause) }
 	for name, with := range map[string]func(conn *oddConn) delayed{

@@ -30,7 +30,7 @@ func inRead() (c *oddConn, peer net.Conn, inside chan struct{}) {
 }
 
 // A conn that ignores its deadlines does not stop the loop when it turns to TLS, and serves TLS.
-func TestOddStartTLSWithoutDeadlines(t *testing.T) {
+func TestNonConforming_StartTLSWithoutDeadlines(t *testing.T) {
 	conn, peer, inside := inRead()
 	conn.deadline = func(time.Time) error { return nil }
 	l := evnet.NewLoop()
@@ -56,7 +56,7 @@ func TestOddStartTLSWithoutDeadlines(t *testing.T) {
 }
 
 // Where that cannot be, it is an error: at once, or when the time for the handshake is up.
-func TestOddStartTLSInTheMidstOfARead(t *testing.T) {
+func TestNonConforming_StartTLSInTheMidstOfARead(t *testing.T) {
 	for name, c := range map[string]struct {
 		deadline func(time.Time) error
 		err      error
@@ -104,7 +104,7 @@ func (c *whimsical) LocalAddr() net.Addr {
 }
 
 // An address that panics harms nobody when a conn turns to TLS: it is known.
-func TestOddAddressesUnderStartTLS(t *testing.T) {
+func TestNonConforming_AddressesUnderStartTLS(t *testing.T) {
 	conn, peer := odd()
 	l := evnet.NewLoop()
 	s := wrap(l, &whimsical{oddConn: conn})
@@ -118,7 +118,7 @@ func TestOddAddressesUnderStartTLS(t *testing.T) {
 
 // A SetReadDeadline that panics, when the reader is called back or the conn is let go, is Detach's error, or the
 // socket's own, and leaves no lock held.
-func TestOddDeadlinesThatPanic(t *testing.T) {
+func TestNonConforming_DeadlinesThatPanic(t *testing.T) {
 	giveAway := map[string]func(s *evnet.Socket) error{
 		"Detach": func(s *evnet.Socket) error {
 			_, _, err := s.Detach()

@@ -25,7 +25,7 @@ func wrapTLS(l *evnet.Loop, conn net.Conn) *evnet.Socket {
 	return evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
 }
 
-func TestOddReadsUnderTLS(t *testing.T) {
+func TestNonConforming_ReadsUnderTLS(t *testing.T) {
 	broken := errors.New("broken")
 	type reading func(p []byte) (int, error)
 	// Each answers the i-th Read of a conn by means of its own. last says that the last bytes come.
@@ -111,7 +111,7 @@ func TestOddReadsUnderTLS(t *testing.T) {
 }
 
 // A conn whose Read gives nothing for an hour is asked a hundred times a second at most, and let go then.
-func TestOddReadOfNothingUnderTLS(t *testing.T) {
+func TestNonConforming_ReadOfNothingUnderTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, peer := odd()
 		defer peer.Close()
@@ -134,7 +134,7 @@ func TestOddReadOfNothingUnderTLS(t *testing.T) {
 	})
 }
 
-func TestOddWritesUnderTLS(t *testing.T) {
+func TestNonConforming_WritesUnderTLS(t *testing.T) {
 	for name, c := range map[string]struct {
 		write func(i, n int) (int, error) // the i-th answer, for n bytes
 		err   error
@@ -195,7 +195,7 @@ func TestOddWritesUnderTLS(t *testing.T) {
 	}
 }
 
-func TestOddCountsUnderTLS(t *testing.T) {
+func TestNonConforming_CountsUnderTLS(t *testing.T) {
 	impossible := func(n int) func([]byte) (int, error) { return func([]byte) (int, error) { return n, nil } }
 	for _, n := range []int{-1, 1 << 20} {
 		for _, set := range []func(*oddConn){
@@ -219,7 +219,7 @@ type stale struct{ passing }
 func (stale) Temporary() bool { return false }
 
 // A socket that is paused and goes on loses nothing, however its conn says that its deadline has passed.
-func TestOddTimeoutsUnderTLS(t *testing.T) {
+func TestNonConforming_TimeoutsUnderTLS(t *testing.T) {
 	for name, as := range map[string]func(error) error{
 		"wrapped": func(err error) error { return fmt.Errorf("wrapped: %w", err) },
 		"another": func(error) error { return stale{passing{timeout: true}} },
@@ -263,7 +263,7 @@ func TestOddTimeoutsUnderTLS(t *testing.T) {
 }
 
 // A conn is closed once, by nobody but its socket, also where the handshake is under way, and reset before that.
-func TestOddCloseInTheHandshake(t *testing.T) {
+func TestNonConforming_CloseInTheHandshake(t *testing.T) {
 	for name, end := range map[string]func(*evnet.Socket){
 		"Destroy": func(s *evnet.Socket) { s.Destroy(nil) }, "Reset": (*evnet.Socket).Reset,
 	} {

@@ -46,7 +46,7 @@ func (ln *oddListener) Close() error {
 }
 
 // A listener that does not return from Accept costs its own server, which says so and closes.
-func TestOddListeners(t *testing.T) {
+func TestNonConforming_Listeners(t *testing.T) {
 	t.Run("Accept panics or exits", func(t *testing.T) {
 		for name, boom := range map[string]func(){
 			"panic": func() { panic(errCause) }, "Goexit": runtime.Goexit,
@@ -123,7 +123,7 @@ type addressless struct{ net.Conn }
 func (c addressless) LocalAddr() net.Addr { panic(errCause) }
 
 // A conn whose address panics is the panic of a callback: with a hook the server goes on, and the conn is closed.
-func TestOddAddresses(t *testing.T) {
+func TestNonConforming_Addresses(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		var told []any
@@ -182,7 +182,7 @@ func (c *stumbling) Write(p []byte) (int, error) {
 }
 
 // Odd conns behind a server lose nothing, whatever takes what they bring.
-func TestOddConnsBehindAServer(t *testing.T) {
+func TestNonConforming_ConnsBehindAServer(t *testing.T) {
 	sent := make([]byte, 200_000)
 	for i := range sent {
 		sent[i] = byte(i * 7 >> 3)

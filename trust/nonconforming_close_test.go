@@ -17,7 +17,7 @@ import (
 type embedding struct{ *net.TCPConn }
 
 // A reset that has come before this side's end is the reader's to tell, as over a kernel conn.
-func TestOddEndAfterAReset(t *testing.T) {
+func TestNonConforming_EndAfterAReset(t *testing.T) {
 	here, there := pair(t)
 	l := evnet.NewLoop()
 	s := wrap(l, embedding{here})
@@ -47,7 +47,7 @@ type over struct {
 func (c over) NetConn() net.Conn { return c.below }
 
 // A reset, by hand or by a Relay, closes a conn of any type, and the socket with it.
-func TestOddResets(t *testing.T) {
+func TestNonConforming_Resets(t *testing.T) {
 	for name, of := range map[string]func(*oddConn) net.Conn{
 		"uncomparable": func(c *oddConn) net.Conn { return uncomparable{Conn: c} },
 		"over nothing": func(c *oddConn) net.Conn { return over{Conn: c} },
@@ -93,7 +93,7 @@ type hookedOver struct {
 func (c hookedOver) NetConn() net.Conn { c.below(); return nil }
 
 // What a reset calls of a conn may panic, exit or block: the conn is closed, under TLS too, and Close told.
-func TestOddResetsThatDoNotReturn(t *testing.T) {
+func TestNonConforming_ResetsThatDoNotReturn(t *testing.T) {
 	for where, of := range map[string]func(*oddConn, func()) net.Conn{
 		"SetLinger": func(c *oddConn, fn func()) net.Conn { return hooked{c, fn} },
 		"NetConn":   func(c *oddConn, fn func()) net.Conn { return hookedOver{c, fn} },

@@ -70,7 +70,7 @@ func (passing) Temporary() bool { return true }
 func (p passing) Timeout() bool { return p.timeout }
 
 // A conn may do what the rules of io allow, and what they discourage. Nothing is lost.
-func TestOddReads(t *testing.T) {
+func TestNonConforming_Reads(t *testing.T) {
 	broken := errors.New("broken")
 	// Each answer of Read; one with neither bytes nor error is given that often.
 	type answer struct {
@@ -121,7 +121,7 @@ func TestOddReads(t *testing.T) {
 }
 
 // A conn whose Read gives nothing for an hour is asked, but a hundred times a second at most.
-func TestOddReadOfNothingForEver(t *testing.T) {
+func TestNonConforming_EndlessEmptyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, peer := odd()
 		defer peer.Close()
@@ -140,7 +140,7 @@ func TestOddReadOfNothingForEver(t *testing.T) {
 }
 
 // What a conn takes in parts, or not at once, is written whole; what it never takes is an error.
-func TestOddWrites(t *testing.T) {
+func TestNonConforming_Writes(t *testing.T) {
 	for name, c := range map[string]struct {
 		write func(i, n int) (int, error) // the i-th answer, for n bytes
 		err   error
@@ -195,7 +195,7 @@ func TestOddWrites(t *testing.T) {
 }
 
 // A count that cannot be is an error.
-func TestOddCounts(t *testing.T) {
+func TestNonConforming_Counts(t *testing.T) {
 	for _, n := range []int{-1, 1 << 20} {
 		conn, peer := odd()
 		conn.read = func([]byte) (int, error) { return n, nil }
@@ -217,7 +217,7 @@ func TestOddCounts(t *testing.T) {
 
 // A method of a conn that does not return, but panics or ends its goroutine, is the error of that
 // socket, and of no other.
-func TestOddPanics(t *testing.T) {
+func TestNonConforming_Panics(t *testing.T) {
 	for how, fn := range map[string]func(){"panic": func() { panic("on purpose") }, "Goexit": runtime.Goexit} {
 		for where, set := range map[string]func(c *oddConn){
 			"Read":  func(c *oddConn) { c.read = func([]byte) (int, error) { fn(); return 0, nil } },
@@ -269,7 +269,7 @@ func TestOddPanics(t *testing.T) {
 
 // A conn that holds a lock of its own while it reads, which its other methods want too, holds nobody
 // else up.
-func TestOddLocks(t *testing.T) {
+func TestNonConforming_Locks(t *testing.T) {
 	conn, peer := odd()
 	var mu sync.Mutex
 	conn.read = func(p []byte) (int, error) { mu.Lock(); defer mu.Unlock(); return conn.Conn.Read(p) }
@@ -295,7 +295,7 @@ func TestOddLocks(t *testing.T) {
 }
 
 // A Close that takes its time, or a Read that does not heed it, delays Run's return, and nothing else.
-func TestOddCloseIsSlow(t *testing.T) {
+func TestNonConforming_CloseIsSlow(t *testing.T) {
 	conn, peer := odd()
 	released := make(chan struct{})
 	conn.close = func() error { <-released; return conn.Conn.Close() }
