@@ -29,8 +29,8 @@ func reconnecting(t *testing.T, address string, args ...string) (r *running, inp
 	return &running{t: t, command: p, output: bufio.NewReader(output)}, input
 }
 
-// until reads lines up to the first that contains text, and returns that line.
-func (r *running) until(text string) string {
+// untilLine reads lines up to the first that contains text, and returns that line.
+func (r *running) untilLine(text string) string {
 	r.t.Helper()
 	for {
 		if line := r.line(); strings.Contains(line, text) {
@@ -45,7 +45,7 @@ type lineConn struct {
 	lines *bufio.Reader
 }
 
-func accept(t *testing.T, ln net.Listener) lineConn {
+func acceptLines(t *testing.T, ln net.Listener) lineConn {
 	t.Helper()
 	c, err := ln.Accept()
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func (c lineConn) line(t *testing.T) string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-func write(t *testing.T, w io.Writer, text string) {
+func writeInput(t *testing.T, w io.Writer, text string) {
 	t.Helper()
 	_, err := io.WriteString(w, text)
 	require.NoError(t, err)
@@ -70,7 +70,7 @@ func write(t *testing.T, w io.Writer, text string) {
 // nextPause returns the pause that the client prints next.
 func (r *running) nextPause() time.Duration {
 	r.t.Helper()
-	_, text, _ := strings.Cut(r.until("next attempt in "), "next attempt in ")
+	_, text, _ := strings.Cut(r.untilLine("next attempt in "), "next attempt in ")
 	pause, err := time.ParseDuration(text)
 	require.NoError(r.t, err)
 	return pause
@@ -87,23 +87,23 @@ func TestReconnectingClient_QueuesLinesAndConnectsAgain(t *testing.T) {
 	t.Parallel()
 	address := evtest.ClosedPort(t)
 	r, input := reconnecting(t, address, "-min-pause", "2ms", "-max-pause", "20ms", "-queue", "2")
-	r.until("refused")
-	write(t, input, "one\ntwo\nthree\n")
-	r.until(`not sent: "three": the queue is full`)
+	r.untilLine("refused")
+	writeInput(t, input, "one\ntwo\nthree\n")
+	r.untilLine(`not sent: "three": the queue is full`)
 
 	ln, err := net.Listen("tcp", address)
 	require.NoError(t, err)
 	defer ln.Close()
-	first := accept(t, ln)
+	first := acceptLines(t, ln)
 	assert.Equal(t, "one", first.line(t))
 	assert.Equal(t, "two", first.line(t))
 	send(t, first, "hello \x1b[2J\n")
-	r.until(`hello \x1b[2J`)
+	r.untilLine(`hello \x1b[2J`)
 	require.NoError(t, first.Close())
 
-	second := accept(t, ln)
-	r.until("connected to ")
-	write(t, input, "four\n")
+	second := acceptLines(t, ln)
+	r.untilLine("connected to ")
+	writeInput(t, input, "four\n")
 	assert.Equal(t, "four", second.line(t))
 	assert.Contains(t, r.stop(), "closed\n")
 	receiveEnd(t, second)
@@ -117,17 +117,17 @@ func TestReconnectingClient_PausesGrowAndStartOver(t *testing.T) {
 		assertPause(t, longest*time.Millisecond, r.nextPause())
 	}
 
-	// A connection that lasts longer than the pause counts as a success.
+	// A connection that lasts longer than the pause is a success.
 	ln, err := net.Listen("tcp", address)
 	require.NoError(t, err)
-	c := accept(t, ln)
-	write(t, input, "ping\n")
+	c := acceptLines(t, ln)
+	writeInput(t, input, "ping\n")
 	assert.Equal(t, "ping", c.line(t))
 	for connected := time.Now(); time.Since(connected) < 40*time.Millisecond; {
-		write(t, input, "ping\n")
+		writeInput(t, input, "ping\n")
 		assert.Equal(t, "ping", c.line(t))
 	}
-	r.until("connected to ")
+	r.untilLine("connected to ")
 	require.NoError(t, ln.Close())
 	require.NoError(t, c.Close())
 	for _, longest := range []time.Duration{4, 8, 16} {
@@ -139,9 +139,9 @@ func TestReconnectingClient_PausesGrowAndStartOver(t *testing.T) {
 func TestReconnectingClient_StopsBetweenAttempts(t *testing.T) {
 	t.Parallel()
 	r, input := reconnecting(t, evtest.ClosedPort(t), "-min-pause", "10m", "-max-pause", "10m", "-queue", "1")
-	r.until("next attempt")
-	write(t, input, "one\ntwo\n")
-	r.until(`not sent: "two"`)
+	r.untilLine("next attempt")
+	writeInput(t, input, "one\ntwo\n")
+	r.untilLine(`not sent: "two"`)
 	assert.Equal(t, "lines that were not sent: 1\nclosed\n", r.stop())
 }
 
@@ -152,8 +152,8 @@ func TestReconnectingClient_KeepsConnectionAtTheEndOfInput(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	r := launch(t, "reconnecting-client", "-addr", ln.Addr().String())
-	c := accept(t, ln)
-	r.until("connected to ")
+	c := acceptLines(t, ln)
+	r.untilLine("connected to ")
 	send(t, c, "still here\n")
 	assert.Equal(t, "still here", r.line())
 	assert.Equal(t, "closed\n", r.stop())
@@ -174,14 +174,14 @@ func TestReconnectingClient_WithNetcat(t *testing.T) {
 	r, input := reconnecting(t, address, "-min-pause", "5ms", "-max-pause", "20ms")
 	for _, line := range []string{"one\n", "two\n"} {
 		nc, output := netcat()
-		r.until("connected to ")
-		write(t, input, line)
+		r.untilLine("connected to ")
+		writeInput(t, input, line)
 		received, err := output.ReadString('\n')
 		require.NoError(t, err)
 		assert.Equal(t, line, received)
 		require.NoError(t, nc.Process.Kill())
 		_ = nc.Wait()
-		r.until("next attempt")
+		r.untilLine("next attempt")
 	}
 	assert.Contains(t, r.stop(), "closed\n")
 }

@@ -25,7 +25,10 @@ import (
 	"evnet/examples/printable"
 )
 
-const maxLine = 4096 // bytes, in both directions
+const (
+	maxLine = 4096        // bytes, in both directions
+	steady  = time.Second // a connection that lasts so long is a success
+)
 
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
@@ -119,9 +122,9 @@ func (c *client) closed() {
 	if c.stopped {
 		return
 	}
-	// A connection that ends sooner is like a failed attempt. Otherwise a server that accepts and closes
-	// would keep the pauses short.
-	if !c.connected.IsZero() && time.Since(c.connected) >= c.pause {
+	// A connection that does not last counts as a failed attempt. Otherwise a server that accepts and closes would
+	// keep the pauses short.
+	if !c.connected.IsZero() && time.Since(c.connected) >= min(c.pause, steady) {
 		c.pause = c.shortest
 	}
 	c.connected = time.Time{}
