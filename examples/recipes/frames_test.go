@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func frame(kind byte, body string) string {
+func testFrame(kind byte, body string) string {
 	n := len(body)
 	return string([]byte{1, kind, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}) + body
 }
@@ -22,15 +22,15 @@ func TestFrames_Answers(t *testing.T) {
 	t.Parallel()
 	r := start(t, "frames")
 	c := r.dial()
-	send(t, c, frame(1, "hello")+frame(1, "")+frame(1, "wor"))
-	receive(t, c, frame(2, "HELLO")+frame(2, "")+frame(2, "WOR"))
-	for _, b := range []byte(frame(1, "one byte at a time")) {
+	send(t, c, testFrame(1, "hello")+testFrame(1, "")+testFrame(1, "wor"))
+	receive(t, c, testFrame(2, "HELLO")+testFrame(2, "")+testFrame(2, "WOR"))
+	for _, b := range []byte(testFrame(1, "one byte at a time")) {
 		send(t, c, string([]byte{b}))
 	}
-	receive(t, c, frame(2, "ONE BYTE AT A TIME"))
+	receive(t, c, testFrame(2, "ONE BYTE AT A TIME"))
 	longest := strings.Repeat("x", 1<<16)
-	send(t, c, frame(1, longest))
-	receive(t, c, frame(2, strings.ToUpper(longest)))
+	send(t, c, testFrame(1, longest))
+	receive(t, c, testFrame(2, strings.ToUpper(longest)))
 	assert.Equal(t, "closed\n", r.stop())
 }
 
@@ -40,19 +40,19 @@ func TestFrames_AnswersBadFramesWithError(t *testing.T) {
 	for bad, want := range map[string]string{
 		"\x02":                         "version 2 is not supported",
 		"GET / HTTP/1.1\r\n\r\n":       "version 71 is not supported",
-		frame(9, "hello"):              "unexpected type 9",
-		frame(2, "hello"):              "unexpected type 2",
+		testFrame(9, "hello"):          "unexpected type 9",
+		testFrame(2, "hello"):          "unexpected type 2",
 		"\x01\x01\x00\x01\x00\x01":     "the body is longer than 65536 bytes",
 		"\x01\x01\xff\xff\xff\xffbody": "the body is longer than 65536 bytes",
 	} {
 		c := r.dial()
-		send(t, c, frame(1, "hello")+bad+strings.Repeat("what follows is discarded", 10000))
-		receive(t, c, frame(2, "HELLO")+frame(3, want))
+		send(t, c, testFrame(1, "hello")+bad+strings.Repeat("what follows is discarded", 10000))
+		receive(t, c, testFrame(2, "HELLO")+testFrame(3, want))
 		receiveEnd(t, c)
 		_ = c.Close()
 	}
 	c := r.dial()
-	send(t, c, frame(3, "no \x1b[2J"))
+	send(t, c, testFrame(3, "no \x1b[2J"))
 	assert.Contains(t, r.line(), ` reports: no \x1b[2J`)
 	receiveEnd(t, c)
 	assert.Equal(t, "closed\n", r.stop())
@@ -61,7 +61,7 @@ func TestFrames_AnswersBadFramesWithError(t *testing.T) {
 func TestFrames_HalfFrameIsUnexpectedEOF(t *testing.T) {
 	t.Parallel()
 	r := start(t, "frames")
-	whole := frame(1, "hello")
+	whole := testFrame(1, "hello")
 	for n := 1; n < len(whole); n++ {
 		c := r.dial()
 		send(t, c, whole[:n])
@@ -87,15 +87,15 @@ func TestFrames_ClientReportsBadServer(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	for answer, want := range map[string]string{
-		frame(3, "I am full"): "the server reports: I am full\n",
-		frame(2, "x")[:4]:     "unexpected EOF",
-		"":                    "",
+		testFrame(3, "I am full"): "the server reports: I am full\n",
+		testFrame(2, "x")[:4]:     "unexpected EOF",
+		"":                        "",
 	} {
 		r := launch(t, "frames", "-addr", ln.Addr().String(), "-client", "hello")
 		c, err := ln.Accept()
 		require.NoError(t, err)
 		require.NoError(t, c.SetDeadline(time.Now().Add(evtest.Patience)))
-		receive(t, c, frame(1, "hello"))
+		receive(t, c, testFrame(1, "hello"))
 		send(t, c, answer)
 		require.NoError(t, c.Close())
 		code, printed := r.end()
@@ -108,7 +108,7 @@ func TestFrames_ClientReportsBadServer(t *testing.T) {
 	defer c.Close()
 	require.NoError(t, c.SetDeadline(time.Now().Add(evtest.Patience)))
 	send(t, c, "HTTP/1.1 200 OK\r\n")
-	receive(t, c, frame(1, "hello")+frame(3, "version 72 is not supported"))
+	receive(t, c, testFrame(1, "hello")+testFrame(3, "version 72 is not supported"))
 	require.NoError(t, c.Close())
 	code, _ := r.end()
 	assert.Equal(t, 1, code)
@@ -132,8 +132,8 @@ func TestFrames_WithNetcat(t *testing.T) {
 	evtest.RequireProgram(t, "nc")
 	r := start(t, "frames")
 	host, port, _ := net.SplitHostPort(r.address)
-	assert.Equal(t, frame(2, "HELLO"), client(t, frame(1, "hello"), "nc", "-N", host, port))
-	assert.Equal(t, frame(3, "version 104 is not supported"), client(t, "hello", "nc", "-N", host, port))
+	assert.Equal(t, testFrame(2, "HELLO"), client(t, testFrame(1, "hello"), "nc", "-N", host, port))
+	assert.Equal(t, testFrame(3, "version 104 is not supported"), client(t, "hello", "nc", "-N", host, port))
 	assert.Equal(t, "closed\n", r.stop())
 }
 

@@ -23,8 +23,8 @@ func startMetrics(t *testing.T, args ...string) (r *running, url string) {
 	return r, strings.TrimSuffix(url, "/metrics")
 }
 
-// get returns what an HTTP server answers.
-func get(t *testing.T, url string) (body string, header http.Header) {
+// getMetrics returns what an HTTP server answers.
+func getMetrics(t *testing.T, url string) (body string, header http.Header) {
 	t.Helper()
 	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: evtest.Patience}
 	answer, err := web.Get(url)
@@ -63,7 +63,7 @@ func TestMetrics_CountsAndLogs(t *testing.T) {
 	send(t, open, "hello\n")
 	receive(t, open, "5\n")
 
-	text, header := get(t, url+"/metrics")
+	text, header := getMetrics(t, url+"/metrics")
 	assert.Equal(t, "text/plain; version=0.0.4; charset=utf-8", header.Get("Content-Type"))
 	for _, want := range []string{
 		"# TYPE evnet_open_sockets gauge\nevnet_open_sockets 1\n",
@@ -75,7 +75,7 @@ func TestMetrics_CountsAndLogs(t *testing.T) {
 	} {
 		assert.Contains(t, text, want)
 	}
-	text, _ = get(t, url+"/debug/vars")
+	text, _ = getMetrics(t, url+"/debug/vars")
 	var vars struct {
 		Evnet struct{ Open, BytesWritten int }
 	}
@@ -90,7 +90,7 @@ func TestMetrics_LogLevels(t *testing.T) {
 	r, _ := startMetrics(t, "-log", "debug")
 	helloAndEnd(t, r)
 	for _, want := range []string{`msg="server connection"`, "msg=end", "msg=finish", "msg=close"} {
-		line := r.until(want)
+		line := r.untilLine(want)
 		assert.Contains(t, line, "level=DEBUG")
 	}
 	assert.Contains(t, r.line(), `level=INFO msg="connection closed"`)
