@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// build makes the program of an implementation, once, and returns how it is started, or why it
-// cannot be on this machine.
+// build builds a server program and returns the command line that starts it. If this machine cannot
+// run the program, missing says why.
 func build(dir, program string) (argv []string, missing string, err error) {
 	switch program {
 	case "node":
@@ -42,7 +42,7 @@ func command(argv ...string) error {
 	return nil
 }
 
-// version is that of a module in a Go program, or "".
+// version returns the version of a module that is linked into a Go program, or "".
 func version(path, module string) string {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil || module == "" {

@@ -12,14 +12,14 @@ const (
 	rateChart = "rate.svg"
 )
 
-// A chart is panels in columns, one for each workload: a bar for each implementation from 1, which
-// is plain net, to its median ratio, and a line from its least to its most. The scale is
+// A chart has one panel for each workload, arranged in columns. Each implementation has a bar from 1
+// (plain net) to its median ratio, and a thin line from its minimum to its maximum. The scale is
 // logarithmic, so that half and double are equally far from 1.
 const (
 	panelsAcross = 3
 	panelWidth   = 380
-	labelWidth   = 130 // of the names, left of the bars
-	valueWidth   = 44  // of the figures, right of them
+	labelWidth   = 130 // names, left of the bars
+	valueWidth   = 44  // values, right of the bars
 	barHeight    = 13
 	panelHead    = 34
 	panelFoot    = 22
@@ -27,7 +27,7 @@ const (
 	margin       = 16
 )
 
-// The colours of the bars also tell apart in shades of grey.
+// The colours of the bars differ in brightness too, so that they can be distinguished in greyscale.
 const (
 	evnetColour = "#1f5fbf"
 	plainColour = "#3a3a3a"
@@ -46,7 +46,8 @@ type panel struct {
 	bars  []bar
 }
 
-// chart draws the ratios to plain net of the metric that each workload has.
+// chart draws one metric of each workload, relative to plain net. of selects the metric; a workload
+// for which it returns nil has no panel.
 func chart(g results, title, subtitle string, of func(*workload) *metric) string {
 	panels := panelsOf(g, of)
 	var b strings.Builder
@@ -68,7 +69,7 @@ func chart(g results, title, subtitle string, of func(*workload) *metric) string
 	fmt.Fprintf(&b, "<title>%s</title>\n", escape(title))
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", width, height+margin)
 	fmt.Fprintf(&b, `<text x="%d" y="26" font-size="16" font-weight="bold">%s</text>`+"\n", margin, escape(title))
-	fmt.Fprintf(&b, `<text x="%d" y="44" font-size="11" fill="#444444">%s Bars: median ratio of the rounds; thin lines: least to most; logarithmic scale.</text>`+"\n",
+	fmt.Fprintf(&b, `<text x="%d" y="44" font-size="11" fill="#444444">%s Bars: median ratio of the rounds. Thin lines: minimum to maximum. Logarithmic scale.</text>`+"\n",
 		margin, escape(subtitle))
 	b.WriteString(drawn.String())
 	b.WriteString("</svg>\n")
@@ -136,7 +137,8 @@ func drawPanel(b *strings.Builder, p panel, x, y int) {
 	}
 }
 
-// limits are the whole powers of two about all that is drawn, 1 included.
+// limits returns the range of the scale as powers of two: at least from one half to two, and wide
+// enough for all bars.
 func limits(bars []bar) (low, high float64) {
 	low, high = -1, 1
 	for _, b := range bars {
@@ -148,6 +150,6 @@ func limits(bars []bar) (low, high float64) {
 
 func escape(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // a strings.Builder takes all
+	_ = xml.EscapeText(&b, []byte(s)) // a strings.Builder does not return an error
 	return b.String()
 }

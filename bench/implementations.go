@@ -8,17 +8,17 @@ import (
 // An implementation is one row of the tables: a server program with its flags.
 type implementation struct {
 	name    string
-	program string // its directory in servers
-	module  string // whose version the tables tell
+	program string // directory below servers
+	module  string // the results list its version
 	flags   []string
-	rival   bool // one of those of which the best is a measure
-	// only is matched against the workload; nil takes all.
+	rival   bool // considered when the best rival is chosen
+	// only matches the names of the workloads that it runs; nil matches all.
 	only *regexp.Regexp
 }
 
 const (
-	plainNet = "plain net"
-	quickest = "gnet" // the rival of a quick run
+	plainNet   = "plain net"
+	quickRival = "gnet" // the rival of a quick run
 )
 
 var (
@@ -30,7 +30,8 @@ var (
 	twoLoops = regexp.MustCompile(`^(echo-64-100|echo-1k-1000)$`)
 )
 
-// implementations are in the order of the tables. What a program has no way to do it says itself.
+// implementations lists the rows in the order of the tables. A program reports a workload that it does
+// not support when it is started.
 var implementations = []implementation{
 	{name: "evnet onread", program: "evnet", flags: []string{"-mode", "onread"}, only: echoes},
 	{name: "evnet data", program: "evnet", flags: []string{"-mode", "data"}, only: echoes},
@@ -50,23 +51,23 @@ var implementations = []implementation{
 	{name: "C epoll", program: "c", only: streams},
 }
 
-// takers are the implementations of that workload.
-func (w *workload) takers(chosen func(implementation) bool) (takers []implementation) {
+// implementations returns the implementations that run the workload and for which chosen returns true.
+func (w *workload) implementations(chosen func(implementation) bool) (list []implementation) {
 	for _, impl := range implementations {
 		if (impl.only == nil || impl.only.MatchString(w.name)) && chosen(impl) {
-			takers = append(takers, impl)
+			list = append(list, impl)
 		}
 	}
-	return takers
+	return list
 }
 
-// quickPlan is the least that fills the table of reaches: the implementations that it names,
-// plain net and one rival, and only the workloads that it names.
+// quickPlan returns the smallest plan that fills the table of targets: the workloads of the targets,
+// each with the implementations that its targets name, plain net and one rival.
 func quickPlan() (plan []task) {
 	for i := range workloads {
 		w := &workloads[i]
 		var named []string
-		for _, r := range reaches {
+		for _, r := range targets {
 			if r.workload == w.name || r.against.workload == w.name {
 				named = append(named, r.impl)
 			}
@@ -74,8 +75,8 @@ func quickPlan() (plan []task) {
 		if len(named) == 0 {
 			continue
 		}
-		named = append(named, plainNet, quickest)
-		plan = append(plan, task{w, w.takers(func(i implementation) bool { return slices.Contains(named, i.name) })})
+		named = append(named, plainNet, quickRival)
+		plan = append(plan, task{w, w.implementations(func(i implementation) bool { return slices.Contains(named, i.name) })})
 	}
 	return plan
 }

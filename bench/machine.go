@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A machine is what the header of the results says of where and how a workload was measured.
+// A machine describes where and how a workload was measured.
 type machine struct {
 	Date       string            `json:"date"`
 	Kernel     string            `json:"kernel"`
@@ -23,18 +23,18 @@ type machine struct {
 	GOMAXPROCS string            `json:"gomaxprocs"` // of the servers
 	Pinning    string            `json:"pinning"`
 	Versions   map[string]string `json:"versions"`
-	Seconds    float64           `json:"seconds"` // of each measuring
+	Seconds    float64           `json:"seconds"` // duration of each measurement
 	Warmup     float64           `json:"warmup"`
 }
 
-// pins are the processors of the server and of the load; negative when they share all there are.
+// pins has the processors of the server and of the load generator. Both are negative if the two are
+// not pinned and share all processors; why explains the choice.
 type pins struct {
 	server, load int
 	why          string
 }
 
-// choosePins takes two of the processors that this process may use, of different cores where there
-// are such.
+// choosePins chooses two of the processors that this process may use, on different cores if possible.
 func choosePins() pins {
 	var allowed unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
@@ -47,7 +47,7 @@ func choosePins() pins {
 		}
 	}
 	if len(cpus) < 2 {
-		return pins{-1, -1, "not pinned: there is one processor only, which server and load share"}
+		return pins{-1, -1, "not pinned: server and load share the only processor"}
 	}
 	p := pins{server: cpus[0], load: cpus[1]}
 	for _, cpu := range cpus[1:] {
@@ -60,7 +60,7 @@ func choosePins() pins {
 	return p
 }
 
-// core names the processors that share a core with this one.
+// core returns the list of processors that share a core with cpu, as Linux writes it.
 func core(cpu int) string {
 	content, err := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu))
 	if err != nil {
@@ -69,7 +69,7 @@ func core(cpu int) string {
 	return strings.TrimSpace(string(content))
 }
 
-// tryPins starts a program to see whether pinning is allowed.
+// tryPins starts a program on each processor to check that pinning is allowed.
 func tryPins(p pins) pins {
 	if p.server < 0 {
 		return p
@@ -109,8 +109,8 @@ func thisMachine(p pins, seconds, warmup time.Duration) machine {
 	return m
 }
 
-// raiseFileLimit raises this process's limit of open files, which its children take over, and
-// returns it.
+// raiseFileLimit raises the limit of open files of this process to its maximum and returns it. Child
+// processes inherit the limit.
 func raiseFileLimit() (uint64, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -123,7 +123,7 @@ func raiseFileLimit() (uint64, error) {
 	return limit.Max, nil
 }
 
-// residentBytes is the memory of a process that is in RAM.
+// residentBytes returns the resident memory of a process.
 func residentBytes(pid int) (int64, error) {
 	name := filepath.Join("/proc", strconv.Itoa(pid), "status")
 	content, err := os.ReadFile(name)

@@ -1,13 +1,14 @@
 // Command bench compares evnet with other ways of serving TCP and UDP, on Linux. From its own directory:
 //
-//	go run . -quick           less than two minutes, the reaches only, into a temporary directory
-//	go run .                  everything, about an hour, into results
-//	go run . -only '^line'    these workloads only; the results of the others stay
-//	go run . -report          the tables and charts again, from results/raw.jsonl alone
+//	go run . -quick           measure the targets only, in less than two minutes; write to a temporary directory
+//	go run .                  measure everything, in about an hour; write to results
+//	go run . -only '^line'    measure these workloads only; keep the results of the others
+//	go run . -report          measure nothing; write the tables and charts again from results/raw.jsonl
 //
-// Each workload has rounds, in each of which every implementation runs once, in a fresh process on
-// one processor, driven by the same load generator on another. What is compared are the ratios
-// within a round: noise of the machine that lasts longer than a round is in both.
+// Each workload is measured in several rounds. In each round every implementation runs once, in a new
+// process on one processor. The load generator runs on another processor. Implementations are compared
+// by the ratio of their figures within a round, because noise of the machine that lasts longer than a
+// round affects both.
 package main
 
 import (
@@ -29,13 +30,13 @@ type options struct {
 
 func main() {
 	var o options
-	flag.BoolVar(&o.quick, "quick", false, "measure roughly, in less than two minutes")
-	flag.BoolVar(&o.report, "report", false, "measure nothing: write the tables and charts from the raw file")
-	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each workload (default 7, with -quick 3)")
-	flag.StringVar(&o.only, "only", "", "only the workloads whose name matches this `regexp`")
-	flag.StringVar(&o.impl, "impl", "", "only the implementations whose name matches this `regexp`")
-	flag.StringVar(&o.out, "out", "", "`directory` of the results (default results, or a temporary one with -quick or -impl)")
-	flag.DurationVar(&o.duration, "duration", 0, "time of each measuring (default 1s, with -quick 300ms); a third of it goes before as warm-up")
+	flag.BoolVar(&o.quick, "quick", false, "measure fewer and shorter rounds, in less than two minutes; without -impl measure the targets only")
+	flag.BoolVar(&o.report, "report", false, "write the tables and charts from the raw file, without measuring")
+	flag.IntVar(&o.rounds, "rounds", 0, "number of rounds of each workload (default 7, with -quick 3)")
+	flag.StringVar(&o.only, "only", "", "measure only the workloads whose name matches `regexp`")
+	flag.StringVar(&o.impl, "impl", "", "measure only the implementations whose name matches `regexp`")
+	flag.StringVar(&o.out, "out", "", "write the results to `directory` (default results; with -quick or -impl a temporary directory)")
+	flag.DurationVar(&o.duration, "duration", 0, "duration of each measurement (default 1s, with -quick 300ms); a warm-up of a third of it comes first")
 	flag.Parse()
 	if err := bench(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -45,10 +46,10 @@ func main() {
 
 func bench(o options) error {
 	if o.rounds < 0 || o.duration < 0 {
-		return fmt.Errorf("-rounds %d -duration %v: must be above 0", o.rounds, o.duration)
+		return fmt.Errorf("-rounds %d -duration %v: must not be negative", o.rounds, o.duration)
 	}
 	if _, err := os.Stat("servers"); err != nil {
-		return fmt.Errorf("run me from the directory bench, where the servers are: %w", err)
+		return fmt.Errorf("not started in the directory bench: %w", err)
 	}
 	if o.rounds == 0 {
 		o.rounds = enoughRounds
@@ -65,7 +66,7 @@ func bench(o options) error {
 	o.warmup = o.duration / 3
 	if o.out == "" {
 		o.out = "results"
-		// Half of the implementations must not take the place of all.
+		// A partial run must not replace the results of a full run.
 		if !o.report && (o.quick || o.impl != "") {
 			dir, err := os.MkdirTemp("", "bench-")
 			if err != nil {
@@ -87,11 +88,11 @@ func bench(o options) error {
 	if err := writeReport(o.out); err != nil {
 		return err
 	}
-	fmt.Println("results in", filepath.Join(o.out, reportName))
+	fmt.Println("results written to", filepath.Join(o.out, reportName))
 	return nil
 }
 
-// plan is what is to be measured.
+// plan returns the workloads and implementations that the options select.
 func plan(o options) (tasks []task, err error) {
 	only, err := regexp.Compile(o.only)
 	if err != nil {
@@ -107,16 +108,16 @@ func plan(o options) (tasks []task, err error) {
 		all = quickPlan()
 	} else {
 		for i := range workloads {
-			all = append(all, task{&workloads[i], workloads[i].takers(chosen)})
+			all = append(all, task{&workloads[i], workloads[i].implementations(chosen)})
 		}
 	}
 	for _, t := range all {
-		if only.MatchString(t.workload.name) && len(t.takers) > 0 {
+		if only.MatchString(t.workload.name) && len(t.impls) > 0 {
 			tasks = append(tasks, t)
 		}
 	}
 	if len(tasks) == 0 {
-		return nil, fmt.Errorf("-only %q -impl %q leave nothing to measure", o.only, o.impl)
+		return nil, fmt.Errorf("-only %q -impl %q: no workload and implementation match", o.only, o.impl)
 	}
 	return tasks, nil
 }
@@ -134,18 +135,18 @@ func measureAll(o options, tasks []task) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	l := &lab{pins: tryPins(choosePins()), programs: map[string][]string{}, warmup: o.warmup, duration: o.duration}
+	env := &environment{pins: tryPins(choosePins()), programs: map[string][]string{}, warmup: o.warmup, duration: o.duration}
 	r := &run{
-		lab: l, out: o.out, rounds: o.rounds, tasks: tasks, files: files, progress: os.Stdout,
-		machine: thisMachine(l.pins, o.duration, o.warmup), missing: map[string]string{},
+		env: env, out: o.out, rounds: o.rounds, tasks: tasks, files: files, progress: os.Stdout,
+		machine: thisMachine(env.pins, o.duration, o.warmup), missing: map[string]string{},
 	}
-	fmt.Println("building the programs")
-	if l.loadPath, err = buildLoad(dir); err != nil {
+	fmt.Println("building the server programs")
+	if env.loadPath, err = buildLoad(dir); err != nil {
 		return err
 	}
 	for _, t := range tasks {
-		for _, impl := range t.takers {
-			if l.programs[impl.program] != nil || r.missing[impl.program] != "" {
+		for _, impl := range t.impls {
+			if env.programs[impl.program] != nil || r.missing[impl.program] != "" {
 				continue
 			}
 			argv, missing, err := build(dir, impl.program)
@@ -156,7 +157,7 @@ func measureAll(o options, tasks []task) error {
 				r.missing[impl.program] = missing
 				continue
 			}
-			l.programs[impl.program] = argv
+			env.programs[impl.program] = argv
 			if v := version(argv[0], impl.module); v != "" {
 				r.machine.Versions[impl.name] = v
 			}

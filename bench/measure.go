@@ -11,57 +11,57 @@ import (
 )
 
 const (
-	soon     = 10 * time.Second // for what takes no time
-	patience = 90 * time.Second // for opening 15,000 connections and the load's own giving up
+	shortTimeout = 10 * time.Second // for an answer that takes almost no time
+	longTimeout  = 90 * time.Second // covers opening 15,000 connections and the load generator's own timeout
 )
 
-// A lab is what a measuring needs: the built programs and where they run.
-type lab struct {
+// An environment has what a measurement needs: the built programs and the processors they run on.
+type environment struct {
 	pins             pins
 	loadPath         string
-	programs         map[string][]string // how each is started
+	programs         map[string][]string // the command line of each
 	warmup, duration time.Duration
 }
 
-// measure runs one implementation through one round of a workload, in fresh processes.
-func (l *lab) measure(w *workload, impl implementation) (r *record, err error) {
-	load := []string{l.loadPath, "-workload", w.kind, "-size", strconv.Itoa(w.size), "-conns", strconv.Itoa(w.conns),
-		"-depth", strconv.Itoa(w.depth), "-warmup", l.warmup.String(), "-duration", l.duration.String()}
-	argv := append([]string{}, l.programs[impl.program]...)
+// measure runs one round of a workload with one implementation, in new processes.
+func (e *environment) measure(w *workload, impl implementation) (r *record, err error) {
+	load := []string{e.loadPath, "-workload", w.kind, "-size", strconv.Itoa(w.size), "-conns", strconv.Itoa(w.conns),
+		"-depth", strconv.Itoa(w.depth), "-warmup", e.warmup.String(), "-duration", e.duration.String()}
+	argv := append([]string{}, e.programs[impl.program]...)
 	argv = append(append(argv, "-workload", w.kind, "-size", strconv.Itoa(w.size)), impl.flags...)
-	m := &measuring{workload: w}
+	m := &measurement{workload: w}
 	defer func() { err = errors.Join(err, m.stop()) }()
 	if w.kind == "idle" {
 		load = append(load, "-warmup", "0s", "-duration", "1ms")
 	}
 	if w.kind == "proxy" {
-		if m.load, err = start("load", l.pins.load, load); err != nil {
+		if m.load, err = start("load", e.pins.load, load); err != nil {
 			return nil, err
 		}
-		upstream, err := m.load.expect("upstream ", soon)
+		upstream, err := m.load.expect("upstream ", shortTimeout)
 		if err != nil {
 			return nil, err
 		}
 		argv = append(argv, "-upstream", upstream)
 	}
-	if m.server, err = start(impl.name, l.pins.server, argv); err != nil {
+	if m.server, err = start(impl.name, e.pins.server, argv); err != nil {
 		return nil, err
 	}
-	address, err := m.server.expect("listening ", soon)
+	address, err := m.server.expect("listening ", shortTimeout)
 	if err != nil {
 		return nil, err
 	}
 	r = &record{Workload: w.name, Impl: impl.name}
 	if w.kind == "idle" {
-		if r.RSSBefore, err = m.rested(); err != nil {
+		if r.RSSBefore, err = m.restedRSS(); err != nil {
 			return nil, err
 		}
 	}
 	pid := strconv.Itoa(m.server.cmd.Process.Pid)
 	if m.load == nil {
-		m.load, err = start("load", l.pins.load, append(load, "-addr", address, "-pid", pid))
+		m.load, err = start("load", e.pins.load, append(load, "-addr", address, "-pid", pid))
 	} else {
-		err = m.load.say(address + " " + pid)
+		err = m.load.send(address + " " + pid)
 	}
 	if err != nil {
 		return nil, err
@@ -69,25 +69,26 @@ func (l *lab) measure(w *workload, impl implementation) (r *record, err error) {
 	return r, m.run(r)
 }
 
-// A measuring is a server and its load while they run.
-type measuring struct {
+// A measurement is a running server with its load generator.
+type measurement struct {
 	workload     *workload
 	server, load *process
 }
 
-// run follows the load from its mark start on. Between the marks and its going on it stands still.
-func (m *measuring) run(r *record) error {
-	if _, err := m.load.expect("start", patience); err != nil {
-		return m.blame(err)
+// run follows the load generator from its mark "start" to its figures. After each mark the load
+// generator pauses until it receives a line.
+func (m *measurement) run(r *record) error {
+	if _, err := m.load.expect("start", longTimeout); err != nil {
+		return m.withServerOutput(err)
 	}
 	if m.workload.kind == "idle" {
 		var err error
 		r.Conns = m.workload.conns
-		time.Sleep(500 * time.Millisecond) // for what the server does after accepting
+		time.Sleep(500 * time.Millisecond) // for the work that a server does after it accepts
 		if r.RSSOpen, err = residentBytes(m.server.cmd.Process.Pid); err != nil {
 			return err
 		}
-		if r.RSSRested, err = m.rested(); err != nil {
+		if r.RSSRested, err = m.restedRSS(); err != nil {
 			return err
 		}
 	}
@@ -95,11 +96,11 @@ func (m *measuring) run(r *record) error {
 	if err != nil {
 		return err
 	}
-	if err := m.load.say(""); err != nil {
-		return m.blame(err)
+	if err := m.load.send(""); err != nil {
+		return m.withServerOutput(err)
 	}
-	if _, err := m.load.expect("end", patience); err != nil {
-		return m.blame(err)
+	if _, err := m.load.expect("end", longTimeout); err != nil {
+		return m.withServerOutput(err)
 	}
 	if r.RSS, err = residentBytes(m.server.cmd.Process.Pid); err != nil {
 		return err
@@ -108,16 +109,16 @@ func (m *measuring) run(r *record) error {
 	if err != nil {
 		return err
 	}
-	if err := m.load.say(""); err != nil {
-		return m.blame(err)
+	if err := m.load.send(""); err != nil {
+		return m.withServerOutput(err)
 	}
-	line, err := m.load.line(soon)
+	line, err := m.load.line(shortTimeout)
 	if err != nil {
-		return m.blame(err)
+		return m.withServerOutput(err)
 	}
 	r.Load = new(figures.Load)
 	if err := json.Unmarshal([]byte(line), r.Load); err != nil {
-		return fmt.Errorf("the load's figures %q: %w", line, err)
+		return fmt.Errorf("load: parse figures %q: %w", line, err)
 	}
 	r.Goroutines = after.Goroutines
 	if after.Mallocs > 0 {
@@ -127,47 +128,48 @@ func (m *measuring) run(r *record) error {
 	return nil
 }
 
-// blame adds what the server said to an error of the load's, which is often its consequence.
-func (m *measuring) blame(err error) error {
-	if said := m.server.stderr.String(); said != "" {
-		return fmt.Errorf("%w; the server said: %s", err, said)
+// withServerOutput adds the server's error output to an error of the load generator. The server is
+// often the cause.
+func (m *measurement) withServerOutput(err error) error {
+	if output := m.server.stderr.String(); output != "" {
+		return fmt.Errorf("%w; output of the server: %s", err, output)
 	}
 	return err
 }
 
 type stat struct{ Goroutines, Mallocs int64 }
 
-func (m *measuring) stat() (s stat, err error) {
-	line, err := m.ask("stat")
+func (m *measurement) stat() (s stat, err error) {
+	line, err := m.request("stat")
 	if err != nil {
 		return s, err
 	}
 	if err := json.Unmarshal([]byte(line), &s); err != nil {
-		return s, fmt.Errorf("%s answered stat by %q: %w", m.server.name, line, err)
+		return s, fmt.Errorf("%s: parse the answer to stat, %q: %w", m.server.name, line, err)
 	}
 	return s, nil
 }
 
-// rested is the server's memory when it has given back what it can.
-func (m *measuring) rested() (int64, error) {
-	answer, err := m.ask("rest")
+// restedRSS returns the server's resident memory after it has released unused memory.
+func (m *measurement) restedRSS() (int64, error) {
+	answer, err := m.request("rest")
 	if err != nil {
 		return 0, err
 	}
 	if answer != "ok" {
-		return 0, fmt.Errorf("%s answered rest by %q", m.server.name, answer)
+		return 0, fmt.Errorf("%s: unexpected answer to rest: %q", m.server.name, answer)
 	}
 	return residentBytes(m.server.cmd.Process.Pid)
 }
 
-func (m *measuring) ask(order string) (string, error) {
-	if err := m.server.say(order); err != nil {
+func (m *measurement) request(command string) (string, error) {
+	if err := m.server.send(command); err != nil {
 		return "", err
 	}
-	return m.server.line(soon)
+	return m.server.line(shortTimeout)
 }
 
-func (m *measuring) stop() error {
+func (m *measurement) stop() error {
 	var errs []error
 	for _, p := range []*process{m.load, m.server} {
 		if p != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The test binary is a server of plain net when it is started with this in its environment.
+// If this variable is set, the test binary is a server on package net.
 const asServer = "BENCH_TEST_AS_SERVER"
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func serve() {
 		fmt.Fprintln(os.Stderr, "unsupported: it has no client")
 		os.Exit(unsupportedStatus)
 	case *mode == "broken":
-		fmt.Fprintln(os.Stderr, "out of paper")
+		fmt.Fprintln(os.Stderr, "broken on purpose")
 		os.Exit(1)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -55,8 +55,8 @@ func serve() {
 			go func() { _, _ = io.Copy(struct{ io.Writer }{c}, c) }()
 		}
 	}()
-	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
-		if orders.Text() == "rest" {
+	for commands := bufio.NewScanner(os.Stdin); commands.Scan(); {
+		if commands.Text() == "rest" {
 			fmt.Println("ok")
 		} else {
 			fmt.Println(`{"goroutines":7,"mallocs":1000}`)
@@ -64,27 +64,27 @@ func serve() {
 	}
 }
 
-func testLab(t *testing.T) *lab {
+func testEnvironment(t *testing.T) *environment {
 	t.Helper()
 	t.Setenv(asServer, "1")
 	path, err := buildLoad(t.TempDir())
 	require.NoError(t, err)
-	return &lab{pins: tryPins(choosePins()), loadPath: path, programs: map[string][]string{"plain": {os.Args[0]}},
+	return &environment{pins: tryPins(choosePins()), loadPath: path, programs: map[string][]string{"plain": {os.Args[0]}},
 		warmup: 20 * time.Millisecond, duration: 100 * time.Millisecond}
 }
 
-func TestARunWritesItsRecords(t *testing.T) {
-	l := testLab(t)
+func TestRun_WritesItsRecords(t *testing.T) {
+	env := testEnvironment(t)
 	out := t.TempDir()
 	small := echo("echo-64-100", "", 64, 10, 1)
-	still := workload{name: "idle-15000", kind: "idle", size: 64, conns: 50, depth: 1, cost: rssPerConn}
-	joined := workload{name: "proxy-64k", kind: "proxy", size: 64, conns: 5, depth: 1, cost: cpuPerGB}
+	idleConns := workload{name: "idle-15000", kind: "idle", size: 64, conns: 50, depth: 1, cost: rssPerConn}
+	proxied := workload{name: "proxy-64k", kind: "proxy", size: 64, conns: 5, depth: 1, cost: cpuPerGB}
 	huge := echo("echo-64-10000", "", 64, 1000, 1)
-	takers := []implementation{{name: plainNet, program: "plain"},
+	impls := []implementation{{name: plainNet, program: "plain"},
 		{name: "gnet", program: "plain", flags: []string{"-mode", "broken"}}, {name: "Node", program: "node"}}
 	var progress bytes.Buffer
-	r := &run{lab: l, out: out, rounds: 2, files: 500, progress: &progress, missing: map[string]string{"node": "node is not installed"},
-		tasks: []task{{&small, takers}, {&still, takers[:1]}, {&joined, takers[:1]}, {&huge, takers}}}
+	r := &run{env: env, out: out, rounds: 2, files: 500, progress: &progress, missing: map[string]string{"node": "node is not installed"},
+		tasks: []task{{&small, impls}, {&idleConns, impls[:1]}, {&proxied, impls[:1]}, {&huge, impls}}}
 	require.NoError(t, r.all())
 	records, err := readRaw(out)
 	require.NoError(t, err)
@@ -98,24 +98,24 @@ func TestARunWritesItsRecords(t *testing.T) {
 		assert.Positive(t, echoed.RSS)
 		assert.EqualValues(t, 7, echoed.Goroutines)
 		assert.Zero(t, *echoed.Mallocs)
-		assert.Contains(t, g["echo-64-100"]["gnet"][round].Failed, "out of paper")
+		assert.Contains(t, g["echo-64-100"]["gnet"][round].Failed, "broken on purpose")
 	}
 	assert.Equal(t, "node is not installed", g["echo-64-100"]["Node"][0].Unsupported)
 	assert.Equal(t, "it has no client", g["proxy-64k"][plainNet][0].Unsupported)
 	idle := g["idle-15000"][plainNet]
-	require.Len(t, idle, 1, "a short run measures memory once")
+	require.Len(t, idle, 1, "a short run measures memory in one round")
 	assert.Equal(t, 50, idle[1].Conns)
 	assert.Positive(t, idle[1].RSSBefore)
 	assert.Positive(t, idle[1].RSSRested)
 	assert.Contains(t, records[len(records)-1].LeftOut, "ulimit -Hn 1064")
 	assert.Contains(t, progress.String(), "echo-64-100: round 2 of 2, about")
-	assert.Contains(t, progress.String(), "echo-64-10000: left out")
+	assert.Contains(t, progress.String(), "echo-64-10000: skipped")
 	assert.Zero(t, r.left)
 	require.NoError(t, writeReport(out))
 	assert.FileExists(t, filepath.Join(out, reportName))
 }
 
-func TestEmptyPlanIsReported(t *testing.T) {
+func TestPlan_ReportsEmptyPlan(t *testing.T) {
 	_, err := plan(options{only: "nowhere"})
 	assert.ErrorContains(t, err, `-only "nowhere"`)
 	_, err = plan(options{only: "("})
@@ -125,6 +125,6 @@ func TestEmptyPlanIsReported(t *testing.T) {
 	tasks, err := plan(options{only: "^proxy", impl: "^evnet"})
 	require.NoError(t, err)
 	require.Len(t, tasks, 1)
-	require.Len(t, tasks[0].takers, 1)
-	assert.Equal(t, "evnet relay", tasks[0].takers[0].name)
+	require.Len(t, tasks[0].impls, 1)
+	assert.Equal(t, "evnet relay", tasks[0].impls[0].name)
 }

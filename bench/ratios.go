@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// A metric is one figure of a round. more is true when a larger one is better.
+// A metric is one figure of a round. more is true if a larger value is better.
 type metric struct {
 	name   string
 	more   bool
@@ -40,7 +40,7 @@ var (
 	rssPerConn0 = &metric{"RSS per connection before the collection", false, size, perConn(func(r *record) int64 { return r.RSSOpen })}
 )
 
-// loaded takes the rounds in which something was carried.
+// loaded restricts a metric to the rounds in which messages were carried.
 func loaded(of func(*record) float64) func(*record) (float64, bool) {
 	return func(r *record) (float64, bool) {
 		if r.Load == nil || r.Load.Messages == 0 || r.Load.Bytes == 0 || r.Load.Seconds == 0 {
@@ -68,7 +68,7 @@ func (m *metric) better(a, b float64) bool {
 	return a < b
 }
 
-// results are records by workload, implementation and round.
+// results has the records by workload, implementation and round.
 type results map[string]map[string]map[int]*record
 
 func group(records []record) results {
@@ -97,7 +97,7 @@ func (g results) value(workload, impl string, round int, m *metric) (float64, bo
 	return m.of(r)
 }
 
-// bestRival is the best value of the round among the rivals.
+// bestRival returns the best value of the rivals in a round.
 func (g results) bestRival(workload string, round int, m *metric) (best float64, ok bool) {
 	for _, impl := range implementations {
 		if !impl.rival {
@@ -110,7 +110,7 @@ func (g results) bestRival(workload string, round int, m *metric) (best float64,
 	return best, ok
 }
 
-// rivals are the names of the rivals that have figures of the workload, and how many there are.
+// rivals returns the names of the rivals that have figures for the workload, and the number of all rivals.
 func (g results) rivals(workload string) (ran []string, all int) {
 	for _, impl := range implementations {
 		if !impl.rival {
@@ -127,21 +127,21 @@ func (g results) rivals(workload string) (ran []string, all int) {
 	return ran, all
 }
 
-// A yardstick is what a value is divided by: that of another implementation in the same round, the
-// best rival's, or the same implementation's in another workload. The zero yardstick divides by
-// nothing.
-type yardstick struct {
+// A baseline selects the divisor of a ratio: the value of another implementation or of the best rival
+// in the same round, or of the same implementation in another workload. With the zero baseline a value
+// is not divided.
+type baseline struct {
 	impl     string
 	rivals   bool
 	workload string
 }
 
 var (
-	againstPlain  = yardstick{impl: plainNet}
-	againstRivals = yardstick{rivals: true}
+	againstPlain  = baseline{impl: plainNet}
+	againstRivals = baseline{rivals: true}
 )
 
-func (a yardstick) String() string {
+func (a baseline) String() string {
 	switch {
 	case a.rivals:
 		return "best rival"
@@ -153,14 +153,15 @@ func (a yardstick) String() string {
 	return ""
 }
 
-// spread is the median, least and most of the rounds.
+// A spread is the median, minimum and maximum of the rounds.
 type spread struct {
 	median, min, max float64
 	rounds           int
 }
 
-// compare divides value by value in each round that has both.
-func (g results) compare(workload, impl string, m *metric, against yardstick) spread {
+// compare divides the value by the baseline in each round that has both, and returns the spread of
+// the ratios.
+func (g results) compare(workload, impl string, m *metric, against baseline) spread {
 	var all []float64
 	for round := range g[workload][impl] {
 		v, ok := g.value(workload, impl, round, m)
@@ -193,7 +194,8 @@ func spreadOf(all []float64) spread {
 	return spread{median, all[0], all[len(all)-1], len(all)}
 }
 
-// String is "median (least..most)" of ratios, or a dash when there are none.
+// String returns "median (minimum..maximum)" of ratios, the median alone if there is only one round, or
+// a dash if there is none.
 func (s spread) String() string { return s.text(ratio) }
 
 func (s spread) text(format func(float64) string) string {

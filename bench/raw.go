@@ -14,9 +14,9 @@ import (
 	"evnet/bench/figures"
 )
 
-// A record is one line of raw.jsonl: what one implementation did in one round of a workload. Three
-// other kinds of line say what is to be known of a workload: the machine that it ran on, that it was
-// left out, and that an implementation does not do it.
+// A record is one line of raw.jsonl: the figures of one implementation in one round of a workload.
+// There are three other kinds of lines for a workload: the machine on which it ran, the reason why it
+// was skipped, and the reason why an implementation does not support it.
 type record struct {
 	Workload string   `json:"workload"`
 	Machine  *machine `json:"machine,omitempty"`
@@ -26,15 +26,15 @@ type record struct {
 	Unsupported string `json:"unsupported,omitempty"`
 
 	Round  int           `json:"round,omitempty"`
-	Failed string        `json:"failed,omitempty"` // why the round has no figures
+	Failed string        `json:"failed,omitempty"` // the reason why the round has no figures
 	Load   *figures.Load `json:"load,omitempty"`
 
-	RSS        int64  `json:"rss,omitempty"` // bytes of the server at the end
+	RSS        int64  `json:"rss,omitempty"` // resident bytes of the server at the end
 	Goroutines int64  `json:"goroutines,omitempty"`
-	Mallocs    *int64 `json:"mallocs,omitempty"` // from start to end; nil where the runtime has no count
+	Mallocs    *int64 `json:"mallocs,omitempty"` // between the marks; nil if the runtime does not count them
 
-	// Of the workload idle: bytes before there were connections, with them, and after the server
-	// had been told to give back what it could.
+	// The workload idle only: resident bytes before the first connection, with all connections open, and
+	// after the server has then released unused memory.
 	Conns     int   `json:"conns,omitempty"`
 	RSSBefore int64 `json:"rss_before,omitempty"`
 	RSSOpen   int64 `json:"rss_open,omitempty"`
@@ -43,7 +43,7 @@ type record struct {
 
 const rawName = "raw.jsonl"
 
-// readRaw reads the records of a directory; there are none when it has no file.
+// readRaw reads the records of a directory. A directory without a raw file has none.
 func readRaw(dir string) ([]record, error) {
 	name := filepath.Join(dir, rawName)
 	content, err := os.ReadFile(name)
@@ -62,15 +62,15 @@ func readRaw(dir string) ([]record, error) {
 			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
 		}
 		if findWorkload(r.Workload) == nil {
-			return nil, fmt.Errorf("%s:%d: there is no workload %q (any more): take its lines out", name, n, r.Workload)
+			return nil, fmt.Errorf("%s:%d: no workload %q: remove its lines if it was renamed or deleted", name, n, r.Workload)
 		}
 		records = append(records, r)
 	}
 	return records, lines.Err()
 }
 
-// replaceRaw puts the records of one workload in the place of those that the directory has of it.
-// The file is replaced as a whole, so that a run that is broken off leaves no half of a workload.
+// replaceRaw replaces the records of one workload in the raw file of a directory. It replaces the whole
+// file atomically, so that an interrupted run does not leave an incomplete workload.
 func replaceRaw(dir, workload string, records []record) error {
 	all, err := readRaw(dir)
 	if err != nil {

@@ -9,47 +9,57 @@ import (
 
 const reportName = "results.md"
 
-// A load generator that works for more than this share of the time may be what sets the pace.
+// loadBound is the share of processor time above which the load generator may limit the rates.
 const loadBound = 0.95
 
-// writeReport writes the tables and the charts from the raw file alone.
+// writeReport writes the tables and the charts from the raw file.
 func writeReport(dir string) error {
 	records, err := readRaw(dir)
 	if err != nil {
 		return err
 	}
 	if len(records) == 0 {
-		return fmt.Errorf("%s has no records: run the benchmark first", filepath.Join(dir, rawName))
+		return fmt.Errorf("%s: no records: run the benchmark first", filepath.Join(dir, rawName))
 	}
 	g := group(records)
 	return errors.Join(
 		replaceFile(filepath.Join(dir, reportName), []byte(report(records, g))),
-		replaceFile(filepath.Join(dir, costChart), []byte(chart(g, "Cost of the server against plain net",
-			"CPU per message or per GB; memory of idle connections; p99 beside a firehose. Less is better.",
+		replaceFile(filepath.Join(dir, costChart), []byte(chart(g, costTitle,
+			"CPU per message or per GB, memory per idle connection, p99 latency beside a firehose. Lower is better.",
 			func(w *workload) *metric { return w.cost }))),
-		replaceFile(filepath.Join(dir, rateChart), []byte(chart(g, "Rate against plain net",
-			"Messages, bytes or connections per second. More is better.",
+		replaceFile(filepath.Join(dir, rateChart), []byte(chart(g, rateTitle,
+			"Messages, bytes or connections per second. Higher is better.",
 			func(w *workload) *metric { return w.rate }))),
 	)
 }
 
+const (
+	costTitle = "Server cost relative to plain net"
+	rateTitle = "Rate relative to plain net"
+)
+
+const introduction = "# Results\n\n" +
+	"`go run . -report` writes this file from [" + rawName + "](" + rawName + ").\n\n" +
+	"- A single figure is the median of all rounds.\n" +
+	"- A ratio compares two servers that ran shortly after each other in the same round. " +
+	"It is written as median (minimum..maximum) of the rounds.\n" +
+	"- CPU is the processor time of the server, including the time that the kernel spends on its behalf.\n" +
+	"- The best rival is the best of gnet, nbio, netpoll, evio and gev in each round.\n\n"
+
 func report(records []record, g results) string {
 	var b strings.Builder
-	b.WriteString("# Results\n\nWritten by `go run . -report` from [" + rawName + "](" + rawName + "). " +
-		"A figure is the median of the rounds. A ratio is taken in each round, between two servers that ran in it one soon after " +
-		"the other; it stands as median (least..most). CPU is the server's processor time, that of the kernel for it included. " +
-		"The best rival is in each round the best of gnet, nbio, netpoll, evio and gev.\n\n")
+	b.WriteString(introduction)
 	writeMachines(&b, records)
-	b.WriteString("## Reaches\n\n")
-	writeReaches(&b, g)
-	fmt.Fprintf(&b, "\n![%s](%s)\n\n![%s](%s)\n", "Cost of the server against plain net", costChart, "Rate against plain net", rateChart)
+	b.WriteString("## Targets\n\n")
+	writeTargets(&b, g)
+	fmt.Fprintf(&b, "\n![%s](%s)\n\n![%s](%s)\n", costTitle, costChart, rateTitle, rateChart)
 	for i := range workloads {
 		writeWorkload(&b, &workloads[i], records, g)
 	}
 	return b.String()
 }
 
-// writeMachines tells where each workload was measured: together those of the same run.
+// writeMachines lists the machines and runs, each with the workloads that were measured in it.
 func writeMachines(b *strings.Builder, records []record) {
 	var names []string
 	at := map[string]*machine{}
@@ -74,7 +84,7 @@ func writeMachines(b *strings.Builder, records []record) {
 				versions = append(versions, impl.name+" "+v)
 			}
 		}
-		fmt.Fprintf(b, "- %s: %s, %s, %d processors, %s, GOMAXPROCS %s; %s; %.3g s measured after %.2g s of warm-up",
+		fmt.Fprintf(b, "- %s: %s, %s, %d processors, %s, GOMAXPROCS %s; %s; measured for %.3g s after a warm-up of %.2g s",
 			m.Date, m.Kernel, m.CPU, m.CPUs, m.Go, m.GOMAXPROCS, m.Pinning, m.Seconds, m.Warmup)
 		if len(versions) > 0 {
 			b.WriteString("; " + strings.Join(versions, ", "))
@@ -87,12 +97,12 @@ func writeMachines(b *strings.Builder, records []record) {
 	b.WriteString("\n")
 }
 
-func writeReaches(b *strings.Builder, g results) {
-	row(b, "reach", "implementation", "of", "against", "bound", "measured", "verdict")
+func writeTargets(b *strings.Builder, g results) {
+	row(b, "target", "implementation", "metric", "compared with", "bound", "measured", "result")
 	row(b, "---", "---", "---", "---", "---", "---", "---")
-	for _, r := range reaches {
-		measured, verdict := r.judge(g)
-		row(b, r.says, r.impl, r.metric.name, r.opponent(g), r.bound(), measured, verdict)
+	for _, r := range targets {
+		measured, verdict := r.evaluate(g)
+		row(b, r.title, r.impl, r.metric.name, r.baselineName(g), r.bound(), measured, verdict)
 	}
 }
 
@@ -110,11 +120,11 @@ func writeWorkload(b *strings.Builder, w *workload, records []record, g results)
 		known = true
 		switch {
 		case r.LeftOut != "":
-			notes = append(notes, "Left out: "+r.LeftOut+".")
+			notes = append(notes, "Not measured: "+r.LeftOut+".")
 		case r.Unsupported != "":
 			notes = append(notes, fmt.Sprintf("%s: not measured: %s.", r.Impl, r.Unsupported))
 		case r.Failed != "":
-			notes = append(notes, fmt.Sprintf("%s: round %d has failed: %s.", r.Impl, r.Round, strings.Join(strings.Fields(r.Failed), " ")))
+			notes = append(notes, fmt.Sprintf("%s: round %d failed: %s.", r.Impl, r.Round, strings.Join(strings.Fields(r.Failed), " ")))
 		}
 	}
 	if !known {
@@ -126,7 +136,7 @@ func writeWorkload(b *strings.Builder, w *workload, records []record, g results)
 		writeTable(b, w, g, columns)
 	}
 	if bound := boundByLoad(w, g); len(bound) > 0 {
-		notes = append(notes, fmt.Sprintf("The load generator was busy for more than %s of the time with %s: what it tells of their rates is less than they can do.",
+		notes = append(notes, fmt.Sprintf("The load generator used more than %s of its processor with %s. It may have limited these rates: the servers can be faster.",
 			percent(loadBound), strings.Join(bound, ", ")))
 	}
 	for _, n := range notes {
@@ -134,10 +144,10 @@ func writeWorkload(b *strings.Builder, w *workload, records []record, g results)
 	}
 }
 
-// A column is a figure, or the ratio of one to something else.
+// A column is a metric, or its ratio to a baseline.
 type column struct {
 	metric  *metric
-	against yardstick
+	against baseline
 }
 
 func (c column) title(unit string) string {
@@ -145,7 +155,7 @@ func (c column) title(unit string) string {
 	if c.metric == messagesPerSecond {
 		name = plural(unit) + " per second"
 	}
-	if c.against == (yardstick{}) {
+	if c.against == (baseline{}) {
 		return name
 	}
 	return name + " / " + c.against.String()
@@ -159,22 +169,22 @@ func plural(unit string) string {
 }
 
 func columnsOf(w *workload) (columns []column) {
-	compared := func(m *metric) {
+	addCompared := func(m *metric) {
 		columns = append(columns, column{metric: m}, column{m, againstPlain}, column{m, againstRivals})
 	}
-	compared(w.cost)
+	addCompared(w.cost)
 	if w.kind == "idle" {
 		for _, m := range []*metric{rssPerConn0, rssBefore, rssOpen, rssRested, goroutines} {
 			columns = append(columns, column{metric: m})
 		}
 		return columns
 	}
-	compared(w.rate)
+	addCompared(w.rate)
 	for _, m := range []*metric{latency50, latency99, latency999, rss, goroutines, allocations, serverShare, loadShare} {
 		timed := m == latency50 || m == latency99 || m == latency999
 		switch {
-		case w.kind == "proxy" && timed: // it has no answers to wait for
-		case w.kind == "firehose" && m == allocations: // its messages are the few of the quiet connection
+		case w.kind == "proxy" && timed: // messages are not answered, so there is no latency
+		case w.kind == "firehose" && m == allocations: // only the few messages of the quiet connection are counted
 		case m != w.cost:
 			columns = append(columns, column{metric: m})
 		}
@@ -196,13 +206,13 @@ func writeTable(b *strings.Builder, w *workload, g results, columns []column) {
 		if g[w.name][impl.name] == nil {
 			continue
 		}
-		cells := []string{impl.name, fmt.Sprint(g.compare(w.name, impl.name, w.cost, yardstick{}).rounds)}
+		cells := []string{impl.name, fmt.Sprint(g.compare(w.name, impl.name, w.cost, baseline{}).rounds)}
 		for _, c := range columns {
 			s := g.compare(w.name, impl.name, c.metric, c.against)
 			switch {
 			case s.rounds == 0:
 				cells = append(cells, "–")
-			case c.against == (yardstick{}):
+			case c.against == (baseline{}):
 				cells = append(cells, c.metric.format(s.median))
 			default:
 				cells = append(cells, s.String())
@@ -212,9 +222,10 @@ func writeTable(b *strings.Builder, w *workload, g results, columns []column) {
 	}
 }
 
+// boundByLoad returns the implementations whose rates the load generator may have limited.
 func boundByLoad(w *workload, g results) (names []string) {
 	for _, impl := range implementations {
-		if g.compare(w.name, impl.name, loadShare, yardstick{}).median > loadBound {
+		if g.compare(w.name, impl.name, loadShare, baseline{}).median > loadBound {
 			names = append(names, impl.name)
 		}
 	}

@@ -30,7 +30,7 @@ func size(bytes float64) string {
 	return fmt.Sprintf("%.2f GB", bytes/1e9)
 }
 
-// count writes a whole number with commas.
+// count formats a whole number with commas.
 func count(v float64) string {
 	s := strconv.FormatInt(int64(math.Round(v)), 10)
 	for i := len(s) - 3; i > 0; i -= 3 {

@@ -4,12 +4,12 @@ package main
 type workload struct {
 	name  string
 	title string
-	kind  string // what the load generator and the servers call it
+	kind  string // its name in the flags of the load generator and of the servers
 	size  int
 	conns int
 	depth int
-	unit  string // what is counted as a message
-	// The cost and the rate that the tables and charts compare; rate is nil where there is none.
+	unit  string // the name of the counted unit, instead of "message"
+	// The cost and the rate that the tables and charts compare. rate is nil if the workload has none.
 	cost, rate *metric
 }
 
@@ -26,11 +26,11 @@ var workloads = []workload{
 	echo("echo-64k-10", "Echo of 64 KB, 10 connections", 64<<10, 10, 1),
 	echo("echo-1m-1", "Echo of 1 MB, 1 connection", 1<<20, 1, 1),
 	{
-		name: "line-100", title: "Lines of 64 B, 16 to a write, each answered by a write of its own, 100 connections",
+		name: "line-100", title: "Echo of 64 B lines, 100 connections: 16 lines in each write, a separate write for each answer",
 		kind: "line", size: 64, conns: 100, depth: 16, unit: "line", cost: cpuPerMessage, rate: messagesPerSecond,
 	},
 	{
-		name: "broadcast-1000", title: "Broadcast of 64 B lines to 1,000 connections, 16 lines a tick",
+		name: "broadcast-1000", title: "Broadcast of 64 B lines to 1,000 connections, 16 lines in each tick",
 		kind: "broadcast", size: 64, conns: 1000, depth: 16, unit: "delivery", cost: cpuPerMessage, rate: messagesPerSecond,
 	},
 	{
@@ -42,11 +42,11 @@ var workloads = []workload{
 		kind: "idle", size: 64, conns: 15000, depth: 1, unit: "connection", cost: rssPerConn,
 	},
 	{
-		name: "accept", title: "Connections accepted, one echo of 64 B on each, then closed, 32 at a time",
+		name: "accept", title: "Accept, one echo of 64 B, close: 32 connections at a time",
 		kind: "accept", size: 64, conns: 32, depth: 1, unit: "connection", cost: cpuPerMessage, rate: messagesPerSecond,
 	},
 	{
-		name: "firehose", title: "A quiet connection (64 B each 2 ms) beside one with 1 MB in flight: the times are those of the quiet one",
+		name: "firehose", title: "Firehose: latency of a quiet connection (64 B every 2 ms) beside one with 1 MB in flight",
 		kind: "firehose", size: 64, conns: 2, depth: 1, unit: "message", cost: latency99, rate: bytesPerSecond,
 	},
 	udp("udp-64-1", "UDP echo of 64 B, 1 sender", 1, 1),
@@ -67,11 +67,11 @@ func udp(name, title string, conns, depth int) workload {
 		cost: cpuPerMessage, rate: messagesPerSecond}
 }
 
-// files is how many files the server or the load generator has open at most.
+// files returns how many open files the server or the load generator needs at most.
 func (w *workload) files() uint64 {
 	each := uint64(1)
 	if w.kind == "proxy" {
-		each = 4 // two sockets, and a pipe for each way when the kernel moves the bytes
+		each = 4 // two sockets, and a pipe for each direction when the kernel moves the bytes
 	}
 	return uint64(w.conns)*each + 64
 }

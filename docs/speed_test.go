@@ -9,24 +9,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The README names each system as its program spells it. These are the units of the table's lines.
 var (
+	// measuredBy maps the names of the README's speed table to the rows of the results.
 	measuredBy = map[string]string{
 		"`OnRead`": "evnet onread", "`On.Data`": "evnet data", "`Scan`": "evnet scan", "`Relay`": "evnet relay",
 		"dgram `OnRead`": "evnet dgram onread",
 	}
+	// measuredOf maps the units of the README's table to the metrics of the results.
 	measuredOf = map[string]string{
 		"lines per second": "messages per second", "deliveries per second": "messages per second",
 		"connections per second": "messages per second",
 	}
-	// If the table of reaches has no such line, the section of the workload has it.
+	// measuredIn has the headings of the workloads whose figures are not all in the table of targets.
 	measuredIn = map[string]string{
 		"15,000 idle connections": "\n## Memory of 15,000 idle connections\n",
-		"Accept, one echo, close": "\n## Connections accepted, one echo of 64 B on each, then closed, 32 at a time\n",
+		"Accept, one echo, close": "\n## Accept, one echo of 64 B, close: 32 connections at a time\n",
 	}
 )
 
-// The speed table in the README has the measurements of bench/, and the Portuguese README has the same figures.
+// The figures of the README's speed table equal the results of bench/. The Portuguese README has the same figures.
 func TestReadmeSpeeds(t *testing.T) {
 	text, err := os.ReadFile("bench/results/results.md")
 	require.NoError(t, err)

@@ -1,22 +1,24 @@
-// Package figures has what the load generator tells the runner, and the histogram it is read from.
+// Package figures has the figures that the load generator reports to the runner, and the histogram from
+// which it computes latencies.
 package figures
 
-// Load is what one run of the load generator has measured, between its marks start and end.
+// Load has the figures of one run of the load generator, measured between its marks start and end.
 type Load struct {
 	Messages int64   `json:"messages"`
-	Bytes    int64   `json:"bytes"` // that came back, or that arrived at the other end of a proxy
+	Bytes    int64   `json:"bytes"` // echoed bytes, or bytes that arrived at the other end of a proxy
 	Seconds  float64 `json:"seconds"`
 
-	// Lost is how many datagrams have not come back in time.
+	// Lost is the number of datagrams that were not echoed before their timeout.
 	Lost int64 `json:"lost,omitempty"`
 
-	// Nanoseconds from the write of a message to the read of its last byte; 0 when none was timed.
+	// Latencies in nanoseconds, from the write of a message to the read of its last byte. They are 0 if no
+	// message was timed.
 	P50  int64 `json:"p50"`
 	P99  int64 `json:"p99"`
 	P999 int64 `json:"p999"`
 
-	// Processor time in nanoseconds, of the server (0 when its process was not named) and of the
-	// load generator itself: near Seconds it is the load that sets the pace, not the server.
+	// Processor time in nanoseconds. ServerCPU is 0 if the process id of the server is not known. If
+	// LoadCPU is close to Seconds, the load generator limits the rate, not the server.
 	ServerCPU int64 `json:"server_cpu"`
 	LoadCPU   int64 `json:"load_cpu"`
 }

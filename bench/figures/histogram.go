@@ -2,13 +2,13 @@ package figures
 
 import "math/bits"
 
-// Each power of two is divided into 64 buckets, so that a quantile is at most 1.6 % too high.
+// Each power of two is divided into 64 buckets, so that a quantile is at most 1.6 % too large.
 const (
 	subBits = 6
 	sub     = 1 << subBits
 )
 
-// Histogram counts durations without allocating. The zero value is empty.
+// A Histogram counts durations without allocating. The zero value is empty.
 type Histogram struct {
 	counts [(64 - subBits + 1) * sub]int64
 	total  int64
@@ -23,11 +23,11 @@ func (h *Histogram) Add(ns int64) {
 // Reset empties the histogram.
 func (h *Histogram) Reset() { *h = Histogram{} }
 
-// Total is the number of durations counted.
+// Total returns the number of durations.
 func (h *Histogram) Total() int64 { return h.total }
 
-// Quantile returns the largest duration of the bucket in which the share q of the durations is
-// reached, or 0 when nothing was counted.
+// Quantile returns an upper bound of the quantile q: the largest duration of its bucket. It returns 0 if
+// the histogram is empty.
 func (h *Histogram) Quantile(q float64) int64 {
 	if h.total == 0 {
 		return 0
@@ -42,7 +42,8 @@ func (h *Histogram) Quantile(q float64) int64 {
 	return upper(len(h.counts) - 1)
 }
 
-// bucket: values below 64 have a bucket each; above, the first 7 bits of the value choose it.
+// bucket returns the bucket of a duration. Each value below 64 has its own bucket; for larger values the
+// first 7 bits choose it.
 func bucket(ns int64) int {
 	if ns < sub {
 		return int(ns)
@@ -51,6 +52,7 @@ func bucket(ns int64) int {
 	return (shift+1)*sub + int(ns>>shift) - sub
 }
 
+// upper returns the largest duration of a bucket.
 func upper(i int) int64 {
 	if i < sub {
 		return int64(i)

@@ -10,7 +10,7 @@ import (
 	"evnet/bench/figures"
 )
 
-func TestQuantilesAreNearTheTrueOnes(t *testing.T) {
+func TestQuantile_IsCloseToExactValue(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var h figures.Histogram
 	var all []int64
@@ -29,11 +29,11 @@ func TestQuantilesAreNearTheTrueOnes(t *testing.T) {
 	assert.EqualValues(t, len(all), h.Total())
 }
 
-func TestHistogramTakesEveryDuration(t *testing.T) {
+func TestHistogram_AcceptsEveryDuration(t *testing.T) {
 	var h figures.Histogram
 	assert.Zero(t, h.Quantile(0.5), "an empty histogram")
 	h.Add(-5)
-	assert.Zero(t, h.Quantile(1), "a clock that went back")
+	assert.Zero(t, h.Quantile(1), "a negative duration")
 	for bit := range 63 {
 		h.Reset()
 		h.Add(1 << bit)

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// accept opens a connection, sends one message, waits for it to come back, closes the connection
-// and opens the next, -conns of them at a time. A message is one connection; its time is that from
-// its socket's making to the message's coming back.
+// accept implements the workload accept. It opens a connection, sends one message, waits for the echo,
+// closes the connection and opens the next one. It has -conns connections at the same time. A message is
+// one connection. Its latency is the time from the creation of the socket to the complete echo.
 type accept struct {
 	*generator
 	visits []visit
@@ -39,7 +39,7 @@ func (a *accept) begin(index int32) error {
 	if v.fd, err = a.generator.begin(); err != nil {
 		return err
 	}
-	if err := a.say(v); err != nil {
+	if err := a.sendMessage(v); err != nil {
 		return err
 	}
 	events := uint32(unix.EPOLLIN)
@@ -49,15 +49,15 @@ func (a *accept) begin(index int32) error {
 	return a.add(v.fd, index, events)
 }
 
-// say sends the message, or nothing while the connection is not made. A message that a new
-// connection takes in part cannot be: its buffer is empty and larger.
-func (a *accept) say(v *visit) error {
+// sendMessage sends the message, unless the connection is not established yet. A partial write is an
+// error, because the send buffer of a new connection is empty and larger than the message.
+func (a *accept) sendMessage(v *visit) error {
 	n, _, err := send(v.fd, a.at(0, a.options.size))
 	if err != nil {
 		return fmt.Errorf("connection %d: %w", a.opened, err)
 	}
 	if v.sent = n; n > 0 && n < a.options.size {
-		return fmt.Errorf("connection %d took only %d bytes", a.opened, n)
+		return fmt.Errorf("connection %d: sent only %d bytes of a message", a.opened, n)
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (a *accept) say(v *visit) error {
 func (a *accept) event(index int32, events uint32) error {
 	v := &a.visits[index]
 	if v.awaitsConnect {
-		if err := a.say(v); err != nil || v.sent == 0 {
+		if err := a.sendMessage(v); err != nil || v.sent == 0 {
 			return err
 		}
 		v.awaitsConnect = false
@@ -78,10 +78,10 @@ func (a *accept) event(index int32, events uint32) error {
 	case err == nil && n == 0:
 		err = io.ErrUnexpectedEOF
 	case err == nil && (v.got+n > a.options.size || !a.intact(a.buffer[:n], int64(v.got))):
-		err = fmt.Errorf("other bytes came back than were sent")
+		err = fmt.Errorf("the echo differs from the sent bytes")
 	}
 	if err != nil {
-		return fmt.Errorf("a connection that says one message: %w", err)
+		return fmt.Errorf("connection with one message: %w", err)
 	}
 	now := a.now()
 	a.arrived(n, now)
@@ -95,4 +95,4 @@ func (a *accept) event(index int32, events uint32) error {
 	return a.begin(index)
 }
 
-func (a *accept) turn() error { return nil }
+func (a *accept) tick() error { return nil }

@@ -9,16 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// broadcast sends one line from its last connection, which makes the server send -depth lines to
-// every connection, and sends the next when every connection has got its lines. A message is one
-// line delivered; its time is that from the tick to the last of the lines on that connection.
+// broadcast implements the workload broadcast. In each tick it sends one line on its last connection. The
+// server answers by sending -depth lines to every connection. The next tick begins when every connection
+// has received its lines. A message is one delivered line. The latency of a connection is the time from
+// the tick to the last of its lines.
 type broadcast struct {
 	*generator
 	fds      []int
-	line     []byte // that makes a tick
+	line     []byte // starts a tick
 	received []int64
-	due      int64 // bytes that each connection is to have received when the tick is over
-	waiting  int   // connections that have not
+	due      int64 // bytes that each connection has received at the end of the tick
+	waiting  int   // number of connections that have not received them yet
 	tickedAt int64
 }
 
@@ -35,22 +36,22 @@ func (b *broadcast) open() error {
 	}
 	b.line = append(bytes.Repeat([]byte{'B'}, b.options.size-1), '\n')
 	b.received = make([]int64, len(b.fds))
-	// A server that accepts on a goroutine of its own may read the tick before it has accepted all;
-	// nothing tells from here when it has.
+	// A server that accepts in a separate goroutine may read the first tick before it has accepted all
+	// connections. The client cannot detect when it has.
 	time.Sleep(200 * time.Millisecond)
-	return b.tick(b.now())
+	return b.startTick(b.now())
 }
 
-func (b *broadcast) tick(now int64) error {
+func (b *broadcast) startTick(now int64) error {
 	b.due += int64(b.options.depth * b.options.size)
 	b.waiting = len(b.fds)
 	b.tickedAt = now
 	n, _, err := send(b.fds[len(b.fds)-1], b.line)
 	if err != nil {
-		return fmt.Errorf("the ticker: %w", err)
+		return fmt.Errorf("tick: %w", err)
 	}
-	if n < len(b.line) { // it has nothing else in flight, so this is no full buffer
-		return fmt.Errorf("the ticker: only %d of %d bytes were taken", n, len(b.line))
+	if n < len(b.line) { // nothing else is in flight, so the send buffer is not full
+		return fmt.Errorf("tick: sent only %d of %d bytes", n, len(b.line))
 	}
 	return nil
 }
@@ -64,7 +65,7 @@ func (b *broadcast) event(index int32, _ uint32) error {
 	case err == nil && n == 0:
 		err = io.ErrUnexpectedEOF
 	case err == nil && before+int64(n) > b.due:
-		err = fmt.Errorf("more came than the lines of the tick")
+		err = fmt.Errorf("received more bytes than the lines of the tick")
 	}
 	if err != nil {
 		return fmt.Errorf("connection %d: %w", index, err)
@@ -72,7 +73,7 @@ func (b *broadcast) event(index int32, _ uint32) error {
 	size := int64(b.options.size)
 	for end := size - 1 - before%size; end < int64(n); end += size {
 		if b.buffer[end] != '\n' {
-			return fmt.Errorf("connection %d: no end of line at byte %d", index, before+end)
+			return fmt.Errorf("connection %d: no newline at byte %d", index, before+end)
 		}
 	}
 	now := b.now()
@@ -86,9 +87,9 @@ func (b *broadcast) event(index int32, _ uint32) error {
 		b.histogram.Add(now - b.tickedAt)
 	}
 	if b.waiting--; b.waiting == 0 {
-		return b.tick(now)
+		return b.startTick(now)
 	}
 	return nil
 }
 
-func (b *broadcast) turn() error { return nil }
+func (b *broadcast) tick() error { return nil }

@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An address has some 28,000 ports of its own, and those of closed connections stay taken for a
-// while. So connections go out from many addresses of the loopback network.
+// An address has some 28,000 ephemeral ports, and the port of a closed connection stays reserved for a
+// while. Therefore connections use several source addresses of the loopback network.
 const (
 	sources    = 32
 	otherFiles = 32
 )
 
-// raiseFileLimit makes room for that many connections.
+// raiseFileLimit raises the limit of open files and checks that it suffices for conns connections.
 func raiseFileLimit(conns int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -26,13 +26,13 @@ func raiseFileLimit(conns int) error {
 		return fmt.Errorf("setrlimit: %w", err)
 	}
 	if need := uint64(conns + otherFiles); limit.Max < need {
-		return fmt.Errorf("%d connections need %d open files, and the limit is %d: raise it by `ulimit -Hn %d`", conns, need, limit.Max, need)
+		return fmt.Errorf("%d connections need %d open files, and the limit is %d: raise it with `ulimit -Hn %d`", conns, need, limit.Max, need)
 	}
 	return nil
 }
 
-// begin makes a non-blocking socket and starts to connect it to the server. On the loopback network
-// it is connected by the time this returns, unless the server's queue is full.
+// begin creates a non-blocking socket and starts to connect it to the server. On the loopback network
+// the socket is connected when begin returns, unless the accept queue of the server is full.
 func (g *generator) begin() (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -42,7 +42,8 @@ func (g *generator) begin() (fd int, err error) {
 	g.opened++
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
-		// Without it bind would choose a port without knowing the server, and find none sooner.
+		// Without this option bind chooses the port before it knows the destination, so that it runs out
+		// of ports earlier.
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
 		unix.Bind(fd, source))
 	if err == nil {
@@ -50,15 +51,15 @@ func (g *generator) begin() (fd int, err error) {
 	}
 	if err != nil && err != unix.EINPROGRESS {
 		_ = unix.Close(fd)
-		return -1, fmt.Errorf("connecting connection %d: %w", g.opened, err)
+		return -1, fmt.Errorf("connection %d: connect: %w", g.opened, err)
 	}
 	return fd, nil
 }
 
-// connect returns a socket that is connected.
+// connect returns a connected socket.
 func (g *generator) connect() (fd int, err error) {
-	// A pause now and then lets the server accept: a connection that finds its queue full
-	// comes a second late.
+	// A pause after every 64 connections lets the server accept them: if its accept queue is full, a
+	// connection is delayed by a second.
 	if g.opened%64 == 63 {
 		time.Sleep(time.Millisecond)
 	}
@@ -66,14 +67,14 @@ func (g *generator) connect() (fd int, err error) {
 		return -1, err
 	}
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	for deadline := time.Now().Add(stall); ; {
-		n, err := unix.Poll(ready, int(stall.Milliseconds()))
+	for deadline := time.Now().Add(stallTimeout); ; {
+		n, err := unix.Poll(ready, int(stallTimeout.Milliseconds()))
 		if n == 1 || err != nil && err != unix.EINTR {
 			break
 		}
 		if time.Now().After(deadline) {
 			_ = unix.Close(fd)
-			return -1, fmt.Errorf("connection %d was not accepted within %v", g.opened, stall)
+			return -1, fmt.Errorf("connection %d: not accepted within %v", g.opened, stallTimeout)
 		}
 	}
 	if code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || code != 0 {
@@ -81,7 +82,7 @@ func (g *generator) connect() (fd int, err error) {
 		if err == nil {
 			err = unix.Errno(code)
 		}
-		return -1, fmt.Errorf("connecting connection %d: %w", g.opened, err)
+		return -1, fmt.Errorf("connection %d: connect: %w", g.opened, err)
 	}
 	return fd, nil
 }

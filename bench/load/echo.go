@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// echo keeps -depth messages in flight on each connection: as many as came back are sent again, as
-// one write. With whole, the next -depth are sent only when all have come back, so that the server
-// gets them together: these are the lines of the workload line.
+// echo implements the workloads echo and line. It keeps -depth messages in flight on each connection: for
+// the messages that were echoed it sends as many new ones, in one write. With whole, which the workload
+// line uses, it sends the next -depth messages only after all have been echoed, so that the server
+// receives them together.
 type echo struct {
 	*generator
 	whole   bool
@@ -57,14 +58,14 @@ func (e *echo) event(index int32, events uint32) error {
 	return e.issue(s, completed, now)
 }
 
-func (e *echo) turn() error { return nil }
+func (e *echo) tick() error { return nil }
 
-// firehose keeps one connection full of large messages, and counts and times only those of a
-// second, quiet one.
+// firehose implements the workload firehose. It keeps many large messages in flight on one connection,
+// and counts and times only the messages of a second, quiet connection.
 type firehose struct {
 	*generator
 	hose, quiet *stream
-	next        int64 // when the quiet one sends again; 0 while its message is in flight
+	next        int64 // time of the next message of quiet; 0 while a message is in flight
 }
 
 const (
@@ -111,7 +112,7 @@ func (f *firehose) event(index int32, events uint32) error {
 	return nil
 }
 
-func (f *firehose) turn() error {
+func (f *firehose) tick() error {
 	now := f.now()
 	if f.next == 0 || now < f.next {
 		return nil

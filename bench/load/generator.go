@@ -9,31 +9,31 @@ import (
 	"evnet/bench/figures"
 )
 
-// A server that lets nothing come back for so long is taken for broken.
-const stall = 10 * time.Second
+// stallTimeout is the time after which a server that answers nothing is considered broken.
+const stallTimeout = 10 * time.Second
 
-// A traffic is what a workload does: which connections it opens and what it answers to events.
+// A traffic implements a workload: it opens the connections and handles their events.
 type traffic interface {
 	open() error
-	// event is told what epoll says of the connection that was added under this index.
+	// event handles the epoll events of the connection that was added with this index.
 	event(index int32, events uint32) error
-	// turn comes after each batch of events, and at least every 2 ms.
-	turn() error
+	// tick is called after each batch of events, and at least every 2 ms.
+	tick() error
 }
 
-// generator is what all workloads share: the epoll, the clock and the counters.
+// A generator has what all workloads share: the epoll instance, the clock and the counters.
 type generator struct {
 	options  *options
 	server   unix.Sockaddr
-	opened   int // connections opened so far, which chooses the next one's source address
+	opened   int // number of connections opened so far; it selects the next source address
 	epoll    int
 	events   [256]unix.EpollEvent
 	buffer   []byte
 	pattern  []byte
 	period   int
 	began    time.Time
-	started  int64 // when the measuring began; messages sent before are not timed
-	progress int64 // when something last came back
+	started  int64 // start of the measurement; messages sent before it are not timed
+	progress int64 // time of the last answer
 
 	messages, bytes int64
 	lost            int64 // datagrams
@@ -50,16 +50,16 @@ func newGenerator(o *options) (*generator, error) {
 	return g, nil
 }
 
-// now is the time since the generator began, in nanoseconds.
+// now returns the time since the generator was created, in nanoseconds.
 func (g *generator) now() int64 { return int64(time.Since(g.began)) }
 
-// arrived notes bytes that came back.
+// arrived counts received bytes.
 func (g *generator) arrived(n int, now int64) {
 	g.bytes += int64(n)
 	g.progress = now
 }
 
-// timed counts a message that was sent at that time.
+// timed counts a message and, if it was sent during the measurement, its latency.
 func (g *generator) timed(sent, now int64) {
 	g.messages++
 	if sent >= g.started {
@@ -67,11 +67,12 @@ func (g *generator) timed(sent, now int64) {
 	}
 }
 
-// measure warms up, then measures; mark is called at the start and at the end.
+// measure runs the warm-up and the measurement. It calls mark at the start and at the end of the
+// measurement.
 func (g *generator) measure(t traffic, mark func(string)) (*figures.Load, error) {
 	g.progress = g.now()
 	if err := g.drive(t, g.options.warmup); err != nil {
-		return nil, fmt.Errorf("while warming up: %w", err)
+		return nil, fmt.Errorf("warm-up: %w", err)
 	}
 	mark("start")
 	g.messages, g.bytes, g.lost = 0, 0, 0
@@ -101,15 +102,15 @@ func (g *generator) measure(t traffic, mark func(string)) (*figures.Load, error)
 	return f, nil
 }
 
-// drive serves events for so long.
+// drive handles events for the duration d.
 func (g *generator) drive(t traffic, d time.Duration) error {
 	for until := g.now() + int64(d); ; {
 		now := g.now()
 		if now >= until {
 			return nil
 		}
-		if now-g.progress > int64(stall) {
-			return fmt.Errorf("nothing came back from the server for %v", stall)
+		if now-g.progress > int64(stallTimeout) {
+			return fmt.Errorf("no answer from the server within %v", stallTimeout)
 		}
 		n, err := g.wait(2)
 		if err != nil {
@@ -120,21 +121,21 @@ func (g *generator) drive(t traffic, d time.Duration) error {
 				return err
 			}
 		}
-		if err := t.turn(); err != nil {
+		if err := t.tick(); err != nil {
 			return err
 		}
 	}
 }
 
-// serverCPU is the server's processor time, of all its threads, in nanoseconds. Linux makes a clock
-// id of a process id in this way.
+// serverCPU returns the processor time of all threads of the server, in nanoseconds. It computes the
+// clock id from the process id as Linux defines it.
 func (g *generator) serverCPU() (int64, error) {
 	if g.options.pid == 0 {
 		return 0, nil
 	}
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^g.options.pid<<3|2), &t); err != nil {
-		return 0, fmt.Errorf("the processor time of process %d: %w", g.options.pid, err)
+		return 0, fmt.Errorf("processor time of process %d: %w", g.options.pid, err)
 	}
 	return t.Nano(), nil
 }

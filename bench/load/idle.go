@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idle opens its connections and sends nothing, but one message on the last one: when that comes
-// back the server has accepted all. A message is one connection.
+// idle implements the workload idle. It opens its connections and sends one message, on the last
+// connection. When the message is echoed, the server has accepted all connections. A message is one
+// connection.
 type idle struct {
 	*generator
 	fds []int
@@ -25,8 +26,8 @@ func (i *idle) open() error {
 	if err := unix.SetNonblock(last, false); err != nil {
 		return fmt.Errorf("fcntl: %w", err)
 	}
-	patience := unix.NsecToTimeval(int64(stall))
-	if err := unix.SetsockoptTimeval(last, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
+	timeout := unix.NsecToTimeval(int64(stallTimeout))
+	if err := unix.SetsockoptTimeval(last, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return fmt.Errorf("setsockopt: %w", err)
 	}
 	if _, _, err := send(last, i.at(0, i.options.size)); err != nil {
@@ -38,14 +39,14 @@ func (i *idle) open() error {
 		return err
 	}
 	if again || n < len(got) || !i.intact(got, 0) {
-		return fmt.Errorf("the last of %d connections got %d bytes back of %d, or others, within %v", len(i.fds), n, len(got), stall)
+		return fmt.Errorf("last of %d connections: no correct echo within %v: received %d of %d bytes", len(i.fds), stallTimeout, n, len(got))
 	}
 	return nil
 }
 
 func (i *idle) event(int32, uint32) error { return nil }
 
-func (i *idle) turn() error {
+func (i *idle) tick() error {
 	i.messages = int64(len(i.fds))
 	return nil
 }

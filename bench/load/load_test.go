@@ -19,7 +19,7 @@ import (
 	"evnet/bench/figures"
 )
 
-// The test binary is the load generator itself when it is started with this in its environment.
+// If this variable is set, the test binary is the load generator.
 const asLoad = "BENCH_TEST_AS_LOAD"
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// listen serves each connection by serve and returns the address.
+// listen starts a server that calls serve for each connection, and returns its address.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -55,8 +55,8 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// inPieces reads less at a time than it could, so that messages are cut.
-func inPieces(c net.Conn) {
+// echoInPieces echoes with a small buffer, so that messages are split.
+func echoInPieces(c net.Conn) {
 	p := make([]byte, 1000)
 	for {
 		n, err := c.Read(p)
@@ -95,13 +95,13 @@ func TestEchoedWorkloads(t *testing.T) {
 		{"one", 64, "-workload echo -conns 1"},
 		{"many", 64, "-workload echo -conns 300"},
 		{"deep", 64, "-workload echo -conns 10 -depth 16"},
-		{"odd sizes", 777, "-workload echo -conns 3 -size 777 -depth 5"},
+		{"unusual sizes", 777, "-workload echo -conns 3 -size 777 -depth 5"},
 		{"large", 1 << 20, "-workload echo -conns 2 -size 1048576"},
 		{"lines", 64, "-workload line -conns 10 -depth 16"},
 		{"accept", 64, "-workload accept -conns 8"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			args := append(strings.Fields(test.args), "-addr", listen(t, inPieces), "-pid", strconv.Itoa(os.Getpid()))
+			args := append(strings.Fields(test.args), "-addr", listen(t, echoInPieces), "-pid", strconv.Itoa(os.Getpid()))
 			cmd, stderr := loadCommand(args...)
 			out, err := cmd.Output()
 			require.NoError(t, err, stderr)
@@ -113,27 +113,27 @@ func TestEchoedWorkloads(t *testing.T) {
 			assert.LessOrEqual(t, f.P99, f.P999)
 			assert.Positive(t, f.ServerCPU)
 			assert.Positive(t, f.LoadCPU)
-			// The window cuts at most the messages in flight.
+			// Only messages in flight can be counted partly.
 			assert.InDelta(t, f.Messages*test.size, f.Bytes, float64(300*16*max(test.size, 64)))
 		})
 	}
 }
 
 func TestIdleCountsItsConnections(t *testing.T) {
-	cmd, stderr := loadCommand("-workload", "idle", "-conns", "200", "-addr", listen(t, inPieces))
+	cmd, stderr := loadCommand("-workload", "idle", "-conns", "200", "-addr", listen(t, echoInPieces))
 	out, err := cmd.Output()
 	require.NoError(t, err, stderr)
 	assert.EqualValues(t, 200, figuresOf(t, out).Messages)
 }
 
 func TestFirehoseTimesTheQuietOne(t *testing.T) {
-	cmd, stderr := loadCommand("-workload", "firehose", "-addr", listen(t, inPieces))
+	cmd, stderr := loadCommand("-workload", "firehose", "-addr", listen(t, echoInPieces))
 	out, err := cmd.Output()
 	require.NoError(t, err, stderr)
 	f := figuresOf(t, out)
 	assert.Positive(t, f.Messages)
-	assert.LessOrEqual(t, f.Messages, int64(100), "one each 2 ms at most")
-	assert.Greater(t, f.Bytes, 100*f.Messages, "the hose is counted in bytes")
+	assert.LessOrEqual(t, f.Messages, int64(100), "at most one every 2 ms")
+	assert.Greater(t, f.Bytes, 100*f.Messages, "the bytes of the large messages are counted")
 }
 
 func TestBroadcastWaitsForAll(t *testing.T) {
@@ -171,9 +171,9 @@ func TestProxyGoesBothWays(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	lines := bufio.NewReader(stdout)
-	said, err := lines.ReadString('\n')
+	line, err := lines.ReadString('\n')
 	require.NoError(t, err)
-	upstream := strings.TrimSpace(strings.TrimPrefix(said, "upstream "))
+	upstream := strings.TrimSpace(strings.TrimPrefix(line, "upstream "))
 	var mu sync.Mutex
 	down := int64(0)
 	address := listen(t, func(c net.Conn) {
@@ -221,26 +221,26 @@ func TestServerFailuresAreReported(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		name, says string
+		name, want string
 		serve      func(net.Conn)
 	}{
 		{"a wrong byte", "wrong byte", alter(func(p []byte) []byte { p[63]++; return p })},
-		{"a byte too many", "came back of", alter(func(p []byte) []byte { return append(p, p...) })},
+		{"a byte too many", "but sent only", alter(func(p []byte) []byte { return append(p, p...) })},
 		{"a closed connection", "unexpected EOF", alter(func([]byte) []byte { return nil })},
-		{"no answer", "nothing came back from the server for 10s", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }},
+		{"no answer", "no answer from the server within 10s", func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			cmd, stderr := loadCommand("-duration", "20s", "-addr", listen(t, test.serve), "-conns", "1")
 			require.Error(t, cmd.Run())
-			assert.Contains(t, stderr.String(), test.says)
+			assert.Contains(t, stderr.String(), test.want)
 		})
 	}
 }
 
 func TestBadFlagsAreReported(t *testing.T) {
-	for args, says := range map[string]string{
-		"-workload magic":            "none of echo, line",
+	for args, want := range map[string]string{
+		"-workload magic":            "must be one of echo, line",
 		"-size 0":                    "-size 0: must be from 1",
 		"-size 9999999":              "must be from 1 to 1048576",
 		"-conns 0":                   "must be at least 1",
@@ -248,11 +248,11 @@ func TestBadFlagsAreReported(t *testing.T) {
 		"-conns 99000000":            "ulimit -Hn",
 		"-addr nowhere":              "must be an IPv4 address",
 		"-addr [::1]:80":             "must be an IPv4 address",
-		"-workload proxy":            `reading the proxy's "HOST:PORT PID"`,
+		"-workload proxy":            `read the proxy's "HOST:PORT PID"`,
 		"-addr 127.0.0.1:1 -conns 1": "connection refused",
 	} {
 		cmd, stderr := loadCommand(strings.Fields(args)...)
 		require.Error(t, cmd.Run(), args)
-		assert.Contains(t, stderr.String(), says, args)
+		assert.Contains(t, stderr.String(), want, args)
 	}
 }

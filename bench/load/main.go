@@ -1,16 +1,22 @@
-// Command load drives one server of the benchmark and measures it, on Linux. It is one thread with
-// one epoll, so that its own cost is the same whatever server it drives.
+// Command load is the load generator of the benchmark, for Linux. It drives one server and measures it.
+// It has a single thread with a single epoll instance, so that its own cost is the same for every server.
 //
-// It opens its connections, sends for the time -warmup, prints "start" and waits for a line on
-// its standard input; then it measures for the time -duration, prints "end" and waits for a line
-// again. The runner looks at the server in these two pauses. At last it prints its figures as one
-// line of JSON. To use it by hand, give it /dev/null:
+// The command works in these steps:
+//
+//  1. It opens its connections and sends traffic for the time -warmup.
+//  2. It prints "start" and waits for a line on its standard input.
+//  3. It measures for the time -duration.
+//  4. It prints "end" and waits for a line again.
+//  5. It prints its figures as one line of JSON.
+//
+// The runner reads the state of the server during the two pauses. To use the command by hand, redirect
+// its input from /dev/null:
 //
 //	load -addr 127.0.0.1:8080 -workload echo -size 64 -conns 100 </dev/null
 //
-// For the workload proxy it is the client and the upstream at once: before all else it prints
-// "upstream HOST:PORT", and when -addr is not given it reads the proxy's address and process id as
-// a line "HOST:PORT PID".
+// For the workload proxy, the command is both the client and the upstream. It first prints
+// "upstream HOST:PORT". Without -addr it then reads the proxy's address and process id from a line
+// "HOST:PORT PID".
 package main
 
 import (
@@ -40,13 +46,13 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.addr, "addr", "", "`host:port` of the server")
-	flag.IntVar(&o.pid, "pid", 0, "process id of the server, whose processor time is to be told")
+	flag.IntVar(&o.pid, "pid", 0, "report the processor time of the server with this process id")
 	flag.StringVar(&o.workload, "workload", "echo", "echo, line, broadcast, proxy, accept, idle, firehose or udp")
 	flag.IntVar(&o.size, "size", 64, "bytes of a message")
-	flag.IntVar(&o.conns, "conns", 100, "connections open at a time")
-	flag.IntVar(&o.depth, "depth", 1, "messages in flight on each connection; lines in each write; lines of each tick")
-	flag.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "time before the measuring")
-	flag.DurationVar(&o.duration, "duration", time.Second, "time of the measuring")
+	flag.IntVar(&o.conns, "conns", 100, "number of open connections")
+	flag.IntVar(&o.depth, "depth", 1, "messages in flight on each connection, lines in each write (line), or lines in each tick (broadcast)")
+	flag.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "duration of the warm-up")
+	flag.DurationVar(&o.duration, "duration", time.Second, "duration of the measurement")
 	flag.Parse()
 	if err := load(&o); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -61,10 +67,10 @@ func load(o *options) error {
 	case o.conns < 1 || o.depth < 1:
 		return fmt.Errorf("-conns %d -depth %d: must be at least 1", o.conns, o.depth)
 	case o.duration <= 0 || o.warmup < 0:
-		return fmt.Errorf("-duration %v -warmup %v: must be above 0, and not below 0", o.duration, o.warmup)
+		return fmt.Errorf("-duration %v -warmup %v: duration must be above 0, warmup must not be negative", o.duration, o.warmup)
 	}
 	runtime.LockOSThread()
-	debug.SetGCPercent(-1) // a run allocates when it opens its connections and never after
+	debug.SetGCPercent(-1) // a run allocates only while it opens its connections
 	if err := raiseFileLimit(o.conns); err != nil {
 		return err
 	}
@@ -95,12 +101,12 @@ func load(o *options) error {
 		fmt.Printf("upstream %s\n", p.address)
 		if o.addr == "" {
 			if _, err := fmt.Fscanln(runner, &o.addr, &o.pid); err != nil {
-				return fmt.Errorf("reading the proxy's \"HOST:PORT PID\": %w", err)
+				return fmt.Errorf("read the proxy's \"HOST:PORT PID\": %w", err)
 			}
 		}
 		t = p
 	default:
-		return fmt.Errorf("-workload %q: none of echo, line, broadcast, proxy, accept, idle, firehose, udp", o.workload)
+		return fmt.Errorf("-workload %q: must be one of echo, line, broadcast, proxy, accept, idle, firehose, udp", o.workload)
 	}
 	server, err := netip.ParseAddrPort(o.addr)
 	if err != nil || !server.Addr().Is4() {
@@ -112,7 +118,7 @@ func load(o *options) error {
 	}
 	figures, err := g.measure(t, func(mark string) {
 		fmt.Println(mark)
-		_, _ = runner.ReadString('\n') // the end of the input is as good as a line
+		_, _ = runner.ReadString('\n') // the end of the input counts as a line
 	})
 	if err != nil {
 		return err

@@ -2,19 +2,19 @@ package main
 
 import "bytes"
 
-// The bytes of every connection come from one pattern that repeats with its period, each
-// connection starting elsewhere: so a byte that is lost, doubled, or sent to the wrong connection is
-// seen, no message is ever put together, and none is kept for comparing.
+// The bytes of every connection come from one periodic pattern, and each connection starts at a
+// different place of it. So the generator detects a byte that is lost, duplicated, or sent to the wrong
+// connection, without building messages or keeping copies of them.
 const (
-	maxWrite    = 1 << 20 // of one write, and of one message
-	wholeCheck  = 4 << 10 // reads up to this size are compared whole, others at both ends
+	maxWrite    = 1 << 20 // maximum size of a write and of a message
+	wholeCheck  = 4 << 10 // reads up to this size are compared completely, larger ones at both ends
 	partOfCheck = 64
 )
 
-// makePattern returns the pattern, long enough to take maxWrite bytes from any place of its first
-// period. Of lines, it has one at each multiple of their size.
+// makePattern returns the pattern. It has at least maxWrite bytes from any place of its first period. With
+// lines, a newline ends every size bytes.
 func makePattern(lines bool, size int) (pattern []byte, period int) {
-	period = 65521 // a prime, so that messages of any size do not fall into step with it
+	period = 65521 // a prime, so that no message size divides it
 	if lines {
 		period = 1021 * size
 	}
@@ -33,13 +33,13 @@ func makePattern(lines bool, size int) (pattern []byte, period int) {
 	return pattern, period
 }
 
-// at returns n bytes of the pattern from that place of a stream on.
+// at returns n bytes of the pattern, beginning at the given place of a stream.
 func (g *generator) at(place int64, n int) []byte {
 	start := int(place % int64(g.period))
 	return g.pattern[start : start+n]
 }
 
-// intact reports whether p is what the pattern has at that place.
+// intact reports whether p equals the pattern at the given place of a stream.
 func (g *generator) intact(p []byte, place int64) bool {
 	want := g.at(place, len(p))
 	if len(p) <= wholeCheck {

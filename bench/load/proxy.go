@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// proxy is the client of the proxy and the upstream behind it. Each connection carries bytes one
-// way, as fast as they go; one in five goes from the upstream to the client. Its first byte tells
-// the upstream which. A message is -size bytes that have arrived.
+// proxy implements the workload proxy: it is both the client of the proxy and the upstream behind it.
+// Each connection carries bytes in one direction, as fast as possible. One connection in five carries
+// them from the upstream to the client. The first byte of a connection selects the direction.
+// A message is -size received bytes.
 type proxy struct {
 	*generator
 	address  string
@@ -18,18 +19,18 @@ type proxy struct {
 	ends     []end
 }
 
-// end is one end of a connection through the proxy: a client's or an upstream's.
+// An end is one end of a connection through the proxy, at the client or at the upstream.
 type end struct {
 	fd     int
 	role   role
-	place  int64 // in the stream, of what is sent or received next
+	place  int64 // offset in the stream of the next byte to send or receive
 	checks int
 }
 
 type role int
 
 const (
-	unknown role = iota // an upstream end that awaits its first byte
+	unknown role = iota // an upstream end before its first byte
 	source
 	sink
 )
@@ -37,11 +38,11 @@ const (
 const (
 	upward     = 'u'
 	downward   = 'd'
-	downwardIn = 5 // one in so many
-	checkIn    = 8 // one read in so many is looked at; the others are dropped in the kernel
+	downwardIn = 5 // one connection in 5 carries bytes downward
+	checkIn    = 8 // one read in 8 is checked; the kernel discards the bytes of the others
 )
 
-// listen opens the upstream, so that its address can be told before the proxy is started.
+// listen opens the upstream before the proxy is started, because the proxy needs its address.
 func (p *proxy) listen() (err error) {
 	if p.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("socket: %w", err)
@@ -96,17 +97,17 @@ func (p *proxy) event(index int32, events uint32) error {
 	}
 	e := &p.ends[index]
 	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		return fmt.Errorf("the proxy has closed a connection")
+		return fmt.Errorf("the proxy closed a connection")
 	}
 	switch e.role {
 	case unknown:
-		return p.greet(e, index)
+		return p.readDirection(e, index)
 	case source:
 		n, _, err := send(e.fd, p.at(e.place, p.options.size))
 		e.place += int64(n)
 		return err
 	}
-	return p.drop(e)
+	return p.discard(e)
 }
 
 func (p *proxy) accept() error {
@@ -120,8 +121,8 @@ func (p *proxy) accept() error {
 	return p.join(end{fd: fd})
 }
 
-// greet reads the byte that tells which way a new connection goes.
-func (p *proxy) greet(e *end, index int32) error {
+// readDirection reads the byte that gives the direction of a new connection.
+func (p *proxy) readDirection(e *end, index int32) error {
 	n, again, err := receive(e.fd, p.buffer[:1], 0)
 	if again || err != nil {
 		return err
@@ -134,15 +135,15 @@ func (p *proxy) greet(e *end, index int32) error {
 		e.role = source
 		return p.modify(e.fd, index, unix.EPOLLOUT)
 	}
-	return fmt.Errorf("a connection to the upstream began with %q", p.buffer[:n])
+	return fmt.Errorf("upstream: invalid first byte of a connection: %q", p.buffer[:n])
 }
 
-// drop receives and counts. Most reads only drop the bytes, so that the load's own cost, which is
-// that of both ends, does not hold the proxy back.
-func (p *proxy) drop(e *end) error {
+// discard receives and counts bytes. Most reads do not copy them from the kernel: the load generator
+// serves both ends, and its cost must not limit the proxy.
+func (p *proxy) discard(e *end) error {
 	flags := unix.MSG_TRUNC
-	look := e.checks%checkIn == 0
-	if e.checks++; look {
+	check := e.checks%checkIn == 0
+	if e.checks++; check {
 		flags = 0
 	}
 	n, again, err := receive(e.fd, p.buffer, flags)
@@ -151,11 +152,11 @@ func (p *proxy) drop(e *end) error {
 		return nil
 	case err == nil && n == 0:
 		err = io.ErrUnexpectedEOF
-	case err == nil && look && !p.intact(p.buffer[:n], e.place):
-		err = fmt.Errorf("a wrong byte among the %d after byte %d", n, e.place)
+	case err == nil && check && !p.intact(p.buffer[:n], e.place):
+		err = fmt.Errorf("wrong byte among %d bytes at offset %d", n, e.place)
 	}
 	if err != nil {
-		return fmt.Errorf("through the proxy: %w", err)
+		return fmt.Errorf("connection through the proxy: %w", err)
 	}
 	p.arrived(n, p.now())
 	size := int64(p.options.size)
@@ -164,4 +165,4 @@ func (p *proxy) drop(e *end) error {
 	return nil
 }
 
-func (p *proxy) turn() error { return nil }
+func (p *proxy) tick() error { return nil }

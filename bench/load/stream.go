@@ -7,21 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream is a connection whose server sends back what it gets. All places count bytes from the
-// beginning of the connection.
+// A stream is a connection to a server that echoes. All offsets count bytes from the beginning of the
+// connection.
 type stream struct {
 	fd         int
 	index      int32
-	phase      int64 // where in the pattern its bytes begin
+	phase      int64 // place in the pattern of its first byte
 	size       int64
-	due        int64 // bytes that are to be sent by now
+	due        int64 // bytes that were issued; those beyond sent are pending
 	sent       int64
 	received   int64
-	sentAt     []int64 // times of the messages in flight, by number modulo their most
+	sentAt     []int64 // send times of the messages in flight, by message number modulo depth
 	wantsWrite bool
 }
 
-// openStream connects a stream and asks for its events under this index.
+// openStream connects a stream and registers its events with this index.
 func (g *generator) openStream(index, size, depth int) (*stream, error) {
 	fd, err := g.connect()
 	if err != nil {
@@ -32,7 +32,7 @@ func (g *generator) openStream(index, size, depth int) (*stream, error) {
 	return s, g.add(fd, s.index, unix.EPOLLIN)
 }
 
-// issue sends so many messages more, as one write if the system takes it.
+// issue sends more messages, in one write if the kernel accepts it.
 func (g *generator) issue(s *stream, messages int64, now int64) error {
 	for range messages {
 		s.sentAt[s.due/s.size%int64(len(s.sentAt))] = now
@@ -44,7 +44,7 @@ func (g *generator) issue(s *stream, messages int64, now int64) error {
 	return g.flush(s)
 }
 
-// flush sends what is due, and asks to hear when the system takes more.
+// flush sends the pending bytes. If some remain, it registers for writability.
 func (g *generator) flush(s *stream) error {
 	for s.sent < s.due {
 		n, again, err := send(s.fd, g.at(s.phase+s.sent, int(min(s.due-s.sent, maxWrite))))
@@ -67,7 +67,7 @@ func (g *generator) flush(s *stream) error {
 	return nil
 }
 
-// receive reads once, checks what came and returns how many messages it has completed.
+// receive reads once, checks the received bytes and returns the number of completed messages.
 func (g *generator) receive(s *stream) (completed, now int64, err error) {
 	n, again, err := receive(s.fd, g.buffer, 0)
 	now = g.now()
@@ -77,9 +77,9 @@ func (g *generator) receive(s *stream) (completed, now int64, err error) {
 	case err == nil && n == 0:
 		err = io.ErrUnexpectedEOF
 	case err == nil && s.received+int64(n) > s.sent:
-		err = fmt.Errorf("%d bytes came back of %d sent", s.received+int64(n), s.sent)
+		err = fmt.Errorf("received %d bytes, but sent only %d", s.received+int64(n), s.sent)
 	case err == nil && !g.intact(g.buffer[:n], s.phase+s.received):
-		err = fmt.Errorf("a wrong byte among the %d after byte %d", n, s.received)
+		err = fmt.Errorf("wrong byte among %d bytes at offset %d", n, s.received)
 	}
 	if err != nil {
 		return 0, now, fmt.Errorf("connection %d: %w", s.index, err)
@@ -90,7 +90,7 @@ func (g *generator) receive(s *stream) (completed, now int64, err error) {
 	return s.received/s.size - before, now, nil
 }
 
-// sentTime is when the message before the last completed ones was sent: 0 is the newest of them.
+// sentTime returns the send time of a completed message, counted back from the newest, which is 0.
 func (s *stream) sentTime(back int64) int64 {
 	return s.sentAt[(s.received/s.size-1-back)%int64(len(s.sentAt))]
 }

@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The raw system calls do not tell the Go scheduler: no other goroutine waits to run here, and
-// what it would do between the calls would be noise in what is measured.
+// These are raw system calls, which the Go scheduler does not notice. No other goroutine needs to run,
+// and the work of the scheduler would add noise to the measurement.
 
-// receive reads what has come, with flags of recv; again is true when nothing has.
+// receive reads received data, with the flags of recv. If there is none, again is true.
 func receive(fd int, p []byte, flags int) (n int, again bool, err error) {
 	return result("recv", fd, unix.SYS_RECVFROM, p, flags)
 }
 
-// send writes what the system takes; again is true when it takes nothing.
+// send writes as much of p as the kernel accepts. If the kernel accepts nothing, again is true.
 func send(fd int, p []byte) (n int, again bool, err error) {
 	return result("send", fd, unix.SYS_SENDTO, p, unix.MSG_NOSIGNAL)
 }
@@ -36,7 +36,7 @@ func result(name string, fd int, trap uintptr, p []byte, flags int) (n int, agai
 	}
 }
 
-// wait fills g.events and returns their number.
+// wait waits for events, stores them in g.events and returns their number.
 func (g *generator) wait(milliseconds int) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(g.epoll), uintptr(unsafe.Pointer(&g.events[0])),
 		uintptr(len(g.events)), uintptr(milliseconds), 0, 0)
@@ -49,11 +49,12 @@ func (g *generator) wait(milliseconds int) (int, error) {
 	return 0, fmt.Errorf("epoll_pwait: %w", errno)
 }
 
-// add asks for events of fd, told under this index; modify changes which.
+// add registers events of fd with this index.
 func (g *generator) add(fd int, index int32, events uint32) error {
 	return g.control(unix.EPOLL_CTL_ADD, fd, index, events)
 }
 
+// modify changes the registered events of fd.
 func (g *generator) modify(fd int, index int32, events uint32) error {
 	return g.control(unix.EPOLL_CTL_MOD, fd, index, events)
 }

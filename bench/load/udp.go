@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// udp keeps -depth datagrams in flight on each of its sockets. One that has not come back after a while
-// is counted as lost, and another is sent in its place: nothing else would ever come back.
+// udp implements the workload udp. It keeps -depth datagrams in flight on each of its sockets. A datagram
+// without an echo after the time lostAfter is counted as lost and replaced by a new one.
 type udp struct {
 	*generator
-	socks []*udpSocket
-	batch udpBatch
-	look  int64 // when to look for lost ones again
+	socks     []*udpSocket
+	batch     udpBatch
+	nextCheck int64 // time of the next check for lost datagrams
 }
 
 type udpSocket struct {
@@ -24,8 +24,8 @@ type udpSocket struct {
 	flights []flight
 }
 
-// flight is one of the messages in flight. Its number, which is the beginning of its message, is its
-// place modulo the depth.
+// A flight is a message in flight. A message begins with its number. The number modulo the depth is the
+// index of the flight.
 type flight struct {
 	number uint64
 	sentAt int64
@@ -37,7 +37,7 @@ const (
 	lostAfter    = int64(200 * time.Millisecond)
 )
 
-// udpBatch is what one recvmmsg or sendmmsg takes.
+// A udpBatch has the messages of one recvmmsg or sendmmsg.
 type udpBatch struct {
 	headers [udpBatchSize]struct {
 		unix.Msghdr
@@ -54,7 +54,7 @@ func (u *udp) open() error {
 	}
 	for i := range u.batch.headers {
 		b := &u.batch
-		b.messages[i] = make([]byte, u.options.size+1) // a longer one is a wrong one
+		b.messages[i] = make([]byte, u.options.size+1) // one byte more, to detect longer messages
 		for at := numberSize; at < u.options.size; at++ {
 			b.messages[i][at] = byte(at)
 		}
@@ -68,7 +68,7 @@ func (u *udp) open() error {
 			return fmt.Errorf("socket: %w", err)
 		}
 		if err := unix.Connect(fd, u.server); err != nil {
-			return fmt.Errorf("connecting socket %d: %w", i, err)
+			return fmt.Errorf("socket %d: connect: %w", i, err)
 		}
 		if err := u.add(fd, int32(i), unix.EPOLLIN); err != nil {
 			return err
@@ -102,7 +102,7 @@ func (u *udp) send(s *udpSocket, f *flight) error {
 	return nil
 }
 
-// flush sends the batch. What the system has no room for counts as lost in time.
+// flush sends the batch. Datagrams that the kernel does not accept are counted as lost after lostAfter.
 func (u *udp) flush(s *udpSocket) error {
 	b := &u.batch
 	for at := 0; at < b.count; {
@@ -140,7 +140,7 @@ func (u *udp) event(index int32, _ uint32) error {
 	now := u.now()
 	var back [udpBatchSize]*flight
 	for i := range int(n) {
-		f, err := u.landed(s, i)
+		f, err := u.match(s, i)
 		if err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (u *udp) event(index int32, _ uint32) error {
 		}
 		back[i] = f
 	}
-	for _, f := range back[:n] { // the batch is free now
+	for _, f := range back[:n] { // the batch can be reused now
 		if f != nil {
 			if err := u.send(s, f); err != nil {
 				return err
@@ -161,15 +161,15 @@ func (u *udp) event(index int32, _ uint32) error {
 	return u.flush(s)
 }
 
-// landed checks the i-th message, and is nil for one that was given up.
-func (u *udp) landed(s *udpSocket, i int) (*flight, error) {
+// match checks the i-th message and returns its flight, or nil if the message was counted as lost.
+func (u *udp) match(s *udpSocket, i int) (*flight, error) {
 	b := &u.batch
 	if int(b.headers[i].n) != u.options.size {
-		return nil, fmt.Errorf("a message of %d bytes came back, not of %d", b.headers[i].n, u.options.size)
+		return nil, fmt.Errorf("received a message of %d bytes, want %d", b.headers[i].n, u.options.size)
 	}
 	for at, c := range b.messages[i][numberSize:u.options.size] {
 		if c != byte(at+numberSize) {
-			return nil, errors.New("a wrong byte came back")
+			return nil, errors.New("wrong byte in a message")
 		}
 	}
 	number := binary.LittleEndian.Uint64(b.messages[i])
@@ -180,12 +180,12 @@ func (u *udp) landed(s *udpSocket, i int) (*flight, error) {
 	return f, nil
 }
 
-func (u *udp) turn() error {
+func (u *udp) tick() error {
 	now := u.now()
-	if now < u.look {
+	if now < u.nextCheck {
 		return nil
 	}
-	u.look = now + lostAfter/10
+	u.nextCheck = now + lostAfter/10
 	for _, s := range u.socks {
 		for i := range s.flights {
 			f := &s.flights[i]

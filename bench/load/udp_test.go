@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// datagrams serves one socket: answer changes each message, and nil is none. It returns the address.
+// datagrams starts a datagram server and returns its address. The server answers each message with the
+// result of answer, and does not answer if that is nil.
 func datagrams(t *testing.T, answer func(n int, p []byte) []byte) string {
 	t.Helper()
 	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -51,7 +52,7 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// What does not come back is counted, and does not stop the others; one that comes twice counts once.
+// A datagram that is not echoed is counted as lost and does not stop the others.
 func TestLostDatagrams(t *testing.T) {
 	cmd, stderr := loadCommand("-workload", "udp", "-conns", "2", "-depth", "8", "-duration", "1s", "-addr",
 		datagrams(t, func(n int, p []byte) []byte {
@@ -68,10 +69,10 @@ func TestLostDatagrams(t *testing.T) {
 }
 
 func TestDatagramServerFailuresAreReported(t *testing.T) {
-	for says, answer := range map[string]func(int, []byte) []byte{
-		"a wrong byte came back":             func(_ int, p []byte) []byte { p[20]++; return p },
-		"a message of 65 bytes came back":    func(_ int, p []byte) []byte { return append(p, 0) },
-		"a message of 63 bytes came back":    func(_ int, p []byte) []byte { return p[1:] },
+	for want, answer := range map[string]func(int, []byte) []byte{
+		"wrong byte in a message":            func(_ int, p []byte) []byte { p[20]++; return p },
+		"received a message of 65 bytes":     func(_ int, p []byte) []byte { return append(p, 0) },
+		"received a message of 63 bytes":     func(_ int, p []byte) []byte { return p[1:] },
 		"-size 7: a datagram must have from": nil,
 	} {
 		args := []string{"-workload", "udp", "-conns", "1", "-addr", datagrams(t, same)}
@@ -81,7 +82,7 @@ func TestDatagramServerFailuresAreReported(t *testing.T) {
 			args[5] = datagrams(t, answer)
 		}
 		cmd, stderr := loadCommand(args...)
-		require.Error(t, cmd.Run(), says)
-		assert.Contains(t, stderr.String(), says)
+		require.Error(t, cmd.Run(), want)
+		assert.Contains(t, stderr.String(), want)
 	}
 }

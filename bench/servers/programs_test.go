@@ -17,15 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds every wait of a test.
-const patience = 15 * time.Second
+// timeout limits every wait of a test.
+const timeout = 15 * time.Second
 
-// implementation is a program under test, and what its library cannot do.
+// An implementation is a program under test, with the limits of its library.
 type implementation struct {
 	name       string
 	flags      []string
-	lacks      []string // workloads
-	halfCloses bool     // its proxy passes on the end of one direction
+	lacks      []string // unsupported workloads
+	halfCloses bool     // its proxy passes on the end of a single direction
 }
 
 var implementations = []implementation{
@@ -48,7 +48,7 @@ func (im implementation) String() string {
 	return strings.Join(append([]string{im.name}, im.flags...), " ")
 }
 
-// binaries is where TestMain builds the programs.
+// binaries is the directory in which TestMain builds the programs.
 var binaries string
 
 func TestMain(m *testing.M) {
@@ -67,13 +67,14 @@ func buildAndRun(m *testing.M) int {
 		"./evnet", "./plain", "./gnet", "./nbio", "./netpoll", "./evio", "./gev")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "the programs do not build:", err)
+		fmt.Fprintln(os.Stderr, "build the programs:", err)
 		return 1
 	}
 	return m.Run()
 }
 
-// command is how the program is started; without Node or a C compiler the test is skipped.
+// command returns the command that starts the program. It skips the test if Node or the C compiler that it
+// needs is not installed.
 func (im implementation) command(t *testing.T, flags ...string) *exec.Cmd {
 	flags = append(flags, im.flags...)
 	switch im.name {
@@ -99,11 +100,11 @@ func find(t *testing.T, program string) string {
 	return path
 }
 
-// server is a program that runs.
+// A server is a running program.
 type server struct {
 	t       *testing.T
 	cmd     *exec.Cmd
-	orders  io.WriteCloser
+	stdin   io.WriteCloser
 	answers *bufio.Reader
 	stderr  bytes.Buffer
 	addr    string
@@ -112,14 +113,14 @@ type server struct {
 func (im implementation) start(t *testing.T, flags ...string) *server {
 	s := &server{t: t, cmd: im.command(t, flags...)}
 	var err error
-	s.orders, err = s.cmd.StdinPipe()
+	s.stdin, err = s.cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)
 	s.answers = bufio.NewReader(out)
 	s.cmd.Stderr = &s.stderr
 	require.NoError(t, s.cmd.Start())
-	kill := time.AfterFunc(2*patience, func() { s.cmd.Process.Kill() })
+	kill := time.AfterFunc(2*timeout, func() { s.cmd.Process.Kill() })
 	t.Cleanup(func() { kill.Stop() })
 	t.Cleanup(s.stop)
 	addr, ok := strings.CutPrefix(s.answer(), "listening ")
@@ -128,9 +129,9 @@ func (im implementation) start(t *testing.T, flags ...string) *server {
 	return s
 }
 
-// stop ends the orders, which must end the program.
+// stop closes the program's input, after which the program must exit.
 func (s *server) stop() {
-	s.orders.Close()
+	s.stdin.Close()
 	rest, err := io.ReadAll(s.answers)
 	require.NoError(s.t, err)
 	require.NoError(s.t, s.cmd.Wait(), "%s", &s.stderr)
@@ -144,8 +145,8 @@ func (s *server) answer() string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-func (s *server) order(what string) string {
-	_, err := io.WriteString(s.orders, what+"\n")
+func (s *server) request(command string) string {
+	_, err := io.WriteString(s.stdin, command+"\n")
 	require.NoError(s.t, err)
 	return s.answer()
 }
@@ -153,18 +154,19 @@ func (s *server) order(what string) string {
 func (s *server) dial() *net.TCPConn {
 	c, err := net.Dial("tcp", s.addr)
 	require.NoError(s.t, err)
-	require.NoError(s.t, c.SetDeadline(time.Now().Add(patience)))
+	require.NoError(s.t, c.SetDeadline(time.Now().Add(timeout)))
 	s.t.Cleanup(func() { c.Close() })
 	return c.(*net.TCPConn)
 }
 
-// each runs a test with every implementation, one that lacks the workload must say so.
+// each runs a test with every implementation. An implementation that does not support the workload must
+// report it.
 func each(t *testing.T, workload string, test func(t *testing.T, im implementation)) {
 	for _, im := range implementations {
 		t.Run(im.String(), func(t *testing.T) {
 			for _, w := range im.lacks {
 				if w == workload {
-					im.refuses(t, workload)
+					im.requireUnsupported(t, workload)
 					return
 				}
 			}
@@ -173,7 +175,7 @@ func each(t *testing.T, workload string, test func(t *testing.T, im implementati
 	}
 }
 
-func (im implementation) refuses(t *testing.T, workload string) {
+func (im implementation) requireUnsupported(t *testing.T, workload string) {
 	cmd := im.command(t, "-workload", workload, "-upstream", "127.0.0.1:1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -15,23 +15,23 @@ import (
 
 const proxied = 8 << 20
 
-// joined starts a proxy and returns the two ends of one connection through it.
-func joined(t *testing.T, im implementation) (client, upstream *net.TCPConn) {
+// proxyPair starts a proxy and returns the two ends of one connection through it.
+func proxyPair(t *testing.T, im implementation) (client, upstream *net.TCPConn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { ln.Close() })
-	require.NoError(t, ln.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+	require.NoError(t, ln.(*net.TCPListener).SetDeadline(time.Now().Add(timeout)))
 	client = im.start(t, "-workload", "proxy", "-upstream", ln.Addr().String()).dial()
 	c, err := ln.Accept()
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	require.NoError(t, c.SetDeadline(time.Now().Add(timeout)))
 	return client, c.(*net.TCPConn)
 }
 
 func TestProxyBothWaysSimultaneously(t *testing.T) {
 	each(t, "proxy", func(t *testing.T, im implementation) {
-		client, upstream := joined(t, im)
+		client, upstream := proxyPair(t, im)
 		there, back := noise(proxied), noise(proxied+1)
 		wroteThere := writeInPieces(client, there)
 		wroteBack := writeInPieces(upstream, back)
@@ -49,10 +49,10 @@ func TestProxyBothWaysSimultaneously(t *testing.T) {
 	})
 }
 
-// What was sent before the end arrives before the end, though the other side is slow.
+// Bytes that were sent before the end arrive before the end, even if the other side is slow.
 func TestProxyPassesTheEndOn(t *testing.T) {
 	each(t, "proxy", func(t *testing.T, im implementation) {
-		client, upstream := joined(t, im)
+		client, upstream := proxyPair(t, im)
 		sent := noise(proxied)
 		wrote := writeInPieces(client, sent)
 		closed := make(chan error, 1)
@@ -72,9 +72,9 @@ func TestProxyPassesTheEndOn(t *testing.T) {
 func TestProxyPassesOnTheEndOfOneDirection(t *testing.T) {
 	each(t, "proxy", func(t *testing.T, im implementation) {
 		if !im.halfCloses {
-			t.Skip("the library closes both directions at once")
+			t.Skip("the library closes both directions together")
 		}
-		client, upstream := joined(t, im)
+		client, upstream := proxyPair(t, im)
 		for _, pass := range []struct{ from, to *net.TCPConn }{{client, upstream}, {upstream, client}} {
 			sent := noise(proxied)
 			wrote := writeInPieces(pass.from, sent)
@@ -92,22 +92,22 @@ func TestProxyPassesOnTheEndOfOneDirection(t *testing.T) {
 	})
 }
 
-// An upstream that does not answer must not leave the client waiting.
+// If the upstream cannot be reached, the proxy closes the client's connection.
 func TestProxyWithoutUpstream(t *testing.T) {
 	each(t, "proxy", func(t *testing.T, im implementation) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		nobody := ln.Addr().String()
+		closedAddr := ln.Addr().String()
 		require.NoError(t, ln.Close())
-		s := im.start(t, "-workload", "proxy", "-upstream", nobody)
+		s := im.start(t, "-workload", "proxy", "-upstream", closedAddr)
 		client, err := net.Dial("tcp", s.addr)
 		if errors.Is(err, syscall.ECONNRESET) {
-			return // as early as that
+			return // the proxy closed the connection while it was being established
 		}
 		require.NoError(t, err)
 		defer client.Close()
-		require.NoError(t, client.SetDeadline(time.Now().Add(patience)))
-		client.Write([]byte("anybody there?"))
+		require.NoError(t, client.SetDeadline(time.Now().Add(timeout)))
+		client.Write([]byte("hello"))
 		_, err = client.Read(make([]byte, 1))
 		require.Error(t, err)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -116,7 +116,7 @@ func TestProxyWithoutUpstream(t *testing.T) {
 
 func sum(r io.Reader, n int) (s [sha256.Size]byte) {
 	h := sha256.New()
-	io.CopyN(h, r, int64(n)) // what is missing changes the sum
+	io.CopyN(h, r, int64(n)) // missing bytes change the sum
 	h.Sum(s[:0])
 	return s
 }

@@ -1,5 +1,5 @@
-// Package servers_test checks that every server program does the workloads of the benchmark, and
-// all of them alike: what is compared must be correct first.
+// Package servers_test checks that every server program implements the workloads of the benchmark
+// correctly and in the same way, because only correct servers can be compared.
 package servers_test
 
 import (
@@ -26,8 +26,8 @@ func TestEcho(t *testing.T) {
 				c := s.dial()
 				sent := noise(1 << 20)
 				wrote := writeInPieces(c, sent)
-				time.Sleep(50 * time.Millisecond) // for the buffers of the system to fill
-				require.True(t, bytes.Equal(sent, take(t, c, len(sent))), "the echo differs")
+				time.Sleep(50 * time.Millisecond) // until the buffers of the kernel are full
+				require.True(t, bytes.Equal(sent, readN(t, c, len(sent))), "the echo differs")
 				require.NoError(t, <-wrote)
 			})
 		})
@@ -40,12 +40,12 @@ func TestEchoToASlowReader(t *testing.T) {
 		sent := noise(12 << 20)
 		wrote := writeInPieces(c, sent)
 		time.Sleep(300 * time.Millisecond)
-		require.True(t, bytes.Equal(sent, take(t, c, len(sent))), "the echo differs")
+		require.True(t, bytes.Equal(sent, readN(t, c, len(sent))), "the echo differs")
 		require.NoError(t, <-wrote)
 	})
 }
 
-func TestManyConnectionsComeAndGo(t *testing.T) {
+func TestManyShortConnections(t *testing.T) {
 	each(t, "accept", func(t *testing.T, im implementation) {
 		s := im.start(t, "-workload", "accept")
 		for range 100 {
@@ -53,7 +53,7 @@ func TestManyConnectionsComeAndGo(t *testing.T) {
 			message := noise(64)
 			_, err := c.Write(message)
 			require.NoError(t, err)
-			require.Equal(t, message, take(t, c, len(message)))
+			require.Equal(t, message, readN(t, c, len(message)))
 			require.NoError(t, c.Close())
 		}
 	})
@@ -68,13 +68,13 @@ func TestLines(t *testing.T) {
 		}
 		sent := text.Bytes()
 		wrote := writeInPieces(c, sent)
-		require.Equal(t, string(sent), string(take(t, c, len(sent))))
+		require.Equal(t, string(sent), string(readN(t, c, len(sent))))
 		require.NoError(t, <-wrote)
 	})
 }
 
-// A line is answered once it is whole, and at once then, though another has begun.
-func TestLineThatComesInPieces(t *testing.T) {
+// A line is answered as soon as it is complete, even if another line has begun.
+func TestLineInPieces(t *testing.T) {
 	each(t, "line", func(t *testing.T, im implementation) {
 		c := im.start(t, "-workload", "line").dial()
 		for _, piece := range []string{"one", " line", " only\nand", " the next"} {
@@ -82,15 +82,15 @@ func TestLineThatComesInPieces(t *testing.T) {
 			require.NoError(t, err)
 			time.Sleep(20 * time.Millisecond)
 		}
-		require.Equal(t, "one line only\n", string(take(t, c, len("one line only\n"))))
+		require.Equal(t, "one line only\n", string(readN(t, c, len("one line only\n"))))
 		require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 		n, err := c.Read(make([]byte, 1))
 		require.Zero(t, n)
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(timeout)))
 		_, err = io.WriteString(c, "\n")
 		require.NoError(t, err)
-		require.Equal(t, "and the next\n", string(take(t, c, len("and the next\n"))))
+		require.Equal(t, "and the next\n", string(readN(t, c, len("and the next\n"))))
 	})
 }
 
@@ -102,9 +102,9 @@ func TestBroadcast(t *testing.T) {
 		for range sockets {
 			conns = append(conns, s.dial())
 		}
-		leaver := s.dial()
-		time.Sleep(200 * time.Millisecond) // to be accepted
-		require.NoError(t, leaver.Close())
+		leaving := s.dial()
+		time.Sleep(200 * time.Millisecond) // until the server has accepted it
+		require.NoError(t, leaving.Close())
 		for tick := range ticks {
 			line := fmt.Sprintf("B%-62d\n", tick)
 			half := 30 * (tick % 2)
@@ -116,7 +116,7 @@ func TestBroadcast(t *testing.T) {
 			}
 			for _, c := range conns {
 				want := strings.Repeat(line, linesPerTick)
-				require.Equal(t, want, string(take(t, c, len(want))))
+				require.Equal(t, want, string(readN(t, c, len(want))))
 			}
 		}
 	})
@@ -130,7 +130,7 @@ func TestDatagrams(t *testing.T) {
 				c, err := net.Dial("udp", s.addr)
 				require.NoError(t, err)
 				defer c.Close()
-				require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+				require.NoError(t, c.SetDeadline(time.Now().Add(timeout)))
 				for _, size := range []int{64, 0, 1, 1400, 60000} {
 					message := noise(size)
 					_, err := c.Write(message)
@@ -141,28 +141,28 @@ func TestDatagrams(t *testing.T) {
 					require.True(t, bytes.Equal(message, got[:n]), "the echo differs")
 				}
 			}
-			require.Equal(t, "ok", s.order("rest"))
+			require.Equal(t, "ok", s.request("rest"))
 		})
 	}
 }
 
-func TestOrders(t *testing.T) {
+func TestCommands(t *testing.T) {
 	each(t, "echo", func(t *testing.T, im implementation) {
 		s := im.start(t, "-workload", "echo")
 		c := s.dial()
 		for range 2 {
-			require.Equal(t, "ok", s.order("rest"))
-			_, err := io.WriteString(c, "still here")
+			require.Equal(t, "ok", s.request("rest"))
+			_, err := io.WriteString(c, "still alive")
 			require.NoError(t, err)
-			require.Equal(t, "still here", string(take(t, c, len("still here"))))
+			require.Equal(t, "still alive", string(readN(t, c, len("still alive"))))
 		}
-		var told map[string]float64
-		require.NoError(t, json.Unmarshal([]byte(s.order("stat")), &told))
-		require.Contains(t, told, "goroutines")
-		require.Contains(t, told, "mallocs")
+		var stat map[string]float64
+		require.NoError(t, json.Unmarshal([]byte(s.request("stat")), &stat))
+		require.Contains(t, stat, "goroutines")
+		require.Contains(t, stat, "mallocs")
 		if im.name != "node" && im.name != "c" {
-			require.Positive(t, told["goroutines"])
-			require.Positive(t, told["mallocs"])
+			require.Positive(t, stat["goroutines"])
+			require.Positive(t, stat["mallocs"])
 		}
 	})
 }
@@ -181,7 +181,7 @@ func TestBadFlags(t *testing.T) {
 	}
 }
 
-// A program that does not serve datagrams says so.
+// A program that does not support datagrams reports it.
 func TestNoDatagrams(t *testing.T) {
 	out, err := implementation{name: "gnet"}.command(t, "-workload", "udp").CombinedOutput()
 	var exit *exec.ExitError
@@ -190,7 +190,7 @@ func TestNoDatagrams(t *testing.T) {
 	require.Contains(t, string(out), "want one of")
 }
 
-// noise is bytes that repeat nowhere near.
+// noise returns n pseudo-random bytes.
 func noise(n int) []byte {
 	p := make([]byte, n)
 	source := rand.NewChaCha8([32]byte{byte(n)})
@@ -198,7 +198,7 @@ func noise(n int) []byte {
 	return p
 }
 
-// writeInPieces writes p in pieces of odd sizes, on a goroutine of its own.
+// writeInPieces writes p in pieces of different sizes, on its own goroutine.
 func writeInPieces(w io.Writer, p []byte) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -215,7 +215,8 @@ func writeInPieces(w io.Writer, p []byte) <-chan error {
 	return done
 }
 
-func take(t *testing.T, r io.Reader, n int) []byte {
+// readN reads n bytes.
+func readN(t *testing.T, r io.Reader, n int) []byte {
 	p := make([]byte, n)
 	got, err := io.ReadFull(r, p)
 	require.NoError(t, err, "after %d of %d bytes", got, n)

@@ -1,6 +1,6 @@
-// The benchmark's limit: an echo server on plain level-triggered epoll, with the flags and orders of
-// the other programs. One thread, one buffer for all reads; a conn gets a queue only for what the
-// system does not take, and is not read while it has one.
+// An echo server on level-triggered epoll, without a library. It shows the limit of what the other servers
+// can reach, and has their flags and commands. It has one thread and one buffer for all reads. A conn has
+// a queue only for bytes that the kernel does not accept, and it is not read while it has a queue.
 //
 // Build: gcc -O2 -o server server.c
 
@@ -20,47 +20,47 @@ enum { BUFFER = 64 << 10, EVENTS = 256, BACKLOG = 4096 };
 
 struct conn {
 	int fd;
-	char *line; // one that has begun and not ended, for the line workload
+	char *line; // beginning of a line without its newline, for the line workload
 	size_t line_len;
-	char *queue; // what the system has not taken
+	char *queue; // bytes that the kernel has not accepted
 	size_t queue_len, queue_from;
 };
 
 static int epfd;
 static char buffer[BUFFER];
-static struct conn listener, orders; // only their addresses matter: they tell events apart
+static struct conn listener, commands; // their addresses identify events; only listener.fd is used
 
 static void die(const char *what) {
 	perror(what);
 	exit(1);
 }
 
-static void *need(void *p) {
+static void *check_alloc(void *p) {
 	if (!p) die("malloc");
 	return p;
 }
 
-static void watch(int op, int fd, unsigned events, void *who) {
-	struct epoll_event ev = {.events = events, .data.ptr = who};
+static void watch(int op, int fd, unsigned events, void *data) {
+	struct epoll_event ev = {.events = events, .data.ptr = data};
 	if (epoll_ctl(epfd, op, fd, &ev)) die("epoll_ctl");
 }
 
-static void hang_up(struct conn *c) {
+static void close_conn(struct conn *c) {
 	close(c->fd);
 	free(c->line);
 	free(c->queue);
 	free(c);
 }
 
-// keep queues p and waits for room in place of bytes.
-static void keep(struct conn *c, const char *p, size_t n) {
+// enqueue queues p and waits for writability instead of readability.
+static void enqueue(struct conn *c, const char *p, size_t n) {
 	if (!c->queue_len) watch(EPOLL_CTL_MOD, c->fd, EPOLLOUT, c);
-	c->queue = need(realloc(c->queue, c->queue_len + n));
+	c->queue = check_alloc(realloc(c->queue, c->queue_len + n));
 	memcpy(c->queue + c->queue_len, p, n);
 	c->queue_len += n;
 }
 
-// send_all returns 0 when the conn has failed.
+// send_all returns 0 if the conn failed.
 static int send_all(struct conn *c, const char *p, size_t n) {
 	if (!c->queue_len) {
 		ssize_t sent = write(c->fd, p, n);
@@ -70,14 +70,14 @@ static int send_all(struct conn *c, const char *p, size_t n) {
 		}
 		p += sent, n -= sent;
 	}
-	if (n) keep(c, p, n);
+	if (n) enqueue(c, p, n);
 	return 1;
 }
 
 static void flush(struct conn *c) {
 	ssize_t sent = write(c->fd, c->queue + c->queue_from, c->queue_len - c->queue_from);
 	if (sent < 0) {
-		if (errno != EAGAIN && errno != EINTR) hang_up(c);
+		if (errno != EAGAIN && errno != EINTR) close_conn(c);
 		return;
 	}
 	c->queue_from += sent;
@@ -92,7 +92,7 @@ static int answer_lines(struct conn *c, const char *p, size_t n) {
 	for (const char *end; n && (end = memchr(p, '\n', n)); ) {
 		size_t len = end + 1 - p;
 		if (c->line_len) {
-			c->line = need(realloc(c->line, c->line_len + len));
+			c->line = check_alloc(realloc(c->line, c->line_len + len));
 			memcpy(c->line + c->line_len, p, len);
 			if (!send_all(c, c->line, c->line_len + len)) return 0;
 			c->line_len = 0;
@@ -102,17 +102,17 @@ static int answer_lines(struct conn *c, const char *p, size_t n) {
 		p += len, n -= len;
 	}
 	if (n) {
-		c->line = need(realloc(c->line, c->line_len + n));
+		c->line = check_alloc(realloc(c->line, c->line_len + n));
 		memcpy(c->line + c->line_len, p, n);
 		c->line_len += n;
 	}
 	return 1;
 }
 
-static void take(struct conn *c, int lines) {
+static void receive(struct conn *c, int lines) {
 	ssize_t n = read(c->fd, buffer, sizeof buffer);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-	if (n <= 0 || !(lines ? answer_lines : send_all)(c, buffer, n)) hang_up(c);
+	if (n <= 0 || !(lines ? answer_lines : send_all)(c, buffer, n)) close_conn(c);
 }
 
 static void accept_one(void) {
@@ -122,12 +122,12 @@ static void accept_one(void) {
 		die("accept4");
 	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-	struct conn *c = need(calloc(1, sizeof *c));
+	struct conn *c = check_alloc(calloc(1, sizeof *c));
 	c->fd = fd;
 	watch(EPOLL_CTL_ADD, fd, EPOLLIN, c);
 }
 
-static void obey(void) {
+static void read_commands(void) {
 	static char text[256];
 	static size_t len;
 	ssize_t n = read(STDIN_FILENO, text + len, sizeof text - len);
@@ -141,7 +141,7 @@ static void obey(void) {
 		} else if (!strcmp(text, "stat")) {
 			puts("{\"goroutines\":0,\"mallocs\":0,\"totalAlloc\":0}");
 		} else {
-			fprintf(stderr, "order \"%s\": want rest or stat\n", text);
+			fprintf(stderr, "command \"%s\": want rest or stat\n", text);
 			exit(1);
 		}
 		fflush(stdout);
@@ -149,12 +149,12 @@ static void obey(void) {
 		memmove(text, end + 1, len);
 	}
 	if (len == sizeof text) {
-		fputs("order too long: want rest or stat\n", stderr);
+		fputs("command too long: want rest or stat\n", stderr);
 		exit(1);
 	}
 }
 
-static void listen_somewhere(void) {
+static void listen_any_port(void) {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof addr;
 	listener.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -170,7 +170,7 @@ static const char *workload(int argc, char **argv) {
 	const char *chosen = "echo";
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc) {
-			fprintf(stderr, "%s wants a value\n", argv[i]);
+			fprintf(stderr, "%s: want a value\n", argv[i]);
 			exit(2);
 		}
 		if (!strcmp(argv[i], "-workload")) chosen = argv[i + 1];
@@ -183,7 +183,7 @@ static int answers_lines(const char *chosen) {
 	for (size_t i = 0; i < sizeof echoes / sizeof *echoes; i++)
 		if (!strcmp(chosen, echoes[i])) return 0;
 	if (!strcmp(chosen, "line")) return 1;
-	fprintf(stderr, "unsupported: the limit in C is for echo and line, not for %s\n", chosen);
+	fprintf(stderr, "unsupported: the server in C supports echo and line, not %s\n", chosen);
 	exit(3);
 }
 
@@ -192,18 +192,18 @@ int main(int argc, char **argv) {
 	struct epoll_event events[EVENTS];
 	signal(SIGPIPE, SIG_IGN);
 	if ((epfd = epoll_create1(EPOLL_CLOEXEC)) < 0) die("epoll_create1");
-	listen_somewhere();
+	listen_any_port();
 	watch(EPOLL_CTL_ADD, listener.fd, EPOLLIN, &listener);
-	watch(EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, &orders);
+	watch(EPOLL_CTL_ADD, STDIN_FILENO, EPOLLIN, &commands);
 	for (;;) {
 		int n = epoll_wait(epfd, events, EVENTS, -1);
 		if (n < 0 && errno != EINTR) die("epoll_wait");
 		for (int i = 0; i < n; i++) {
 			struct conn *c = events[i].data.ptr;
 			if (c == &listener) accept_one();
-			else if (c == &orders) obey();
+			else if (c == &commands) read_commands();
 			else if (c->queue_len) flush(c);
-			else take(c, lines);
+			else receive(c, lines);
 		}
 	}
 }

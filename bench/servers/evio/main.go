@@ -1,8 +1,8 @@
-// Command evio is the benchmark's server on evio. What a handler returns is evio's only way to
-// write, and another conn is written to by waking it up, so that its own handler returns the bytes.
+// Command evio is the server of the benchmark on evio. A handler can write only by returning the bytes. To
+// write to another conn, it wakes that conn, whose handler then returns the bytes.
 //
-// evio has no client side, and no way to pause a conn or to end one side of it: a proxy cannot be
-// written. A conn that is detached from its loop can do none of it either.
+// A proxy is not possible with evio: it has no client side, and it cannot pause a conn or end one of its
+// directions. A conn that is detached from its loop cannot do so either.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// reuse spares a copy of what is read: evio copies what a handler returns.
+// reuse avoids a copy of received bytes. This is safe, because evio copies the bytes that a handler returns.
 var reuse = evio.Options{ReuseInputBuffer: true}
 
 func echo(events *evio.Events) {
@@ -45,7 +45,7 @@ func echo(events *evio.Events) {
 	}
 }
 
-// answerLines adds each line to what the handler returns. One buffer serves all conns.
+// answerLines appends each line to the bytes that the handler returns. All conns share one buffer.
 func answerLines(events *evio.Events) {
 	events.Opened = func(c evio.Conn) ([]byte, evio.Options, evio.Action) {
 		c.SetContext(new(kit.Lines))
@@ -62,15 +62,15 @@ func answerLines(events *evio.Events) {
 	}
 }
 
-// member is a conn that a broadcast reaches, and what waits for its handler to return it.
+// A member is the state of a conn that receives broadcasts. out has the bytes that its handler returns next.
 type member struct {
 	lines kit.Lines
 	out   []byte
 }
 
-// broadcast wakes a conn up for the first line that waits. What the handler returns then takes the
-// place of what the system has not taken yet of an earlier return: a conn that does not keep up
-// with the ticks loses lines, and evio has no way to see it.
+// broadcast wakes a conn for the first pending line. The bytes that its handler then returns replace
+// earlier bytes that the kernel has not accepted yet. So a conn that does not keep up with the ticks
+// loses lines, and evio offers no way to detect it.
 func broadcast(events *evio.Events) {
 	conns := make(map[evio.Conn]*member)
 	events.Opened = func(c evio.Conn) ([]byte, evio.Options, evio.Action) {
@@ -96,7 +96,7 @@ func broadcast(events *evio.Events) {
 	}
 }
 
-// write needs no Wake where the handler of that conn is running.
+// write does not wake a conn whose handler is running.
 func (m *member) write(c evio.Conn, line []byte, inHandler bool) {
 	if len(m.out) == 0 && !inHandler {
 		c.Wake()

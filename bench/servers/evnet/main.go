@@ -1,4 +1,4 @@
-// Command evnet is the benchmark's server on evnet.
+// Command evnet is the server of the benchmark on evnet.
 package main
 
 import (
@@ -34,7 +34,7 @@ func main() {
 	loops[0].Run()
 }
 
-// quiet, because load generators break connections off as they please.
+// quiet discards log records, because the load generator resets connections.
 var quiet = slog.New(slog.DiscardHandler)
 
 func handler(o kit.Options) func(*evnet.Socket) {
@@ -42,7 +42,7 @@ func handler(o kit.Options) func(*evnet.Socket) {
 	case "line":
 		return answerLines
 	case "broadcast":
-		return newHall().join
+		return newGroup().join
 	case "proxy":
 		return func(c *evnet.Socket) { relay(c, o.Upstream) }
 	}
@@ -56,7 +56,7 @@ func handler(o kit.Options) func(*evnet.Socket) {
 	}
 }
 
-// echoRead listens for Drain only while it has to, so that an idle socket keeps no listener.
+// echoRead adds a Drain listener only while writes are queued, so that an idle socket has no listener.
 func echoRead(c *evnet.Socket) {
 	must(c.OnRead(func(p []byte) bool {
 		c.Write(p)
@@ -98,7 +98,7 @@ func answerLines(c *evnet.Socket) {
 	}))
 }
 
-// holdBack stops reading from a peer that does not read.
+// holdBack pauses a socket whose peer does not read.
 func holdBack(c *evnet.Socket) {
 	if c.NeedDrain() && !c.Paused() {
 		c.Pause()
@@ -106,32 +106,32 @@ func holdBack(c *evnet.Socket) {
 	}
 }
 
-// hall is the sockets a broadcast reaches. The lock is for several loops.
-type hall struct {
+// A group has the sockets that receive a broadcast. The lock is for servers with several loops.
+type group struct {
 	mu      sync.Mutex
 	sockets map[*evnet.Socket]struct{}
 }
 
-func newHall() *hall {
-	return &hall{sockets: make(map[*evnet.Socket]struct{})}
+func newGroup() *group {
+	return &group{sockets: make(map[*evnet.Socket]struct{})}
 }
 
-func (h *hall) join(c *evnet.Socket) {
-	h.mu.Lock()
-	h.sockets[c] = struct{}{}
-	h.mu.Unlock()
+func (g *group) join(c *evnet.Socket) {
+	g.mu.Lock()
+	g.sockets[c] = struct{}{}
+	g.mu.Unlock()
 	c.On.Close(func(bool) {
-		h.mu.Lock()
-		delete(h.sockets, c)
-		h.mu.Unlock()
+		g.mu.Lock()
+		delete(g.sockets, c)
+		g.mu.Unlock()
 	})
-	must(c.Scan(kit.SplitLines, 0, h.tick))
+	must(c.Scan(kit.SplitLines, 0, g.tick))
 }
 
-func (h *hall) tick(line []byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for c := range h.sockets {
+func (g *group) tick(line []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.sockets {
 		for range kit.BroadcastLines {
 			c.Write(line)
 		}

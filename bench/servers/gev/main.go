@@ -1,7 +1,7 @@
-// Command gev is the benchmark's server on gev. In a handler, what is returned is written at once;
-// to other conns there is Send, which always goes through the queue of the loop.
+// Command gev is the server of the benchmark on gev. The bytes that a handler returns are written
+// immediately. Send writes to other conns, always through the queue of the loop.
 //
-// gev has no client side: a proxy cannot be written.
+// A proxy is not possible with gev, because it has no client side.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	server.Start()
 }
 
-// listen chooses a free port beforehand, as gev does not tell which one it got of the system.
+// listen chooses a free port first, because gev does not report the port that the kernel chooses.
 func listen(h gev.Handler, protocol gev.Protocol) (*gev.Server, net.Addr, error) {
 	for {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func handler(o kit.Options) (gev.Handler, gev.Protocol) {
 	return echo{}, &gev.DefaultProtocol{}
 }
 
-// echo returns what it is given: what was read, or a line of it.
+// echo returns its message: received bytes, or a line of them.
 type echo struct{}
 
 func (echo) OnConnect(*gev.Connection) {}
@@ -66,7 +66,7 @@ func (echo) OnMessage(_ *gev.Connection, _ any, data []byte) any {
 	return data
 }
 
-// byLine makes a message of each line.
+// byLine is a protocol with one line in each message.
 type byLine struct{}
 
 func (byLine) UnPacket(c *gev.Connection, buffer *ringbuffer.RingBuffer) (any, []byte) {
@@ -79,7 +79,7 @@ func (byLine) UnPacket(c *gev.Connection, buffer *ringbuffer.RingBuffer) (any, [
 	if end == 0 {
 		return nil, nil
 	}
-	// The line goes around the end of the ring.
+	// The line wraps around the end of the ring buffer.
 	space := c.UserBuffer()
 	*space = append(append((*space)[:0], head...), tail[:end]...)
 	buffer.Retrieve(len(head) + end)
@@ -90,7 +90,7 @@ func (byLine) Packet(_ *gev.Connection, data any) []byte {
 	return data.([]byte)
 }
 
-// broadcast needs no lock: the callbacks of all conns run on the one loop.
+// broadcast does not need a lock: the callbacks of all conns run on the only loop.
 type broadcast struct {
 	conns map[*gev.Connection]struct{}
 }
@@ -99,7 +99,7 @@ func (b *broadcast) OnConnect(c *gev.Connection) { b.conns[c] = struct{}{} }
 func (b *broadcast) OnClose(c *gev.Connection)   { delete(b.conns, c) }
 
 func (b *broadcast) OnMessage(_ *gev.Connection, _ any, line []byte) any {
-	line = bytes.Clone(line) // it is sent after this has returned
+	line = bytes.Clone(line) // it is sent after OnMessage returns
 	for c := range b.conns {
 		for range kit.BroadcastLines {
 			if c.Send(line) != nil {

@@ -1,6 +1,6 @@
-// Command gnet is the benchmark's server on gnet. Build it with the tag poll_opt, gnet's own fast
-// path from an event to its conn. Not with gc_opt: it makes the accept workload dear, and saves the
-// collector work that there is none of here.
+// Command gnet is the server of the benchmark on gnet. Build it with the tag poll_opt, gnet's fast path
+// from an event to its conn. Do not use the tag gc_opt: it makes the accept workload slow, and the work
+// that it saves the garbage collector does not occur here.
 package main
 
 import (
@@ -18,8 +18,8 @@ func main() {
 	o := kit.Parse()
 	err := gnet.Run(handler(o), "tcp://127.0.0.1:0",
 		gnet.WithNumEventLoop(o.Loops),
-		// With ReusePort the one loop accepts by itself, without a goroutine more. Several would
-		// each listen at a port of their own, as the port is left to the system.
+		// With ReusePort a single loop accepts by itself, without another goroutine. Several loops
+		// would each listen on a different port, because the kernel chooses the port.
 		gnet.WithReusePort(o.Loops == 1),
 		gnet.WithLogger(quiet{}))
 	if err != nil {
@@ -33,7 +33,7 @@ func handler(o kit.Options) gnet.EventHandler {
 		return &lines{}
 	case "broadcast":
 		if o.Loops > 1 {
-			// Conn.Write is for the conn's own loop.
+			// Conn.Write may be called only on the conn's own loop.
 			kit.Unsupported("broadcast on several loops")
 		}
 		return &broadcast{conns: make(map[gnet.Conn]struct{})}
@@ -44,7 +44,7 @@ func handler(o kit.Options) gnet.EventHandler {
 	}
 }
 
-// base tells where the engine listens.
+// base prints the address of the engine when it starts.
 type base struct{ gnet.BuiltinEventEngine }
 
 func (base) OnBoot(eng gnet.Engine) gnet.Action {
@@ -81,7 +81,7 @@ func (*echo) OnTraffic(c gnet.Conn) gnet.Action {
 
 type lines struct{ base }
 
-// OnTraffic looks for lines in gnet's own buffer, which keeps the one that is not whole.
+// OnTraffic searches for lines in gnet's buffer, which keeps an incomplete line.
 func (*lines) OnTraffic(c gnet.Conn) gnet.Action {
 	eachLine(c, func(line []byte) error {
 		_, err := c.Write(line)
@@ -108,7 +108,7 @@ func eachLine(c gnet.Conn, do func(line []byte) error) {
 	}
 }
 
-// broadcast needs no lock: all its conns are on one loop, where Conn.Write may be called directly.
+// broadcast does not need a lock: all its conns are on one loop, where Conn.Write may be called directly.
 type broadcast struct {
 	base
 	conns map[gnet.Conn]struct{}
@@ -140,7 +140,7 @@ func (b *broadcast) tick(line []byte) error {
 	return nil
 }
 
-// quiet drops what gnet logs: some of it would go to the standard output.
+// quiet discards the log of gnet, of which a part would go to standard output.
 type quiet struct{}
 
 var _ logging.Logger = quiet{}

@@ -10,17 +10,17 @@ import (
 	"evnet/bench/servers/kit"
 )
 
-// proxy has both conns of a pair on one loop, so that each writes to the other directly.
+// proxy has both conns of a pair on one loop, so that each can write to the other directly.
 //
-// Two things gnet has no way for. A source cannot be paused: what the other side does not take is
-// queued without bound. And the end of a peer closes its conn in both directions: it is passed on
-// as the close of the other conn, once that has sent all it had.
+// gnet does not support two features. A source cannot be paused: bytes that the other side does not
+// accept are queued without bound. And the end of a peer closes its conn in both directions: the proxy
+// passes it on by closing the other conn after its queue is empty.
 type proxy struct {
 	base
 	upstream net.Addr
 }
 
-// end is one of the two conns of a pair, and the context of its conn.
+// An end is one of the two conns of a pair. It is the context of its conn.
 type end struct {
 	conn gnet.Conn // nil while it is not open
 	peer *end
@@ -67,7 +67,7 @@ func (p *proxy) OnTraffic(c gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-// forward leaves the bytes in gnet's buffer while the other conn is being made.
+// forward leaves the bytes in gnet's buffer while the other conn is connecting.
 func forward(e *end) {
 	if e.peer.conn == nil {
 		return
@@ -85,8 +85,8 @@ func (p *proxy) OnClose(c gnet.Conn, _ error) gnet.Action {
 	return gnet.None
 }
 
-// closeWhenSent looks again from time to time, for gnet does not tell when a queue is empty, and
-// drops what is left of it when a conn is closed.
+// closeWhenSent polls until the queue is empty, because gnet does not report when it is, and discards the
+// rest of the queue when a conn is closed.
 func closeWhenSent(e *end) {
 	switch {
 	case e.conn == nil:

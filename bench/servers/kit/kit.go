@@ -1,6 +1,6 @@
-// Package kit is what every server program of the benchmark shares: its flags, the words it says on
-// its standard output, and the orders it takes on its standard input. Nothing here is on the path
-// of a message.
+// Package kit has what all server programs of the benchmark share: the flags, the line that they print
+// when they are ready, and the commands that they read from standard input. None of this code runs while
+// messages are served.
 package kit
 
 import (
@@ -18,7 +18,7 @@ import (
 	"strings"
 )
 
-// BroadcastLines is how many lines one tick sends to each socket.
+// BroadcastLines is the number of lines that a tick sends to each socket.
 const BroadcastLines = 16
 
 const (
@@ -35,14 +35,15 @@ type Options struct {
 	Size     int
 }
 
-// Parse reads the flags; with bad ones the program ends. also are the workloads that not all programs do.
+// Parse parses the flags. If they are invalid, it exits the program. also lists workloads that the program
+// supports besides the common ones.
 func Parse(also ...string) Options {
 	var o Options
-	flag.StringVar(&o.Workload, "workload", "echo", "echo, line, broadcast, proxy, accept, idle, firehose or, some programs, udp")
-	flag.StringVar(&o.Mode, "mode", "onread", "how evnet echoes: onread, data or pipe")
-	flag.IntVar(&o.Loops, "loops", 1, "event loops, where the library can choose")
-	flag.StringVar(&o.Upstream, "upstream", "", "where the proxy connects to, host:port")
-	flag.IntVar(&o.Size, "size", 64, "message size in bytes, a hint for read buffers")
+	flag.StringVar(&o.Workload, "workload", "echo", "echo, line, broadcast, proxy, accept, idle, firehose or, in some programs, udp")
+	flag.StringVar(&o.Mode, "mode", "onread", "how evnet reads for an echo: onread, data or pipe")
+	flag.IntVar(&o.Loops, "loops", 1, "number of event loops, if the library can set it")
+	flag.StringVar(&o.Upstream, "upstream", "", "`host:port` to which the proxy connects")
+	flag.IntVar(&o.Size, "size", 64, "message size in bytes, from which some programs choose the size of read buffers")
 	flag.Parse()
 	if err := o.check(also); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -51,10 +52,11 @@ func Parse(also ...string) Options {
 	return o
 }
 
-var everybodys = []string{"echo", "line", "broadcast", "proxy", "accept", "idle", "firehose"}
+// common lists the workloads of all programs.
+var common = []string{"echo", "line", "broadcast", "proxy", "accept", "idle", "firehose"}
 
 func (o Options) check(also []string) error {
-	if known := append(also, everybodys...); !slices.Contains(known, o.Workload) {
+	if known := append(also, common...); !slices.Contains(known, o.Workload) {
 		return fmt.Errorf("-workload %q: want one of %s", o.Workload, strings.Join(known, ", "))
 	}
 	switch o.Mode {
@@ -69,44 +71,44 @@ func (o Options) check(also []string) error {
 		return fmt.Errorf("-size %d: want 1 or more", o.Size)
 	}
 	if o.Workload == "proxy" && o.Upstream == "" {
-		return errors.New("-workload proxy wants -upstream host:port")
+		return errors.New("-workload proxy: want -upstream host:port")
 	}
 	return nil
 }
 
-// BufferSize is the read buffer for the message size: 4 KB to 64 KB.
+// BufferSize returns the size of a read buffer for the message size, from 4 KB to 64 KB.
 func (o Options) BufferSize() int {
 	return min(max(o.Size, 4<<10), 64<<10)
 }
 
-// Unsupported ends the program, as the library has no way to do what was asked for.
+// Unsupported exits the program, because the library does not support the workload or an option.
 func Unsupported(why string) {
 	fmt.Fprintln(os.Stderr, "unsupported:", why)
 	os.Exit(exitUnsupported)
 }
 
-// Fatal ends the program with err.
+// Fatal prints err and exits the program.
 func Fatal(err error) {
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
 
-// Ready says where the server listens, and takes orders from then on: the program ends when its
-// standard input does.
+// Ready prints the address of the server and starts to serve commands from standard input. The program
+// exits at the end of its standard input.
 func Ready(addr net.Addr) {
 	fmt.Printf("listening %s\n", addr)
 	go func() {
-		if err := obey(os.Stdin, os.Stdout); err != nil {
+		if err := serveCommands(os.Stdin, os.Stdout); err != nil {
 			Fatal(err)
 		}
 		os.Exit(0)
 	}()
 }
 
-func obey(in io.Reader, out io.Writer) error {
-	orders := bufio.NewScanner(in)
-	for orders.Scan() {
-		answer, err := carryOut(orders.Text())
+func serveCommands(in io.Reader, out io.Writer) error {
+	commands := bufio.NewScanner(in)
+	for commands.Scan() {
+		answer, err := execute(commands.Text())
 		if err != nil {
 			return err
 		}
@@ -114,11 +116,12 @@ func obey(in io.Reader, out io.Writer) error {
 			return err
 		}
 	}
-	return orders.Err()
+	return commands.Err()
 }
 
-func carryOut(order string) (answer string, err error) {
-	switch order {
+// execute executes a command: rest releases unused memory, stat reports statistics of the Go runtime.
+func execute(command string) (answer string, err error) {
+	switch command {
 	case "rest":
 		runtime.GC()
 		debug.FreeOSMemory()
@@ -126,7 +129,7 @@ func carryOut(order string) (answer string, err error) {
 	case "stat":
 		return stat()
 	}
-	return "", fmt.Errorf("order %q: want rest or stat", order)
+	return "", fmt.Errorf("command %q: want rest or stat", command)
 }
 
 func stat() (string, error) {

@@ -2,30 +2,30 @@ package kit
 
 import "bytes"
 
-// Lines cuts what one connection receives into lines, for libraries that hand over bytes and have
-// no buffer of their own to look for a line in. Only a line that came in pieces is copied.
+// Lines splits the received data of one connection into lines. It is for libraries that pass on received
+// bytes without a buffer in which to search for a line. It copies only lines that arrive in pieces.
 type Lines struct {
-	begun []byte // of a line whose end has not come
+	partial []byte // beginning of a line without its newline
 }
 
-// Next takes the first line off p, with its newline, and what is left of p. The line is valid until
-// the next call. It is nil when p holds no end of a line; then p was kept for the next call.
+// Next returns the first line of p, with its newline, and the rest of p. The line is valid until the next
+// call. If p does not have a newline, Next keeps a copy of p for the next call and returns nil.
 func (l *Lines) Next(p []byte) (line, rest []byte) {
 	end := bytes.IndexByte(p, '\n') + 1
 	if end == 0 {
-		l.begun = append(l.begun, p...)
+		l.partial = append(l.partial, p...)
 		return nil, nil
 	}
-	if len(l.begun) == 0 {
+	if len(l.partial) == 0 {
 		return p[:end], p[end:]
 	}
-	line = append(l.begun, p[:end]...)
-	l.begun = line[:0]
+	line = append(l.partial, p[:end]...)
+	l.partial = line[:0]
 	return line, p[end:]
 }
 
-// SplitLines is a [bufio.SplitFunc] for lines that keeps the newline, so that a line can be answered
-// as it came. A line whose end never comes is no line.
+// SplitLines is a [bufio.SplitFunc] for lines. It keeps the newline, so that a line can be echoed
+// unchanged. It drops a last line without a newline.
 func SplitLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	if end := bytes.IndexByte(data, '\n') + 1; end > 0 {
 		return end, data[:end], nil

@@ -12,7 +12,7 @@ import (
 
 var texts = []string{"", "\n", "a", "a\n", "a\nb", "one\n\ntwo\nthree\n", "one line\nand half"}
 
-// Wherever a text is cut in pieces, the same lines come out.
+// The lines do not depend on the places at which a text is split.
 func TestLinesAcrossPieces(t *testing.T) {
 	for _, text := range texts {
 		for first := 0; first <= len(text); first++ {
@@ -24,7 +24,7 @@ func TestLinesAcrossPieces(t *testing.T) {
 						got = append(got, string(line))
 					}
 				}
-				require.Equal(t, whole(text), got, "%q cut at %d and %d", text, first, second)
+				require.Equal(t, whole(text), got, "%q split at %d and %d", text, first, second)
 			}
 		}
 	}
@@ -43,7 +43,7 @@ func TestSplitLines(t *testing.T) {
 	}
 }
 
-// whole is the lines of text that have an end.
+// whole returns the lines of text that end with a newline.
 func whole(text string) (lines []string) {
 	for _, line := range strings.SplitAfter(text, "\n") {
 		if strings.HasSuffix(line, "\n") {

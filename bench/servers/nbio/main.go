@@ -1,4 +1,4 @@
-// Command nbio is the benchmark's server on nbio.
+// Command nbio is the server of the benchmark on nbio.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 func main() {
 	o := kit.Parse()
 	logging.SetLevel(logging.LevelNone)
-	// The table of conns has this many entries, and the garbage collector looks at all of them.
+	// The table of conns has this many entries, and the garbage collector scans all of them.
 	nbio.MaxOpenFiles = 1 << 16
 	config := nbio.Config{
 		Network:  "tcp",
@@ -23,8 +23,8 @@ func main() {
 		EpollMod: nbio.EPOLLLT,
 	}
 	if o.Workload == "proxy" {
-		// Level-triggered, a conn whose peer has ended is closed after three reads, and what they
-		// leave is lost; edge-triggered, all is read.
+		// In level-triggered mode nbio closes a conn after three reads once its peer has ended, and loses
+		// the unread bytes. In edge-triggered mode it reads all bytes.
 		config.EpollMod = nbio.EPOLLET
 	}
 	engine := nbio.NewEngine(config)
@@ -46,11 +46,11 @@ func handle(engine *nbio.Engine, o kit.Options) {
 		engine.OnOpen(func(c *nbio.Conn) { c.SetSession(new(kit.Lines)) })
 		engine.OnData(answerLines)
 	case "broadcast":
-		newHall().handle(engine)
+		newGroup().handle(engine)
 	case "proxy":
 		(&proxy{engine: engine, upstream: o.Upstream}).handle()
 	default:
-		// Write keeps a copy of what the system does not take, so data needs none.
+		// Write copies the bytes that the kernel does not accept, so data need not be copied.
 		engine.OnData(func(c *nbio.Conn, data []byte) { c.Write(data) })
 	}
 }
@@ -64,46 +64,46 @@ func answerLines(c *nbio.Conn, data []byte) {
 	}
 }
 
-// hall is the conns a broadcast reaches. The lock is for OnOpen, which runs where conns are
-// accepted, on another goroutine than OnData.
-type hall struct {
+// A group has the conns that receive a broadcast. It needs a lock because OnOpen runs on the accepting
+// goroutine, and OnData on another one.
+type group struct {
 	mu    sync.Mutex
 	conns map[*nbio.Conn]struct{}
 }
 
-func newHall() *hall {
-	return &hall{conns: make(map[*nbio.Conn]struct{})}
+func newGroup() *group {
+	return &group{conns: make(map[*nbio.Conn]struct{})}
 }
 
-func (h *hall) handle(engine *nbio.Engine) {
+func (g *group) handle(engine *nbio.Engine) {
 	engine.OnOpen(func(c *nbio.Conn) {
 		c.SetSession(new(kit.Lines))
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.conns[c] = struct{}{}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.conns[c] = struct{}{}
 	})
 	engine.OnClose(func(c *nbio.Conn, _ error) {
-		// A Write that fails inside tick closes its conn, and calls this with the lock held.
-		go h.leave(c)
+		// A Write that fails in tick closes its conn, which calls OnClose while the lock is held.
+		go g.leave(c)
 	})
 	engine.OnData(func(c *nbio.Conn, data []byte) {
 		lines := c.Session().(*kit.Lines)
 		for line, rest := lines.Next(data); line != nil; line, rest = lines.Next(rest) {
-			h.tick(line)
+			g.tick(line)
 		}
 	})
 }
 
-func (h *hall) leave(c *nbio.Conn) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.conns, c)
+func (g *group) leave(c *nbio.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.conns, c)
 }
 
-func (h *hall) tick(line []byte) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for c := range h.conns {
+func (g *group) tick(line []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.conns {
 		for range kit.BroadcastLines {
 			if _, err := c.Write(line); err != nil {
 				break

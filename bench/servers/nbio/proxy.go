@@ -6,25 +6,25 @@ import (
 	"github.com/lesismal/nbio"
 )
 
-// proxy joins conns in pairs.
+// proxy connects conns in pairs.
 //
-// Two things nbio has no way for. A source can be left unread only by an OnRead of one's own, and
-// then what it has not been read of is lost when its peer ends, for the engine closes the conn after
-// that event: so what the other side does not take is queued without bound. And for the same reason
-// the end of a peer closes its conn in both directions: it is passed on as the close of the other
-// conn, once that has sent all it had.
+// nbio does not support two features. A program can stop reading a source only with its own OnRead. Then
+// unread bytes are lost when the peer ends, because the engine closes the conn after that event. So the
+// proxy reads on, and bytes that the other side does not accept are queued without bound. For the same
+// reason the end of a peer closes its conn in both directions: the proxy passes it on by closing the other
+// conn after its queue is empty.
 type proxy struct {
 	engine   *nbio.Engine
 	upstream string
 }
 
-// end is one of the two conns of a pair, and the session of its conn.
+// An end is one of the two conns of a pair. It is the session of its conn.
 type end struct {
 	conn *nbio.Conn
 	peer *end
 
 	mu      sync.Mutex
-	unsent  int // bytes given to conn.Write and not to the system
+	unsent  int // bytes passed to conn.Write that the kernel has not accepted
 	closing bool
 }
 
@@ -39,10 +39,10 @@ func (p *proxy) handle() {
 	})
 }
 
-// join connects before anything of the client is read, on the goroutine that accepts.
+// join connects to the upstream on the accepting goroutine, before the client's bytes are read.
 func (p *proxy) join(c *nbio.Conn) {
 	if c.Session() != nil {
-		return // the upstream conn, which the engine has opened too
+		return // the upstream conn, for which the engine calls OnOpen too
 	}
 	up, err := nbio.Dial("tcp", p.upstream)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command netpoll is the benchmark's server on cloudwego/netpoll. Its handlers run on goroutines, not
-// on the poller: Flush blocks until the system has taken all, and it is the poller that tells it.
+// Command netpoll is the server of the benchmark on cloudwego/netpoll. Its handlers run on goroutines, not
+// on the poller: Flush blocks until the kernel has accepted all bytes, which the poller reports.
 package main
 
 import (
@@ -41,9 +41,9 @@ func eventLoop(o kit.Options) (netpoll.EventLoop, error) {
 	case "line":
 		return netpoll.NewEventLoop(answerLines)
 	case "broadcast":
-		h := &hall{conns: make(map[netpoll.Connection]struct{})}
-		return netpoll.NewEventLoop(h.onRequest,
-			netpoll.WithOnConnect(h.onConnect), netpoll.WithOnDisconnect(h.onDisconnect))
+		g := &group{conns: make(map[netpoll.Connection]struct{})}
+		return netpoll.NewEventLoop(g.onRequest,
+			netpoll.WithOnConnect(g.onConnect), netpoll.WithOnDisconnect(g.onDisconnect))
 	case "proxy":
 		p := &proxy{upstream: o.Upstream}
 		return netpoll.NewEventLoop(p.onRequest, netpoll.WithOnConnect(p.onConnect))
@@ -54,8 +54,8 @@ func eventLoop(o kit.Options) (netpoll.EventLoop, error) {
 	}
 }
 
-// forward writes what has come from src to dst. Release follows Flush, for a large write refers to
-// the bytes that were read.
+// forward writes the received bytes of src to dst. Release comes after Flush, because a large write
+// refers to the received bytes.
 func forward(dst, src netpoll.Connection) error {
 	r, w := src.Reader(), dst.Writer()
 	p, err := r.Next(r.Len())
@@ -71,7 +71,7 @@ func forward(dst, src netpoll.Connection) error {
 	return r.Release()
 }
 
-// eachLine waits for the end of a line that has begun.
+// eachLine calls do for each line. It waits for the rest of an incomplete line.
 func eachLine(c netpoll.Connection, do func(line []byte) error) error {
 	r := c.Reader()
 	for r.Len() > 0 {
@@ -98,33 +98,34 @@ func write(c netpoll.Connection, line []byte) error {
 	return w.Flush()
 }
 
-// hall is the conns a broadcast reaches. One tick at a time: a conn has one writer only.
-type hall struct {
+// A group has the conns that receive a broadcast. Its lock allows only one tick at a time, because a conn
+// may have only one writer.
+type group struct {
 	mu    sync.Mutex
 	conns map[netpoll.Connection]struct{}
 }
 
-func (h *hall) onConnect(ctx context.Context, c netpoll.Connection) context.Context {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.conns[c] = struct{}{}
+func (g *group) onConnect(ctx context.Context, c netpoll.Connection) context.Context {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns[c] = struct{}{}
 	return ctx
 }
 
-func (h *hall) onDisconnect(_ context.Context, c netpoll.Connection) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.conns, c)
+func (g *group) onDisconnect(_ context.Context, c netpoll.Connection) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.conns, c)
 }
 
-func (h *hall) onRequest(_ context.Context, c netpoll.Connection) error {
-	return eachLine(c, h.tick)
+func (g *group) onRequest(_ context.Context, c netpoll.Connection) error {
+	return eachLine(c, g.tick)
 }
 
-func (h *hall) tick(line []byte) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for c := range h.conns {
+func (g *group) tick(line []byte) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.conns {
 		for range kit.BroadcastLines {
 			if write(c, line) != nil {
 				break

@@ -10,11 +10,12 @@ import (
 
 const dialTimeout = 10 * time.Second
 
-// proxy joins conns as the documentation of netpoll.OnConnect shows.
+// proxy connects conns in pairs as the documentation of netpoll.OnConnect shows.
 //
-// Two things netpoll has no way for. Its poller reads on while a handler waits in Flush: what the
-// other side does not take is held without bound. And the end of a peer closes its conn in both
-// directions: it is passed on as the close of the other conn, after the handler has flushed all.
+// netpoll does not support two features. Its poller continues to read while a handler waits in Flush:
+// bytes that the other side does not accept are buffered without bound. And the end of a peer closes its
+// conn in both directions: the proxy passes it on by closing the other conn after the handler has flushed
+// all bytes.
 type proxy struct {
 	upstream string
 }
@@ -38,12 +39,12 @@ func (p *proxy) onConnect(ctx context.Context, c netpoll.Connection) context.Con
 func (p *proxy) onRequest(ctx context.Context, c netpoll.Connection) error {
 	up, ok := ctx.Value(peerKey{}).(netpoll.Connection)
 	if !ok {
-		return errNoUpstream // c was closed, but what had come is still handed over
+		return errNoUpstream // c was closed, but netpoll still delivers its received bytes
 	}
 	return pass(up, c)
 }
 
-// pass closes a source that can be forwarded no more, or netpoll would call its handler forever.
+// pass closes a source that can no longer be forwarded. Otherwise netpoll would call its handler forever.
 func pass(dst, src netpoll.Connection) error {
 	err := forward(dst, src)
 	if err != nil {

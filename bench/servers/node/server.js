@@ -1,5 +1,5 @@
 'use strict';
-// The benchmark's server on Node's net module, with the flags and orders of the other programs.
+// The server of the benchmark on Node's net module, with the flags and commands of the other programs.
 
 const net = require('net');
 const readline = require('readline');
@@ -20,22 +20,22 @@ const { values: options } = parseArgs({
   },
 });
 
-const quiet = () => {}; // load generators break connections off as they please
+const quiet = () => {}; // ignores errors, because the load generator resets connections
 
-// echo by pipe: it costs a tenth less than a listener for data that writes.
+// echo uses pipe, which costs a tenth less than a data listener that writes.
 function echo(socket) {
   socket.on('error', quiet);
   socket.pipe(socket);
 }
 
-// eachLine calls fn with each line, its newline included.
+// eachLine calls fn with each line, including its newline.
 function eachLine(socket, fn) {
-  let begun = null;
+  let partial = null;
   socket.on('data', (chunk) => {
-    if (begun) chunk = Buffer.concat([begun, chunk]);
+    if (partial) chunk = Buffer.concat([partial, chunk]);
     let from = 0;
     for (let end; (end = chunk.indexOf(10, from) + 1) > 0; from = end) fn(chunk.subarray(from, end));
-    begun = from < chunk.length ? chunk.subarray(from) : null;
+    partial = from < chunk.length ? chunk.subarray(from) : null;
   });
 }
 
@@ -76,7 +76,7 @@ const workloads = { echo, accept: echo, idle: echo, firehose: echo, line: answer
 v8.setFlagsFromString('--expose-gc');
 const collect = vm.runInNewContext('gc');
 
-const orders = {
+const commands = {
   rest: () => {
     collect();
     return 'ok';
@@ -91,7 +91,7 @@ function main() {
     process.exit(2);
   }
   if (serve === proxy && !options.upstream) {
-    console.error('-workload proxy wants -upstream host:port');
+    console.error('-workload proxy: want -upstream host:port');
     process.exit(2);
   }
   const server = net.createServer({ noDelay: true, allowHalfOpen: serve === proxy }, serve);
@@ -99,12 +99,12 @@ function main() {
     const { address, port } = server.address();
     console.log(`listening ${address}:${port}`);
     const input = readline.createInterface({ input: process.stdin });
-    input.on('line', (order) => {
-      if (!Object.hasOwn(orders, order)) {
-        console.error(`order "${order}": want rest or stat`);
+    input.on('line', (command) => {
+      if (!Object.hasOwn(commands, command)) {
+        console.error(`command "${command}": want rest or stat`);
         process.exit(1);
       }
-      console.log(orders[order]());
+      console.log(commands[command]());
     });
     input.on('close', () => process.exit(0));
   });

@@ -1,4 +1,4 @@
-// Command plain is the benchmark's server on package net alone: a goroutine for each connection.
+// Command plain is the server of the benchmark on package net, with a goroutine for each connection.
 package main
 
 import (
@@ -36,8 +36,8 @@ func handler(o kit.Options) func(*net.TCPConn) {
 	case "line":
 		return func(c *net.TCPConn) { answerLines(c, o.BufferSize()) }
 	case "broadcast":
-		h := &hall{conns: make(map[*net.TCPConn]struct{})}
-		return func(c *net.TCPConn) { h.serve(c, o.BufferSize()) }
+		g := &group{conns: make(map[*net.TCPConn]struct{})}
+		return func(c *net.TCPConn) { g.serve(c, o.BufferSize()) }
 	case "proxy":
 		return func(c *net.TCPConn) { relay(c, o.Upstream) }
 	default:
@@ -61,7 +61,7 @@ func echo(c *net.TCPConn, size int) {
 	}
 }
 
-// echoDatagrams is one goroutine, as there is one socket. It does not return.
+// echoDatagrams echoes in a single goroutine, because there is a single socket. It does not return.
 func echoDatagrams() {
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -88,15 +88,15 @@ func answerLines(c *net.TCPConn, size int) {
 	})
 }
 
-// eachLine reads lines in place; only one longer than the buffer is put together.
+// eachLine reads lines without copying them, except lines that are longer than the buffer.
 func eachLine(c *net.TCPConn, size int, do func(line []byte) error) {
 	r := bufio.NewReaderSize(c, size)
 	for {
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
-			begun := append([]byte(nil), line...)
+			partial := append([]byte(nil), line...)
 			line, err = r.ReadBytes('\n')
-			line = append(begun, line...)
+			line = append(partial, line...)
 		}
 		if err != nil || do(line) != nil {
 			return
@@ -104,31 +104,31 @@ func eachLine(c *net.TCPConn, size int, do func(line []byte) error) {
 	}
 }
 
-// hall is the connections a broadcast reaches. The ticker's own goroutine writes to all of them: to
-// give each a goroutine and a channel would cost two switches more per line.
-type hall struct {
+// A group has the connections that receive a broadcast. The goroutine that reads the tick writes to all
+// of them: a goroutine and a channel for each connection would cost two more goroutine switches per line.
+type group struct {
 	mu    sync.Mutex
 	conns map[*net.TCPConn]struct{}
 }
 
-func (h *hall) serve(c *net.TCPConn, size int) {
-	h.mu.Lock()
-	h.conns[c] = struct{}{}
-	h.mu.Unlock()
+func (g *group) serve(c *net.TCPConn, size int) {
+	g.mu.Lock()
+	g.conns[c] = struct{}{}
+	g.mu.Unlock()
 	defer func() {
-		h.mu.Lock()
-		delete(h.conns, c)
-		h.mu.Unlock()
+		g.mu.Lock()
+		delete(g.conns, c)
+		g.mu.Unlock()
 		c.Close()
 	}()
-	eachLine(c, size, h.tick)
+	eachLine(c, size, g.tick)
 }
 
-// tick leaves a conn that fails to its own reader.
-func (h *hall) tick(line []byte) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for c := range h.conns {
+// tick ignores a conn that fails, because the conn's reader closes it.
+func (g *group) tick(line []byte) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.conns {
 		for range kit.BroadcastLines {
 			if _, err := c.Write(line); err != nil {
 				break
@@ -155,7 +155,7 @@ func relay(c *net.TCPConn, upstream string) {
 	<-back
 }
 
-// pass lets the kernel move the bytes: io.Copy between two TCP connections splices.
+// pass copies one direction. The kernel moves the bytes: io.Copy between two TCP connections uses splice.
 func pass(dst, src *net.TCPConn) {
 	if _, err := io.Copy(dst, src); err != nil {
 		dst.Close()
