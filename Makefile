@@ -1,5 +1,5 @@
-# The same commands as CI runs: they stand in .ci/run. Tests for which a program is missing are
-# skipped, except in `make ci`, which runs the whole gate and installs what it needs.
+# These targets run the same commands as CI, from .ci/run. A test is skipped if a program that it needs is
+# not installed. `make ci` runs all steps, installs these programs, and does not skip such tests.
 .PHONY: fmt lint test race bench ci
 
 fmt:

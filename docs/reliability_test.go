@@ -17,7 +17,7 @@ import (
 
 var testName = regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w*`)
 
-// testsOf returns the tests and fuzz targets of the module, by name, with the directory of each.
+// testsOf maps the names of the module's tests and fuzz targets to their directories.
 func testsOf(t testing.TB) map[string]string {
 	names := map[string]string{}
 	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
@@ -39,8 +39,7 @@ func testsOf(t testing.TB) map[string]string {
 	return names
 }
 
-// Each promise of docs/reliability.md names tests that exist, and the page names each test that tries to break
-// evnet.
+// Each promise of docs/reliability.md names tests that exist, and the page names each test of package trust.
 func TestReliabilityNamesItsTests(t *testing.T) {
 	tests := testsOf(t)
 	text, err := os.ReadFile("docs/reliability.md")
@@ -48,14 +47,14 @@ func TestReliabilityNamesItsTests(t *testing.T) {
 	named := map[string]bool{}
 	for _, name := range testName.FindAllString(string(text), -1) {
 		named[name] = true
-		assert.NotEmpty(t, tests[name], "there is no %s", name)
+		assert.NotEmpty(t, tests[name], "%s does not exist", name)
 	}
 	for name, dir := range tests {
 		if dir == "trust" && name != "TestMain" {
-			assert.True(t, named[name], "%s is not in docs/reliability.md", name)
+			assert.True(t, named[name], "docs/reliability.md does not name %s", name)
 		}
 	}
 	for _, row := range rows(t, "docs/reliability.md") {
-		assert.Regexp(t, testName, strings.Join(row, " "), "a promise without a test")
+		assert.Regexp(t, testName, strings.Join(row, " "), "the promise does not name a test")
 	}
 }

@@ -63,7 +63,7 @@ func TestReadmeSpeeds(t *testing.T) {
 			figure := row[3+k]
 			assert.Equal(t, strings.ReplaceAll(figure, ".", ","), portuguese[i][3+k], row[0])
 			assert.True(t, figure == "–" || measured(row[0], measuredBy[row[1]], of, against, figure),
-				"%s by %s, %s: %s against %s was not measured", row[0], row[1], row[2], figure, against)
+				"%s by %s, %s: the results have no %s relative to %s", row[0], row[1], row[2], figure, against)
 		}
 		assert.Equal(t, row[1], portuguese[i][1])
 	}
