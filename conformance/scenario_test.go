@@ -220,7 +220,7 @@ func TestTraces(t *testing.T) {
 	t.Logf("%d traces as Node, %d with a deliberate difference, %d without a counterpart", same, differ, inapplicable)
 	for name, claim := range map[string]string{
 		"README.md":       "%d come out line for line,\n%d differ on purpose (each says why, and the package documentation lists the differences), and %d have no counterpart",
-		"README.pt-BR.md": "%d saem linha por linha, %d diferem de propósito\n(cada uma diz por quê, e a documentação do pacote lista as diferenças) e %d tratam",
+		"README.pt-BR.md": "%d saem linha por linha,\n%d diferem de propósito (cada uma diz por quê, e a documentação do pacote lista as diferenças) e %d não têm equivalente",
 	} {
 		text, err := os.ReadFile(filepath.Join("..", name))
 		require.NoError(t, err)
