@@ -8,9 +8,13 @@ import (
 )
 
 const (
-	costChart = "cost.svg"
-	rateChart = "rate.svg"
+	costChart    = "cost.svg"
+	rateChart    = "rate.svg"
+	summaryChart = "summary.svg" // the rates of a few workloads, for the README
 )
+
+// inSummary has wins and losses: evnet does not accept connections faster than its rivals.
+var inSummary = []string{"echo-64-1", "echo-64-100", "line-100", "broadcast-1000", "proxy-64k", "accept"}
 
 // A chart has one panel for each workload, arranged in columns. Each implementation has a bar from 1
 // (plain net) to its median ratio, and a thin line from its minimum to its maximum. The scale is

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,14 @@ func writeReport(dir string) error {
 		replaceFile(filepath.Join(dir, rateChart), []byte(chart(g, rateTitle,
 			"Messages, bytes or connections per second. Higher is better.",
 			func(w *workload) *metric { return w.rate }))),
+		replaceFile(filepath.Join(dir, summaryChart), []byte(chart(g, rateTitle,
+			"Messages, bytes or connections per second. Higher is better.",
+			func(w *workload) *metric {
+				if !slices.Contains(inSummary, w.name) {
+					return nil
+				}
+				return w.rate
+			}))),
 	)
 }
 

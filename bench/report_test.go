@@ -77,7 +77,7 @@ func TestReport_FromTheRawFileOnly(t *testing.T) {
 
 func TestChart_IsWellFormed(t *testing.T) {
 	dir := writeSample(t)
-	for _, name := range []string{costChart, rateChart} {
+	for _, name := range []string{costChart, rateChart, summaryChart} {
 		content := read(t, dir, name)
 		bars := 0
 		for d := xml.NewDecoder(strings.NewReader(content)); ; {
