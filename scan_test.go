@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -238,4 +239,49 @@ func TestScanNilFunction(t *testing.T) {
 	s.Resume()
 	assert.NoError(t, s.Scan(nil, 0, nil), "without a Scan it has no effect")
 	assert.True(t, s.Flowing())
+}
+
+// Scan handles one token at a time: split is called for the next token only after fn has returned. Both may share
+// state without a lock, and what fn changes applies to the very next token.
+func TestScan_SplitSeesChangesOfFn(t *testing.T) {
+	for name, parts := range map[string][]string{
+		"one chunk":   {"3\nabc5\nd\nefg2\nhi"},
+		"one by one":  evtest.Bytewise("3\nabc5\nd\nefg2\nhi"),
+		"two in each": {"3\n", "ab", "c5", "\nd", "\ne", "fg", "2\n", "hi"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := evnet.NewLoop()
+			s := kit.Feed(l, parts...)
+			var got kit.Notes
+			body := 0 // the length of the body that follows; 0: a line with a length follows
+			running := false
+			split := func(data []byte, atEOF bool) (int, []byte, error) {
+				assert.False(t, running, "fn has not returned")
+				switch {
+				case body == 0:
+					return bufio.ScanLines(data, atEOF)
+				case len(data) < body:
+					return 0, nil, nil
+				}
+				return body, data[:body], nil
+			}
+			require.NoError(t, s.Scan(split, 0, func(token []byte) {
+				assert.False(t, running, "not re-entrant")
+				running = true
+				defer func() { running = false }()
+				if body > 0 {
+					got.Chunk("body ")(token)
+					body = 0
+					return
+				}
+				got.Chunk("length ")(token)
+				body, _ = strconv.Atoi(string(token))
+				s.Pause() // calls of the socket in fn do not call fn again either
+				s.Resume()
+			}))
+			kit.Run(t, l)
+			assert.NoError(t, s.Err())
+			assert.Equal(t, kit.Notes{"length 3", "body abc", "length 5", "body d\nefg", "length 2", "body hi"}, got)
+		})
+	}
 }

@@ -1,8 +1,10 @@
 package consumers_test
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"evnet"
@@ -153,4 +155,92 @@ func TestConsumersPipeLogs(t *testing.T) {
 			kit.Run(t, l)
 		})
 	}
+}
+
+// Every consumer may change the bytes that it gets in place, and append to them. That changes no other data, neither
+// the next token of the same chunk nor what is received or buffered.
+func TestConsumers_ChunkMayBeChanged(t *testing.T) {
+	const text = "one\ntwo\nthree\nfour\n"
+	change := func(got *strings.Builder) func([]byte) {
+		return func(p []byte) {
+			got.Write(p)
+			for i := range p {
+				p[i] = '#'
+			}
+			_ = append(p, "#########"...)
+		}
+	}
+	for name, consume := range map[string]func(l *evnet.Loop, s *evnet.Socket, fn func([]byte)){
+		"On.Data": func(_ *evnet.Loop, s *evnet.Socket, fn func([]byte)) { s.On.Data(fn) },
+		"OnRead": func(_ *evnet.Loop, s *evnet.Socket, fn func([]byte)) {
+			_ = s.OnRead(func(p []byte) bool { fn(p); return true })
+		},
+		"Scan": func(_ *evnet.Loop, s *evnet.Socket, fn func([]byte)) {
+			_ = s.Scan(scanWholeLines, 0, func(token []byte) {
+				assert.Equal(t, len(token), cap(token), "append copies it")
+				fn(token)
+			})
+		},
+		"Chunks": func(l *evnet.Loop, s *evnet.Socket, fn func([]byte)) {
+			kit.Aside(l, func() {
+				for p, err := range s.Chunks() {
+					assert.NoError(t, err)
+					fn(p)
+				}
+			})
+		},
+	} {
+		for encoding, set := range map[string]func(s *evnet.Socket){
+			"bytes": func(*evnet.Socket) {},
+			"text":  func(s *evnet.Socket) { require.NoError(t, s.SetEncoding(evnet.UTF8)) },
+		} {
+			for _, parts := range [][]string{{text}, {"on", "e\ntwo\nth", "ree\nfour\n"}} {
+				t.Run(name+" "+encoding, func(t *testing.T) {
+					evtest.OnBothTransports(t, func(t *testing.T) {
+						l := evnet.NewLoop()
+						here, there := evtest.UnixPair(t)
+						s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
+						set(s)
+						require.NoError(t, s.Unshift([]byte("zero\n")))
+						var got strings.Builder
+						consume(l, s, change(&got))
+						kit.Aside(l, func() {
+							for _, p := range parts {
+								_, err := io.WriteString(there, p)
+								assert.NoError(t, err)
+							}
+							_ = there.Close()
+						})
+						kit.Run(t, l)
+						assert.NoError(t, s.Err())
+						assert.Equal(t, "zero\n"+text, got.String())
+					})
+				})
+			}
+		}
+	}
+}
+
+// scanWholeLines is bufio.ScanLines with the line feeds.
+func scanWholeLines(data []byte, _ bool) (int, []byte, error) {
+	n := bytes.IndexByte(data, '\n') + 1
+	if n == 0 {
+		return 0, nil, nil
+	}
+	return n, data[:n], nil
+}
+
+// Several Data listeners get the same chunk: what one changes, the next one sees. Destinations of Pipe get the bytes as
+// received.
+func TestConsumers_ListenersShareAChunk(t *testing.T) {
+	l := evnet.NewLoop()
+	s := kit.Feed(l, "data")
+	var got kit.Notes
+	var piped strings.Builder
+	s.On.Data(func(p []byte) { p[0] = 'D' })
+	s.On.Data(got.Chunk(""))
+	s.Pipe(&piped)
+	kit.Run(t, l)
+	assert.Equal(t, kit.Notes{"Data"}, got)
+	assert.Equal(t, "data", piped.String())
 }
