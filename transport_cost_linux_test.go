@@ -1,15 +1,20 @@
 package evnet
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"reflect"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
+	"evnet/internal/evtest"
 	"evnet/internal/netpoll"
 	"evnet/internal/race"
 
@@ -53,6 +58,104 @@ func TestIdleSocketsCostNothing(t *testing.T) {
 	}
 	runs(t, l)
 	assert.Equal(t, idle, received)
+}
+
+// An idle BlockingConn needs no goroutine either. It has no buffer, because it reads nothing ahead.
+func TestBlockingConn_CostsNothingIdle(t *testing.T) {
+	onPoll(t)
+	const idle = 500
+	l := NewLoop()
+	views, peers := make([]net.Conn, idle), make([]net.Conn, idle)
+	for i := range views {
+		var here net.Conn
+		here, peers[i] = unixPair(t)
+		var err error
+		views[i], err = onLoop(l, here).BlockingConn()
+		require.NoError(t, err)
+	}
+	l.Ref()
+	goroutines := runtime.NumGoroutine()
+	go func() {
+		defer l.Unref()
+		one := make([]byte, 1)
+		for i, c := range views { // each has been used in both directions
+			_, err := peers[i].Write(make([]byte, 2*maxChunk))
+			assert.NoError(t, err)
+			_, err = c.Read(one)
+			assert.NoError(t, err)
+			_, err = c.Write(one)
+			assert.NoError(t, err)
+		}
+		assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+2, "this one and the watchdog of runs")
+		assert.LessOrEqual(t, l.Buffered(), int64(idle*maxChunk), "at most one chunk each")
+		for _, c := range views {
+			_ = c.Close()
+		}
+		for _, peer := range peers {
+			_ = peer.Close()
+		}
+	}()
+	runs(t, l)
+}
+
+// workers returns the number of goroutines that run on behalf of the loop.
+func workers(l *Loop) int {
+	core := reflect.ValueOf(l.core()).Elem()
+	mu := (*sync.Mutex)(core.FieldByName("mu").Addr().UnsafePointer())
+	mu.Lock()
+	defer mu.Unlock()
+	return int(core.FieldByName("workers").Int())
+}
+
+// A TLS socket has one goroutine while it reads, none while it is paused, and another one while bytes are queued. That
+// is so on Linux too, where the loop serves the same conn without TLS itself.
+func TestTLS_Goroutines(t *testing.T) {
+	onPoll(t)
+	here, there := tcpPair(t)
+	peer := tls.Server(there, evtest.ServerConfig())
+	l := NewLoop()
+	s := Wrap(here, &SocketOptions{Loop: l, TLSConfig: evtest.NamedClientConfig()})
+	until := func(want int, then func()) func() {
+		var look func()
+		look = func() {
+			if workers(l) == want {
+				then()
+			} else {
+				l.AfterFunc(time.Millisecond, look)
+			}
+		}
+		return look
+	}
+	read := make(chan struct{})
+	s.On.Error(func(err error) { t.Error(err) })
+	s.On.SecureConnect(until(1, func() { // no consumer: one chunk may be read
+		s.On.Data(func([]byte) {
+			until(1, func() { // idle
+				s.Pause()
+				until(0, func() {
+					_, err := s.Write(make([]byte, 64<<20))
+					assert.NoError(t, err)
+					until(1, func() { // the writer
+						s.Resume()
+						until(2, func() { close(read) })()
+					})()
+				})()
+			})()
+		})
+		l.Ref()
+		go func() { _, _ = peer.Write([]byte("x")); l.Unref() }()
+	}))
+	s.On.Drain(until(1, func() { s.Destroy(nil) }))
+	assert.Zero(t, workers(l))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		assert.NoError(t, peer.Handshake())
+		evtest.WaitFor(t, "the writer", read)
+		_, _ = io.Copy(io.Discard, peer)
+	}()
+	runs(t, l)
+	<-done
 }
 
 // The epoll descriptor of a loop is closed when it has no kernel socket.

@@ -77,6 +77,34 @@ func TestOneCallbackOneSystemCall(t *testing.T) {
 	})
 }
 
+// The writes that Scan's function makes for the tokens of one read are sent together, after the last token.
+func TestScan_WritesOfOneReadAreSentTogether(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		const lines = 7 // so few never use up the socket's share of a turn, however slow the machine is
+		l := NewLoop()
+		here, there := tcpPair(t)
+		s := onLoop(l, here)
+		before, n := sentSegments(t, here), 0
+		require.NoError(t, s.Scan(nil, 0, func(line []byte) {
+			_, _ = s.Write(line)
+			if n++; n < lines {
+				return
+			}
+			assert.False(t, arrived(t, there), "the last callback is running")
+			l.Post(func() {
+				assert.EqualValues(t, 1, sentSegments(t, here)-before)
+				s.Destroy(nil)
+			})
+		}))
+		_, err := there.Write(bytes.Repeat([]byte("line\n"), lines))
+		require.NoError(t, err)
+		runs(t, l)
+		got, err := io.ReadAll(there)
+		require.NoError(t, err)
+		assert.Len(t, got, len("line")*lines)
+	})
+}
+
 // A queue of many segments is sent completely and in order, as the kernel has room.
 func TestQueueOfManyPieces(t *testing.T) {
 	onEach(t, func(t *testing.T) {
