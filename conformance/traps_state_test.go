@@ -1,8 +1,12 @@
 package conformance_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -252,4 +256,133 @@ func TestTrapEncodingAtTheEnd(t *testing.T) {
 			assert.LessOrEqual(t, events, 2)
 		})
 	}
+}
+
+// optionConn notes which options are set on it.
+type optionConn struct {
+	net.Conn
+	got *kit.Notes
+}
+
+func (c optionConn) SetNoDelay(on bool) error {
+	*c.got = append(*c.got, fmt.Sprint("nodelay ", on))
+	return nil
+}
+
+func (c optionConn) SetKeepAliveConfig(k net.KeepAliveConfig) error {
+	*c.got = append(*c.got, fmt.Sprint("keepalive ", k.Idle))
+	return nil
+}
+
+// connectTwice connects a socket two times. Each time the peer sends parts and closes. connected is called on Ready
+// with the number of the connection.
+func connectTwice(t *testing.T, s *evnet.Socket, peers <-chan net.Conn, connected func(round int), parts ...string) {
+	round := 0
+	s.On.Ready(func() {
+		round++
+		connected(round)
+		peer := <-peers
+		kit.Aside(s.Loop(), func() {
+			for _, p := range parts {
+				_, err := io.WriteString(peer, p)
+				assert.NoError(t, err)
+			}
+			_ = peer.Close()
+		})
+	})
+	s.Once.Close(func(bool) { s.Connect("unix", "a path") })
+	s.Connect("unix", "a path")
+	kit.Run(t, s.Loop())
+	assert.Equal(t, 2, round)
+}
+
+// When a closed socket is connected again, its listeners, OnRead or Scan, the encoding, AllowHalfOpen, Unref, SetTimeout
+// and the options of the connection stay. Unfinished data does not.
+func TestConnectAgain_WhatStays(t *testing.T) {
+	for name, consume := range map[string]func(s *evnet.Socket, got *kit.Notes){
+		"Scan": func(s *evnet.Socket, got *kit.Notes) { _ = s.Scan(nil, 0, got.Chunk("")) },
+		"OnRead": func(s *evnet.Socket, got *kit.Notes) {
+			_ = s.OnRead(func(p []byte) bool { got.Chunk("")(p); return true })
+		},
+		"Data": func(s *evnet.Socket, got *kit.Notes) { s.On.Data(got.Chunk("")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			peers := make(chan net.Conn, 1)
+			var got, options kit.Notes
+			s := evnet.NewSocket(&evnet.SocketOptions{Loop: evnet.NewLoop(),
+				Dial: func(context.Context, string, string) (net.Conn, error) {
+					here, there := net.Pipe()
+					peers <- there
+					return optionConn{here, &options}, nil
+				}})
+			consume(s, &got)
+			require.NoError(t, s.SetEncoding(evnet.Hex))
+			require.NoError(t, s.SetTimeout(time.Hour))
+			require.NoError(t, s.SetNoDelay(false))
+			require.NoError(t, s.SetKeepAlive(true, time.Minute))
+			s.SetAllowHalfOpen(true)
+			s.On.End(func() { got.Say("end")(); s.End() })
+			s.Once.End(got.Say("only once"))
+			connectTwice(t, s, peers, func(round int) {
+				assert.Equal(t, evnet.Hex, s.Encoding())
+				assert.Equal(t, time.Hour, s.Timeout())
+				assert.True(t, s.AllowHalfOpen())
+				assert.False(t, s.Paused())
+			}, "hi")
+			want := "6869"
+			if name == "OnRead" {
+				want = "hi" // as received
+			}
+			assert.Equal(t, kit.Notes{want, "end", "only once", want, "end"}, got)
+			assert.Equal(t, kit.Notes{"nodelay false", "keepalive 1m0s", "nodelay false", "keepalive 1m0s"}, options)
+		})
+	}
+}
+
+// Pipe, Cork and Unshift end with the connection. After a Pipe the socket stays paused, as after Unpipe: the program
+// calls Pipe or Resume for the next connection. AllowHalfOpen stays as BlockingConn has set it.
+func TestConnectAgain_WhatDoesNotStay(t *testing.T) {
+	setup := func() (s *evnet.Socket, peers chan net.Conn) {
+		peers = make(chan net.Conn, 1)
+		return evnet.NewSocket(&evnet.SocketOptions{Loop: evnet.NewLoop(),
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				here, there := net.Pipe()
+				peers <- there
+				return here, nil
+			}}), peers
+	}
+	t.Run("Pipe", func(t *testing.T) {
+		s, peers := setup()
+		var piped, got bytes.Buffer
+		s.On.Data(func(p []byte) { got.Write(p) })
+		connectTwice(t, s, peers, func(round int) {
+			if round == 1 {
+				s.Pipe(&piped)
+				s.Cork()
+				return
+			}
+			assert.Zero(t, s.Corked())
+			assert.True(t, s.Paused())
+			assert.False(t, s.Flowing(), "despite the Data listener")
+			s.Loop().AfterFunc(time.Millisecond, func() {
+				assert.Equal(t, "hi", got.String(), "of the first connection")
+				s.Resume()
+			})
+		}, "hi")
+		assert.Equal(t, "hi", piped.String())
+		assert.Equal(t, "hihi", got.String())
+	})
+	t.Run("BlockingConn", func(t *testing.T) {
+		s, peers := setup()
+		connectTwice(t, s, peers, func(round int) {
+			assert.Equal(t, round == 2, s.AllowHalfOpen())
+			c := kit.BlockingConn(t, s) // a new one for each connection
+			kit.Aside(s.Loop(), func() {
+				got, err := io.ReadAll(c)
+				assert.NoError(t, err)
+				assert.Equal(t, "hi", string(got))
+				_ = c.Close()
+			})
+		}, "hi")
+	})
 }
