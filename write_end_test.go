@@ -3,6 +3,7 @@ package evnet_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -340,4 +341,31 @@ func TestWriteTogetherBehindOneUnderWay(t *testing.T) {
 	})
 	kit.Run(t, l)
 	_ = there.Close()
+}
+
+// A Write above MaxWriteBuffer is refused as a whole, and the socket stays open. If the program ignores the error, later
+// writes succeed once there is room: the peer gets a stream without some of the messages, but never a part of one.
+func TestWrite_RefusedAsAWhole(t *testing.T) {
+	l := evnet.NewLoop()
+	s, peer := kit.WrapPipe(l, evnet.SocketOptions{MaxWriteBuffer: 13})
+	for i, accepted := range []bool{true, true, true, false, false} { // the third begins below the limit
+		n, err := s.WriteString(fmt.Sprint("<msg", i, ">"))
+		if accepted {
+			require.NoError(t, err)
+			assert.Equal(t, 6, n)
+		} else {
+			assert.ErrorIs(t, err, evnet.ErrWriteBufferFull)
+			assert.Zero(t, n)
+		}
+	}
+	s.On.Drain(func() {
+		_, err := s.WriteString("<later>")
+		assert.NoError(t, err)
+		s.End()
+	})
+	var got []byte
+	kit.Aside(l, func() { got, _ = io.ReadAll(peer); _ = peer.Close() })
+	kit.Run(t, l)
+	assert.NoError(t, s.Err())
+	assert.Equal(t, "<msg0><msg1><msg2><later>", string(got))
 }

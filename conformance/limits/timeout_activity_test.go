@@ -189,3 +189,52 @@ func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 		_ = (<-peers).Close()
 	})
 }
+
+// IdleTimeout applies from Connect, Wrap or the accept on, in every phase: also while the socket is connecting, during
+// the TLS handshake, and while unread bytes wait because the socket is paused, held back by a Pipe, or has no consumer.
+func TestTimeoutIdle_InEveryPhase(t *testing.T) {
+	const limit = 3 * time.Second
+	feed := func(peer net.Conn) { go peer.Write(make([]byte, 1<<20)) }
+	for name, c := range map[string]struct {
+		op      string
+		connect bool
+		play    func(s *evnet.Socket, peer net.Conn)
+		opts    evnet.SocketOptions
+	}{
+		"connecting":      {op: "dial", connect: true, opts: evnet.SocketOptions{Resolver: evtest.NeverResolves{}}},
+		"TLS handshake":   {op: "idle", opts: evnet.SocketOptions{TLSConfig: evtest.NamedClientConfig()}},
+		"nothing happens": {op: "idle", play: func(s *evnet.Socket, _ net.Conn) { kit.Consume(s) }},
+		"paused":          {op: "idle", play: func(s *evnet.Socket, peer net.Conn) { s.Pause(); feed(peer) }},
+		"no consumer":     {op: "idle", play: func(_ *evnet.Socket, peer net.Conn) { feed(peer) }},
+		"held back by a Pipe": {op: "idle", play: func(s *evnet.Socket, peer net.Conn) {
+			dst, far := kit.WrapPipe(s.Loop(), evnet.SocketOptions{})
+			s.On.Close(func(bool) { dst.Destroy(nil); _ = far.Close() })
+			s.Pipe(dst) // whose peer does not read
+			feed(peer)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, began := evnet.NewLoop(), time.Now()
+				here, there := net.Pipe()
+				c.opts.Loop, c.opts.IdleTimeout = l, limit
+				var s *evnet.Socket
+				if c.connect {
+					s = evnet.NewSocket(&c.opts)
+					s.Connect("tcp", "name.example:1")
+				} else {
+					s = evnet.Wrap(here, &c.opts)
+				}
+				var reported error
+				s.On.Error(func(err error) { reported = err })
+				if c.play != nil {
+					c.play(s, there)
+				}
+				kit.Run(t, l)
+				assert.Equal(t, limit, time.Since(began))
+				evtest.AssertOpError(t, reported, os.ErrDeadlineExceeded, c.op)
+				_, _ = here.Close(), there.Close()
+			})
+		})
+	}
+}
