@@ -24,10 +24,18 @@ import (
 // If the host has several addresses, they are tried in the order of RFC 8305: the families alternate, and each attempt starts
 // SocketOptions.AttemptDelay after the one before, until one succeeds.
 //
-// Data may be written immediately; it is sent once the socket is connected. A closed socket may be connected again:
-// listeners, OnRead, Scan, the encoding, Pause (also that of a Pipe that has ended) and SetTimeout stay, everything else is
-// reset. On a destroyed socket that has not emitted Close yet, the connection starts after Close, and writes are refused
-// until then. On a socket that is connecting or connected, Connect fails the socket with ErrAlreadyConnected.
+// Data may be written immediately; it is sent once the socket is connected. On a socket that is connecting or connected,
+// Connect fails the socket with ErrAlreadyConnected.
+//
+// A closed socket may be connected again. On a destroyed socket that has not emitted Close yet, the connection starts
+// after Close, and writes are refused until then. For the new connection these stay:
+//   - the options, SetNoDelay, SetKeepAlive, SetTimeout, Unref, and AllowHalfOpen, also if Relay or BlockingConn has set it,
+//   - listeners, except those of Once that were called,
+//   - OnRead or Scan, and the encoding,
+//   - Pause. A socket whose Pipe or Relay has ended is paused too, until Resume or the next Pipe.
+//
+// Everything else is reset: data that was not delivered or sent, Pipe, Relay, Chunks, BlockingConn, StartTLS, Cork, and
+// the counters.
 //
 // Node: socket.connect; with TLSConfig, tls.connect.
 func (s *Socket) Connect(network, address string) {

@@ -13,7 +13,9 @@ import (
 // loop and gets the data as received, not decoded and without a copy. When it returns false, the socket is paused. Data
 // is not emitted.
 //
-// p is borrowed: it is valid until fn returns. Under the race detector it is overwritten then.
+// p is borrowed: it is valid until fn returns. Under the race detector it is overwritten then. Until then fn may change
+// p in place, and may append to it without overwriting received data. The result of append may share the memory of p, so
+// it is borrowed too.
 //
 // A further call replaces fn. nil removes it; the socket then buffers incoming data.
 //

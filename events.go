@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// Event is the name of an event, for ListenerCount and RemoveAllListeners. The names are those of Node.
+// Event is the name of an event, for ListenerCount and RemoveAllListeners. It is the same as in Node.
 type Event string
 
 // The events of sockets and servers. Only servers emit Drop, Connection, Listening and TLSClientError. Both emit Close
@@ -144,9 +144,11 @@ func (v SocketEvents) ConnectionAttemptTimeout(fn func(Attempt)) Listener {
 // Data is emitted for each received chunk. The first listener starts the flow, unless the socket was paused. When the
 // last listener is removed, the socket buffers incoming data, as before the first.
 //
-// A chunk belongs to the receiver, who may keep and modify it; several listeners of one socket share it. It holds at
-// most 64 KiB of received data or, after SetEncoding, complete characters as UTF-8 text. Chunks of Unshift, and data
-// that Scan has left, may be longer.
+// A chunk belongs to the receiver, which may keep it, change it and append to it. Several listeners of one socket get
+// the same slice, so each sees the changes of the listeners before it. Destinations of Pipe get the data as received.
+//
+// A chunk has at most 64 KiB of received data or, after SetEncoding, complete characters as UTF-8 text. It may be longer
+// if it contains data from Unshift, or data that was buffered for Scan.
 //
 // While OnRead, Scan, Chunks or BlockingConn is the consumer, nothing is registered and Listener.Err is ErrConsumed.
 // Pipe is not exclusive.

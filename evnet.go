@@ -211,8 +211,8 @@ func Connect(network, address string, onConnect func()) *Socket {
 // If the conn has no CloseWrite method, it cannot be half open: End closes it completely once everything is written.
 //
 // On Linux the loop itself reads and writes a *net.TCPConn or a stream *net.UnixConn, and no other type, because a type
-// that embeds such a conn may have its own methods. Any other conn has a goroutine that reads, and one that writes
-// while bytes are queued. Run waits for all of them to return. If a Read returns no bytes and no error, it is retried
+// that embeds such a conn may have its own methods. Any other conn, and every conn under TLS, has a goroutine that reads,
+// unless the socket is paused, and one that writes while bytes are queued. Run waits for all of them to return. If a Read returns no bytes and no error, it is retried
 // after a pause. An error that is Temporary and not a timeout is retried ten times. If a method panics, the socket
 // fails with a *PanicError.
 //

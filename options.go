@@ -44,9 +44,9 @@ type SocketOptions struct {
 	// 0, so every write that the kernel does not accept immediately needs a drain. It is never above MaxWriteBuffer.
 	HighWaterMark int
 	// MaxWriteBuffer is the number of bytes that may be queued before Write fails with ErrWriteBufferFull. A pending
-	// write callback counts as 64 bytes. A Write that begins below the limit is queued completely. Pipe, Relay and
-	// ReadFrom are held back before the limit. If the program itself has filled the queue, they exceed it by one chunk,
-	// so that what they have read is not lost. Default: 1 MiB. Negative: no limit, as in Node. Loop.SetMaxBuffered
+	// write callback counts as 64 bytes. A Write that begins below the limit is queued completely, any other is refused
+	// as a whole. Pipe, Relay and ReadFrom are held back before the limit. If the program itself has filled the queue,
+	// they exceed it by one chunk, so that what they have read is not lost. Default: 1 MiB. Negative: no limit, as in Node. Loop.SetMaxBuffered
 	// limits all sockets of a loop together.
 	MaxWriteBuffer int
 	// Dialer makes the connections: its LocalAddr, KeepAlive, Control and Timeout (for each attempt) apply. Its
@@ -72,10 +72,14 @@ type SocketOptions struct {
 	// KeepAlive is the idle time before TCP keep-alive probes, and the interval between them. Default: what the Dialer
 	// or the listener has set; in Go keep-alive is on, with 15 s. Negative: keep-alive off.
 	KeepAlive time.Duration
-	// IdleTimeout destroys the socket after that long without activity, with an error that is os.ErrDeadlineExceeded.
-	// Activity is the same as for SetTimeout. The error is a *net.OpError, whose Op distinguishes the timeouts: "idle",
-	// "close", "handshake", "write timeout", "lifetime" and "first byte", or "dial" while connecting. Default: no
-	// limit.
+	// IdleTimeout destroys the socket after that long without activity in either direction, with an error that is
+	// os.ErrDeadlineExceeded. Activity is the same as for SetTimeout, which is independent of IdleTimeout. The time runs
+	// from Connect, Wrap or the accept on, also while connecting and during the TLS handshake, which counts when it is
+	// done. Bytes that the socket does not read, because it is paused, held back by a Pipe or without a consumer, do
+	// not count.
+	//
+	// The error is a *net.OpError, whose Op distinguishes the timeouts: "idle", "close", "handshake", "write timeout",
+	// "lifetime" and "first byte", or "dial" while connecting. Default: no limit.
 	IdleTimeout time.Duration
 	// CloseTimeout limits the closing phase, which starts at End, Close or the end of the peer. Then the socket is
 	// destroyed with an error that is os.ErrDeadlineExceeded. Default: no limit.
@@ -101,7 +105,8 @@ type SocketOptions struct {
 	// in package tls. Wrap makes any conn a TLS client, except one that uses TLS itself, as a *tls.Conn does. For Wrap
 	// the config needs a ServerName.
 	//
-	// The socket's Conn is the *tls.Conn, and TLS returns the negotiated state. End sends close_notify, then the end of
+	// The goroutine transport always serves TLS, also on Linux: a socket has one goroutine while it reads, and another
+	// while bytes are queued. The socket's Conn is the *tls.Conn, and TLS returns the negotiated state. End sends close_notify, then the end of
 	// the conn; Destroy sends neither. If the peer closes the connection without close_notify, the socket emits an
 	// Error that is io.ErrUnexpectedEOF after delivering everything the peer sent, because a third party may have
 	// truncated the stream. Node treats that as a clean end. Default: no TLS. Node: the options of tls.connect.
@@ -119,7 +124,7 @@ type SocketOptions struct {
 	// Default: nothing is blocked.
 	BlockList *BlockList
 	// Logger receives a record for an error that no Error listener handles. Peers cannot flood the log: the sockets of
-	// one loop together write at most 20 records at once, then one per second. The next record has the number of
+	// one loop together write at most 20 records in a burst, then one per second. The next record has the number of
 	// omitted records, as "suppressed". Levels below slog.LevelWarn have a separate limit. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -129,7 +134,7 @@ type SocketOptions struct {
 //
 // Node: the options of net.createServer.
 type ServerOptions struct {
-	// Loops run the callbacks: the first runs those of the server. Accepted sockets are distributed over all loops,
+	// Loops run the callbacks: the first runs the callbacks of the server. Accepted sockets are distributed over all loops,
 	// round-robin. A socket stays on its loop, where its Connection callback runs too. The program runs each loop, and
 	// runs it again if a panic has ended its Run. The server keeps all of them running from Listen until its Close
 	// event. Default: DefaultLoop alone.
@@ -151,7 +156,7 @@ type ServerOptions struct {
 	// itself, from a tls.Listener passed to Serve, is used as it is. Default: no TLS. Node: the options of
 	// tls.createServer.
 	TLSConfig *tls.Config
-	// HandshakeTimeout is that of accepted sockets, as in SocketOptions, starting at the accept.
+	// HandshakeTimeout limits the handshake of an accepted socket, as in SocketOptions, from the accept on.
 	HandshakeTimeout time.Duration
 	// PauseOnConnect makes accepted sockets start paused: nothing is read until Resume.
 	PauseOnConnect bool
@@ -166,7 +171,7 @@ type ServerOptions struct {
 	// MaxConnectionsPerAddress limits the open accepted sockets of one peer address, over all loops, including TLS
 	// handshakes. Further ones are accepted, closed and reported by Drop with DropPerAddress. An IPv6 address counts by
 	// its /64 prefix, which is what a single host gets; an IPv4-mapped one counts as IPv4. Peers without an IP address,
-	// such as those of Unix sockets, are not limited. Behind a proxy or a translator, where many clients share an
+	// such as the peers of Unix sockets, are not limited. Behind a proxy or a translator, where many clients share an
 	// address, leave it 0. Default, 0: no limit. Negative: all peers with an IP address are dropped. Node has no such
 	// option.
 	MaxConnectionsPerAddress int

@@ -23,15 +23,16 @@ type pipe struct {
 	blocked bool // dst needs to drain; guarded by src.mu
 }
 
-// Pipe writes everything that the socket receives to dst, and starts the flow. Several destinations
-// and Data listeners may share the data.
+// Pipe writes everything that the socket receives to dst, and starts the flow. It resumes a socket that
+// was paused, by Pause or PauseOnConnect. Several destinations and Data listeners may share the data.
 //
 // If dst is a *Socket, this socket is held back to the pace of dst; with several destinations, to the
 // pace of the slowest. dst may run on another loop. It is ended when this socket's peer ends, also if
 // that has happened already. dst may be the socket itself: an echo.
 //
 // Any other writer is called on the loop and must not block for long. It is left open: close it in
-// On.End.
+// On.End. Do not hide a *Socket in such a writer to keep it open, because it then does not hold this socket
+// back. Use ReadFrom of dst with the BlockingConn of this socket, or Data with Pause and Drain.
 //
 // Pipe stops when dst has finished, failed or closed, and when a write to it fails. If dst was the last
 // destination, this socket is then in the state that Unpipe leaves. It is neither ended nor destroyed.

@@ -12,8 +12,9 @@ import (
 // listeners apply to the data, as with Pipe. OnRead, Scan, Chunks and BlockingConn end; data that
 // they have not taken is passed on too.
 //
-// A socket may still be connecting, or be connected right after the call. The sockets may be on
-// different loops, both of which must run. Any goroutine may call Relay.
+// A socket may still be connecting, or be connected right after the call. A socket that was paused, by
+// Pause or PauseOnConnect, is resumed. The sockets may be on different loops, both of which must run. Any
+// goroutine may call Relay.
 //
 // Neither socket outlives the other. If one fails or is Reset before both directions have ended, the
 // other is Reset, if its conn supports that, so that its peer does not mistake a truncated stream for

@@ -42,7 +42,14 @@ type scan struct {
 // flow unless the socket was paused.
 //
 // fn runs on the loop, once for each token. The token has the bytes that Data would get, which are text once
-// SetEncoding was called. It is borrowed, valid until fn returns; the race detector overwrites it then.
+// SetEncoding was called. It is borrowed, valid until fn returns; the race detector overwrites it then. Until then fn may
+// change it in place. Appending to it makes a copy.
+//
+// Scan handles one token at a time: it calls split for the next token after fn has returned. So split and fn may share
+// state without a lock, and what fn changes applies to the very next token, also in the same chunk. A call of split
+// that requests more data is repeated with the same beginning, so it must not change that state.
+//
+// What fn writes for the tokens of one read is sent together, as Write describes.
 //
 // max is the length of the longest token in bytes; 0 or less is bufio.MaxScanTokenSize, 64 KiB. It also limits an
 // unfinished token together with the header that split consumes with it.
@@ -184,7 +191,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 		sc, data := in.scan, in.splitInput()
 		if len(data) == 0 {
 			if !in.atEnd {
-				continue // the bytes are an incomplete character, which is no text yet
+				continue // the bytes are an incomplete character and not text yet
 			}
 			data = noData
 		}

@@ -182,8 +182,13 @@ func (s *Socket) readFailed(err error, epoch int32) {
 	s.deliverArrival(&r, &a)
 }
 
-// SetTimeout makes the socket emit Timeout when it has been idle for d. A socket is idle while it reads nothing, writes
-// nothing to the kernel, and makes no progress with Connect. A d of 0 switches the timeout off.
+// SetTimeout makes the socket emit Timeout when it has been idle for d. A d of 0 switches the timeout off.
+//
+// A socket is idle while there is no activity in either direction. Activity is:
+//   - data, or the peer's end, that the socket reads; with TLS, decrypted data,
+//   - a Write that the kernel has accepted completely,
+//   - the call of Connect, the answer of the resolver, and the connection being made,
+//   - the end of the TLS handshake.
 //
 // The time runs from the call on, also before and during Connect, and while the socket is paused or half closed. After
 // Timeout, it runs again from the next activity. While a write is pending, an expiry is postponed by d if the kernel has

@@ -11,15 +11,18 @@ const leavesNow = 16 << 10
 
 // Write sends the bytes of p that the kernel accepts and queues the rest. It never blocks.
 //
-// Writes made in one callback are sent together when it returns, in one system call. A write of 16 KiB and
-// more is sent immediately, with those before it, and so is a write on another goroutine. If NeedDrain
-// reports true afterwards, wait for Drain.
+// Writes made in one callback are sent together when it returns, in one system call. Writes made in the
+// callbacks for several tokens of one read are sent together too, after the last one. A write of 16 KiB or
+// more is sent immediately, with the writes before it. So is a write on another goroutine, and one that fills
+// the queue up to the high-water mark. If NeedDrain reports true afterwards, wait for Drain.
 //
 // Queued bytes are copied, so the caller may reuse p when Write has returned.
 //
-// It returns len(p), or 0 and an error. With an error nothing is queued: ErrWriteAfterEnd, ErrSocketClosed
-// before Connect, ErrDestroyed, or ErrWriteBufferFull. A failure of the conn is reported by Error and
-// Close. Write implements io.Writer.
+// It accepts all of p and returns len(p), or accepts nothing and returns 0 and an error: ErrWriteAfterEnd,
+// ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull. After ErrWriteBufferFull the socket
+// stays open and later writes may succeed, so a program that continues sends a stream without p. If the peer
+// needs every message, destroy the socket. A failure of the conn is reported by Error and Close. Write
+// implements io.Writer.
 //
 // Node: socket.write.
 func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil, false) }
@@ -112,8 +115,8 @@ func (s *Socket) exceedsLocked(mark int) bool {
 	return queued > 0 && queued >= mark
 }
 
-// sendLocked takes p: a small one written on the loop waits for the end of the running callback, any other is offered to
-// the conn, and the rest of it is queued. s.mu is held.
+// sendLocked accepts p. A small p that is written on the loop waits for the end of the running callback. Any other is
+// offered to the conn, and the rest of it is queued. s.mu is held.
 func (s *Socket) sendLocked(p []byte) error {
 	switch {
 	case len(p) == 0:
@@ -180,7 +183,7 @@ func (h *handle) Flush() {
 	e.run()
 }
 
-// flushLocked hands the conn what it takes and leaves the rest to the stream. s.mu is held.
+// flushLocked sends the queued bytes that the conn accepts, and leaves the rest to the stream. s.mu is held.
 func (s *Socket) flushLocked() error {
 	if !s.holdsQueueLocked() {
 		s.stream.ReleaseQueued()
@@ -194,7 +197,7 @@ func (s *Socket) flushLocked() error {
 	return s.afterWritingLocked(s.stream.Flush())
 }
 
-// afterWritingLocked notes what the stream has sent, and what it has left to be sent when there is room. s.mu is held.
+// afterWritingLocked notes which bytes the stream has sent, and whether the rest waits for room. s.mu is held.
 func (s *Socket) afterWritingLocked(sent transport.Flags, err error) error {
 	if err != nil {
 		return err
@@ -236,7 +239,7 @@ func (s *Socket) scheduleCallbacksLocked() {
 	}
 }
 
-// owesCallbacks makes the loop go on with the callbacks of writes after one that has not returned, also after Close
+// owesCallbacks makes the loop continue with the callbacks of writes if one of them did not return, also after Close
 // was emitted.
 func (s *Socket) owesCallbacks() {
 	s.mu.Lock()
@@ -267,7 +270,7 @@ func (s *Socket) runWriteCallbacks(limit int) {
 	})
 }
 
-// emitDrained lets sources of pipes and goroutines go on, and emits Drain, if the queue has drained.
+// emitDrained lets sources of pipes and waiting goroutines continue, and emits Drain, if the queue has drained.
 func (s *Socket) emitDrained() {
 	s.mu.Lock()
 	o := &s.out
@@ -320,8 +323,8 @@ func (s *Socket) runCallbacks(limit int) (more bool) {
 	return false
 }
 
-// isDoneLocked reports whether the callback is to be called: what was written before it is sent. Before the connection is
-// made nothing is written, not even nothing. s.mu is held.
+// isDoneLocked reports whether the callback is due because everything written before it was sent. It is never due before
+// the connection is made, not even for an empty write. s.mu is held.
 func (s *Socket) isDoneLocked(c *writeCallback) bool {
 	return c.end <= s.stream.Acked() && (c.err != nil || s.stream.IsOpen())
 }
