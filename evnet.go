@@ -76,9 +76,10 @@
 //
 // # Who owns the bytes
 //
-// A chunk passed to On.Data or yielded by [Socket.Chunks] belongs to the receiver. What [Socket.OnRead] and
-// [Socket.Scan] pass is borrowed: it is valid until the callback returns, and is not copied. Written bytes are copied,
-// both by the socket and by [Socket.BlockingConn]. [Socket.Detach] transfers the whole conn to the caller.
+// A chunk passed to On.Data or yielded by [Socket.Chunks] belongs to the receiver. The bytes that [Socket.OnRead] and
+// [Socket.Scan] pass are borrowed: they are not copied, and are valid until the callback returns. The callback may change
+// them in place. Written bytes may be reused once Write has returned, also with [Socket.BlockingConn]. [Socket.Detach]
+// transfers the whole conn to the caller.
 //
 // # Backpressure
 //
@@ -111,10 +112,10 @@
 // Events, their order and their conditions are those of Node, as recorded traces prove, except for the following. Each
 // line has a scenario or a test of its name.
 //
-//   - Unheard errors: an error with no Error listener is logged and does not end the process. Err keeps it.
-//   - Unread sockets: a socket without a consumer buffers one chunk, not a buffer up to the high-water mark, and a
-//     paused one reads nothing. Neither detects an end behind unread bytes, as in Node. A reset is detected, where the
-//     kernel reports it, unless unread bytes precede it. IdleTimeout and CloseTimeout limit the other cases, and
+//   - Errors without a listener: an error with no Error listener is logged and does not end the process. Err keeps it.
+//   - Unread sockets: a socket without a consumer buffers one chunk, instead of reading up to the high-water mark, and
+//     a paused socket reads nothing. As in Node, neither detects an end behind unread bytes. A reset is detected, where
+//     the kernel reports it, unless unread bytes precede it. IdleTimeout and CloseTimeout limit the other cases, and
 //     Server.Sockets lists the sockets.
 //   - The last Data listener: when it is removed, the socket buffers incoming data instead of discarding it.
 //   - Timeout callbacks: SetTimeout only sets the duration; callbacks are registered with On.Timeout.
@@ -133,19 +134,19 @@
 //     Close returns ErrServerNotRunning and emits nothing.
 //   - Listening: Listen binds synchronously and returns any bind error, whatever the host.
 //   - Callbacks of a call: the callback of a Listen or Connect that failed is removed.
-//   - Several addresses: they race as in RFC 8305, also those of one Family. A slow attempt is not aborted. The error
-//     lists every attempt. An unavailable local address fails the attempt.
-//   - Lookups and contexts: an empty or unusable answer of the resolver, and a context that has already ended, result
-//     in Error and Close, and nothing is started. The answers of a Resolver are typed.
+//   - Several addresses: they race as in RFC 8305, even if all have one Family. A slow attempt is not aborted. The
+//     error lists every attempt. An unavailable local address fails the attempt.
+//   - Lookups and contexts: an empty or unusable answer of the resolver, and a context that has already ended, cause
+//     Error and Close, and nothing is started. The answers of a Resolver are typed.
 //   - Keep-alive: keep-alive and TCP_NODELAY are on, as everywhere in Go. Durations are of type time.Duration. Setting
 //     them on a conn that does not support them is errors.ErrUnsupported.
-//   - Messages: one Data event is not one message, as in Node; Scan splits the stream into messages.
+//   - Messages: as in Node, one Data event is not one message; Scan splits the stream into messages.
 //   - Encodings: utf16le never emits half a character, and a second SetEncoding flushes what the first has buffered.
 //   - Addresses: both remain available after Close.
-//   - Failures of a pipe: Pipe does not forward failures, as in Node; Relay destroys both sockets.
+//   - Failures of a pipe: as in Node, Pipe does not forward failures. Relay destroys both sockets.
 //   - Unix paths: Listen replaces a socket file at which no process answers, and no other file. Close removes only the
-//     file that the server created. Errors are those of the operating system. SocketMode sets the permissions before
-//     any client can connect.
+//     file that the server created. Errors come from the operating system unchanged. SocketMode sets the permissions
+//     before any client can connect.
 //   - Failed accepts: the server emits Error, backs off and continues.
 //   - Iterating: Chunks does not own the socket. Leaving the loop keeps the socket open and loses nothing.
 //   - A new socket: a socket that was never connected is in StateNew.
@@ -155,8 +156,8 @@
 //   - Resets: if the connection does not support RST, Reset destroys it.
 //   - What Run leaves: sockets and servers that are open but not referenced when Run ends are destroyed, and emit
 //     Close.
-//   - Lengths: they count bytes. BufferedAmount counts those that are queued, and BytesWritten those that Write
-//     accepted, including those that Destroy discarded.
+//   - Lengths: they count bytes. BufferedAmount counts queued bytes. BytesWritten counts the bytes that Write accepted,
+//     including the ones that Destroy discarded.
 //   - Getters: Connections returns its result immediately; Timeout is 0 if none was set.
 //   - Listeners: emit is not public, and a socket does not depend on listeners of its own.
 //   - Putting back: Unshift after End returns an error and has no other effect.
