@@ -152,8 +152,8 @@ func (b *BlockList) Len() int {
 }
 
 // Check reports whether a rule blocks the address, or the IPv4 address within a NAT64 or 6to4 address (see BlockList).
-// The zero Addr is never blocked. The cost grows with the number of ranges and of prefix lengths, not with that of
-// addresses and subnets.
+// The zero Addr is never blocked. The cost grows with the number of ranges and of different prefix lengths, but
+// not with the number of addresses and subnets.
 //
 // If the list is used as a list of allowed addresses, a rule for an IPv4 address allows its NAT64 and 6to4 forms too.
 //
@@ -202,9 +202,8 @@ func (b *BlockList) MarshalJSON() ([]byte, error) {
 	return json.Marshal(append([]string{}, b.Rules()...))
 }
 
-// UnmarshalJSON replaces all rules in one step with those of an array of texts, as MarshalJSON writes them or Add
-// accepts them, newest first. If a text is not a rule, the error contains it and the list remains unchanged. null
-// changes nothing.
+// UnmarshalJSON replaces all rules in one step. data is an array of texts, newest first, as MarshalJSON writes them or
+// Add accepts them. If a text is not a rule, the error contains it and the list remains unchanged. null changes nothing.
 //
 // Node: blockList.fromJSON, which adds to the list and ignores a text that is not a rule.
 func (b *BlockList) UnmarshalJSON(data []byte) error {

@@ -30,7 +30,7 @@ import (
 // A closed socket may be connected again. On a destroyed socket that has not emitted Close yet, the connection starts
 // after Close, and writes are refused until then. For the new connection these stay:
 //   - the options, SetNoDelay, SetKeepAlive, SetTimeout, Unref, and AllowHalfOpen, also if Relay or BlockingConn has set it,
-//   - listeners, except those of Once that were called,
+//   - listeners, except Once listeners that were called,
 //   - OnRead or Scan, and the encoding,
 //   - Pause. A socket whose Pipe or Relay has ended is paused too, until Resume or the next Pipe.
 //

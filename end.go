@@ -109,11 +109,11 @@ func (s *Socket) finished() {
 // Node: socket.destroy.
 func (s *Socket) Destroy(err error) {
 	s.mu.Lock()
-	// Node would have sent already what the running callback has written.
+	// Node would already have sent the data that the running callback has written.
 	if s.out.deferred {
 		werr := s.flushLocked()
 		if werr == nil {
-			werr = s.deferredFailureLocked() // nobody is left to look for its cause
+			werr = s.deferredFailureLocked() // no reader is left that could report its cause
 		}
 		if err == nil {
 			err = werr

@@ -132,7 +132,7 @@ func (a textAddr) Network() string { return a.network }
 func (a textAddr) String() string  { return a.address }
 
 // errConnectTimeout is the cause when IdleTimeout or MaxLifetime ends a socket that is still connecting.
-var errConnectTimeout error = deadlineError{coded("connection was not established in time", "ERR_SOCKET_CONNECTION_TIMEOUT",
+var errConnectTimeout error = deadlineError{coded("timeout before the connection was established", "ERR_SOCKET_CONNECTION_TIMEOUT",
 	os.ErrDeadlineExceeded)}
 
 // deadlineError makes a sentinel a net.Error whose Timeout method returns true.
@@ -146,8 +146,8 @@ func (e deadlineError) Unwrap() error   { return e.error }
 // transport serves, or a listener. The socket that it belongs to is destroyed with it as the cause. If it was a listener's
 // Accept, the server emits it as Error and closes.
 //
-// Without Loop.OnPanic a panic in a callback is not contained: Value and Stack are then not those of the panic, which
-// continues to unwind.
+// Without Loop.OnPanic a panic in a callback is not contained and continues to unwind. Value and Stack then do not
+// describe it.
 type PanicError struct {
 	Value  any     // the argument of panic
 	Stack  []byte  // the stack of the callback, as runtime/debug.Stack prints it

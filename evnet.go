@@ -68,8 +68,8 @@
 //
 // All callbacks of the sockets, servers and timers of one loop run on the goroutine that called [Loop.Run], one after
 // the other. Each happens before the next, so they may share variables without locks. Every method may be called from
-// any goroutine and inside any callback. No lock of evnet is held while a callback runs. A callback that blocks stops
-// its loop.
+// any goroutine and inside any callback. evnet holds no lock while a callback runs. A callback that blocks stops its
+// loop.
 //
 // What a program sets up before Run cannot race with its callbacks. From another goroutine, set up sockets in
 // [Loop.Do], or register callbacks before [Socket.Connect].
@@ -109,8 +109,8 @@
 //
 // # Differences from Node
 //
-// Events, their order and their conditions are those of Node, as recorded traces prove, except for the following. Each
-// line has a scenario or a test of its name.
+// Events, their order and their conditions are the same as in Node, except for the following; recorded traces prove
+// that. For each line there is a scenario or a test.
 //
 //   - Errors without a listener: an error with no Error listener is logged and does not end the process. Err keeps it.
 //   - Unread sockets: a socket without a consumer buffers one chunk, instead of reading up to the high-water mark, and

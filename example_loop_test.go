@@ -118,13 +118,13 @@ func ExampleLoop_AfterFunc() {
 	// stopped: true
 }
 
-// An unreferenced timer does not keep Run going, not even this one of an hour.
+// An unreferenced timer does not keep Run running, even if it is set to an hour as here.
 func ExampleTimer_Unref() {
 	loop := evnet.NewLoop()
 	loop.AfterFunc(time.Hour, func() { fmt.Println("too late") }).Unref()
-	loop.AfterFunc(0, func() { fmt.Println("at once") })
+	loop.AfterFunc(0, func() { fmt.Println("immediately") })
 	loop.Run()
-	// Output: at once
+	// Output: immediately
 }
 
 // A panic in a callback ends its socket. Everything else continues.
@@ -140,11 +140,11 @@ func ExampleLoop_OnPanic() {
 		there.Close()
 	}()
 	loop.Run()
-	fmt.Println("the program goes on")
+	fmt.Println("the program continues")
 	// Output:
 	// contained: a bug
 	// evnet: panic in a callback: a bug
-	// the program goes on
+	// the program continues
 }
 
 // IdleTimeout ends an idle socket.
@@ -206,7 +206,7 @@ func ExampleSocketOptions_context() {
 	// Output: true
 }
 
-// Serve runs a loop until a context ends, such as that of signal.NotifyContext.
+// Serve runs a loop until a context ends, for example a context from signal.NotifyContext.
 func ExampleLoop_Serve() {
 	loop := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{loop}})

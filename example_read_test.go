@@ -11,7 +11,7 @@ import (
 	"evnet"
 )
 
-// OnRead lends the bytes until the callback returns, without a copy: here they are only counted.
+// OnRead passes the received bytes without a copy. They are valid until the callback returns; here they are only counted.
 func ExampleSocket_OnRead() {
 	here, there := net.Pipe()
 	s := evnet.Wrap(here, nil)

@@ -17,7 +17,7 @@ func ExampleServerOptions_tls() {
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{evtest.Certificate()}}, // for example from tls.LoadX509KeyPair
 	})
 	server.On.Connection(func(c *evnet.Socket) { // after the handshake
-		c.WriteString("nobody can read this on the way")
+		c.WriteString("encrypted on the way")
 		c.End()
 		c.Resume()
 		_ = server.Close(nil) // one client is enough here
@@ -28,7 +28,7 @@ func ExampleServerOptions_tls() {
 		return
 	}
 	client := evnet.NewSocket(&evnet.SocketOptions{
-		TLSConfig: &tls.Config{RootCAs: evtest.Roots()}, // nil means the system's roots
+		TLSConfig: &tls.Config{RootCAs: evtest.Roots()}, // nil means the root certificates of the operating system
 	})
 	client.On.SecureConnect(func() {
 		state, _ := client.TLS()
@@ -40,7 +40,7 @@ func ExampleServerOptions_tls() {
 	evnet.Run()
 	// Output:
 	// TLS 1.3 with localhost
-	// nobody can read this on the way
+	// encrypted on the way
 }
 
 // If a client does not trust the server's certificate, the handshake fails on both sides.
@@ -77,7 +77,7 @@ func ExampleSocket_StartTLSServer() {
 				c.Destroy(err)
 			}
 		})
-		c.On.SecureConnect(func() { _, _ = c.WriteString("250 nobody can read this on the way\r\n"); c.End() })
+		c.On.SecureConnect(func() { _, _ = c.WriteString("250 encrypted on the way\r\n"); c.End() })
 	})
 	_ = server.Listen("tcp", "127.0.0.1:0", nil)
 	client := evnet.Connect("tcp", server.Address().String(), nil)
@@ -94,5 +94,5 @@ func ExampleSocket_StartTLSServer() {
 	// Output:
 	// 220 ready
 	// 220 go ahead
-	// 250 nobody can read this on the way
+	// 250 encrypted on the way
 }

@@ -248,7 +248,7 @@ func TestLoopOnPanicContains(t *testing.T) {
 		assert.Contains(t, string(err.Stack), "TestLoopOnPanicContains", "the stack of the callback")
 		if err.Value != cause {
 			assert.Contains(t, []any{"post", "timer"}, err.Value)
-			assert.Nil(t, err.Socket, "%v is no socket's", err.Value)
+			assert.Nil(t, err.Socket, "%v belongs to no socket", err.Value)
 			continue
 		}
 		assert.Same(t, bad, err.Socket)
@@ -338,7 +338,7 @@ func TestLoopAfterFunc(t *testing.T) {
 		}
 		l.AfterFunc(3*time.Second, note("three"))
 		l.AfterFunc(time.Second, note("one"))
-		l.AfterFunc(-time.Second, note("at once"))
+		l.AfterFunc(-time.Second, note("immediate"))
 		stopped := l.AfterFunc(time.Second, note("stopped"))
 		late := l.AfterFunc(time.Second, note("late"))
 		l.AfterFunc(time.Hour, note("unreferenced")).Unref()
@@ -347,7 +347,7 @@ func TestLoopAfterFunc(t *testing.T) {
 		assert.True(t, late.Reset(2*time.Second))
 		l.AfterFunc(time.Second, nil) // logged, never runs
 		kit.Run(t, l)
-		assert.Equal(t, []tick{{"at once", 0}, {"one", time.Second}, {"late", 2 * time.Second}, {"three", 3 * time.Second}}, got)
+		assert.Equal(t, []tick{{"immediate", 0}, {"one", time.Second}, {"late", 2 * time.Second}, {"three", 3 * time.Second}}, got)
 		assert.Equal(t, 3*time.Second, time.Since(began), "Run waited for the unreferenced timer")
 		assert.False(t, late.Stop(), "the timer has already run")
 		assert.False(t, late.Reset(time.Second), "the timer was not running")

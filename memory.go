@@ -256,13 +256,14 @@ func (s *Socket) uncountLocked() {
 	s.uncrowdLocked()
 }
 
-// A turn of the loop is limited in bytes, and here in time: one chunk of 64 KiB may contain 65,536 tokens.
+// A turn of the loop is limited in bytes. The following also limits its duration, because one chunk of 64 KiB may
+// contain 65,536 tokens.
 
 const (
 	// roundTime is about the time in one turn for all sockets together that have more work than their share.
 	roundTime = 20 * time.Millisecond
-	// maxShare is the share of a socket that is alone. minShare is that of one among many: with less, most of the time
-	// would go into changing between sockets.
+	// maxShare is the share of the only busy socket. minShare is the share of one among many: with less, the loop would
+	// spend most of its time on switching between sockets.
 	maxShare = time.Millisecond
 	minShare = 50 * time.Microsecond
 

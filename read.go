@@ -190,8 +190,8 @@ func (s *Socket) Resume() {
 // it on the next turn of the loop, before the peer's End is emitted. p is delivered as given: if an
 // encoding is set, p counts as decoded text. BytesRead does not count it.
 //
-// Unshift may be called in any callback, including those of Data, OnRead and Scan. It may be called
-// before the socket is connected: p then precedes the data of the peer.
+// Unshift may be called in any callback, also of Data, OnRead and Scan. It may be called before the
+// socket is connected: p then precedes the data of the peer.
 //
 // After End was emitted, Unshift returns ErrUnshiftAfterEnd; on a destroyed socket, ErrDestroyed. It
 // changes nothing in these cases.

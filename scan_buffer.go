@@ -168,7 +168,7 @@ var ( // changed by tests
 type deferredCalls struct {
 	next time.Time // when the next call may begin; used only on the loop
 
-	mu      sync.Mutex  // guards the fields below; taken after that of a socket
+	mu      sync.Mutex  // guards the fields below; taken after the mu of a socket
 	waiting list.List   // of *Socket
 	timer   *time.Timer // nil until a socket is queued for the first time
 	armed   bool        // the timer is running, or its event is pending

@@ -277,7 +277,7 @@ func TestScanDeferredBeforeAFailure(t *testing.T) {
 	}
 }
 
-// The deferred calls of all sockets together are as far apart as those of one, and each socket gets its turn.
+// The deferred calls of all sockets together are as far apart as the calls of one socket, and each socket gets its turn.
 func TestScanDefersCallsOfManySockets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sockets, size = 20, 4096

@@ -171,7 +171,7 @@ func bufioTokens(split bufio.SplitFunc, data []byte) (tokens []string) {
 	return tokens
 }
 
-// FuzzScanText checks the same with an encoding: the tokens are those of the text that Data would get.
+// FuzzScanText checks the same with an encoding: Scan splits the text that Data would get.
 func FuzzScanText(f *testing.F) {
 	encodings := []evnet.Encoding{evnet.UTF8, evnet.UTF16LE, evnet.Latin1, evnet.ASCII, evnet.Base64, evnet.Base64URL, evnet.Hex}
 	for i := range fuzzedSplits {

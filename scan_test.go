@@ -49,7 +49,7 @@ func TestScanTokens(t *testing.T) {
 	}
 }
 
-// The lines are those of bufio.Scanner, whatever the chunks are and whenever the socket pauses.
+// Scan finds the same lines as bufio.Scanner, whatever the chunks are and whenever the socket pauses.
 func TestScanIsBufioScanner(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text := rapid.SliceOf(rapid.SampledFrom([]byte("ab\r\n\n"))).Draw(rt, "text")

@@ -45,7 +45,7 @@ type Server struct {
 	addr             net.Addr
 	max              int
 	live             socketTable // the accepted sockets, until their Close event
-	count            int         // those of them that are not destroyed
+	count            int         // sockets in live that are not destroyed
 	closePending     bool        // Close is emitted once nothing is open
 	queuedCloses     int         // Close events queued on loop
 	closingAcceptors int         // acceptors whose Close has not returned

@@ -292,7 +292,7 @@ func TestServerCloseWaitsForConnections(t *testing.T) {
 	kit.Run(t, l)
 	assert.Equal(t, []string{"socket", "socket", "event", "callback"}, events)
 
-	events = nil // the callback of one Close is not that of the next
+	events = nil // each Close has its own callback
 	require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 	require.NoError(t, server.Close(nil))
 	kit.Run(t, l)

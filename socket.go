@@ -153,7 +153,7 @@ func (s *Socket) contextEnded(epoch int32) {
 	e.run()
 }
 
-// addresses are those of a conn whose own addresses may become unavailable when it closes, or whose methods may panic.
+// addresses are the addresses of a conn that may not return them after it was closed, or whose methods may panic.
 type addresses struct{ local, remote net.Addr }
 
 // addressesOf returns the addresses of conn, unless package net keeps them available. No lock is held.

@@ -194,8 +194,8 @@ func (s *Socket) BufferedAmount() int {
 	return s.stream.Queued()
 }
 
-// HighWaterMark returns the number of bytes that may be queued before NeedDrain reports true: that of the options, 64
-// KiB by default, or MaxWriteBuffer if that is less.
+// HighWaterMark returns the number of bytes that may be queued before NeedDrain reports true. It is the value of the
+// options, 64 KiB by default, or MaxWriteBuffer if that is less.
 //
 // Node: socket.writableHighWaterMark.
 func (s *Socket) HighWaterMark() int { return s.set.HighWaterMark }

@@ -276,7 +276,7 @@ func TestTimeoutNoneAfterDestroy(t *testing.T) {
 	})
 }
 
-// Timers that are due at the same time run in the order of their creation, like those of setTimeout.
+// Timers that are due at the same time run in the order of their creation, as in Node.
 func TestTimeoutTimersRunInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -36,7 +36,7 @@ func (s *Socket) TLS() (state tls.ConnectionState, ok bool) {
 
 var (
 	// errHandshakeTimeout is the cause of the error when HandshakeTimeout destroys a socket.
-	errHandshakeTimeout error = deadlineError{coded("the TLS handshake was not done in time", "ERR_TLS_HANDSHAKE_TIMEOUT",
+	errHandshakeTimeout error = deadlineError{coded("TLS handshake timeout", "ERR_TLS_HANDSHAKE_TIMEOUT",
 		os.ErrDeadlineExceeded)}
 )
 
@@ -209,8 +209,8 @@ func (s *Socket) StartTLS(config *tls.Config) error {
 // SecureConnect is emitted after the handshake here too. A failure is an Error of the socket and not a TLSClientError,
 // because the program has the socket already. The config is used as it is, and may be shared by any number of sockets.
 //
-// The errors are those of StartTLS. ErrNilArgument is also returned for a config that has neither Certificates nor
-// GetCertificate nor GetConfigForClient.
+// The errors are the same as for StartTLS. ErrNilArgument is also returned for a config that has neither Certificates
+// nor GetCertificate nor GetConfigForClient.
 //
 // Node: new tls.TLSSocket with the isServer option.
 func (s *Socket) StartTLSServer(config *tls.Config) error {

@@ -34,14 +34,14 @@ type TraceEvent struct {
 // Tracer is a function that observes the events of a loop. See [Loop.SetTracer].
 type Tracer func(TraceEvent)
 
-// SetTracer makes t observe every event of the sockets and servers of the loop, and of those of package dgram. t is
-// called directly before the callbacks of the event run, and also if it has none. Data passed to OnRead and Scan is not
-// an event, as in Node; data that Pipe forwards is a Data event. nil, the default, removes the Tracer. Any goroutine
-// may call SetTracer, at any time.
+// SetTracer makes t observe every event of the loop's sockets and servers, including sockets of package dgram. t is
+// called directly before the callbacks of the event run, and also if it has none. As in Node, data passed to OnRead and
+// Scan is not an event; data that Pipe forwards is a Data event. nil, the default, removes the Tracer. Any goroutine may
+// call SetTracer, at any time.
 //
 // t runs on the loop, which it blocks while it runs. A Tracer that is set on several loops is called by them
-// concurrently. TraceEvent.Chunk is borrowed: clone what is to be kept. t may call any method. A panic in it is treated
-// as one in a callback: see OnPanic.
+// concurrently. TraceEvent.Chunk is borrowed: to keep it, clone it. t may call any method. A panic in t is treated like a
+// panic in a callback: see OnPanic.
 //
 // Without a Tracer an event has no extra cost. With one, Pipe and Relay copy the data that they forward instead of
 // moving it inside the kernel, so that the Tracer sees it. Package evnet/watch has Tracers for log/slog and for
@@ -91,7 +91,7 @@ func (s *settings) record(level slog.Level) (ratelimit.Record, bool) {
 	return s.recordTo(s.logger(), level)
 }
 
-// recordTo is record with another logger than that of the options.
+// recordTo is record with a logger other than the one of the options.
 func (s *settings) recordTo(logger *slog.Logger, level slog.Level) (ratelimit.Record, bool) {
 	if s.server != nil {
 		return s.server.log.Take(logger, level)

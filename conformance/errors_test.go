@@ -143,7 +143,7 @@ func TestErrorsCode(t *testing.T) {
 		}, "ETIMEDOUT", nil, []string{"dial", "127.0.0.3:80"}},
 		"connection too slow": {func(t *testing.T) error {
 			return failing(t, "tcp", "127.0.0.3:80", evnet.SocketOptions{Dialer: evtest.UnresponsiveDialer(), IdleTimeout: 10 * time.Millisecond})
-		}, "ERR_SOCKET_CONNECTION_TIMEOUT", os.ErrDeadlineExceeded, []string{"dial", "127.0.0.3:80", "in time"}},
+		}, "ERR_SOCKET_CONNECTION_TIMEOUT", os.ErrDeadlineExceeded, []string{"dial", "127.0.0.3:80", "timeout"}},
 		"idle": {func(t *testing.T) error {
 			l := evnet.NewLoop()
 			here, there := evtest.TCPPair(t)

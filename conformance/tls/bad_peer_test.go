@@ -167,8 +167,8 @@ func TestTLSBadPeers(t *testing.T) {
 		"leaves at once":        {func(c *net.TCPConn) { _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
 		"leaves in the middle":  {func(c *net.TCPConn) { hello(c); _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
 		"resets":                {func(c *net.TCPConn) { hello(c); _ = c.SetLinger(0); _ = c.Close() }, "ECONNRESET", syscall.ECONNRESET, "reset"},
-		"says nothing":          {func(c *net.TCPConn) {}, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "not done in time"},
-		"stops in the middle":   {hello, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "not done in time"},
+		"says nothing":          {func(c *net.TCPConn) {}, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "TLS handshake timeout"},
+		"stops in the middle":   {hello, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "TLS handshake timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
