@@ -1,8 +1,8 @@
 // Package evnet implements the event model of Node's net module in Go, on top of any net.Conn.
 //
 // A [Socket] wraps a connection and emits typed events. A [Server] accepts sockets. A [Loop] runs every callback, one
-// at a time, so that what you know of Node applies line by line, and no locks are needed. An echo server with a
-// greeting:
+// at a time. So callbacks need no locks, and code written for Node can be translated line by line. An echo server with
+// a greeting:
 //
 //	server := evnet.CreateServer(func(c *evnet.Socket) {
 //		fmt.Println("client connected")
@@ -25,7 +25,7 @@
 //	client.On.Error(func(err error) { log.Print(err) })
 //	evnet.Run()
 //
-// # The map
+// # Overview
 //
 //   - Accept: [CreateServer], [NewServer], [Server.Listen], [Server.Serve] for any net.Listener, [Server.Close],
 //     [Server.Shutdown].
@@ -34,13 +34,14 @@
 //     one method for each event. Each method returns a [Listener] with Off.
 //   - Read: On.Data, [Socket.Scan] for lines and frames, [Socket.OnRead], [Socket.Chunks] on a separate goroutine,
 //     [Socket.SetEncoding], [Socket.Pause], [Socket.Unshift].
-//   - Use TLS: TLSConfig in SocketOptions and ServerOptions, [Socket.StartTLS] on a connected socket, [Socket.TLS] for
-//     the negotiated state.
+//   - Use TLS: TLSConfig in [SocketOptions] and [ServerOptions], [Socket.StartTLS] on a connected socket, [Socket.TLS]
+//     for the negotiated state.
 //   - Forward: [Socket.Pipe], [Relay], [Socket.ReadFrom].
-//   - Use blocking code: [Socket.BlockingConn] is a net.Conn backed by the socket, [Socket.Detach] hands over the conn.
+//   - Use blocking code: [Socket.BlockingConn] is a net.Conn backed by the socket, [Socket.Detach] returns the conn
+//     itself.
 //   - Write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
-//   - Refuse: [BlockList], in ServerOptions and SocketOptions; MaxConnections, MaxConnectionsPerAddress,
-//     MaxConnectionRate, FirstByteTimeout, WriteTimeout, MaxLifetime.
+//   - Limit untrusted peers: [BlockList], in [ServerOptions] and [SocketOptions]; MaxConnections,
+//     MaxConnectionsPerAddress, MaxConnectionRate, FirstByteTimeout, IdleTimeout, WriteTimeout, MaxLifetime.
 //   - Close: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
 //   - Set timers: [Socket.SetTimeout], [Loop.AfterFunc].
 //   - Observe: [Loop.SetTracer] reports every event; package evnet/watch turns them into log records and counters.
@@ -58,11 +59,10 @@
 //	error                                  // if the socket failed
 //	close                                  // always, once, last
 //
-// Timeout may be emitted at any point before error and close, also while connecting. End and finish are emitted once
-// each. End is emitted when everything the peer sent has been delivered and its end was received; Finish when
-// everything written and the end of this side have been handed to the operating system. After both, the socket closes.
-// After [Socket.Destroy] only Error and Close are emitted. No event is emitted before the method that causes it has
-// returned.
+// Timeout may be emitted at any point before error and close, also while connecting. End is emitted when everything the
+// peer sent, and then its end, has been delivered. Finish is emitted when everything written, and then the end of this
+// side, has been handed to the operating system. After both, the socket closes. After [Socket.Destroy] only Error and
+// Close are emitted. No event is emitted before the method that causes it has returned.
 //
 // # Callbacks and goroutines
 //
@@ -71,8 +71,8 @@
 // any goroutine and inside any callback. evnet holds no lock while a callback runs. A callback that blocks stops its
 // loop.
 //
-// What a program sets up before Run cannot race with its callbacks. From another goroutine, set up sockets in
-// [Loop.Do], or register callbacks before [Socket.Connect].
+// No callback runs before Run is called, so the setup before it cannot race with callbacks. On another goroutine, set
+// up sockets in [Loop.Do], or register the callbacks before [Socket.Connect].
 //
 // # Who owns the bytes
 //
@@ -91,7 +91,7 @@
 // In the other direction, a socket that is paused or has no consumer leaves the bytes in the kernel, which slows the
 // peer down. Without a consumer, at most one chunk is read ahead and buffered.
 //
-// # Half-open
+// # Half-open connections
 //
 // A connection has two sides. [Socket.End] ends this side, and data may still arrive. When the peer ends its side, End
 // is emitted and the socket ends its own side after the listeners have run. With AllowHalfOpen it does not: the program
@@ -99,13 +99,14 @@
 //
 // # Contexts
 //
-// [Socket.ConnectContext] limits an attempt, [SocketOptions].Context the whole life of a socket, [Server.ListenContext]
-// listening, [Server.Shutdown] shutting down, and [Loop.Serve] all of them.
+// These take a context: [Socket.ConnectContext] for connecting, [SocketOptions] for the whole life of a socket,
+// [Server.ListenContext] for listening, [Server.Shutdown] for the time that connections get to finish, and [Loop.Serve]
+// for the loop with everything on it.
 //
 // # Panics and errors
 //
-// An error with no On.Error listener is logged, once, and nothing crashes. A panic in a callback unwinds out of Run, as
-// in any Go program, unless [Loop.OnPanic] contains it.
+// An error with no On.Error listener is logged once and does not end the process. A panic in a callback unwinds out of
+// Run, as in any Go program, unless [Loop.OnPanic] contains it.
 //
 // # Differences from Node
 //
@@ -128,12 +129,12 @@
 //     effect: the socket continues to read.
 //   - After Destroy: only Error and Close are emitted.
 //   - Before a method returns: no event is emitted.
-//   - The closing phase: CloseTimeout may limit it.
+//   - The closing phase: CloseTimeout can limit it.
 //   - All connections: a server has Shutdown, CloseAllConnections and Sockets.
 //   - Closing a server: Close is emitted once, after the Close of its last socket. On a server that is not listening,
 //     Close returns ErrServerNotRunning and emits nothing.
 //   - Listening: Listen binds synchronously and returns any bind error, whatever the host.
-//   - Callbacks of a call: the callback of a Listen or Connect that failed is removed.
+//   - Callbacks of a call: if Listen or Connect fails, its callback is removed.
 //   - Several addresses: they race as in RFC 8305, even if all have one Family. A slow attempt is not aborted. The
 //     error lists every attempt. An unavailable local address fails the attempt.
 //   - Lookups and contexts: an empty or unusable answer of the resolver, and a context that has already ended, cause
@@ -154,12 +155,12 @@
 //     limited too, and Drop has the reason.
 //   - Off: it takes effect immediately, also during an emit.
 //   - Resets: if the connection does not support RST, Reset destroys it.
-//   - What Run leaves: sockets and servers that are open but not referenced when Run ends are destroyed, and emit
+//   - What Run leaves: Run destroys the open sockets and servers that are not referenced before it returns; they emit
 //     Close.
 //   - Lengths: they count bytes. BufferedAmount counts queued bytes. BytesWritten counts the bytes that Write accepted,
 //     including the ones that Destroy discarded.
 //   - Getters: Connections returns its result immediately; Timeout is 0 if none was set.
-//   - Listeners: emit is not public, and a socket does not depend on listeners of its own.
+//   - Listeners: emit is not public, and a socket works without any listeners.
 //   - Putting back: Unshift after End returns an error and has no other effect.
 //   - Consumers: OnRead, Scan, Chunks and BlockingConn are exclusive. A second consumer is refused, as is any consumer
 //     of a socket in a Relay.
@@ -167,8 +168,8 @@
 //     UnmarshalJSON replaces the rules, and refuses a text that is not a rule.
 //   - The end of TLS: if the peer closes the connection without close_notify, that is an Error, because a third party
 //     may have truncated the stream. For a socket made from a *tls.Conn, package tls decides.
-//   - Handshakes: a handshake that takes too long destroys the socket, and is not only reported; HandshakeTimeout
-//     applies to clients too. TLSClientError does not report a handshake that this side aborts without an error.
+//   - Handshakes: a handshake that exceeds HandshakeTimeout destroys the socket, also on clients. In Node it is only
+//     reported. TLSClientError does not report a handshake that this side aborts without an error.
 package evnet
 
 import (
