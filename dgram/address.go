@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// This file parses addresses, and has what concerns their families and zones.
+// This file parses addresses and handles their families and zones.
 
 // splitAddress splits host:port. The port may be the name of a service.
 func splitAddress(address string) (host string, port uint16, err error) {
@@ -59,8 +59,8 @@ func (s *Socket) wildcard() netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// checkFamily returns why ip cannot be used on the socket, or nil. The family of ip must be that of the socket. On udp6
-// an IPv4 address has the form ::ffff:1.2.3.4.
+// checkFamily returns why ip cannot be used on the socket, or nil. ip must have the family of the socket. On udp6 an IPv4
+// address has the form ::ffff:1.2.3.4.
 func (s *Socket) checkFamily(ip netip.Addr) error {
 	if !ip.IsValid() {
 		return fmt.Errorf("missing address: %w", syscall.EINVAL)

@@ -16,8 +16,8 @@ import (
 // is called once unless it is nil. A host name is looked up first, which blocks the caller. As with package
 // net, a multicast group as host binds all addresses and shares the port.
 //
-// If Bind fails the socket is unchanged and may be bound again. The error is a *net.OpError with the address
-// and the system error, ErrAlreadyBound or ErrNotRunning.
+// If Bind fails the socket is unchanged and may be bound again. The error is a *net.OpError with the address.
+// Its cause is an error of the operating system, ErrAlreadyBound or ErrNotRunning.
 //
 // Node: socket.bind.
 func (s *Socket) Bind(address string, onListening func()) error {
@@ -189,7 +189,7 @@ func (s *Socket) startTransport() {
 //
 // conn may be of any type. A goroutine reads one message at a time, and another one writes while
 // messages are queued; on Linux the loop itself serves a conn that is exactly a *net.UDPConn. A sender whose
-// address is no IP address and port is the zero AddrPort. Only a UDP conn can be connected. Options that a
+// address is not an IP address and port is the zero AddrPort. Only a UDP conn can be connected. Options that a
 // conn does not have are errors.ErrUnsupported.
 //
 // Wrap returns evnet.ErrNilArgument for a nil conn, and evnet.ErrLoopStopped for a loop that is ending; the

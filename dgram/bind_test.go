@@ -85,7 +85,7 @@ func TestBindFails(t *testing.T) {
 		assert.Equal(t, "bind", op.Op)
 	}
 	s.RemoveAllListeners()
-	require.NoError(t, s.Bind("127.0.0.1:0", nil), "it may be bound again")
+	require.NoError(t, s.Bind("127.0.0.1:0", nil), "Bind may be called again")
 	closed(s)
 	run(t, l)
 }
@@ -166,7 +166,7 @@ func TestBindBuffers(t *testing.T) {
 	run(t, l)
 }
 
-// A socket that is not bound has no options, and one that is closed has nothing.
+// The errors of the methods before Bind and after Close.
 func TestMethodsBeforeAndAfter(t *testing.T) {
 	l := evnet.NewLoop()
 	s := open(t, l, dgram.SocketOptions{})
@@ -254,7 +254,7 @@ func TestContext(t *testing.T) {
 func TestRefs(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		open(t, l, dgram.SocketOptions{}) // not bound: it holds nothing back
+		open(t, l, dgram.SocketOptions{}) // not bound: it does not keep Run running
 		s, early := bound(t, l, dgram.SocketOptions{}), open(t, l, dgram.SocketOptions{})
 		closes := 0
 		for _, s := range []*dgram.Socket{s, early} {
@@ -264,7 +264,7 @@ func TestRefs(t *testing.T) {
 		require.NoError(t, early.Bind("", nil))
 		s.Unref()
 		run(t, l)
-		assert.Equal(t, 2, closes, "Run closes what is not referenced")
+		assert.Equal(t, 2, closes, "Run closes unreferenced sockets")
 	})
 }
 
@@ -273,16 +273,16 @@ func TestServeEnds(t *testing.T) {
 		l := evnet.NewLoop()
 		ctx, cancel := context.WithCancel(context.Background())
 		s := bound(t, l, dgram.SocketOptions{})
-		told := false
+		emitted := false
 		s.On.Listening(cancel)
 		s.On.Close(func() {
-			told = true
+			emitted = true
 			late := open(t, l, dgram.SocketOptions{})
 			require.ErrorIs(t, late.Bind("127.0.0.1:0", nil), evnet.ErrLoopStopped)
 			_, err := dgram.Wrap(peer(t), &dgram.SocketOptions{Loop: l})
 			require.ErrorIs(t, err, evnet.ErrLoopStopped)
 		})
 		require.ErrorIs(t, l.Serve(ctx), context.Canceled)
-		assert.True(t, told)
+		assert.True(t, emitted)
 	})
 }

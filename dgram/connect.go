@@ -18,18 +18,18 @@ type connecting struct {
 }
 
 // Connect associates the socket with a peer, host:port (no host: this machine). From then on Send sends to
-// the peer, and only the peer's messages are delivered: messages of others that were received before, and
-// not delivered, are dropped. Connect returns immediately. It binds an unbound socket to all addresses and
+// the peer, and only the peer's messages are delivered. Messages of other senders that were received before,
+// and are not delivered yet, are dropped. Connect returns immediately. It binds an unbound socket to all addresses and
 // a free port. Connect sends nothing: if the peer does not exist, the socket may emit an Error that is
 // syscall.ECONNREFUSED after the first message.
 //
 // Connect returns, without calling done: ErrNotRunning after Close, ErrBadPort, ErrIsConnected on a socket
 // that is connecting or connected, or the error of Bind.
 //
-// Otherwise Connect is emitted, and then done called with nil. If it fails, done is called with the error,
-// or the error is emitted if done is nil: the error of the lookup, evnet.ErrBlocked, a system error, or
-// errors.ErrUnsupported for a conn that is not UDP. Connect may be called again then. If Close comes first,
-// done is called with ErrNotRunning.
+// Otherwise Connect is emitted, and then done is called with nil. If connecting fails, done is called with
+// the error, or Error is emitted if done is nil. The error is the error of the lookup, evnet.ErrBlocked, an
+// error of the operating system, or errors.ErrUnsupported for a conn that is not UDP. Connect may be called
+// again then. If Close is called first, done is called with ErrNotRunning.
 //
 // Node: socket.connect, after which messages of other senders that the kernel has queued are still emitted.
 func (s *Socket) Connect(address string, done func(error)) error {
@@ -91,7 +91,7 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	c.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.connecting != c { // Close was first
+	if s.connecting != c { // Close was called first
 		return
 	}
 	s.connecting = nil
@@ -121,9 +121,9 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	s.postOutcomesLocked()
 }
 
-// Disconnect undoes Connect: the socket receives from all senders again, and Send needs an address. Messages
-// that are queued still go to the former peer. If the socket is connected to another one meanwhile they
-// fail with syscall.EISCONN where, as on BSD, the kernel sends to no other address than the peer's.
+// Disconnect undoes Connect: the socket receives from all senders again, and Send needs an address. Queued
+// messages still go to the former peer. If the socket has been connected to another peer meanwhile, they fail
+// with syscall.EISCONN on systems, such as BSD, whose kernel sends only to the peer of a connected socket.
 // Disconnect returns ErrNotConnected on a socket that is not connected, and ErrNotRunning after Close.
 //
 // Node: socket.disconnect.

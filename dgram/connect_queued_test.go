@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is queued when a socket is connected.
+// Tests of messages that are queued when a socket is connected.
 
-// sends writes messages from a conn to a socket, which are in the kernel's queue once it returns.
+// sends writes messages from a conn to a socket. When it returns, they are in the kernel's queue.
 func sends(t testing.TB, from *net.UDPConn, to *dgram.Socket, messages ...string) {
 	t.Helper()
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), to.Address().Port())
@@ -28,12 +28,12 @@ func sends(t testing.TB, from *net.UDPConn, to *dgram.Socket, messages ...string
 // queuedCase is a Connect to a peer at 127.0.0.1 while messages are queued.
 type queuedCase struct {
 	network, bind string
-	host          string // the peer, as Connect is given it
-	other         string // the address of another sender, who has the peer's port if it is not 127.0.0.1
+	host          string // the host of the address passed to Connect
+	other         string // the address of another sender; if it is not 127.0.0.1, the sender has the peer's port
 }
 
-// A connected socket delivers its peer's messages only: those of other senders are dropped although they
-// were received before Connect, those of the peer are not.
+// A connected socket delivers only its peer's messages. Messages of other senders are dropped, even if they were received
+// before Connect. Messages of the peer are not.
 func TestConnectDropsQueuedMessagesOfOthers(t *testing.T) {
 	for name, c := range map[string]queuedCase{
 		"port":        {"udp4", "127.0.0.1:0", "127.0.0.1", "127.0.0.1"},
@@ -43,18 +43,18 @@ func TestConnectDropsQueuedMessagesOfOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !onLinux && (c.other != "127.0.0.1" || c.host == "0.0.0.0") {
-				t.Skip("not every system has such an address")
+				t.Skip("not every operating system has such an address")
 			}
 			each(t, func(t *testing.T) {
-				t.Run("received at once", func(t *testing.T) { c.check(t, true) })
+				t.Run("received together", func(t *testing.T) { c.check(t, true) })
 				t.Run("received later", func(t *testing.T) { c.check(t, false) })
 			})
 		})
 	}
 }
 
-// check queues messages behind the one that Connect is called for: they are received together with it by
-// a transport that receives many at a time, or stay in the kernel.
+// check queues messages behind the message whose callback calls Connect. With together, the batch transport receives
+// them in the same batch; otherwise they stay in the kernel.
 func (c queuedCase) check(t *testing.T, together bool) {
 	l := evnet.NewLoop()
 	p := peer(t)
@@ -88,7 +88,7 @@ func (c queuedCase) check(t *testing.T, together bool) {
 				require.NoError(t, err)
 				remote, err := s.RemoteAddress()
 				require.NoError(t, err)
-				assert.Equal(t, addrOf(p), netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), "of the kernel, as in Node")
+				assert.Equal(t, addrOf(p), netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), "as the kernel reports it, as in Node")
 				sends(t, other, s, "other")
 				sends(t, p, s, "last")
 			}))
@@ -136,7 +136,7 @@ func TestConnectToAnotherDropsTheFormerPeer(t *testing.T) {
 	})
 }
 
-// OnRead is given no others either.
+// OnRead does not get messages of other senders either.
 func TestConnectDropsQueuedMessagesBeforeOnRead(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -18,7 +18,7 @@ import (
 func TestConnect(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		s, c, stranger := open(t, l, dgram.SocketOptions{}), peer(t), peer(t)
+		s, c, other := open(t, l, dgram.SocketOptions{}), peer(t), peer(t)
 		var events []string
 		note := func(what string) func() { return func() { events = append(events, what) } }
 		s.On.Listening(note("listening"))
@@ -34,7 +34,7 @@ func TestConnect(t *testing.T) {
 			remote, err := s.RemoteAddress()
 			require.NoError(t, err)
 			assert.Equal(t, addrOf(c), remote)
-			assert.Equal(t, "127.0.0.1", s.Address().Addr().String(), "the system has chosen it for this peer")
+			assert.Equal(t, "127.0.0.1", s.Address().Addr().String(), "the kernel has chosen it for this peer")
 
 			require.ErrorIs(t, s.Connect(c.LocalAddr().String(), nil), dgram.ErrIsConnected)
 			err = s.Send(nil, c.LocalAddr().String(), nil)
@@ -43,7 +43,7 @@ func TestConnect(t *testing.T) {
 			coded(t, "ERR_SOCKET_DGRAM_IS_CONNECTED", err)
 			require.ErrorIs(t, s.Send(nil, "somewhere:9", nil), dgram.ErrIsConnected)
 
-			_, err = stranger.WriteToUDPAddrPort([]byte("stranger"), s.Address())
+			_, err = other.WriteToUDPAddrPort([]byte("other"), s.Address())
 			require.NoError(t, err)
 			require.NoError(t, s.Send([]byte("hello"), "", func(err error) {
 				assert.NoError(t, err)
@@ -51,7 +51,7 @@ func TestConnect(t *testing.T) {
 				require.NoError(t, err)
 			}))
 		}))
-		require.ErrorIs(t, s.Connect(c.LocalAddr().String(), nil), dgram.ErrIsConnected, "it is about to be")
+		require.ErrorIs(t, s.Connect(c.LocalAddr().String(), nil), dgram.ErrIsConnected, "it is connecting")
 		coded(t, "ERR_SOCKET_DGRAM_NOT_CONNECTED", s.Disconnect())
 		coded(t, "ERR_SOCKET_BAD_PORT", s.Send(nil, "", nil))
 		run(t, l)
@@ -59,17 +59,17 @@ func TestConnect(t *testing.T) {
 	})
 }
 
-// A socket that is not connected any more goes on receiving at its port, from everybody.
+// After Disconnect a socket receives from all senders, at the same port.
 func TestDisconnect(t *testing.T) {
 	each(t, func(t *testing.T) {
 		for _, address := range []string{"", "127.0.0.1:0"} {
 			l := evnet.NewLoop()
-			s, c, stranger := open(t, l, dgram.SocketOptions{}), peer(t), peer(t)
+			s, c, other := open(t, l, dgram.SocketOptions{}), peer(t), peer(t)
 			require.NoError(t, s.Bind(address, nil))
 			port := s.Address().Port()
 			s.On.Message(func(msg []byte, from netip.AddrPort) {
-				assert.Equal(t, "stranger", string(msg))
-				assert.Equal(t, addrOf(stranger), from)
+				assert.Equal(t, "other", string(msg))
+				assert.Equal(t, addrOf(other), from)
 				require.NoError(t, s.SendTo([]byte("hello"), from, func(err error) {
 					assert.NoError(t, err)
 					closed(s)
@@ -82,32 +82,32 @@ func TestDisconnect(t *testing.T) {
 				assert.Equal(t, port, s.Address().Port())
 				_, err = s.RemoteAddress()
 				require.ErrorIs(t, err, dgram.ErrNotConnected)
-				_, err = stranger.WriteToUDPAddrPort([]byte("stranger"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))
+				_, err = other.WriteToUDPAddrPort([]byte("other"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))
 				require.NoError(t, err)
 			}))
 			run(t, l)
-			assert.Equal(t, "hello", reads(t, stranger))
+			assert.Equal(t, "hello", reads(t, other))
 		}
 	})
 }
 
-// What was sent before Disconnect goes to the peer, be the socket connected to another or not.
+// Messages sent before Disconnect go to the former peer, whether or not the socket is connected to another one afterwards.
 func TestDisconnectAfterSend(t *testing.T) {
 	if !onLinux {
-		t.Skip("not every system sends past the peer of a connected socket")
+		t.Skip("not every kernel sends to other addresses than the peer of a connected socket")
 	}
 	const count = 100
 	each(t, func(t *testing.T) {
 		for _, again := range []bool{false, true} {
 			l := evnet.NewLoop()
 			s, a, b := open(t, l, dgram.SocketOptions{}), peer(t), peer(t)
-			var told []int
+			var sent []int
 			require.NoError(t, s.Connect(a.LocalAddr().String(), func(err error) {
 				require.NoError(t, err)
 				for i := range count {
 					require.NoError(t, s.Send(fmt.Append(nil, i), "", func(err error) {
 						assert.NoError(t, err)
-						if told = append(told, i); len(told) == count && !again {
+						if sent = append(sent, i); len(sent) == count && !again {
 							closed(s)
 						}
 					}))
@@ -121,9 +121,9 @@ func TestDisconnectAfterSend(t *testing.T) {
 				}
 			}))
 			run(t, l)
-			require.Len(t, told, count)
+			require.Len(t, sent, count)
 			for i := range count {
-				assert.Equal(t, i, told[i])
+				assert.Equal(t, i, sent[i])
 				assert.Equal(t, fmt.Sprint(i), reads(t, a))
 			}
 			if again {
@@ -133,7 +133,7 @@ func TestDisconnectAfterSend(t *testing.T) {
 	})
 }
 
-// A conn that was dialed sends by address too, once it is disconnected.
+// After Disconnect, a conn that was dialed can send to other addresses.
 func TestDisconnectOfADialedConn(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -168,38 +168,38 @@ func TestConnectFails(t *testing.T) {
 		cases := []struct{ address, code string }{
 			{"[::1]:9", "EINVAL"}, {"nowhere:9", "ENOTFOUND"}, {"127.0.0.9:9", "ERR_IP_BLOCKED"}, {"255.255.255.255:9", "EACCES"},
 		}
-		var heard, told []string
+		var emitted, reported []string
 		var next func()
 		s.On.Error(func(err error) {
-			heard = append(heard, evnet.Code(err))
+			emitted = append(emitted, evnet.Code(err))
 			next()
 		})
 		s.On.Connect(func() { t.Error("connect") })
 		next = func() {
-			if len(heard) == len(cases) {
+			if len(emitted) == len(cases) {
 				closed(s)
 				return
 			}
-			address := cases[len(heard)].address
+			address := cases[len(emitted)].address
 			require.NoError(t, s.Connect(address, func(err error) {
-				told = append(told, evnet.Code(err))
+				reported = append(reported, evnet.Code(err))
 				assert.Contains(t, err.Error(), "connect udp4 "+address)
-				require.NoError(t, s.Connect(address, nil), "it may be called again")
+				require.NoError(t, s.Connect(address, nil), "Connect may be called again")
 			}))
 		}
 		next()
 		run(t, l)
 		for i, c := range cases {
-			assert.Equal(t, c.code, told[i], c.address)
-			assert.Equal(t, c.code, heard[i], c.address)
+			assert.Equal(t, c.code, reported[i], c.address)
+			assert.Equal(t, c.code, emitted[i], c.address)
 		}
 	})
 }
 
-// Who is not there is told by an Error, of receiving or of the next message.
+// If no socket is bound to the peer's address, Error is emitted, from receiving or from the next message.
 func TestConnectionRefused(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows says ECONNRESET, if anything")
+		t.Skip("Windows reports ECONNRESET or nothing")
 	}
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()

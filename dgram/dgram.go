@@ -2,7 +2,7 @@
 // evnet.
 //
 // A [Socket] sends and receives datagrams, and emits typed events. Its callbacks run on an evnet.Loop, one
-// at a time, together with those of the servers and sockets of the same loop, so that they need no locks
+// at a time. That includes the callbacks of other sockets and servers on the same loop, so they need no locks
 // among themselves. An echo server:
 //
 //	var server *dgram.Socket
@@ -12,7 +12,7 @@
 //	// handle err
 //	err = server.Bind(":41234", func() { fmt.Println("listening on", server.Address()) })
 //	// handle err
-//	evnet.Run() // returns once nothing is open, as a Node process ends
+//	evnet.Run() // returns when no socket is open, as a Node process ends
 //
 // A client:
 //
@@ -60,10 +60,10 @@
 //
 // # Loss and backpressure
 //
-// UDP loses messages when a buffer is full. A socket reads only when its loop is about to deliver, at most 32
-// messages in one turn of the loop. So it does not read ahead of the loop, and does not delay other sockets.
-// Further messages stay in the kernel's buffer, whose size is [SocketOptions].ReadBuffer. When that buffer is
-// full, the kernel drops messages. Send queues messages that the kernel does not accept, up to MaxSendQueue.
+// UDP loses messages when a buffer is full. A socket reads only when its loop can deliver, and at most 32
+// messages in one turn of the loop. So it does not read ahead, and does not delay other sockets. Further
+// messages stay in the kernel's buffer, whose size is [SocketOptions].ReadBuffer. When that buffer is full,
+// the kernel drops messages. Send queues messages that the kernel does not accept, up to MaxSendQueue.
 //
 // On Linux the loop itself serves the sockets, with recvmmsg and sendmmsg. The messages of one turn are sent
 // together, and an idle socket needs no goroutine and no buffer. On other systems one goroutine reads, one
@@ -78,26 +78,26 @@
 //
 // # Differences from Node
 //
-// Events, their order and their conditions are those of Node, with these exceptions:
+// Events, their order and their conditions are the same as in Node, with these exceptions:
 //
 //   - Binding: Bind binds synchronously and returns any error. So do the first Send, Connect and
 //     AddMembership, which emit Listening too.
 //   - Invalid calls: the error is returned where Node throws it. Before Bind, options return EBADF, as in
 //     Node. After Close, all methods return ErrNotRunning, where Node throws TypeErrors.
 //   - Failed sends without a callback: Error is emitted, as Node's documentation says. Node itself does not
-//     report those that the kernel rejects.
-//   - Unhandled errors: an error without an Error listener is logged; it does not end the process.
+//     report messages that the kernel rejects.
+//   - Errors without a listener: an error without an Error listener is logged and does not end the process.
 //   - Callbacks: they run exactly once. Node drops the callbacks of messages that are pending at Close.
 //     Messages to literal addresses that were sent right before Close are still sent.
 //   - The send queue: MaxSendQueue limits it.
 //   - Ports: a port above 65535 is an error for Bind too. Node uses it modulo 65536.
 //   - Multicast groups: Bind to a group binds all addresses and shares the port.
 //   - Connect: messages of other senders that were received before it, and are not delivered yet, are
-//     dropped. Node emits those that the kernel has queued.
+//     dropped. Node emits them if the kernel has queued them.
 //   - Disconnect: the socket keeps its port. On Linux, Node's socket loses a port that the kernel has chosen.
 //   - Interfaces: they may be specified by name.
 //   - Getters: Address returns the zero AddrPort before Bind, and stays readable after Close.
-//   - The end of Run: a socket that is open but not referenced when Run ends is closed, and emits Close.
+//   - The end of Run: Run closes open sockets that are not referenced before it returns; they emit Close.
 //   - Off: it takes effect immediately, also during an emit.
 package dgram
 

@@ -14,10 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What waits inside a transport when the socket leaves its peer, which a quick system rarely shows.
+// Tests of messages that are queued in a transport when the socket is disconnected. Without help that is rare.
 
-// leaving connects a socket to a peer, sends it three messages, which hold keeps back, and disconnects it; if again
-// is true, it connects it to another one. held waits for the messages to be kept, and release lets them go.
+// leaving connects a socket to a peer, sends three messages, which hold blocks in the transport, and disconnects it. If
+// again is true, it then connects the socket to another peer. held waits until the messages are blocked, and release
+// unblocks them.
 func leaving(t *testing.T, again bool, hold func(s *Socket) (held, release func())) {
 	l := evnet.NewLoop()
 	s, err := NewSocket(&SocketOptions{Network: "udp4", Loop: l})
@@ -36,11 +37,11 @@ func leaving(t *testing.T, again bool, hold func(s *Socket) (held, release func(
 		return string(p[:n])
 	}
 	a, b := listen(), listen()
-	var told []string
+	var reported []string
 	send := func(msg string) {
 		require.NoError(t, s.Send([]byte(msg), "", func(err error) {
 			assert.NoError(t, err, msg)
-			if told = append(told, msg); len(told) == 4 || len(told) == 3 && !again {
+			if reported = append(reported, msg); len(reported) == 4 || len(reported) == 3 && !again {
 				_ = s.Close(nil)
 			}
 		}))
@@ -73,7 +74,7 @@ func leaving(t *testing.T, again bool, hold func(s *Socket) (held, release func(
 		want = append(want, "for b")
 		assert.Equal(t, "for b", read(b))
 	}
-	assert.Equal(t, want, told)
+	assert.Equal(t, want, reported)
 }
 
 func TestDisconnectWhileBlocked(t *testing.T) {

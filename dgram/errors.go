@@ -37,7 +37,7 @@ var (
 	// ErrBadPort is returned for an address without a usable port.
 	//
 	// Node: ERR_SOCKET_BAD_PORT.
-	ErrBadPort error = &nodecode.Error{Text: "dgram: port is not one from 1 to 65535", Code: "ERR_SOCKET_BAD_PORT"}
+	ErrBadPort error = &nodecode.Error{Text: "dgram: port is not in the range 1 to 65535", Code: "ERR_SOCKET_BAD_PORT"}
 	// ErrBadType is returned for a network that is neither "udp4" nor "udp6".
 	//
 	// Node: ERR_SOCKET_BAD_TYPE.

@@ -39,8 +39,8 @@ func (l Listener) Off() {
 	}
 }
 
-// Err returns why nothing was registered: evnet.ErrNilArgument when the callback was nil,
-// evnet.ErrConsumed for a Message beside OnRead. Otherwise it returns nil.
+// Err returns the reason that the callback was not registered, or nil: evnet.ErrNilArgument if the callback
+// was nil, evnet.ErrConsumed if On.Message was called while OnRead has a function.
 func (l Listener) Err() error { return l.err }
 
 type entry struct {
@@ -83,7 +83,7 @@ func (v SocketEvents) Message(fn func(msg []byte, from netip.AddrPort)) Listener
 	return v.register(EventMessage, fn == nil, fn)
 }
 
-// Listening is emitted once, when the socket was bound, by Bind, Wrap, or the first Send, Connect or
+// Listening is emitted once, when the socket is bound: by Bind, by Wrap, or by the first Send, Connect or
 // AddMembership. It precedes every Message.
 //
 // Node: listening.
@@ -96,14 +96,14 @@ func (v SocketEvents) Listening(fn func()) Listener {
 // Node: connect.
 func (v SocketEvents) Connect(fn func()) Listener { return v.register(EventConnect, fn == nil, fn) }
 
-// Close is emitted once, last, when the socket was closed.
+// Close is emitted once, as the last event, when the socket is closed.
 //
 // Node: close.
 func (v SocketEvents) Close(fn func()) Listener { return v.register(EventClose, fn == nil, fn) }
 
-// Error is emitted when receiving has failed, or a Send or Connect without a callback. The socket stays
-// open, unless a callback has panicked or the conn has failed permanently: then Close follows. Without a
-// listener the error is logged.
+// Error is emitted when receiving has failed, or when a Send or Connect without a callback has failed. The
+// socket stays open, unless a callback has panicked or the conn has failed permanently: then Close follows.
+// Without a listener the error is logged.
 //
 // Node: error.
 func (v SocketEvents) Error(fn func(err error)) Listener {
@@ -152,7 +152,7 @@ func (s *Socket) forget(matches func(*entry) bool) {
 	s.events.Store(&list)
 }
 
-// ListenerCount returns the number of callbacks of the event, 0 for a name that is no event. Any goroutine
+// ListenerCount returns the number of callbacks of the event, 0 if name is not an event. Any goroutine
 // may call it.
 //
 // Node: listenerCount.

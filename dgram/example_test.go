@@ -58,7 +58,7 @@ func ExampleWrap() {
 func ExampleSocket_OnRead() {
 	socket, _ := dgram.CreateSocket("udp4", nil)
 	total := 0
-	socket.OnRead(func(msg []byte, _ netip.AddrPort) { // msg is borrowed
+	socket.OnRead(func(msg []byte, _ netip.AddrPort) { // msg is borrowed: valid until the function returns
 		if total += len(msg); total == 15 {
 			fmt.Println(total, "bytes")
 			socket.Close(nil)
@@ -115,7 +115,7 @@ func ExampleSocket_Send() {
 	fmt.Println(socket.Send(nil, "127.0.0.1:0", nil))
 	evnet.Run()
 	// Output:
-	// send udp4 127.0.0.1:0: dgram: port is not one from 1 to 65535
+	// send udp4 127.0.0.1:0: dgram: port is not in the range 1 to 65535
 	// true EMSGSIZE
 }
 

@@ -21,14 +21,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-// patience bounds what should take milliseconds: only a hang takes longer.
+// patience is the time limit of operations that take milliseconds unless they hang.
 const patience = 60 * time.Second
 
 const onLinux = runtime.GOOS == "linux"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// each runs the test on each transport: many messages at a time, where the system can, and one.
+// each runs the test on each transport: batches of messages, where the kernel supports them, and single messages.
 func each(t *testing.T, fn func(t *testing.T)) {
 	for name, wanted := range map[string]bool{"batch": true, "plain": false} {
 		t.Run(name, func(t *testing.T) {
@@ -40,16 +40,16 @@ func each(t *testing.T, fn func(t *testing.T)) {
 	}
 }
 
-// run is l.Run that must return.
+// run calls l.Run and panics if it does not return.
 func run(t testing.TB, l *evnet.Loop) {
 	t.Helper()
 	hung := time.AfterFunc(patience, func() { panic(t.Name() + ": Loop.Run does not return") })
 	defer hung.Stop()
 	l.Run()
-	require.Zero(t, l.Buffered(), "bytes that nobody has taken out of the account")
+	require.Zero(t, l.Buffered(), "buffered bytes are still accounted to the loop")
 }
 
-// open makes a socket of udp4, unless opts say otherwise, whose errors the test hears of.
+// open makes a socket, of udp4 unless opts name another network.
 func open(t testing.TB, l *evnet.Loop, opts dgram.SocketOptions) *dgram.Socket {
 	t.Helper()
 	opts.Loop = l
@@ -61,7 +61,7 @@ func open(t testing.TB, l *evnet.Loop, opts dgram.SocketOptions) *dgram.Socket {
 	return s
 }
 
-// bound makes one that is bound to a free port of this machine, and fails the test on an Error.
+// bound makes a socket that is bound to a free port of the loopback address. An Error event fails the test.
 func bound(t testing.TB, l *evnet.Loop, opts dgram.SocketOptions) *dgram.Socket {
 	t.Helper()
 	s := open(t, l, opts)
@@ -74,14 +74,14 @@ func bound(t testing.TB, l *evnet.Loop, opts dgram.SocketOptions) *dgram.Socket 
 	return s
 }
 
-// closed closes sockets that are open still.
+// closed closes the sockets that are still open.
 func closed(sockets ...*dgram.Socket) {
 	for _, s := range sockets {
 		_ = s.Close(nil)
 	}
 }
 
-// peer is a plain conn, for what evnet is not to do itself.
+// peer returns a conn of package net.
 func peer(t testing.TB) *net.UDPConn {
 	t.Helper()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -93,14 +93,14 @@ func peer(t testing.TB) *net.UDPConn {
 
 func addrOf(c net.PacketConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// deadPort is an address that nobody is bound to.
+// deadPort returns an address to which no socket is bound.
 func deadPort(t testing.TB) string {
 	c := peer(t)
 	require.NoError(t, c.Close())
 	return c.LocalAddr().String()
 }
 
-// resolver answers every name with the same.
+// resolver returns the same answer for every name.
 type resolver struct {
 	ips []netip.Addr
 	err error
@@ -110,7 +110,7 @@ func (r resolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, er
 	return r.ips, r.err
 }
 
-// mute is one that never answers.
+// mute is a resolver that never answers.
 type mute struct{}
 
 func (mute) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
@@ -118,7 +118,7 @@ func (mute) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) 
 	return nil, ctx.Err()
 }
 
-// records are what a Logger was told.
+// records is a slog.Handler that keeps the records.
 type records struct {
 	slog.Handler
 	mu   sync.Mutex
@@ -144,7 +144,7 @@ func missing(t *testing.T, reason string) {
 	t.Skip(reason)
 }
 
-// coded checks an error by Node's code.
+// coded checks that err has the code that Node uses.
 func coded(t testing.TB, code string, err error) {
 	t.Helper()
 	require.Error(t, err)

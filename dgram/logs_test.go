@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// However many sockets of a loop fail, they write a burst of records, and the next has the number of the
-// rest. So do conns whose Close panics.
+// However many sockets of a loop fail, they write only a burst of records. The next record has the number of suppressed
+// ones. The same applies to conns whose Close panics.
 func TestLogger_LimitsRecordsOfALoop(t *testing.T) {
 	const sockets, burst = 100, 20
 	for name, fail := range map[string]func(*fake){

@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stuck is a resolver that heeds no context: it answers once it is let go.
+// stuck is a resolver that ignores its context. It answers when release is closed.
 type stuck struct {
 	ip       netip.Addr
-	enough   int           // calls at once
+	enough   int           // concurrent calls
 	full     chan struct{} // closed when there are that many
 	release  chan struct{}
 	now, all atomic.Int32
@@ -41,22 +41,23 @@ func (r *stuck) LookupNetIP(context.Context, string, string) ([]netip.Addr, erro
 	return []netip.Addr{r.ip}, nil
 }
 
-// maxLookups is how many look-ups a socket has at once.
+// maxLookups is the maximum number of concurrent lookups of a socket.
 const maxLookups = 128
 
-// However many messages wait for a resolver, few goroutines do, and Close tells all of them at once.
+// However many messages wait for a resolver, the number of goroutines is limited. Close reports ErrNotRunning to all of
+// them without waiting for the resolver.
 func TestLookupsAreBounded(t *testing.T) {
 	each(t, func(t *testing.T) {
 		const count = 1000
 		l := evnet.NewLoop()
 		r := newStuck(maxLookups)
 		s := bound(t, l, dgram.SocketOptions{Resolver: r})
-		told := 0
+		reported := 0
 		before := runtime.NumGoroutine()
 		for i := range count {
 			require.NoError(t, s.Send(nil, fmt.Sprintf("host%d:9", i), func(err error) {
 				assert.ErrorIs(t, err, dgram.ErrNotRunning)
-				told++
+				reported++
 			}))
 		}
 		assert.LessOrEqual(t, runtime.NumGoroutine(), before+maxLookups)
@@ -67,27 +68,27 @@ func TestLookupsAreBounded(t *testing.T) {
 			assert.Zero(t, s.SendQueueCount())
 		})
 		s.On.Close(func() {
-			assert.Equal(t, count, told)
+			assert.Equal(t, count, reported)
 			close(r.release)
 		})
 		run(t, l)
-		assert.Equal(t, count, told)
-		assert.EqualValues(t, maxLookups, r.all.Load(), "after Close nothing is looked up any more")
+		assert.Equal(t, count, reported)
+		assert.EqualValues(t, maxLookups, r.all.Load(), "no lookup starts after Close")
 	})
 }
 
-// Those beyond the bound have their turn.
+// Lookups above the limit start when others have ended.
 func TestLookupsTakeTurns(t *testing.T) {
 	each(t, func(t *testing.T) {
 		const count = 3*maxLookups + 1
 		l := evnet.NewLoop()
 		r := newStuck(maxLookups)
 		s, c := bound(t, l, dgram.SocketOptions{Resolver: r}), peer(t)
-		told := 0
+		reported := 0
 		for range count {
 			require.NoError(t, s.Send([]byte("x"), fmt.Sprintf("host:%d", addrOf(c).Port()), func(err error) {
 				assert.NoError(t, err)
-				if told++; told == count {
+				if reported++; reported == count {
 					closed(s)
 				}
 			}))
@@ -97,7 +98,7 @@ func TestLookupsTakeTurns(t *testing.T) {
 			close(r.release)
 		})
 		run(t, l)
-		assert.Equal(t, count, told)
+		assert.Equal(t, count, reported)
 		assert.EqualValues(t, count, r.all.Load())
 		assert.EqualValues(t, maxLookups, r.most.Load())
 	})

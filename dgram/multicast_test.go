@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// multicaster is a network interface that has multicast, or is the loopback one, and an address of it.
+// multicaster returns the name and an address of a network interface that supports multicast, or of the loopback interface.
 func multicaster(t *testing.T, network string) (name string, ip netip.Addr) {
 	interfaces, err := net.Interfaces()
 	require.NoError(t, err)
@@ -36,7 +36,7 @@ func multicaster(t *testing.T, network string) (name string, ip netip.Addr) {
 	return "", netip.Addr{}
 }
 
-// family is what the tests of multicast need of one: groups, and how the interface is named.
+// family is an address family with groups for the tests, and the way to specify the interface.
 type family struct {
 	network, group, ssm string
 	naming              string
@@ -49,7 +49,7 @@ var families = []family{
 	{"udp6", "ff02::1234", "ff32::1234", "zone"},
 }
 
-// iface names the interface, and source is an address of it.
+// iface returns the text that specifies the interface, and an address of the interface.
 func (f family) iface(t *testing.T) (iface, source string) {
 	name, ip := multicaster(t, f.network)
 	switch f.naming {
@@ -61,18 +61,18 @@ func (f family) iface(t *testing.T) (iface, source string) {
 	return name, ip.String()
 }
 
-// unusable skips the test where the system has no such multicast.
+// unusable skips the test if err means that multicast is not available, and fails it for any other error.
 func unusable(t *testing.T, err error) {
 	t.Helper()
 	if errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.ENETUNREACH) ||
 		errors.Is(err, syscall.ENOPROTOOPT) || errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("the system has no multicast that can be used: ", err)
+		t.Skip("multicast is not available: ", err)
 	}
 	require.NoError(t, err)
 }
 
-// exchange sends to a group and waits until the member gets it, or, when it is not to come, until a second
-// message has come to the member directly. It reports whether it came.
+// exchange sends a message to a group, then one directly to the member, and waits for the latter. It does so twice: after
+// join, and after leave. It reports for each whether the member received the message to the group.
 func exchange(t *testing.T, f family, group string, join, leave func(member *dgram.Socket) error) (before, after bool) {
 	l := evnet.NewLoop()
 	member, sender := open(t, l, dgram.SocketOptions{Network: f.network, ReuseAddr: true}), open(t, l, dgram.SocketOptions{Network: f.network})
@@ -105,7 +105,7 @@ func exchange(t *testing.T, f family, group string, join, leave func(member *dgr
 			before = true
 		case text == "to the group":
 			after = true
-		case rounds == 0: // the direct one, which came behind
+		case rounds == 0: // the direct message, which follows
 			rounds++
 			require.NoError(t, leave(member))
 			send("to the group", to)
@@ -130,8 +130,8 @@ func TestMembership(t *testing.T) {
 				before, after := exchange(t, f, f.group,
 					func(s *dgram.Socket) error { return s.AddMembership(f.group, iface) },
 					func(s *dgram.Socket) error { return s.DropMembership(f.group, iface) })
-				assert.True(t, before, "a member gets what is sent to the group")
-				assert.False(t, after, "and does not when it has left")
+				assert.True(t, before, "a member receives messages to the group")
+				assert.False(t, after, "it does not after leaving")
 			})
 		}
 	})
@@ -145,14 +145,14 @@ func TestSourceSpecificMembership(t *testing.T) {
 			before, after := exchange(t, f, f.ssm,
 				func(s *dgram.Socket) error { return s.AddSourceSpecificMembership(source, f.ssm, iface) },
 				func(s *dgram.Socket) error { return s.DropSourceSpecificMembership(source, f.ssm, iface) })
-			assert.True(t, before, "the source is heard")
-			assert.False(t, after, "and is not any more")
+			assert.True(t, before, "messages of the source are received")
+			assert.False(t, after, "they are not after leaving")
 
 			other := map[string]string{"udp4": "127.0.0.77", "udp6": "fd00::77"}[f.network]
 			before, _ = exchange(t, f, f.ssm,
 				func(s *dgram.Socket) error { return s.AddSourceSpecificMembership(other, f.ssm, iface) },
 				func(s *dgram.Socket) error { return s.DropSourceSpecificMembership(other, f.ssm, iface) })
-			assert.False(t, before, "another source is not")
+			assert.False(t, before, "messages of another source are not received")
 		})
 	}
 }
@@ -165,20 +165,20 @@ func TestMulticastBadInput(t *testing.T) {
 		code string
 	}
 	for name, a := range map[string]attempt{
-		"a junk group":            {four.AddMembership("junk", ""), "EINVAL"},
-		"no group":                {four.AddMembership("", ""), "ERR_MISSING_ARGS"},
-		"a group that is none":    {four.AddMembership("1.2.3.4", ""), "EINVAL"},
-		"a group of IPv6":         {four.AddMembership("ff02::1", ""), "EINVAL"},
-		"a group of IPv4":         {six.AddMembership("224.0.0.114", ""), "EINVAL"},
-		"a junk interface":        {four.AddMembership("224.0.0.114", "no such one"), "EINVAL"},
-		"a group it is not in":    {four.DropMembership("224.0.0.114", "127.0.0.1"), "EADDRNOTAVAIL"},
-		"an unknown zone":         {six.AddMembership("ff02::1234", "::%nothing9"), "ENODEV"},
-		"a junk source":           {four.AddSourceSpecificMembership("junk", "232.1.1.1", "127.0.0.1"), "EINVAL"},
-		"no source":               {four.AddSourceSpecificMembership("", "232.1.1.1", "127.0.0.1"), "ERR_MISSING_ARGS"},
-		"a junk sending":          {four.SetMulticastInterface("junk"), "EINVAL"},
-		"no sending":              {four.SetMulticastInterface(""), "EINVAL"},
-		"sending from elsewhere":  {four.SetMulticastInterface("9.9.9.9"), "EADDRNOTAVAIL"},
-		"sending from elsewhere6": {six.SetMulticastInterface("2001:db8::9"), "EADDRNOTAVAIL"},
+		"a junk group":                {four.AddMembership("junk", ""), "EINVAL"},
+		"no group":                    {four.AddMembership("", ""), "ERR_MISSING_ARGS"},
+		"not a group":                 {four.AddMembership("1.2.3.4", ""), "EINVAL"},
+		"a group of IPv6":             {four.AddMembership("ff02::1", ""), "EINVAL"},
+		"a group of IPv4":             {six.AddMembership("224.0.0.114", ""), "EINVAL"},
+		"a junk interface":            {four.AddMembership("224.0.0.114", "no such interface"), "EINVAL"},
+		"a group not joined":          {four.DropMembership("224.0.0.114", "127.0.0.1"), "EADDRNOTAVAIL"},
+		"an unknown zone":             {six.AddMembership("ff02::1234", "::%nothing9"), "ENODEV"},
+		"a junk source":               {four.AddSourceSpecificMembership("junk", "232.1.1.1", "127.0.0.1"), "EINVAL"},
+		"no source":                   {four.AddSourceSpecificMembership("", "232.1.1.1", "127.0.0.1"), "ERR_MISSING_ARGS"},
+		"a junk sending interface":    {four.SetMulticastInterface("junk"), "EINVAL"},
+		"no sending interface":        {four.SetMulticastInterface(""), "EINVAL"},
+		"another host's address":      {four.SetMulticastInterface("9.9.9.9"), "EADDRNOTAVAIL"},
+		"another host's IPv6 address": {six.SetMulticastInterface("2001:db8::9"), "EADDRNOTAVAIL"},
 	} {
 		require.Error(t, a.err, name)
 		assert.Equal(t, a.code, evnet.Code(a.err), "%s: %v", name, a.err)
@@ -208,7 +208,7 @@ func TestMembershipBinds(t *testing.T) {
 	assert.True(t, listening)
 }
 
-// Several sockets get what is sent to a group, if they share the port.
+// Several sockets receive a message to a group if they share the port.
 func TestGroupIsShared(t *testing.T) {
 	l := evnet.NewLoop()
 	a, b := open(t, l, dgram.SocketOptions{ReuseAddr: true}), open(t, l, dgram.SocketOptions{ReuseAddr: true})

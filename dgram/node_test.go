@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// needsNode tells where Node is. A test that binds a socket first asks before that: who is skipped leaves none behind.
+// needsNode returns the path of Node, or skips the test. A test that binds a socket calls it before that, so that a
+// skipped test leaves no socket open.
 func needsNode(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("node")
@@ -28,7 +29,7 @@ func needsNode(t *testing.T) string {
 	return path
 }
 
-// node is a script of testdata/node, ended with the test.
+// node returns the command that runs a script of testdata/node. The command ends with the test.
 func node(t *testing.T, script string, args ...string) *exec.Cmd {
 	t.Helper()
 	path := needsNode(t)
@@ -103,7 +104,7 @@ func TestNodeAsks(t *testing.T) {
 	})
 }
 
-// What is wrong has the same code in Node and here.
+// Errors have the same codes as in Node.
 func TestNodeCodes(t *testing.T) {
 	out, err := node(t, "codes.js").Output()
 	require.NoError(t, err)
@@ -119,73 +120,73 @@ func TestNodeCodes(t *testing.T) {
 	})
 }
 
-// ourCodes are those of the situations of codes.js.
+// ourCodes returns the codes for the situations of codes.js, by their names.
 func ourCodes(t *testing.T) map[string]string {
 	codes := map[string]string{}
-	told := func(name string, err error) {
+	note := func(name string, err error) {
 		if codes[name] = "none"; err != nil {
 			codes[name] = evnet.Code(err)
 		}
 	}
 	l := evnet.NewLoop()
 	_, err := dgram.NewSocket(&dgram.SocketOptions{Network: "udp5"})
-	told("bad-type", err)
+	note("bad-type", err)
 	unbound := open(t, l, dgram.SocketOptions{})
-	told("unbound-ttl", unbound.SetTTL(1))
-	told("unbound-broadcast", unbound.SetBroadcast(true))
+	note("unbound-ttl", unbound.SetTTL(1))
+	note("unbound-broadcast", unbound.SetBroadcast(true))
 	_, err = unbound.ReadBuffer()
-	told("unbound-buffer", err)
+	note("unbound-buffer", err)
 	_, err = unbound.RemoteAddress()
-	told("unbound-remote", err)
-	told("unbound-disconnect", unbound.Disconnect())
-	told("send-port-0", unbound.Send([]byte("x"), "127.0.0.1:0", nil))
-	told("send-no-port", unbound.Send([]byte("x"), "", nil))
-	told("connect-port-0", unbound.Connect(":0", nil))
-	told("no-group", unbound.AddMembership("", ""))
+	note("unbound-remote", err)
+	note("unbound-disconnect", unbound.Disconnect())
+	note("send-port-0", unbound.Send([]byte("x"), "127.0.0.1:0", nil))
+	note("send-no-port", unbound.Send([]byte("x"), "", nil))
+	note("connect-port-0", unbound.Connect(":0", nil))
+	note("no-group", unbound.AddMembership("", ""))
 	closed(unbound)
-	told("closed-close", unbound.Close(nil))
-	told("closed-bind", unbound.Bind("", nil))
-	told("closed-send", unbound.Send([]byte("x"), "127.0.0.1:1", nil))
+	note("closed-close", unbound.Close(nil))
+	note("closed-bind", unbound.Bind("", nil))
+	note("closed-send", unbound.Send([]byte("x"), "127.0.0.1:1", nil))
 	_, err = unbound.RemoteAddress()
-	told("closed-remote", err)
-	told("closed-membership", unbound.AddMembership("224.0.0.114", ""))
+	note("closed-remote", err)
+	note("closed-membership", unbound.AddMembership("224.0.0.114", ""))
 
 	s := bound(t, l, dgram.SocketOptions{})
-	told("bind-twice", s.Bind("", nil))
-	told("ttl-0", s.SetTTL(0))
-	told("ttl-256", s.SetTTL(256))
-	told("multicast-ttl-256", s.SetMulticastTTL(256))
-	told("multicast-ttl-0", s.SetMulticastTTL(0))
-	told("junk-group", s.AddMembership("junk", ""))
-	told("no-multicast-group", s.AddMembership("1.2.3.4", ""))
-	told("drop-unknown-group", s.DropMembership("224.0.0.114", "127.0.0.1"))
-	told("junk-interface", s.SetMulticastInterface("junk"))
-	told("strange-interface", s.SetMulticastInterface("9.9.9.9"))
-	told("junk-source", s.AddSourceSpecificMembership("junk", "232.1.1.1", "127.0.0.1"))
-	told("negative-buffer", s.SetReadBuffer(-1))
+	note("bind-twice", s.Bind("", nil))
+	note("ttl-0", s.SetTTL(0))
+	note("ttl-256", s.SetTTL(256))
+	note("multicast-ttl-256", s.SetMulticastTTL(256))
+	note("multicast-ttl-0", s.SetMulticastTTL(0))
+	note("junk-group", s.AddMembership("junk", ""))
+	note("no-multicast-group", s.AddMembership("1.2.3.4", ""))
+	note("drop-unknown-group", s.DropMembership("224.0.0.114", "127.0.0.1"))
+	note("junk-interface", s.SetMulticastInterface("junk"))
+	note("strange-interface", s.SetMulticastInterface("9.9.9.9"))
+	note("junk-source", s.AddSourceSpecificMembership("junk", "232.1.1.1", "127.0.0.1"))
+	note("negative-buffer", s.SetReadBuffer(-1))
 	for name, m := range map[string]struct {
 		size    int
 		address string
 	}{"oversized": {70000, "127.0.0.1:9"}, "broadcast": {1, "255.255.255.255:9"}, "wrong-family": {1, "[::1]:9"}, "empty": {0, "127.0.0.1:9"}} {
-		require.NoError(t, s.Send(make([]byte, m.size), m.address, func(err error) { told(name, err) }))
+		require.NoError(t, s.Send(make([]byte, m.size), m.address, func(err error) { note(name, err) }))
 	}
-	told("taken", open(t, l, dgram.SocketOptions{}).Bind(s.Address().String(), nil))
+	note("taken", open(t, l, dgram.SocketOptions{}).Bind(s.Address().String(), nil))
 	l.Post(func() {
 		closed(s)
 		address := deadPort(t)
 		c := open(t, l, dgram.SocketOptions{})
 		c.On.Error(func(err error) {
-			told("refused", err)
+			note("refused", err)
 			closed(c)
 		})
 		require.NoError(t, c.Connect(address, func(error) {
-			told("connect-twice", c.Connect(address, nil))
-			told("connected-send", c.Send([]byte("x"), address, nil))
+			note("connect-twice", c.Connect(address, nil))
+			note("connected-send", c.Send([]byte("x"), address, nil))
 			require.NoError(t, c.Send([]byte("x"), "", nil))
 		}))
-		told("connecting-connect", c.Connect(address, nil))
-		told("connecting-disconnect", c.Disconnect())
-		told("connecting-send", c.Send([]byte("x"), "", nil))
+		note("connecting-connect", c.Connect(address, nil))
+		note("connecting-disconnect", c.Disconnect())
+		note("connecting-send", c.Send([]byte("x"), "", nil))
 	})
 	run(t, l)
 	return codes

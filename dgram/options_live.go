@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// This file has the options of a bound socket.
+// This file has the options that can be changed on a bound socket.
 
 // withDescriptor calls fn with the descriptor of a bound socket. If the socket is not bound it returns EBADF, as Node
 // does.
@@ -29,7 +29,7 @@ func (s *Socket) setInt(method string, level, option, value int) error {
 	return s.withDescriptor(method, func(fd descriptor) error { return setInt(fd, level, option, value) })
 }
 
-// isIPv6 reports whether the socket has the options of IPv6, not those of IPv4.
+// isIPv6 reports whether the options of IPv6 apply to the socket, instead of those for IPv4.
 func (s *Socket) isIPv6() bool { return s.network == "udp6" }
 
 // boolInt returns the value of a boolean option.

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scene makes a socket whose callback of that name is to panic, and says how it comes to it.
+// scenes makes sockets. The callback that the key names calls blow.
 var scenes = map[string]func(t *testing.T, l *evnet.Loop, blow func()) *dgram.Socket{
 	"message": func(t *testing.T, l *evnet.Loop, blow func()) *dgram.Socket {
 		s := open(t, l, dgram.SocketOptions{})
@@ -51,7 +51,7 @@ var scenes = map[string]func(t *testing.T, l *evnet.Loop, blow func()) *dgram.So
 	},
 }
 
-// With OnPanic a panic in a callback closes its socket, the hook is told, and others go on.
+// With OnPanic a panic in a callback closes its socket, the hook gets the panic, and other sockets continue.
 func TestPanicIsContained(t *testing.T) {
 	each(t, func(t *testing.T) {
 		for name, scene := range scenes {
@@ -60,9 +60,9 @@ func TestPanicIsContained(t *testing.T) {
 			l.OnPanic(func(err *evnet.PanicError) { hooked = err })
 			s := scene(t, l, func() { panic(errOwn) })
 			other := bound(t, l, dgram.SocketOptions{})
-			var heard error
+			var emitted error
 			var events []string
-			s.On.Error(func(err error) { heard = err })
+			s.On.Error(func(err error) { emitted = err })
 			s.On.Close(func() {
 				events = append(events, "close")
 				_ = other.SendTo([]byte("on"), other.Address(), nil)
@@ -77,14 +77,14 @@ func TestPanicIsContained(t *testing.T) {
 			run(t, l)
 			require.NotNil(t, hooked, name)
 			require.ErrorIs(t, hooked, errOwn, name)
-			require.ErrorIs(t, heard, errOwn, name)
+			require.ErrorIs(t, emitted, errOwn, name)
 			assert.Contains(t, string(hooked.Stack), "panic_test.go", name)
 			assert.Equal(t, []string{"done", "done", "done", "close", "other"}, events, name)
 		}
 	})
 }
 
-// Without it the panic unwinds out of Run, and the socket is closed when Run is called again.
+// Without OnPanic the panic unwinds out of Run, and the socket is closed when Run is called again.
 func TestPanicUnwinds(t *testing.T) {
 	each(t, func(t *testing.T) {
 		for name, scene := range scenes {
@@ -118,7 +118,7 @@ func TestGoexitInACallback(t *testing.T) {
 			select {
 			case <-ended:
 			case <-time.After(patience):
-				t.Fatal("Run goes on")
+				t.Fatal("Run has not ended")
 			}
 			run(t, l)
 			assert.Equal(t, 1, closes, name)
@@ -126,7 +126,7 @@ func TestGoexitInACallback(t *testing.T) {
 	})
 }
 
-// A panic in Close leaves nothing behind either.
+// After a panic in a Close listener the callback of Close still runs.
 func TestPanicInClose(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -58,7 +58,7 @@ func TestEchoOfEverySize(t *testing.T) {
 	})
 }
 
-// Messages belong to the receiver: none changes when others come.
+// Messages belong to the receiver: later messages do not change them.
 func TestMessagesAreOwned(t *testing.T) {
 	each(t, func(t *testing.T) {
 		const count = 100
@@ -77,7 +77,7 @@ func TestMessagesAreOwned(t *testing.T) {
 		run(t, l)
 		for i := range count {
 			assert.Equal(t, fmt.Sprintf("message %d", i), string(kept[i]), "in order, and unchanged")
-			assert.Same(t, &kept[i][0], &second[i][0], "listeners share")
+			assert.Same(t, &kept[i][0], &second[i][0], "listeners share the message")
 		}
 	})
 }
@@ -97,23 +97,23 @@ func TestOnReadBorrows(t *testing.T) {
 		require.NoError(t, err)
 		run(t, l)
 		if race.Enabled {
-			assert.NotEqual(t, "hello", string(kept), "what was borrowed is overwritten")
+			assert.NotEqual(t, "hello", string(kept), "the race detector overwrites borrowed bytes")
 		}
 
 		s = open(t, l, dgram.SocketOptions{})
-		heard := s.On.Message(func([]byte, netip.AddrPort) {})
+		listener := s.On.Message(func([]byte, netip.AddrPort) {})
 		require.ErrorIs(t, s.OnRead(func([]byte, netip.AddrPort) {}), evnet.ErrConsumed)
-		heard.Off()
+		listener.Off()
 		require.NoError(t, s.OnRead(func([]byte, netip.AddrPort) {}))
 		require.NoError(t, s.OnRead(nil))
 		require.NoError(t, s.On.Message(func([]byte, netip.AddrPort) {}).Err())
 	})
 }
 
-// OnRead and SendTo cost no allocation.
+// OnRead and SendTo do not allocate.
 func TestEchoAllocatesNothing(t *testing.T) {
 	if race.Enabled {
-		t.Skip("the race detector allocates, and sync.Pool forgets under it")
+		t.Skip("the race detector allocates, and sync.Pool drops items under it")
 	}
 	if !onLinux {
 		t.Skip("only Linux has batches")
@@ -148,10 +148,10 @@ func TestEchoAllocatesNothing(t *testing.T) {
 	})
 	closed(server, client)
 	<-ran
-	assert.Less(t, allocations, 10.0, "of a hundred exchanges")
+	assert.Less(t, allocations, 10.0, "allocations of a hundred exchanges")
 }
 
-// What a callback posts goes before the next message, as process.nextTick does in Node.
+// A function that a callback posts runs before the next message, like process.nextTick in Node.
 func TestPostedBeforeTheNextMessage(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -173,10 +173,10 @@ func TestPostedBeforeTheNextMessage(t *testing.T) {
 	})
 }
 
-// A busy socket does not keep others, or timers, waiting: it has at most a batch in a turn.
+// A busy socket does not delay other sockets or timers: it receives at most one batch in a turn of the loop.
 func TestFairness(t *testing.T) {
 	each(t, func(t *testing.T) {
-		const flood = 150 // fits the buffer of the system
+		const flood = 150 // fits the kernel's buffer
 		l := evnet.NewLoop()
 		busy, quiet, c := bound(t, l, dgram.SocketOptions{}), bound(t, l, dgram.SocketOptions{}), peer(t)
 		before := -1
@@ -197,15 +197,15 @@ func TestFairness(t *testing.T) {
 		_, err := c.WriteToUDPAddrPort([]byte("x"), quiet.Address())
 		require.NoError(t, err)
 		run(t, l)
-		assert.Equal(t, flood, got, "and loses none")
+		assert.Equal(t, flood, got, "no message is lost")
 		assert.GreaterOrEqual(t, before, 0)
-		if netpoll.Enabled && onLinux { // else it is up to the scheduler of goroutines
+		if netpoll.Enabled && onLinux { // otherwise the goroutine scheduler decides
 			assert.LessOrEqual(t, before, 64)
 		}
 	})
 }
 
-// Messages of one batch that Close leaves behind are not delivered.
+// After Close the remaining messages of a batch are not delivered.
 func TestCloseInTheMiddleOfABatch(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -224,7 +224,7 @@ func TestCloseInTheMiddleOfABatch(t *testing.T) {
 	})
 }
 
-// Until Listening was told, nothing is delivered, and with no listener messages are dropped.
+// No message is delivered before Listening is emitted.
 func TestMessagesWaitForListening(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -253,7 +253,7 @@ func TestReceiveBlockList(t *testing.T) {
 		s, c := bound(t, l, dgram.SocketOptions{ReceiveBlockList: &list}), peer(t)
 		other, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)})
 		if err != nil {
-			t.Skip("127.0.0.2 is not this machine's: ", err)
+			t.Skip("127.0.0.2 is not a local address: ", err)
 		}
 		defer other.Close()
 		var got []string
@@ -316,7 +316,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// What the loopback network carries arrives: as much as the system's buffer holds, however it comes.
+// Messages that fit the kernel's buffer all arrive, however they are sent and received.
 func TestNothingIsLost(t *testing.T) {
 	each(t, func(t *testing.T) {
 		const rounds, window = 100, 100

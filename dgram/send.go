@@ -229,7 +229,7 @@ func (s *Socket) lookUp(ctx context.Context) {
 func (s *Socket) found(l *lookup, to netip.AddrPort, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.lookups.open[l]; !ok { // Close was first
+	if _, ok := s.lookups.open[l]; !ok { // Close was called first
 		return
 	}
 	delete(s.lookups.open, l)

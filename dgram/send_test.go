@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reads reads one message.
+// reads reads and returns one message.
 func reads(t testing.TB, c *net.UDPConn) string {
 	t.Helper()
 	buf := make([]byte, 1<<16)
@@ -76,7 +76,7 @@ func TestSendForms(t *testing.T) {
 	})
 }
 
-// What is wrong with the call is returned, and nothing follows.
+// Send returns the error of an invalid call, and calls nothing afterwards.
 func TestSendRefused(t *testing.T) {
 	l := evnet.NewLoop()
 	s := bound(t, l, dgram.SocketOptions{})
@@ -98,7 +98,7 @@ func TestSendRefused(t *testing.T) {
 	run(t, l)
 }
 
-// Failures of a message come by its callback, or by Error; the socket goes on.
+// The failure of a message is reported to its callback or emitted as Error; the socket continues.
 func TestSendFails(t *testing.T) {
 	each(t, func(t *testing.T) {
 		var list evnet.BlockList
@@ -122,24 +122,24 @@ func TestSendFails(t *testing.T) {
 		}
 		for _, c := range cases {
 			if runtime.GOOS == "windows" && c.is == syscall.EMSGSIZE {
-				continue // it has a number of its own
+				continue // it has another error number
 			}
 			l := evnet.NewLoop()
 			s := open(t, l, dgram.SocketOptions{Network: c.network, SendBlockList: &list, Resolver: resolver{err: notFound}})
-			var heard []error
+			var emitted []error
 			s.On.Error(func(err error) {
-				heard = append(heard, err)
+				emitted = append(emitted, err)
 				closed(s)
 			})
-			var told []error
+			var reported []error
 			require.NoError(t, s.Send(make([]byte, c.size), c.address, func(err error) {
-				told = append(told, err)
+				reported = append(reported, err)
 				require.NoError(t, s.Send(make([]byte, c.size), c.address, nil))
 			}))
 			run(t, l)
-			require.Len(t, told, 1, c.address)
-			require.Len(t, heard, 1, c.address)
-			for _, err := range append(told, heard...) {
+			require.Len(t, reported, 1, c.address)
+			require.Len(t, emitted, 1, c.address)
+			for _, err := range append(reported, emitted...) {
 				require.ErrorIs(t, err, c.is)
 				coded(t, c.code, err)
 				assert.Contains(t, err.Error(), c.address)
@@ -149,26 +149,26 @@ func TestSendFails(t *testing.T) {
 	})
 }
 
-// One message that fails does not hold up those before and behind it.
+// A message that fails does not affect the messages before and after it.
 func TestSendFailsInABatch(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		s, c := bound(t, l, dgram.SocketOptions{}), peer(t)
-		var told []string
+		var reported []string
 		for i := range 6 {
 			size := 1
 			if i%2 == 1 {
 				size = 70000
 			}
 			require.NoError(t, s.SendTo(make([]byte, size), addrOf(c), func(err error) {
-				if told = append(told, evnet.Code(err)); len(told) == 6 {
+				if reported = append(reported, evnet.Code(err)); len(reported) == 6 {
 					closed(s)
 				}
 			}))
 		}
 		run(t, l)
 		if onLinux {
-			assert.Equal(t, []string{"", "EMSGSIZE", "", "EMSGSIZE", "", "EMSGSIZE"}, told)
+			assert.Equal(t, []string{"", "EMSGSIZE", "", "EMSGSIZE", "", "EMSGSIZE"}, reported)
 		}
 		for range 3 {
 			assert.Len(t, reads(t, c), 1)
@@ -195,7 +195,8 @@ func TestErrorWithoutListener(t *testing.T) {
 	}
 }
 
-// Close lets what was sent leave, and tells the rest; each callback runs once, before Close.
+// Close still sends the messages to literal addresses. The callbacks of the others get ErrNotRunning. Each callback runs
+// once, before the Close event.
 func TestCloseAfterSend(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -248,7 +249,7 @@ func TestMaxSendQueue(t *testing.T) {
 	})
 }
 
-// What waits counts towards the limit of the loop.
+// Pending messages count towards the limit of the loop.
 func TestMaxBuffered(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -343,7 +344,7 @@ func TestSetTTL(t *testing.T) {
 	}
 }
 
-// A socket that nobody runs does not hold on to anything once it is closed.
+// A socket that is closed before its loop runs leaves nothing open.
 func TestCloseWithoutRun(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()

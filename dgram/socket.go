@@ -91,10 +91,10 @@ func newSocket(o SocketOptions) *Socket {
 	return s
 }
 
-// OnRead makes fn the only consumer of received messages, without a copy: msg is borrowed, valid until fn
-// returns; under the race detector it is overwritten then. fn runs on the loop. No Message is emitted.
-// Another call replaces fn, nil removes it. With a Message listener it returns evnet.ErrConsumed and
-// changes nothing.
+// OnRead makes fn the only consumer of received messages, without a copy. msg is borrowed: it is valid until
+// fn returns. Under the race detector it is overwritten then. fn runs on the loop. No Message is emitted.
+// Another call replaces fn, and nil removes it. With a Message listener, OnRead returns evnet.ErrConsumed
+// and changes nothing.
 //
 // Node has no counterpart.
 func (s *Socket) OnRead(fn func(msg []byte, from netip.AddrPort)) error {
@@ -120,13 +120,13 @@ func poison(p []byte) {
 	}
 }
 
-// Close closes the socket immediately. Messages that were sent to addresses before are still sent, as far as
-// the kernel accepts them without blocking; the callbacks of the others get ErrNotRunning. After them Close is
-// emitted, and onClose called once, if it is not nil. On a closed socket Close returns ErrNotRunning and no
-// event follows.
+// Close closes the socket immediately. Queued messages are still sent, as far as the kernel accepts them
+// without blocking. The callbacks of the others, and of messages whose host name is being looked up, get
+// ErrNotRunning. Then Close is emitted, and onClose is called once, unless it is nil. On a closed socket Close
+// returns ErrNotRunning and no event follows.
 //
-// A conn passed to Wrap that is no *net.UDPConn is closed on a goroutine: only the return of Run waits for its
-// Close, and a panic of that is logged.
+// A conn passed to Wrap that is not a *net.UDPConn is closed on a goroutine. Only the return of Run waits for
+// its Close, and a panic in it is logged.
 //
 // Node: socket.close.
 func (s *Socket) Close(onClose func()) error {
@@ -280,8 +280,8 @@ func (s *Socket) setRef(referenced bool) {
 // Loop returns the loop that runs the socket's callbacks.
 func (s *Socket) Loop() *evnet.Loop { return s.loop }
 
-// Conn returns the conn of a bound socket, otherwise nil: for options that Socket does not have. Only the socket
-// may read from it or close it.
+// Conn returns the conn of a bound socket, or nil before Bind. Use it to set options that Socket does not have.
+// Only the socket may read from it or close it.
 //
 // Node has no counterpart.
 func (s *Socket) Conn() net.PacketConn {
@@ -316,8 +316,8 @@ func (s *Socket) RemoteAddress() (netip.AddrPort, error) {
 	return *remote, nil
 }
 
-// SendQueueSize returns the bytes of the pending messages: those that the kernel has not accepted, and those
-// whose host name is being looked up.
+// SendQueueSize returns the number of bytes in pending messages. A message is pending until the kernel has
+// accepted it, also while its host name is being looked up.
 //
 // Node: socket.getSendQueueSize.
 func (s *Socket) SendQueueSize() int {

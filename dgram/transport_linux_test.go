@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What only the transport of batches has.
+// Tests of the batch transport.
 
 func batched(t *testing.T) {
 	was := netpoll.Enabled
@@ -33,7 +33,7 @@ func opened(t *testing.T, l *evnet.Loop) (*Socket, *batchTransport) {
 	return s, b
 }
 
-// What one callback sends leaves together, and what waits is received together.
+// Messages that one callback sends are sent in batches, and waiting messages are received in batches.
 func TestBatches(t *testing.T) {
 	batched(t)
 	l := evnet.NewLoop()
@@ -49,21 +49,21 @@ func TestBatches(t *testing.T) {
 	l.Post(func() {
 		for range 3 * batchSize {
 			require.NoError(t, s.SendTo([]byte("x"), s.Address(), nil))
-			assert.Less(t, s.out.len(), batchSize, "a full batch leaves at once")
+			assert.Less(t, s.out.len(), batchSize, "a full batch is sent immediately")
 		}
 	})
 	l.Run()
 	assert.Equal(t, map[int]bool{batchSize: true}, sizes)
 }
 
-// narrow runs the rest of the test in a process with a network of its own that takes only so much at a
-// time: the loopback network takes everything at once. It reports whether this is that process.
+// narrow runs the test in a process with its own network namespace, whose loopback interface has a limited rate:
+// otherwise it accepts all messages without blocking. narrow reports whether this is that process.
 func narrow(t *testing.T) bool {
 	if os.Getenv("DGRAM_NARROW") != "" {
 		return true
 	}
 	if os.Getuid() != 0 {
-		t.Skip("only root may make a network")
+		t.Skip("only root may create a network namespace")
 	}
 	for _, program := range []string{"ip", "tc"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -76,14 +76,14 @@ exec "$0" "$@"`, os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$")
 	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	out, err := child.CombinedOutput()
 	if err != nil && (child.ProcessState == nil || child.ProcessState.ExitCode() == 77) {
-		t.Skipf("this system makes no such networks: %v: %s", err, out)
+		t.Skipf("this kernel cannot create such a network: %v: %s", err, out)
 	}
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), "--- PASS: "+t.Name())
 	return false
 }
 
-// A full socket is waited for, on each transport without loss: by the descriptor, or by a goroutine.
+// If the kernel has no room, both transports wait without losing messages: the loop for the descriptor, or a goroutine.
 func TestBlocked(t *testing.T) {
 	if !narrow(t) {
 		return
@@ -100,7 +100,7 @@ func TestBlocked(t *testing.T) {
 		require.NoError(t, receiver.SetReadBuffer(1<<20))
 		require.NoError(t, receiver.SetReadDeadline(time.Now().Add(time.Minute)))
 		const count = 300
-		told, most := 0, 0
+		reported, most := 0, 0
 		for i := range count {
 			msg := make([]byte, 1000)
 			msg[0], msg[1] = byte(i), byte(i>>8)
@@ -109,14 +109,14 @@ func TestBlocked(t *testing.T) {
 				if b, ok := s.tr.(*batchTransport); ok && b.blocked {
 					most = max(most, s.SendQueueCount())
 				}
-				if told++; told == count {
+				if reported++; reported == count {
 					_ = s.Close(nil)
 				}
 			}))
 		}
 		l.Run()
-		assert.Equal(t, count, told)
-		seen := map[int]bool{} // in which order is the network's business
+		assert.Equal(t, count, reported)
+		seen := map[int]bool{} // the network may reorder them
 		for msg := make([]byte, 2000); len(seen) < count; {
 			n, err := receiver.Read(msg)
 			require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestBlocked(t *testing.T) {
 	}
 }
 
-// Messages that the system does not take before Close are told.
+// Messages that the kernel has not accepted before Close are reported to their callbacks.
 func TestBlockedAtClose(t *testing.T) {
 	if !narrow(t) {
 		return
@@ -155,7 +155,7 @@ func TestBlockedAtClose(t *testing.T) {
 	assert.NotZero(t, dropped)
 }
 
-// An error that stays where it is, in the error queue, neither keeps the loop busy nor keeps messages away.
+// An error that stays in the error queue neither keeps the loop busy nor prevents messages from being received.
 func TestErrorQueue(t *testing.T) {
 	batched(t)
 	l := evnet.NewLoop()
@@ -164,10 +164,10 @@ func TestErrorQueue(t *testing.T) {
 	other, _ := opened(t, l)
 	dead := other.Address()
 	require.NoError(t, other.Close(nil))
-	told := 0
+	reported := 0
 	s.On.Error(func(err error) {
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
-		told++
+		reported++
 	})
 	got := 0
 	s.On.Message(func([]byte, netip.AddrPort) {
@@ -189,7 +189,7 @@ func TestErrorQueue(t *testing.T) {
 		s.mu.Lock()
 		once := b.once
 		s.mu.Unlock()
-		if !once { // the loop does not know yet that the error stays
+		if !once { // the loop has not detected yet that the error stays
 			l.AfterFunc(0, wait)
 			return
 		}
@@ -199,7 +199,7 @@ func TestErrorQueue(t *testing.T) {
 	require.NoError(t, s.SendTo([]byte("x"), dead, func(error) { wait() }))
 	l.Run()
 	assert.Equal(t, 3*batchSize, got)
-	assert.Equal(t, 1, told)
+	assert.Equal(t, 1, reported)
 }
 
 // countingConn counts the system calls.
@@ -213,7 +213,7 @@ func (c *countingConn) Control(fn func(uintptr)) error {
 	return c.RawConn.Control(fn)
 }
 
-// The queue keeps no more memory than twice what waits, and a large one is given back.
+// The queue uses at most twice the memory of the pending messages, and releases a large buffer when it is empty.
 func TestOutboxMemory(t *testing.T) {
 	var o outbox
 	for i := range 1000 {

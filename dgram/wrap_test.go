@@ -23,7 +23,7 @@ func TestWrap(t *testing.T) {
 		l := evnet.NewLoop()
 		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 		require.NoError(t, err)
-		s, err := dgram.Wrap(conn, &dgram.SocketOptions{Loop: l, Network: "udp6"}) // which it is not
+		s, err := dgram.Wrap(conn, &dgram.SocketOptions{Loop: l, Network: "udp6"}) // ignored: the conn decides
 		require.NoError(t, err)
 		assert.Equal(t, addrOf(conn), s.Address())
 		assert.Equal(t, conn, s.Conn())
@@ -62,7 +62,7 @@ func TestWrapConnected(t *testing.T) {
 	})
 }
 
-// fake is a conn whose methods are what a test wants.
+// fake is a conn whose methods call functions of the test.
 type fake struct {
 	read   func(p []byte) (int, net.Addr, error)
 	write  func(p []byte, to net.Addr) (int, error)
@@ -129,14 +129,14 @@ func TestWrapAnyConn(t *testing.T) {
 	})
 	require.NoError(t, s.Connect("127.0.0.1:9", func(err error) {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
-		require.NoError(t, s.Send([]byte("hello"), "[::1]:9", nil), "what family it is, is unknown")
+		require.NoError(t, s.Send([]byte("hello"), "[::1]:9", nil), "the family of the conn is unknown")
 	}))
 	run(t, l)
 }
 
 func TestWrapUnixgram(t *testing.T) {
 	if !onLinux {
-		t.Skip("not every system has unixgram")
+		t.Skip("not every operating system has unixgram")
 	}
 	l := evnet.NewLoop()
 	dir, err := os.MkdirTemp("", "evnet")
@@ -159,13 +159,13 @@ func TestWrapUnixgram(t *testing.T) {
 	run(t, l)
 }
 
-// Receives that fail are told; a conn that fails for good is closed.
+// A failed receive is emitted as Error. A conn that fails permanently is closed.
 func TestWrapFailingConn(t *testing.T) {
 	t.Parallel() // it waits, and so do its cases
 	for name, c := range map[string]struct {
 		err   error
 		least int
-	}{"the end": {io.EOF, 1}, "again and again": {errOwn, 100}, "closed by others": {net.ErrClosed, 1}} {
+	}{"the end": {io.EOF, 1}, "repeatedly": {errOwn, 100}, "closed elsewhere": {net.ErrClosed, 1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := evnet.NewLoop()
@@ -197,24 +197,24 @@ func TestWrapPanickingConn(t *testing.T) {
 			f.write = func(p []byte, _ net.Addr) (int, error) { return len(p), nil }
 			set(f)
 			s := wrap(t, l, f)
-			var heard error
-			told, closes := 0, 0
-			s.On.Error(func(err error) { heard = err })
+			var emitted error
+			reported, closes := 0, 0
+			s.On.Error(func(err error) { emitted = err })
 			s.On.Close(func() { closes++ })
 			for range 3 {
-				require.NoError(t, s.Send([]byte("x"), "127.0.0.1:9", func(error) { told++ }))
+				require.NoError(t, s.Send([]byte("x"), "127.0.0.1:9", func(error) { reported++ }))
 			}
 			run(t, l)
-			require.ErrorIs(t, heard, errOwn)
+			require.ErrorIs(t, emitted, errOwn)
 			var p *evnet.PanicError
-			require.ErrorAs(t, heard, &p)
-			assert.Equal(t, []int{3, 1}, []int{told, closes})
+			require.ErrorAs(t, emitted, &p)
+			assert.Equal(t, []int{3, 1}, []int{reported, closes})
 			<-f.closed
 		})
 	}
 }
 
-// A conn that takes forever to write does not hold Close up forever, and is closed once.
+// A conn whose Write never returns delays Close only for a limited time, and is closed once.
 func TestWrapStuckConn(t *testing.T) {
 	t.Parallel() // it waits
 	l := evnet.NewLoop()
@@ -224,21 +224,21 @@ func TestWrapStuckConn(t *testing.T) {
 		return 0, net.ErrClosed
 	}
 	s := wrap(t, l, f)
-	told := 0
+	reported := 0
 	for range 3 {
 		require.NoError(t, s.Send([]byte("x"), "127.0.0.1:9", func(err error) {
 			require.ErrorIs(t, err, net.ErrClosed)
-			told++
+			reported++
 		}))
 	}
 	s.On.Listening(func() { closed(s) })
-	s.On.Close(func() { assert.Equal(t, 3, told) })
+	s.On.Close(func() { assert.Equal(t, 3, reported) })
 	run(t, l)
-	assert.Equal(t, 3, told)
+	assert.Equal(t, 3, reported)
 	assert.EqualValues(t, 1, f.closes.Load())
 }
 
-// A conn that is slow to close holds up nobody but Run's return.
+// A conn that is slow to close delays only the return of Run.
 func TestWrapSlowClose(t *testing.T) {
 	for _, writing := range []bool{false, true} {
 		l := evnet.NewLoop()
@@ -261,7 +261,7 @@ func TestWrapSlowClose(t *testing.T) {
 	}
 }
 
-// A Close that does not return costs a record of the Logger.
+// A Close that panics or ends its goroutine is logged.
 func TestWrapPanickingClose(t *testing.T) {
 	for name, blow := range map[string]func(){"panic": func() { panic(errOwn) }, "Goexit": runtime.Goexit} {
 		for _, writing := range []bool{false, true} {
@@ -296,7 +296,7 @@ func TestWrapPanickingClose(t *testing.T) {
 	}
 }
 
-// The descriptor that somebody has closed behind the socket's back ends it.
+// If the program closes the conn directly, the socket emits Error.
 func TestConnClosedByOthers(t *testing.T) {
 	each(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -309,13 +309,13 @@ func TestConnClosedByOthers(t *testing.T) {
 				}
 			})
 		}))
-		heard := 0
+		emitted := 0
 		s.On.Error(func(err error) {
-			heard++
+			emitted++
 			require.ErrorIs(t, err, net.ErrClosed)
 			closed(s)
 		})
 		run(t, l)
-		assert.NotZero(t, heard)
+		assert.NotZero(t, emitted)
 	})
 }

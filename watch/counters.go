@@ -26,7 +26,7 @@ type Counts struct {
 	BytesWritten int64            `json:"bytesWritten"` // to these sockets, sent or not
 	Buffered     int64            `json:"buffered"`     // by the loops of open sockets, as evnet.Loop.Buffered counts
 	Events       map[string]int64 `json:"events"`       // by name, with the prefixes of Slog
-	Errors       map[string]int64 `json:"errors"`       // of Error and TLSClientError, by evnet.Code; "" is for those without a code
+	Errors       map[string]int64 `json:"errors"`       // of Error and TLSClientError, by evnet.Code; "" for errors without a code
 	Drops        map[string]int64 `json:"drops"`        // connections dropped by servers, by evnet.DropReason
 }
 

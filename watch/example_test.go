@@ -9,7 +9,7 @@ import (
 	"evnet/watch"
 )
 
-// echo says "hi" to an echo on a loop that is watched, and closes both.
+// echo sends "hi" to an echo server on l, and closes both sockets after the answer.
 func echo(l *evnet.Loop) {
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}})
 	server.On.Connection(func(c *evnet.Socket) {

@@ -28,7 +28,7 @@ func Join(tracers ...evnet.Tracer) evnet.Tracer {
 
 // Slog returns a Tracer that logs each event at one level, if the logger handles the level. A nil logger is
 // slog.Default. The message is the event's name as in Node, with a prefix for events of a server ("server connection")
-// and of package dgram ("dgram message"). The time of the record is that of the event. The record has these attributes,
+// and of package dgram ("dgram message"). The record has the time of the event. The record has these attributes,
 // if they are known:
 //
 //   - local and remote, the two addresses, and from, the sender of a datagram

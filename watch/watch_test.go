@@ -27,7 +27,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// play lets a client say "ping" to an echo, with an answer to a datagram beside it, and a failing client after.
+// play runs a client that sends "ping" to an echo server, a client that the server drops, a datagram socket that sends to
+// itself, and then a client that fails to connect. It returns the addresses.
 func play(t *testing.T, tracer evnet.Tracer) (addr map[string]string) {
 	l := evnet.NewLoop()
 	l.SetTracer(tracer)
@@ -41,7 +42,7 @@ func play(t *testing.T, tracer evnet.Tracer) (addr map[string]string) {
 	failing := func() {
 		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l})
 		s.On.Error(func(error) {})
-		s.Connect("tcp", addr["server"]) // nobody is there any more
+		s.Connect("tcp", addr["server"]) // the server has closed
 	}
 	client := evnet.NewSocket(&evnet.SocketOptions{Loop: l})
 	client.On.Data(func(p []byte) { client.End() })
@@ -122,10 +123,10 @@ func TestSlog(t *testing.T) {
 		failed = failed || r["msg"] == "error" && r["code"] == "ECONNREFUSED" && strings.Contains(fmt.Sprint(r["err"]), "refused")
 	}
 	assert.True(t, drop && failed, out.String())
-	assert.NotContains(t, out.String(), "ping", "what the bytes are is not logged")
+	assert.NotContains(t, out.String(), "ping", "the data is not logged")
 }
 
-// Below the logger's level nothing is made, and without a logger the records go to the default one.
+// Below the logger's level nothing is logged. Without a logger the records go to the default logger.
 func TestSlogLevel(t *testing.T) {
 	var out bytes.Buffer
 	was := slog.Default()
@@ -152,28 +153,28 @@ func TestCounters(t *testing.T) {
 	now := counters.Counts()
 	assert.Zero(t, now.Open)
 	assert.GreaterOrEqual(t, most, 2)
-	assert.EqualValues(t, 4, during.BytesRead, "of a socket that is open")
+	assert.EqualValues(t, 4, during.BytesRead, "bytes of an open socket")
 	assert.EqualValues(t, 8, now.BytesRead)
 	assert.EqualValues(t, 8, now.BytesWritten)
 	for name, n := range map[string]int{
 		"connect": 2, "server connection": 1, "server drop": 1, "data": 2, "dgram message": 1, "server close": 1, "close": 4, "end": 2,
 	} {
 		if name == "end" {
-			assert.GreaterOrEqual(t, now.Events[name], int64(n)) // the dropped client's may be a reset
+			assert.GreaterOrEqual(t, now.Events[name], int64(n)) // the dropped client may get a reset instead
 			continue
 		}
 		assert.EqualValues(t, n, now.Events[name], name)
 	}
 	assert.EqualValues(t, 1, now.Errors["ECONNREFUSED"])
 	assert.Equal(t, map[string]int64{"MaxConnections": 1}, now.Drops)
-	now.Events["connect"] = 0 // one's own
+	now.Events["connect"] = 0 // the caller owns the maps
 	assert.EqualValues(t, 2, counters.Counts().Events["connect"])
 	var decoded watch.Counts
 	require.NoError(t, json.Unmarshal([]byte(v.String()), &decoded))
 	assert.Equal(t, counters.Counts(), decoded)
 }
 
-// Several loops may share the Counters, and anybody may look meanwhile.
+// Several loops may share the Counters, and any goroutine may read them meanwhile.
 func TestCountersOfSeveralLoops(t *testing.T) {
 	counters := &watch.Counters{}
 	var all sync.WaitGroup
@@ -198,7 +199,7 @@ func TestCountersOfSeveralLoops(t *testing.T) {
 	}
 }
 
-// What loops buffer is counted once for each loop.
+// The buffered bytes of a loop are counted once, not for each of its sockets.
 func TestCountersOfBufferedBytes(t *testing.T) {
 	counters := &watch.Counters{}
 	l := evnet.NewLoop()
@@ -211,7 +212,7 @@ func TestCountersOfBufferedBytes(t *testing.T) {
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
 		s.On.Data(func([]byte) {
 			_, _ = s.Write(make([]byte, 1000))
-			l.Post(func() { // once it is handed over
+			l.Post(func() { // after the write has been counted
 				if l.Buffered() == 2000 {
 					buffered = counters.Counts().Buffered
 					for _, peer := range peers {
@@ -231,7 +232,7 @@ func TestCountersOfBufferedBytes(t *testing.T) {
 	assert.Zero(t, counters.Counts().Buffered)
 }
 
-// A failure that no code stands for is counted all the same.
+// An error without a code is counted too.
 func TestCountersWithoutACode(t *testing.T) {
 	counters := &watch.Counters{}
 	l := evnet.NewLoop()
@@ -243,7 +244,7 @@ func TestCountersWithoutACode(t *testing.T) {
 	assert.Equal(t, map[string]int64{"": 1}, counters.Counts().Errors)
 }
 
-// A socket that is not connected has no Close to come, and does not count as open.
+// A socket that is not connected does not emit Close and does not count as open.
 func TestCountersOfUnconnectedSockets(t *testing.T) {
 	counters := &watch.Counters{}
 	l := evnet.NewLoop()
