@@ -341,7 +341,7 @@ func ExampleBlockList() {
 	server.On.Connection(func(c *evnet.Socket) {
 		fmt.Println("welcome")
 		c.End()
-		_ = list.AddAddress(netip.MustParseAddr("127.0.0.1")) // a duplicate has no effect
+		_ = list.AddAddress(netip.MustParseAddr("127.0.0.1")) // later connections of this peer are refused
 	})
 	err := server.Listen("tcp", "127.0.0.1:0", func() {
 		first := evnet.Connect("tcp", server.Address().String(), nil)

@@ -44,7 +44,7 @@ func TestIdleSocketsCostNothing(t *testing.T) {
 		s := onLoop(l, conn)
 		s.On.Data(func([]byte) {
 			if received++; received == idle { // each socket was used, and all are idle again
-				assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+1) // the watchman of runs
+				assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines+1) // the watchdog of runs
 				assert.Less(t, (heap()-memory)/idle, int64(4<<10), "bytes each")
 				for _, s := range sockets {
 					s.Destroy(nil)
