@@ -20,7 +20,7 @@ var (
 // caller processes these first, then continues to read from the conn. Both belong to the caller and
 // are complete when Detach returns. evnet does not use the conn any more. The conn stays open, without
 // a deadline; one that was set on it before may have been removed. The conn reports the peer's end
-// again. The bytes are as received, except those that SetEncoding has decoded while they were buffered.
+// again. The bytes are as received, except for text that SetEncoding has decoded while it was buffered.
 //
 // The socket is closed: Close(false) is its last event.
 //
@@ -33,8 +33,8 @@ var (
 //   - ErrSocketClosed: Connect or SecureConnect was not emitted yet.
 //   - ErrDestroyed, or ErrRelayed.
 //   - ErrWriteAfterEnd: this side has ended.
-//   - ErrWritesQueued: the kernel does not accept all written bytes. Those that the running callback has
-//     written are sent first, if possible.
+//   - ErrWritesQueued: the kernel does not accept all written bytes. Detach first tries to send the bytes that
+//     the running callback has written.
 //   - A failure of the conn that was read and that the socket is about to report.
 //   - The loop is busy, or the Read of a conn does not honor deadlines, so a wait has taken too long.
 //

@@ -145,8 +145,8 @@ func (s *Server) forget(e *entry) {
 	s.events.removeIf(func(x *entry) bool { return x == e })
 }
 
-// callback returns the function of e if e is still registered for the event. An emit iterates over the list that it
-// began with. No lock is held while the callbacks run.
+// callback returns the function of e if e is still registered for the event. An emit iterates over the list as it was at
+// the beginning. No lock is held while the callbacks run.
 func callback[F any](e *entry, of emitter, k kind) (fn F, ok bool) {
 	if e.kind != k || !e.begin(of) {
 		return fn, false

@@ -75,7 +75,7 @@ func (s *Socket) closeLocked() *ending {
 func (s *Socket) finished() {
 	s.mu.Lock()
 	switch {
-	case s.destroyed || s.opt().dial != nil: // what is connected after End ends once connected
+	case s.destroyed || s.opt().dial != nil: // a socket that connects after End ends once connected
 		s.mu.Unlock()
 		return
 	case s.out.finished: // the end, which had blocked, is sent
@@ -86,7 +86,7 @@ func (s *Socket) finished() {
 		s.mu.Unlock()
 		return
 	case !s.owesDoneLocked():
-	case s.out.yielded: // Finish comes after the callbacks of what was sent
+	case s.out.yielded: // Finish is emitted after the callbacks of the sent writes
 		s.loop().Event(s.finished)
 		s.mu.Unlock()
 		return
@@ -148,8 +148,8 @@ func (s *Socket) Reset() {
 	e.run()
 }
 
-// ending is what follows the destruction of a socket. The caller of destroyLocked runs it after unlocking: closing
-// a conn waits for its readers and writers, which may need the lock.
+// ending is the work that follows the destruction of a socket. The caller of destroyLocked runs it after unlocking,
+// because closing a conn waits for its readers and writers, which may need the lock.
 type ending struct {
 	s *Socket
 
@@ -167,8 +167,8 @@ type ending struct {
 	relay     *relay
 }
 
-// destroyLocked makes the socket a destroyed one and returns what follows, nil if it was destroyed already. s.mu is
-// held.
+// destroyLocked marks the socket as destroyed and returns the work that follows, or nil if it was destroyed already. s.mu
+// is held.
 func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	if s.destroyed {
 		if s.optional != nil {
@@ -204,7 +204,7 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	return e
 }
 
-// run closes what the socket has used, and has the end reported. It is called without a lock; e may be nil.
+// run closes the resources of the socket and schedules the report of its end. It is called without a lock; e may be nil.
 func (e *ending) run() {
 	if e == nil {
 		return
@@ -260,7 +260,7 @@ func (e *ending) report() {
 	}
 }
 
-// dropErrorLocked is the error of queued writes when the socket was destroyed. s.mu is held.
+// dropErrorLocked returns the error for queued writes of a destroyed socket. s.mu is held.
 func (s *Socket) dropErrorLocked() error {
 	switch {
 	case s.out.early && s.opt().err != nil:
@@ -333,7 +333,7 @@ const maxLate = 128
 
 // giveUpAfterLocked destroys the socket after d, with an error that names op. Data and an end that have arrived before are
 // delivered first: the socket lives on while there is data to read, or more was read than the read bytes of the last
-// check. The number of these checks bounds the time that a peer gains by sending on. s.mu is held.
+// check. The number of these checks limits the time that a peer gains by continuing to send. s.mu is held.
 func (s *Socket) giveUpAfterLocked(timer **time.Timer, op string, d time.Duration, read int64, looks int) {
 	epoch := s.epoch
 	due := func() {

@@ -2,6 +2,7 @@ package evnet_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -33,7 +34,8 @@ func Example() {
 	// all closed
 }
 
-// A chat room needs no lock: the callbacks of one loop run one at a time.
+// A chat room needs no lock, because the callbacks of one loop run one at a time. A member that does not read is
+// disconnected when its queue is full, so that it does not get a stream with gaps.
 func Example_chat() {
 	room := map[*evnet.Socket]bool{}
 	server := evnet.CreateServer(func(c *evnet.Socket) {
@@ -41,7 +43,9 @@ func Example_chat() {
 		c.On.Close(func(bool) { delete(room, c) })
 		c.On.Data(func(line []byte) {
 			for member := range room {
-				member.Write(line)
+				if _, err := member.Write(line); errors.Is(err, evnet.ErrWriteBufferFull) {
+					member.Destroy(err)
+				}
 			}
 		})
 	})

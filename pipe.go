@@ -35,8 +35,8 @@ type pipe struct {
 // back. Use ReadFrom of dst with the BlockingConn of this socket, or Data with Pause and Drain.
 //
 // Pipe stops when dst has finished, failed or closed, and when a write to it fails. If dst was the last
-// destination, this socket is then in the state that Unpipe leaves. It is neither ended nor destroyed.
-// A failure of this socket does not end dst.
+// destination, this socket is then paused as after Unpipe. It is neither ended nor destroyed. A failure of
+// this socket does not end dst.
 //
 // A nil dst is logged and otherwise ignored. So is any dst while OnRead, Scan, Chunks or BlockingConn
 // is the consumer.

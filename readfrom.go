@@ -103,10 +103,10 @@ func (s *Socket) roomChangedLocked() {
 	}
 }
 
-// maxSendFile is the most bytes of a file that one system call sends. The socket's lock is held meanwhile.
+// maxSendFile is the maximum number of bytes of a file that one system call sends. The socket's lock is held meanwhile.
 const maxSendFile = 128 << 10
 
-// fileSource is what is left of a regular file, or the first part of that, for ReadFrom to send.
+// fileSource is the unsent rest of a regular file, up to a limit if there is one, for ReadFrom.
 type fileSource struct {
 	raw   syscall.RawConn
 	limit *io.LimitedReader // nil if the file is sent to its end

@@ -10,10 +10,10 @@ import (
 	"evnet/internal/transport"
 )
 
-// The way of received bytes from the stream to a consumer.
+// This file passes received bytes from the stream to a consumer.
 
-// If more than a few sockets are ready, less is read for a decoder at a time: decoding takes several times as long as
-// reading does.
+// If more than a few sockets are ready, a socket with a decoder reads less at a time, because decoding takes several
+// times as long as reading.
 const (
 	fewReady     = 16
 	decodedChunk = 16 << 10
@@ -40,7 +40,7 @@ func (h *handle) Ready(what eventloop.Events) {
 	s.deliverArrival(&r, &a)
 }
 
-// readLimitLocked is how much is read at a time. s.mu is held.
+// readLimitLocked returns the maximum number of bytes to read at a time. s.mu is held.
 func (s *Socket) readLimitLocked() int {
 	l := s.set.Loop
 	limit := l.readSize()
@@ -50,19 +50,19 @@ func (s *Socket) readLimitLocked() int {
 	return limit
 }
 
-// arrival is what follows a report of the stream. The socket does it without its lock.
+// arrival is the work that follows a report of the stream. The socket does it without its lock.
 type arrival struct {
 	end      *ending
 	sent     bool
 	received bool
-	direct   bool // what was received goes to the consumer without being buffered
+	direct   bool // the received data goes to the consumer without being buffered
 	delivery delivery
 	pipe     *pipe // gets the bytes of a splice pipe
 	failure  error // of reading: the socket is destroyed after the delivery
 	epoch    int32
 }
 
-// arrivedLocked takes a report of the stream, and sets a, which is zero, to what follows. s.mu is held.
+// arrivedLocked processes a report of the stream, and sets a, which is zero, to the work that follows. s.mu is held.
 func (s *Socket) arrivedLocked(r *transport.Report, a *arrival) {
 	in := &s.in
 	if r.Flags != 0 || s.out.upgradePending {
@@ -71,7 +71,7 @@ func (s *Socket) arrivedLocked(r *transport.Report, a *arrival) {
 	if a.sent = r.Flags&transport.Moved != 0; a.sent && s.stream.MayWrite() {
 		s.settleLocked()
 	}
-	if s.out.room != nil && !s.out.needDrain && s.stream.MayWrite() { // a goroutine waits for room alone
+	if s.out.room != nil && !s.out.needDrain && s.stream.MayWrite() { // a goroutine waits for room although no Drain is due
 		s.roomChangedLocked()
 	}
 	switch {
@@ -110,7 +110,7 @@ func (s *Socket) arrivedLocked(r *transport.Report, a *arrival) {
 	}
 }
 
-// deliverArrival does what follows a report. It runs on the loop, without a lock.
+// deliverArrival does the work that follows a report. It runs on the loop, without a lock.
 func (s *Socket) deliverArrival(r *transport.Report, a *arrival) {
 	if a.end != nil {
 		a.end.run()
@@ -155,8 +155,8 @@ func (s *Socket) failReading(err error, epoch int32) {
 	e.run()
 }
 
-// flow delivers what is buffered, if there is a consumer for it, and then the peer's end, or lets more be received. It
-// runs on the loop.
+// flow delivers the buffered data, if there is a consumer. Then it delivers the peer's end, or lets the stream read more.
+// It runs on the loop.
 func (s *Socket) flow() {
 	for delivered := false; ; {
 		d, ok := s.nextDelivery(delivered)
@@ -173,8 +173,8 @@ func (s *Socket) flow() {
 	}
 }
 
-// nextDelivery returns the next delivery of what is buffered. after reports that one has just been made. If there is
-// none, it updates what the stream is to read, and has the peer's end emitted if it is due.
+// nextDelivery returns the next delivery of buffered data. after says that a delivery has just been made. If there is no
+// data to deliver, nextDelivery starts or stops reading as needed, and schedules the peer's end if it is due.
 func (s *Socket) nextDelivery(after bool) (d delivery, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,7 +206,7 @@ func (s *Socket) nextDelivery(after bool) (d delivery, ok bool) {
 	return delivery{}, false
 }
 
-// delivery is one chunk with its consumers, as they were when it was taken.
+// delivery is one chunk with the consumers at the time when it was taken from the buffer.
 type delivery struct {
 	p         []byte // borrowed
 	decoded   bool
@@ -226,8 +226,8 @@ func (s *Socket) deliveryLocked(p []byte, decoded bool) delivery {
 	return delivery{p: p, decoded: decoded, onRead: in.onRead, chunks: in.chunks, pipes: in.pipes, listeners: s.events}
 }
 
-// deliver gives a chunk to its consumer, and reports whether that was all: nothing was put back. It runs on the loop,
-// without a lock.
+// deliver gives a chunk to its consumers, and reports whether all of it was consumed and nothing was put back. It runs on
+// the loop, without a lock.
 func (s *Socket) deliver(d *delivery) (settled bool) {
 	switch {
 	case d.onRead != nil:
@@ -259,18 +259,18 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 	return true
 }
 
-// putBackLocked buffers what was to be delivered, because its consumer was removed meanwhile. s.mu is held.
+// putBackLocked buffers a chunk that could not be delivered because its consumer was removed meanwhile. s.mu is held.
 func (s *Socket) putBackLocked(p []byte, decoded bool) {
 	s.in.own()
-	if decoded || len(s.in.text) > 0 { // raw bytes come behind the text
+	if decoded || len(s.in.text) > 0 { // raw bytes follow the text
 		s.in.text = slices.Concat(p, s.in.text)
 	} else {
 		s.in.raw = slices.Concat(p, s.in.raw)
 	}
 }
 
-// emitData gives the listeners a chunk that they own, and reports whether all of them were removed meanwhile. p is copied,
-// unless it is owned.
+// emitData gives the listeners a chunk that they own, and reports whether all of them were removed meanwhile. It copies p
+// unless owned is true.
 func (s *Socket) emitData(list listeners, p []byte, owned bool) (removed bool) {
 	s.loop().SetOwner((*handle)(s))
 	handled := false
@@ -290,8 +290,8 @@ func (s *Socket) emitData(list listeners, p []byte, owned bool) (removed bool) {
 	return removed
 }
 
-// poison overwrites borrowed bytes after the callback has returned, in a program built with the race detector: a slice that is
-// kept too long then shows immediately.
+// poison overwrites borrowed bytes after the callback has returned, if the race detector is enabled, so that the misuse of
+// a slice that was kept too long is noticed.
 func poison(p []byte) {
 	if race.Enabled {
 		for i := range p {

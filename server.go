@@ -35,7 +35,7 @@ type Server struct {
 	members      []eventloop.Member // in the loops of settings
 	pendingDrops atomic.Int32       // Drop events queued on loop
 
-	// The rate limits of the log: of records about accepted sockets, and of those about accepting. They are
+	// The rate limits of the log, for records about accepted sockets and for records about accepting. They are
 	// separate, so that a flood of the former does not suppress the latter.
 	log, acceptLog ratelimit.Log
 

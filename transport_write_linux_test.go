@@ -111,7 +111,7 @@ func TestQueueOfManyPieces(t *testing.T) {
 		l := NewLoop()
 		here, there := unixPair(t)
 		s := Wrap(here, &SocketOptions{Loop: l, MaxWriteBuffer: -1, AllowHalfOpen: true})
-		want := make([]byte, 200*leavesNow+777)
+		want := make([]byte, 200*immediateSize+777)
 		for i := range want {
 			want[i] = byte(i >> 8 * 13)
 		}
@@ -123,7 +123,7 @@ func TestQueueOfManyPieces(t *testing.T) {
 				_, _ = s.Write(p[:n])
 				p = p[n:]
 			}
-			assert.Greater(t, s.BufferedAmount(), 64*leavesNow) // more segments than one system call accepts
+			assert.Greater(t, s.BufferedAmount(), 64*immediateSize) // more segments than one system call accepts
 			s.End()
 			go func() {
 				defer l.Unref()
@@ -170,7 +170,7 @@ func TestWriteBesideABusyCallback(t *testing.T) {
 // A long write is sent immediately, after the short ones before it.
 func TestLongWrite_IsSentImmediately(t *testing.T) {
 	onEach(t, func(t *testing.T) {
-		for _, size := range []int{leavesNow - 1, leavesNow, 100 << 10} {
+		for _, size := range []int{immediateSize - 1, immediateSize, 100 << 10} {
 			l := NewLoop()
 			here, there := tcpPair(t)
 			s := onLoop(l, here)
@@ -178,7 +178,7 @@ func TestLongWrite_IsSentImmediately(t *testing.T) {
 			rounds(t, l, 1, func() {
 				_, _ = s.WriteString("one ")
 				_, _ = s.Write(long)
-				if size < leavesNow {
+				if size < immediateSize {
 					assert.False(t, arrived(t, there))
 				} else {
 					got := make([]byte, 4+size)
@@ -269,7 +269,7 @@ func TestReset_IsNotReportedAsBrokenPipe(t *testing.T) {
 					if !usesEpoll(s) {
 						awaitReader(s)
 					}
-					_, _ = s.Write(make([]byte, leavesNow)) // it is sent immediately
+					_, _ = s.Write(make([]byte, immediateSize)) // it is sent immediately
 				})
 				runs(t, l)
 				assert.Equal(t, "ECONNRESET", reported)

@@ -6,8 +6,8 @@ import (
 	"evnet/internal/transport"
 )
 
-// leavesNow is the size from which on a write does not wait for the end of the running callback.
-const leavesNow = 16 << 10
+// immediateSize is the size in bytes from which on a write does not wait for the end of the running callback.
+const immediateSize = 16 << 10
 
 // Write sends the bytes of p that the kernel accepts and queues the rest. It never blocks.
 //
@@ -59,17 +59,17 @@ func (s *Socket) write(p []byte, done func(error), read bool) (int, error) {
 	return n, err
 }
 
-// writeLocked is write with s.mu held. It also returns what follows if writing has failed.
+// writeLocked is write with s.mu held. It also returns the ending of the socket if writing has failed.
 func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *ending, error) {
 	o := &s.out
 	var e *ending
 	if !read && o.deferred && s.fullLocked() {
-		e = s.writeFailedLocked(s.flushLocked(), false) // only what the kernel does not accept counts
+		e = s.writeFailedLocked(s.flushLocked(), false) // only bytes that the kernel does not accept count
 	}
 	if err := s.writeErrorLocked(!read && (len(p) > 0 || done != nil)); err != nil {
 		switch {
 		case done == nil:
-		case err == ErrWriteBufferFull: // queued behind the others they would pile up
+		case err == ErrWriteBufferFull: // in the queue of callbacks they would accumulate
 			s.loop().Post(func() {
 				s.loop().SetOwner((*handle)(s))
 				done(err)
@@ -77,7 +77,7 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 		default:
 			o.own()
 			o.callbacks.Push(writeCallback{end: s.stream.Accepted(), err: err, done: done})
-			if e == nil { // else its report runs the callback
+			if e == nil { // otherwise the report of e runs the callback
 				s.scheduleCallbacksLocked()
 			}
 		}
@@ -92,14 +92,14 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 	}
 	err := s.sendLocked(p)
 	if o.deferred && done != nil || len(p) == 0 && s.stream.Queued() == 0 && s.stream.IsOpen() {
-		s.scheduleCallbacksLocked() // before what the running callback posts next, as in Node
+		s.scheduleCallbacksLocked() // before functions that the running callback posts later, as in Node
 	}
-	if !o.deferred { // else the flush does, which knows what the kernel does not accept
+	if !o.deferred { // otherwise the flush counts the bytes that the kernel does not accept
 		s.countQueuedLocked()
 	}
 	if mark := s.highWaterMarkLocked(); err == nil && s.exceedsLocked(mark) {
 		if o.deferred {
-			err = s.flushLocked() // the mark is compared with what the kernel does not accept
+			err = s.flushLocked() // only bytes that the kernel does not accept count towards the mark
 			s.countQueuedLocked()
 		}
 		if s.exceedsLocked(mark) {
@@ -121,7 +121,7 @@ func (s *Socket) sendLocked(p []byte) error {
 	switch {
 	case len(p) == 0:
 		return nil
-	case !s.maySendNowLocked(), len(p) < leavesNow && s.postponeLocked(), !s.stream.MayWrite():
+	case !s.maySendNowLocked(), len(p) < immediateSize && s.postponeLocked(), !s.stream.MayWrite():
 		s.stream.Append(p)
 		return nil
 	}
@@ -151,8 +151,8 @@ func (s *Socket) maySendNowLocked() bool {
 // holdsQueueLocked reports whether queued bytes are held back: by Cork, or until TLS encrypts them. s.mu is held.
 func (s *Socket) holdsQueueLocked() bool { return s.out.upgradePending || s.out.corks > 0 }
 
-// postponeLocked makes what is queued next wait for the end of the running callback. Outside of a callback it reports
-// false, and nothing waits. s.mu is held.
+// postponeLocked makes the bytes that are queued next wait for the end of the running callback. Outside of a callback it
+// does nothing and returns false. s.mu is held.
 func (s *Socket) postponeLocked() bool {
 	if !s.loop().InTask() {
 		return false
@@ -167,7 +167,7 @@ func (s *Socket) postponeLocked() bool {
 
 func (s *Socket) flush() { (*handle)(s).Flush() }
 
-// Flush sends what is queued, after a task.
+// Flush sends the queued bytes after a task.
 func (h *handle) Flush() {
 	s := (*Socket)(h)
 	s.mu.Lock()
@@ -204,7 +204,7 @@ func (s *Socket) afterWritingLocked(sent transport.Flags, err error) error {
 	}
 	s.noteSentLocked(sent)
 	if sent&transport.Moved != 0 {
-		if sent&transport.Completed == 0 { // else that was noted
+		if sent&transport.Completed == 0 { // otherwise noteSentLocked has marked it
 			s.markActiveLocked()
 		}
 		s.scheduleCallbacksLocked()
@@ -217,12 +217,12 @@ func (s *Socket) afterWritingLocked(sent transport.Flags, err error) error {
 	return nil
 }
 
-// noteSentLocked notes what the stream has sent. s.mu is held.
+// noteSentLocked updates the counters after the stream has sent bytes. s.mu is held.
 func (s *Socket) noteSentLocked(sent transport.Flags) {
 	if s.out.counted > 0 {
 		s.countQueuedLocked()
 	}
-	if sent&transport.Completed != 0 { // which is activity
+	if sent&transport.Completed != 0 { // counts as activity
 		s.noteCompletedLocked()
 		s.markActiveLocked()
 	}
@@ -367,13 +367,13 @@ func (s *Socket) Cork() {
 	}
 }
 
-// holdCorkedLocked keeps what was written since Cork, if it was called, from leaving. s.mu is held.
+// holdCorkedLocked holds back the bytes that were written since Cork, if the socket is corked. s.mu is held.
 func (s *Socket) holdCorkedLocked() {
 	switch {
-	case s.out.upgradePending: // which holds more back
+	case s.out.upgradePending: // StartTLS already holds back more
 	case s.out.corks > 0:
 		s.stream.HoldFrom(s.out.corkedAt)
-	case s.out.deferred: // what is written next leaves when the callback returns
+	case s.out.deferred: // bytes written from now on are sent when the callback returns
 		s.stream.Hold()
 	default:
 		s.stream.Unhold()

@@ -15,7 +15,7 @@ type outbound struct {
 	*writeState // shared by sockets that need none: call own before each change
 
 	needDrain      bool // a Write has reached the high-water mark; Drain is to be emitted
-	splicePending  bool // bytes are left in a splice pipe: their source is held back
+	splicePending  bool // a splice pipe still has bytes, and their source is held back
 	deferred       bool // the loop flushes after the running task
 	scheduled      bool // runWriteCallbacks is among the loop's posted tasks
 	yielded        bool // the callbacks have used their share of this turn: the rest run in the next
