@@ -21,11 +21,11 @@ var (
 	// ErrSocketClosed is returned by Write on a socket that was never connected. It matches
 	// net.ErrClosed.
 	ErrSocketClosed error = coded("evnet: socket is not connected", "ERR_SOCKET_CLOSED", net.ErrClosed)
-	// ErrDestroyed is returned by Write after Destroy, Reset or a failure. Write callbacks get it if Destroy discards
-	// their bytes. It matches net.ErrClosed.
+	// ErrDestroyed is returned by Write after Destroy, Reset or a failure. It is reported to the callbacks of writes
+	// whose bytes Destroy discards. It matches net.ErrClosed.
 	ErrDestroyed error = coded("evnet: socket was destroyed", "ERR_STREAM_DESTROYED", net.ErrClosed)
-	// ErrClosedBeforeConnect is what the callbacks of writes during Connect get if no connection is established. It
-	// matches net.ErrClosed.
+	// ErrClosedBeforeConnect is reported to the callbacks of writes made during Connect if no connection is established.
+	// It matches net.ErrClosed.
 	ErrClosedBeforeConnect error = coded("evnet: socket closed before the connection was established", "ERR_SOCKET_CLOSED_BEFORE_CONNECTION", net.ErrClosed)
 	// ErrWriteBufferFull is returned by Write if the queued bytes have reached SocketOptions.MaxWriteBuffer.
 	ErrWriteBufferFull error = coded("evnet: write buffer is full", "ENOBUFS", nil)
@@ -67,7 +67,8 @@ var (
 	ErrLoopStopped error = &nodecode.Error{Text: "evnet: loop is stopping", Cause: net.ErrClosed}
 	// ErrWritesQueued is the cause if Detach is called while written bytes are queued.
 	ErrWritesQueued error = errors.New("evnet: writes are queued")
-	// ErrRelayed is reported by Relay for a socket that is in another relay, and by Detach for one that is in any.
+	// ErrRelayed is reported by Relay for a socket that is already in a relay, and returned by Detach and StartTLS for
+	// such a socket.
 	ErrRelayed error = errors.New("evnet: socket is in a relay")
 	// ErrOnLoop is returned by methods that would block, if they are called from a callback.
 	ErrOnLoop error = errors.New("evnet: blocking call from a callback")

@@ -38,7 +38,7 @@ func NewLoop() *Loop {
 // ends, and returns after the Close events.
 //
 // Any goroutine may call Run, but only one at a time. If the loop is running already, Run panics
-// with ErrLoopRunning, since it has no result to return it in; Serve returns it.
+// with ErrLoopRunning. Serve returns that error instead.
 //
 // A panic in a callback unwinds out of Run unless OnPanic is set. Run may be called again afterwards:
 // it then closes everything that is still open, including the sockets that a server of several loops
@@ -49,10 +49,10 @@ func (l *Loop) Run() {
 	}
 }
 
-// Serve is Run for a program that ends by a context: it continues while nothing is open, until ctx
-// ends. Then it destroys every socket, closes every server, stops every timer, runs their Close
-// events and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning. A nil ctx is
-// ErrNilArgument.
+// Serve is Run for a program that a context ends: it continues until ctx ends, even if nothing is
+// open. Then it destroys every socket, closes every server, stops every timer, emits the Close events
+// and returns ctx.Err(). If the loop is running already it returns ErrLoopRunning. For a nil ctx it
+// returns ErrNilArgument.
 func (l *Loop) Serve(ctx context.Context) error {
 	if ctx == nil {
 		return nilArgument("Serve", "context")

@@ -46,8 +46,8 @@ type SocketOptions struct {
 	// MaxWriteBuffer is the number of bytes that may be queued before Write fails with ErrWriteBufferFull. A pending
 	// write callback counts as 64 bytes. A Write that begins below the limit is queued completely, any other is refused
 	// as a whole. Pipe, Relay and ReadFrom are held back before the limit. If the program itself has filled the queue,
-	// they exceed it by one chunk, so that what they have read is not lost. Default: 1 MiB. Negative: no limit, as in Node. Loop.SetMaxBuffered
-	// limits all sockets of a loop together.
+	// they exceed it by one chunk, so that data that they have read is not lost. Default: 1 MiB. Negative: no limit, as
+	// in Node. Loop.SetMaxBuffered limits all sockets of a loop together.
 	MaxWriteBuffer int
 	// Dialer makes the connections: its LocalAddr, KeepAlive, Control and Timeout (for each attempt) apply. Its
 	// Resolver and FallbackDelay are not used, nor is a TCP LocalAddr for a Unix path. Default: the zero net.Dialer.
