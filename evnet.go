@@ -207,16 +207,17 @@ func Connect(network, address string, onConnect func()) *Socket {
 // Wrap returns a socket for a connected conn of any type. The conn belongs to the socket from then on. Reading starts
 // after the running callback, or when the loop runs.
 //
-// For a *tls.Conn Wrap performs the handshake first; then SecureConnect is emitted. With SocketOptions.TLSConfig any
-// other conn becomes the client side of TLS, as with the socket option of Node's tls.connect.
+// For a *tls.Conn the socket performs the handshake first; then SecureConnect is emitted. With SocketOptions.TLSConfig
+// any other conn becomes the client side of TLS, as with the socket option of Node's tls.connect.
 //
 // If the conn has no CloseWrite method, it cannot be half open: End closes it completely once everything is written.
 //
 // On Linux the loop itself reads and writes a *net.TCPConn or a stream *net.UnixConn, and no other type, because a type
 // that embeds such a conn may have its own methods. Any other conn, and every conn under TLS, has a goroutine that reads,
-// unless the socket is paused, and one that writes while bytes are queued. Run waits for all of them to return. If a Read returns no bytes and no error, it is retried
-// after a pause. An error that is Temporary and not a timeout is retried ten times. If a method panics, the socket
-// fails with a *PanicError.
+// unless the socket is paused, and one that writes while bytes are queued. Run waits for all of them to return.
+//
+// If a Read of the conn returns no bytes and no error, it is retried after a pause. An error that is Temporary and not a
+// timeout is retried ten times. If a method panics, the socket fails with a *PanicError.
 //
 // For a nil conn the socket fails with ErrNilArgument.
 //

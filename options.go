@@ -106,10 +106,12 @@ type SocketOptions struct {
 	// the config needs a ServerName.
 	//
 	// The goroutine transport always serves TLS, also on Linux: a socket has one goroutine while it reads, and another
-	// while bytes are queued. The socket's Conn is the *tls.Conn, and TLS returns the negotiated state. End sends close_notify, then the end of
-	// the conn; Destroy sends neither. If the peer closes the connection without close_notify, the socket emits an
-	// Error that is io.ErrUnexpectedEOF after delivering everything the peer sent, because a third party may have
-	// truncated the stream. Node treats that as a clean end. Default: no TLS. Node: the options of tls.connect.
+	// while bytes are queued. The socket's Conn is the *tls.Conn, and TLS returns the negotiated state.
+	//
+	// End sends close_notify, then the end of the conn; Destroy sends neither. If the peer closes the connection without
+	// close_notify, the socket first delivers everything the peer sent. Then it emits an Error that is
+	// io.ErrUnexpectedEOF, because a third party may have truncated the stream. Node treats that as a clean end.
+	// Default: no TLS. Node: the options of tls.connect.
 	TLSConfig *tls.Config
 	// HandshakeTimeout limits a TLS handshake, from Connect, Wrap or StartTLS on. Then the socket is destroyed with an
 	// error that is os.ErrDeadlineExceeded. Default: 120 s. Negative: no limit. Node: the handshakeTimeout option of

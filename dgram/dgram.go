@@ -30,8 +30,8 @@
 //
 //   - Create a socket: [CreateSocket], or [NewSocket] with [SocketOptions]; [Wrap] for an existing
 //     net.PacketConn.
-//   - Receive: [Socket.Bind], then On.Message, or [Socket.OnRead], whose bytes are borrowed and which does
-//     not allocate.
+//   - Receive: [Socket.Bind], then On.Message, or [Socket.OnRead], which passes borrowed bytes and does not
+//     allocate.
 //   - Send: [Socket.Send], [Socket.SendTo] for an IP address and port, [Socket.SendBuffers] for a message in
 //     parts; [Socket.SendQueueSize].
 //   - Connect to one peer: [Socket.Connect], [Socket.Disconnect], [Socket.RemoteAddress].
