@@ -72,7 +72,7 @@ func TestProxyHeader_ShowsTheClient(t *testing.T) {
 	assert.Equal(t, "closed\n", r.stop())
 }
 
-// A header without an address of a client leaves that of the connection.
+// If a header has no client address, the service shows the address of the connection.
 func TestProxyHeader_ShowsTheProxyIfThereIsNoClient(t *testing.T) {
 	r := start(t, "proxy-header", "-trust", "127.0.0.0/8", "-trust", "::1/128")
 	for _, header := range []string{
