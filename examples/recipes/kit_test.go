@@ -109,16 +109,28 @@ type running struct {
 func start(t *testing.T, name string, args ...string) *running {
 	t.Helper()
 	r := launch(t, name, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
-	address, ok := strings.CutPrefix(r.line(), "listening on ")
-	require.True(t, ok, "the first line of %s is not its address: %q", name, address)
-	r.address, _, _ = strings.Cut(address, " ")
+	r.waitForAddress()
 	return r
+}
+
+// waitForAddress reads the first line that a server prints, and returns what follows the address in it.
+func (r *running) waitForAddress() (rest string) {
+	r.t.Helper()
+	line, ok := strings.CutPrefix(r.line(), "listening on ")
+	require.True(r.t, ok, "the first line is not the address: %q", line)
+	r.address, rest, _ = strings.Cut(line, " ")
+	return rest
 }
 
 // launch starts a program, which prints what it likes.
 func launch(t *testing.T, name string, args ...string) *running {
 	t.Helper()
-	p := program(t, name, args...)
+	return launchCommand(t, program(t, name, args...))
+}
+
+// launchCommand starts the command of a program.
+func launchCommand(t *testing.T, p *exec.Cmd) *running {
+	t.Helper()
 	output, err := p.StdoutPipe()
 	require.NoError(t, err)
 	p.Stderr = p.Stdout
