@@ -42,7 +42,7 @@ type recipe struct {
 
 var (
 	recipeLink = regexp.MustCompile(`\]\(\.\./examples/recipes/([\w-]+)/?(?:main\.go)?\)`)
-	recipeRun  = regexp.MustCompile(`\./examples/recipes/([\w-]+)([^|;&>]*)`)
+	recipeRun  = regexp.MustCompile(`\./examples/recipes/([\w-]+)([^|;&>\n]*)`)
 	flagWord   = regexp.MustCompile(`(?:^|\s)-([a-z][\w-]*)`)
 )
 
