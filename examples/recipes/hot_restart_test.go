@@ -119,7 +119,7 @@ func TestHotRestart_RefusesNoConnection(t *testing.T) {
 			_, _ = ask(r.address)
 		}
 	}
-	restarts := evtest.Pick(3, 20)
+	restarts := evtest.Pick(10, 50)
 	for range restarts {
 		awaitAnswerBy(r.process)
 		r.restart()

@@ -156,14 +156,12 @@ func (r *running) end() (code int, rest string) {
 	return r.command.ProcessState.ExitCode(), string(printed)
 }
 
-// stop interrupts the program and checks that it exits with 0. It returns what the program prints until then. Windows
-// has no signals: there the program is killed.
+// stop interrupts the program and checks that it exits with 0. It returns what the program prints until then.
 func (r *running) stop() (rest string) {
 	r.t.Helper()
 	if runtime.GOOS == "windows" {
 		_ = r.command.Process.Kill()
-		_, rest = r.end()
-		return rest
+		r.t.Skip("Windows has no signals")
 	}
 	require.NoError(r.t, r.command.Process.Signal(os.Interrupt))
 	code, rest := r.end()

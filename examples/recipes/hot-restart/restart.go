@@ -96,6 +96,8 @@ func duplicate(listener *net.TCPListener) (file *os.File, err error) {
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
+		syscall.ForkLock.RLock() // no program starts between the two calls
+		defer syscall.ForkLock.RUnlock()
 		copied, err := syscall.Dup(int(fd))
 		if err != nil {
 			failed = os.NewSyscallError("dup", err)
