@@ -1,6 +1,7 @@
 package recipes_test
 
 import (
+	"io"
 	"net"
 	"runtime"
 	"testing"
@@ -34,6 +35,25 @@ func TestServers_AddressInUse(t *testing.T) {
 		code, printed := launch(t, name, append(flags, "-addr", ln.Addr().String())...).end()
 		assert.Equal(t, 1, code, name)
 		assert.Equal(t, inUse.Error()+"\n", printed, name)
+	}
+}
+
+// A client that sends nothing, or only the beginning of what decides, is disconnected after -wait.
+func TestServers_WaitIsLimited(t *testing.T) {
+	for name, beginnings := range map[string][]string{
+		"one-port-tls": {"", "\x16\x03\x01"},
+		"proxy-header": {"", "PROXY ", "\r\n\r\n"},
+		"http-beside":  {"", "GET / HTTP/1.1\r", "GET / HTTP/1.1\r\nHost: "},
+	} {
+		r := start(t, name, append(servers()[name], "-wait", "1ms")...)
+		for _, beginning := range beginnings {
+			c := r.dial()
+			_, _ = io.WriteString(c, beginning) // it may be too late already
+			receiveEnd(t, c)
+		}
+		code, printed := launch(t, name, append(servers()[name], "-wait", "0s")...).end()
+		assert.Equal(t, 2, code, name)
+		assert.Equal(t, "-wait is not positive: 0s\n", printed, name)
 	}
 }
 

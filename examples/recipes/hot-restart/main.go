@@ -76,7 +76,7 @@ func main() {
 		log.Fatalln(err)
 	}
 
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		for s := range signals {

@@ -34,9 +34,14 @@ func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	address := flag.String("addr", "127.0.0.1:9103", "the `address` to listen on; port 0 takes a free one")
+	wait := flag.Duration("wait", 10*time.Second, "how long to wait for the first line, and for an HTTP header")
 	flag.Parse()
-	if flag.NArg() > 0 {
+	switch {
+	case flag.NArg() > 0:
 		log.Println("unexpected argument:", flag.Arg(0))
+		os.Exit(2)
+	case *wait <= 0:
+		log.Println("-wait is not positive:", *wait)
 		os.Exit(2)
 	}
 
@@ -53,7 +58,7 @@ func main() {
 	handOver := newListener(server.Address())
 	server.On.Connection(func(c *evnet.Socket) {
 		c.On.Error(func(err error) { log.Println(c.RemoteAddr(), err) })
-		detect(c, handOver, func(line []byte) {
+		detect(c, *wait, handOver, func(line []byte) {
 			lines++
 			if _, err := fmt.Fprintf(c, "%d bytes\n", len(line)); err != nil {
 				c.Destroy(err) // the client does not read its answers
@@ -61,7 +66,7 @@ func main() {
 		})
 	})
 	web := &http.Server{
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: *wait,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			count := 0
 			evnet.DefaultLoop.Do(func() { count = lines }) // on the loop, because this is another goroutine
@@ -79,10 +84,10 @@ func main() {
 	fmt.Println("closed")
 }
 
-// detect reads the first line, for at most ten seconds, and puts it back. Then it hands an HTTP connection over, or
-// calls onLine for each line.
-func detect(c *evnet.Socket, handOver *listener, onLine func([]byte)) {
-	late := c.Loop().AfterFunc(10*time.Second, func() { c.Destroy(os.ErrDeadlineExceeded) })
+// detect reads the first line and puts it back. Then it hands an HTTP connection over, or calls onLine for each line. It
+// destroys a connection whose first line takes too long.
+func detect(c *evnet.Socket, wait time.Duration, handOver *listener, onLine func([]byte)) {
+	late := c.Loop().AfterFunc(wait, func() { c.Destroy(os.ErrDeadlineExceeded) })
 	c.On.Close(func(bool) { late.Stop() })
 	err := c.Scan(wholeLine, maxLine, func(first []byte) {
 		late.Stop()

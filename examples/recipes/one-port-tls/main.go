@@ -36,9 +36,14 @@ func main() {
 	address := flag.String("addr", "127.0.0.1:9101", "the `address` to listen on; port 0 takes a free one")
 	cert := flag.String("cert", "", "a PEM `file` with the certificate; by default the program makes one for a day")
 	key := flag.String("key", "", "a PEM `file` with the key of -cert")
+	wait := flag.Duration("wait", 10*time.Second, "how long to wait for the first byte, and then for the TLS handshake")
 	flag.Parse()
-	if flag.NArg() > 0 {
+	switch {
+	case flag.NArg() > 0:
 		log.Println("unexpected argument:", flag.Arg(0))
+		os.Exit(2)
+	case *wait <= 0:
+		log.Println("-wait is not positive:", *wait)
 		os.Exit(2)
 	}
 	certificate, err := loadOrMake(*cert, *key)
@@ -49,8 +54,8 @@ func main() {
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	server := evnet.NewServer(&evnet.ServerOptions{
 		MaxConnections:   1000,
-		FirstByteTimeout: 10 * time.Second, // a client that sends nothing
-		HandshakeTimeout: 10 * time.Second, // a client that does not finish the TLS handshake
+		FirstByteTimeout: *wait, // for a client that sends nothing
+		HandshakeTimeout: *wait, // for a client that does not finish the TLS handshake
 		IdleTimeout:      time.Minute,
 		WriteTimeout:     30 * time.Second,
 		CloseTimeout:     10 * time.Second,

@@ -30,6 +30,7 @@ func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	address := flag.String("addr", "127.0.0.1:9102", "the `address` to listen on; port 0 takes a free one")
+	wait := flag.Duration("wait", 5*time.Second, "how long to wait for the header")
 	var proxies []netip.Prefix
 	flag.Func("trust", "a `network` of trusted proxies, such as 10.0.0.0/8; may be repeated", func(text string) error {
 		network, err := netip.ParsePrefix(text)
@@ -37,11 +38,14 @@ func main() {
 		return err
 	})
 	flag.Parse()
-	if flag.NArg() > 0 {
+	switch {
+	case flag.NArg() > 0:
 		log.Println("unexpected argument:", flag.Arg(0))
 		os.Exit(2)
-	}
-	if len(proxies) == 0 {
+	case *wait <= 0:
+		log.Println("-wait is not positive:", *wait)
+		os.Exit(2)
+	case len(proxies) == 0:
 		log.Println("no -trust: which proxies may connect?")
 		os.Exit(2)
 	}
@@ -58,7 +62,7 @@ func main() {
 			c.Destroy(errUntrusted) // nothing has been read
 			return
 		}
-		readHeader(c)
+		readHeader(c, *wait)
 	})
 	if err := server.Listen("tcp", *address, func() { printable.Println("listening on", server.Address()) }); err != nil {
 		log.Fatalln(err)
@@ -71,9 +75,9 @@ func main() {
 	fmt.Println("closed")
 }
 
-// readHeader reads the header, for at most five seconds, and then serves the client.
-func readHeader(c *evnet.Socket) {
-	late := c.Loop().AfterFunc(5*time.Second, func() { c.Destroy(os.ErrDeadlineExceeded) })
+// readHeader reads the header and then serves the client. It destroys a connection whose header takes too long.
+func readHeader(c *evnet.Socket, wait time.Duration) {
+	late := c.Loop().AfterFunc(wait, func() { c.Destroy(os.ErrDeadlineExceeded) })
 	c.On.Close(func(bool) { late.Stop() })
 	err := c.Scan(splitHeader, maxHeader, func(header []byte) {
 		late.Stop()
