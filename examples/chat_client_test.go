@@ -19,30 +19,30 @@ func TestChatClientEnds(t *testing.T) {
 	t.Parallel()
 	r := openRoom(t, "-pace", "1ms")
 	ana := r.join("ana")
-	var said, heard strings.Builder
+	var sent, received strings.Builder
 	for i := range 300 {
-		fmt.Fprintf(&said, "line %d\n", i)
-		fmt.Fprintf(&heard, "bob: line %d\n", i)
+		fmt.Fprintf(&sent, "line %d\n", i)
+		fmt.Fprintf(&received, "bob: line %d\n", i)
 	}
 	bob := program(t, "chat", "-connect", r.address, "-nick", "bob")
-	bob.Stdin = strings.NewReader(said.String() + "and without an end")
+	bob.Stdin = strings.NewReader(sent.String() + "a last line without a newline")
 	out, err := bob.CombinedOutput()
 	require.NoError(t, err)
 	assert.Equal(t, chatWelcome+"\n* hello bob! "+chatHelp+"\n", string(out))
 	ana.expect("* bob joined")
-	for line := range strings.Lines(heard.String() + "bob: and without an end\n* bob left\n") {
+	for line := range strings.Lines(received.String() + "bob: a last line without a newline\n* bob left\n") {
 		ana.expect(strings.TrimSuffix(line, "\n"))
 	}
 
 	carl := program(t, "chat", "-connect", r.address) // the first line is the name
-	carl.Stdin = strings.NewReader("ana\ncarl\n/quit\nnever said\n")
+	carl.Stdin = strings.NewReader("ana\ncarl\n/quit\nnever sent\n")
 	out, err = carl.CombinedOutput()
 	require.NoError(t, err)
 	assert.Equal(t, chatWelcome+"\n* ana is taken: choose another name\n* hello carl! "+chatHelp+"\n* goodbye\n", string(out))
 	ana.expect("* carl joined", "* carl left")
 }
 
-// chatClient is the chat program with -connect, which has joined.
+// chatClient runs the chat program with -connect and returns once it has joined.
 func chatClient(t *testing.T, r *chatRoom, name string) *terminal {
 	c := runCommand(t, "", "chat", fmt.Sprintf("go run ./examples/chat -network %s -connect %s -nick %s", r.network, r.address, name))
 	c.expect(t, chatWelcome, "* hello "+name+"! "+chatHelp)
@@ -52,7 +52,7 @@ func chatClient(t *testing.T, r *chatRoom, name string) *terminal {
 func TestChatClientAndSignals(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("windows knows no signals")
+		t.Skip("Windows has no signals")
 	}
 	for _, network := range []string{"tcp", "unix"} {
 		r := openRoomAt(t, network, chatAddress(t, network))
@@ -71,19 +71,19 @@ func TestChatClientAndSignals(t *testing.T) {
 
 		r.expect(t, "ana joined", "bob joined", "bob left")
 		r.close()
-		ana.expect(t, "* the server closes")
+		ana.expect(t, "* the server is shutting down")
 		assert.Empty(t, ana.finish(t))
 		assert.Zero(t, ana.process.ProcessState.ExitCode())
 	}
 }
 
-// A room that does not answer cannot keep its client.
+// The client exits even if the room does not end its side.
 func TestChatClientLeavesAStuckRoom(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("windows knows no signals")
+		t.Skip("Windows has no signals")
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // accepts by its backlog alone
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // the kernel completes connections without an Accept
 	require.NoError(t, err)
 	defer ln.Close()
 	stuck := runCommand(t, "", "chat", "go run ./examples/chat -nick ana -connect "+ln.Addr().String())
@@ -91,13 +91,13 @@ func TestChatClientLeavesAStuckRoom(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	_, err = io.WriteString(conn, "\x1b]0;owned\x07\n") // nor does a room rule the terminal
+	_, err = io.WriteString(conn, "\x1b]0;owned\x07\n") // the client must escape this
 	require.NoError(t, err)
 	stuck.expect(t, `\x1b]0;owned\a`)
 	require.NoError(t, stuck.process.Process.Signal(os.Interrupt))
-	said, err := io.ReadAll(conn)
+	received, err := io.ReadAll(conn)
 	require.NoError(t, err)
-	assert.Equal(t, "/nick ana\n", string(said))
+	assert.Equal(t, "/nick ana\n", string(received))
 	rest, err := io.ReadAll(stuck.said)
 	require.NoError(t, err)
 	assert.Empty(t, string(rest))
@@ -111,9 +111,9 @@ func TestChatBadUse(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, 2, "give one of -listen and -connect"},
-		{[]string{"-listen", "127.0.0.1:0", "-connect", "127.0.0.1:1"}, 2, "give one of -listen and -connect"},
-		{[]string{"-listen", "127.0.0.1:0", "9000"}, 2, `what is "9000"?`},
+		{nil, 2, "exactly one of -listen and -connect is required"},
+		{[]string{"-listen", "127.0.0.1:0", "-connect", "127.0.0.1:1"}, 2, "exactly one of -listen and -connect is required"},
+		{[]string{"-listen", "127.0.0.1:0", "9000"}, 2, `unexpected argument "9000"`},
 		{[]string{"-listen", "127.0.0.1:0", "-members", "0"}, 2, "must be positive"},
 		{[]string{"-listen", "127.0.0.1:0", "-queue", "-1"}, 2, "must be positive"},
 		{[]string{"-listen", "127.0.0.1:0", "-line", "0"}, 2, "must be positive"},
@@ -121,7 +121,7 @@ func TestChatBadUse(t *testing.T) {
 		{[]string{"-listen", "127.0.0.1:0", "-idle", "-1s"}, 2, "must be positive"},
 		{[]string{"-listen", "127.0.0.1:0", "-grace", "0"}, 2, "must be positive"},
 		{[]string{"-listen", "127.0.0.1:0", "-pace", "-1s"}, 2, "must be positive"},
-		{[]string{"-listen", "127.0.0.1:0", "-slow", "soon"}, 2, `invalid value "soon"`},
+		{[]string{"-listen", "127.0.0.1:0", "-slow", "later"}, 2, `invalid value "later"`},
 		{[]string{"-wat"}, 2, "not defined: -wat"},
 		{[]string{"-connect", "127.0.0.1:1", "-nick", "a\nb"}, 2, "control characters"},
 		{[]string{"-connect", "127.0.0.1:1", "-nick", "a b"}, 2, "letters, digits"},
@@ -140,7 +140,7 @@ func TestChatBadUse(t *testing.T) {
 	}
 }
 
-// Who floods the room is held back; nothing is lost.
+// The room reads from a member that floods it at -pace. No line is lost.
 func TestChatPace(t *testing.T) {
 	t.Parallel()
 	const pace, count = 20 * time.Millisecond, 20

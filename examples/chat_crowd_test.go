@@ -18,12 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// conversation is how many members talk, and what each says: so many lines in each round.
+// conversation describes the load: the number of members, and the lines that each of them sends in each round.
 type conversation struct{ crowd, rounds, batch, padding int }
 
-// theConversation is 18 long lines of each of 99 members, or 200 lines of each of 199 in the long form, unless the race
-// detector makes that ten times as long: in both cases some megabytes for each member, more than the room and the kernel
-// hold for one.
+// theConversation has 99 members that send 18 long lines each. The long form has 199 members that send 200 lines each, except
+// under the race detector, which takes ten times as long. In both forms each member receives some megabytes, more than the
+// room and the kernel buffer for one.
 func theConversation() conversation {
 	short := conversation{crowd: 99, rounds: 18, batch: 1, padding: 1250}
 	if underRace() {
@@ -32,10 +32,10 @@ func theConversation() conversation {
 	return evtest.Pick(short, conversation{crowd: 199, rounds: 40, batch: 5, padding: 100})
 }
 
-// A room of 100, or of 200 in the long form, one of whom does not read: the others talk, and each hears all that the others have said,
-// in the order of each speaker, while the room drops the one by its rule and says so.
+// The room has 100 members, or 200 in the long form, and one of them does not read. Each of the others receives all lines of the
+// other members, in the order of each sender. The room disconnects the stuck member and announces it.
 func TestChatCrowdAndOneStuck(t *testing.T) {
-	// The time alone would never drop it: it is the queue that does.
+	// Only the queue limit applies: -slow is too long.
 	talk := theConversation()
 	crowd := talk.crowd
 	r := openRoom(t, "-members", fmt.Sprint(crowd+1), "-pace", "0", "-line", "1300", "-slow", "1h", "-queue", "524288")
@@ -68,16 +68,16 @@ func TestChatCrowdAndOneStuck(t *testing.T) {
 	for err := range failures {
 		assert.NoError(t, err)
 	}
-	told := 0
+	announced := 0
 	for n := range drops {
 		assert.LessOrEqual(t, n, 1)
-		told += n
+		announced += n
 	}
-	assert.Equal(t, crowd, told, "who has heard that the stuck one was dropped")
-	t.Logf("%d lines, each heard by %d, in %v", crowd*talk.rounds*talk.batch, crowd-1, time.Since(begun).Round(time.Millisecond))
-	t.Logf("the room took %d KiB more", (memory(t, r.process.Process.Pid)-before)>>10)
+	assert.Equal(t, crowd, announced, "members that received the announcement")
+	t.Logf("%d lines, each received by %d members, in %v", crowd*talk.rounds*talk.batch, crowd-1, time.Since(begun).Round(time.Millisecond))
+	t.Logf("the memory of the room grew by %d KiB", (memory(t, r.process.Process.Pid)-before)>>10)
 	assert.Less(t, memory(t, r.process.Process.Pid)-before, 64<<20)
-	_, err := io.Copy(io.Discard, stuck.hears)
+	_, err := io.Copy(io.Discard, stuck.input)
 	assert.Error(t, err, "a reset")
 	members[0].say("/who")
 	members[0].expect(fmt.Sprintf("* in the room: %d", crowd))
@@ -85,78 +85,78 @@ func TestChatCrowdAndOneStuck(t *testing.T) {
 
 func name(i int) string { return fmt.Sprintf("member-%d", i) }
 
-// talk says the lines of a member, and hears those of all others. A round begins when all lines of the one
-// before were heard: nobody can be further behind than two rounds, which is less than the queue may have.
+// talk sends the lines of a member and reads the lines of all others. A round begins when all lines of the previous one have
+// been received. So no member is more than two rounds behind, which is below the limit of the queue.
 func (m *chatMember) talk(self int, c conversation) (dropped int, err error) {
 	padding := strings.Repeat("x", c.padding)
-	heard := make(map[string]int, c.crowd)
+	received := make(map[string]int, c.crowd)
 	for round := range c.rounds {
-		var said strings.Builder
+		var sent strings.Builder
 		for i := range c.batch {
-			fmt.Fprintf(&said, "%d %s\n", round*c.batch+i, padding)
+			fmt.Fprintf(&sent, "%d %s\n", round*c.batch+i, padding)
 		}
-		if _, err := io.WriteString(m.conn, said.String()); err != nil {
+		if _, err := io.WriteString(m.conn, sent.String()); err != nil {
 			return dropped, err
 		}
 		for missing := (c.crowd - 1) * c.batch; missing > 0; {
-			line, err := m.hears.ReadSlice('\n')
+			line, err := m.input.ReadSlice('\n')
 			if err != nil {
 				return dropped, err
 			}
 			if line[0] == '*' {
-				if got := string(line); got != "* stuck was dropped: too slow\n" {
-					return dropped, fmt.Errorf("heard %q", got)
+				if got := string(line); got != "* stuck disconnected: too slow\n" {
+					return dropped, fmt.Errorf("unexpected line %q", got)
 				}
 				dropped++
 				continue
 			}
-			speaker, rest, _ := strings.Cut(string(line), ": ")
+			sender, rest, _ := strings.Cut(string(line), ": ")
 			number := 0
 			for _, digit := range rest[:strings.IndexByte(rest, ' ')] {
 				number = number*10 + int(digit-'0')
 			}
-			if heard[speaker] != number || len(rest) != len(padding)+len(fmt.Sprint(number))+len(" \n") {
-				return dropped, fmt.Errorf("line %d of %s was expected: %q", heard[speaker], speaker, rest)
+			if received[sender] != number || len(rest) != len(padding)+len(fmt.Sprint(number))+len(" \n") {
+				return dropped, fmt.Errorf("want line %d of %s, got %q", received[sender], sender, rest)
 			}
-			if number/c.batch != round { // for the room has one order, whoever hears it
-				return dropped, fmt.Errorf("round %d: line %d of %s", round, number, speaker)
+			if number/c.batch != round { // all members receive the same order
+				return dropped, fmt.Errorf("round %d: line %d of %s", round, number, sender)
 			}
-			heard[speaker]++
+			received[sender]++
 			missing--
 		}
-		if len(heard) != c.crowd-1 || heard[name(self)] != 0 {
-			return dropped, fmt.Errorf("heard %d members, itself %d times", len(heard), heard[name(self)])
+		if len(received) != c.crowd-1 || received[name(self)] != 0 {
+			return dropped, fmt.Errorf("received lines of %d members, %d of its own", len(received), received[name(self)])
 		}
 	}
 	return dropped, nil
 }
 
-// A stuck member cannot keep the room open.
+// A stuck member does not prevent the room from closing.
 func TestChatClosesWithAStuckMember(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("windows knows no signals")
+		t.Skip("Windows has no signals")
 	}
 	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
 		r := openRoom(t, "-grace", "500ms", "-pace", "0", "-queue", "1000000000", "-slow", "1h")
 		ana := r.join("ana")
 		r.joinStuck()
-		stranger := r.connect()
+		unnamed := r.connect()
 		ana.expect("* stuck joined")
 		line := strings.Repeat("x", 999) + "\n"
-		for range 8 << 10 >> 6 { // far more than the system holds
+		for range 8 << 10 >> 6 { // far more than the kernel buffers
 			_, err := io.WriteString(ana.conn, strings.Repeat(line, 1<<6))
 			require.NoError(t, err)
 		}
 		ana.say("/who")
 		ana.expect("* in the room: 2", "* ana stuck")
 		require.NoError(t, r.process.Process.Signal(sig))
-		ana.expect("* the server closes")
+		ana.expect("* the server is shutting down")
 		ana.expectEnd()
-		stranger.expect("* the server closes")
-		stranger.expectEnd()
+		unnamed.expect("* the server is shutting down")
+		unnamed.expectEnd()
 		_ = ana.conn.Close()
-		_ = stranger.conn.Close()
+		_ = unnamed.conn.Close()
 		rest, err := io.ReadAll(r.said)
 		require.NoError(t, err)
 		assert.Equal(t, "ana joined\nstuck joined\nclosed\n", string(rest))

@@ -18,10 +18,10 @@ import (
 
 const (
 	chatWelcome = "* welcome: what is your name?"
-	chatHelp    = "There is /nick NAME, /who and /quit"
+	chatHelp    = "Commands: /nick NAME, /who, /quit"
 )
 
-// chatRoom is the chat program with -listen.
+// chatRoom is a running chat program with -listen.
 type chatRoom struct {
 	*terminal
 	t       *testing.T
@@ -29,7 +29,7 @@ type chatRoom struct {
 	address string
 }
 
-// openRoom returns once the room listens.
+// openRoom starts a room and returns when it listens.
 func openRoom(t *testing.T, args ...string) *chatRoom {
 	t.Helper()
 	return openRoomAt(t, "tcp", "127.0.0.1:0", args...)
@@ -43,11 +43,11 @@ func openRoomAt(t *testing.T, network, address string, args ...string) *chatRoom
 	return &chatRoom{at, t, network, address}
 }
 
-// close interrupts the room, which must print these last lines only.
+// close interrupts the room and checks that it prints only these last lines.
 func (r *chatRoom) close(last ...string) {
 	r.t.Helper()
 	if runtime.GOOS == "windows" {
-		return // which knows no signal to end it with
+		return // there is no signal to end it with
 	}
 	require.NoError(r.t, r.process.Process.Signal(os.Interrupt))
 	rest, err := io.ReadAll(r.said)
@@ -56,14 +56,14 @@ func (r *chatRoom) close(last ...string) {
 	assert.NoError(r.t, r.process.Wait())
 }
 
-// chatMember is a connection to the room, such as netcat makes.
+// chatMember is a raw connection to the room, as netcat makes one.
 type chatMember struct {
 	t     *testing.T
 	conn  net.Conn
-	hears *bufio.Reader
+	input *bufio.Reader
 }
 
-// connect reads up to the question for the name.
+// connect dials the room and reads the welcome line.
 func (r *chatRoom) connect() *chatMember {
 	r.t.Helper()
 	conn, err := net.Dial(r.network, r.address)
@@ -75,7 +75,7 @@ func (r *chatRoom) connect() *chatMember {
 	return m
 }
 
-// join is connect with a name that is not refused.
+// join connects with a name that the room accepts.
 func (r *chatRoom) join(name string) *chatMember {
 	r.t.Helper()
 	m := r.connect()
@@ -84,11 +84,11 @@ func (r *chatRoom) join(name string) *chatMember {
 	return m
 }
 
-// stuckBuffer is how much the system holds on the side of a member that does not read. Without a limit it may hold all that a
-// test sends, 32 MB on some systems, and nothing waits in the room.
+// stuckBuffer is the size of the kernel's receive buffer of a member that does not read. Without a limit the kernel may buffer
+// everything that a test sends, 32 MB on some systems, and the room queues nothing.
 const stuckBuffer = 64 << 10
 
-// joinStuck is join for a member that reads nothing more.
+// joinStuck joins as a member that reads nothing more.
 func (r *chatRoom) joinStuck() *chatMember {
 	r.t.Helper()
 	m := r.join("stuck")
@@ -102,20 +102,20 @@ func (m *chatMember) say(line string) {
 	require.NoError(m.t, err)
 }
 
-// expect compares the next lines with these.
+// expect checks that the next lines are these.
 func (m *chatMember) expect(lines ...string) {
 	m.t.Helper()
 	for _, want := range lines {
-		got, err := m.hears.ReadString('\n')
+		got, err := m.input.ReadString('\n')
 		require.NoError(m.t, err, "waiting for %q: %q", want, got)
 		require.Equal(m.t, want+"\n", got)
 	}
 }
 
-// expectEnd is told that the room has ended the connection, in order.
+// expectEnd checks that the room has ended the connection in an orderly way.
 func (m *chatMember) expectEnd() {
 	m.t.Helper()
-	rest, err := io.ReadAll(m.hears)
+	rest, err := io.ReadAll(m.input)
 	require.NoError(m.t, err)
 	require.Empty(m.t, string(rest))
 }
@@ -133,7 +133,7 @@ func TestChat(t *testing.T) {
 			r := openRoomAt(t, network, chatAddress(t, network))
 			ana := r.join("ana")
 			bob := r.connect()
-			bob.say("/nick bob\r") // as telnet ends its lines
+			bob.say("/nick bob\r") // telnet ends its lines with CR LF
 			bob.expect("* hello bob! " + chatHelp)
 			ana.expect("* bob joined")
 			ana.say("hello")
@@ -147,7 +147,7 @@ func TestChat(t *testing.T) {
 			bob.expect("* bob is now called Robert")
 			ana.expect("* bob is now called Robert")
 			ana.say("/dance now")
-			ana.expect("* there is /nick NAME, /who and /quit, but no /dance")
+			ana.expect("* unknown command /dance: use /nick NAME, /who or /quit")
 
 			carl := r.join("bob") // the name is free again
 			ana.expect("* bob joined")
@@ -169,19 +169,19 @@ func TestChat(t *testing.T) {
 			r.expect(t, "ana joined", "bob joined", "bob is now called Robert", "bob joined", "bob left", "dóra joined",
 				"dóra left", "Robert left")
 			if r.close(); runtime.GOOS != "windows" {
-				ana.expect("* the server closes")
+				ana.expect("* the server is shutting down")
 				ana.expectEnd()
 			}
 		})
 	}
 }
 
-// chatAddress is one that is free.
+// chatAddress returns a free address.
 func chatAddress(t *testing.T, network string) string {
 	if network == "tcp" {
 		return "127.0.0.1:0"
 	}
-	dir, err := os.MkdirTemp("", "evnet") // a test's own has a long path
+	dir, err := os.MkdirTemp("", "evnet") // t.TempDir is too long for a socket path
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "room")
@@ -192,33 +192,33 @@ func TestChatNames(t *testing.T) {
 	ana := r.join("Ana")
 	m := r.connect()
 	again := ": choose another name"
-	refused := func(ask string) {
-		for _, c := range []struct{ name, why string }{
+	refused := func(command string) {
+		for _, c := range []struct{ name, reason string }{
 			{"", "a name must not be empty"},
 			{" \t", "a name must not be empty"},
 			{"Ana", "Ana is taken"},
 			{"aNA", "aNA is taken"},
 			{strings.Repeat("x", 21), "a name must not have more than 20 characters"},
 			{strings.Repeat("ã", 21), "a name must not have more than 20 characters"},
-			{"a\x1b[2Jb", "a name must not have control characters"},
-			{"a\x00b", "a name must not have control characters"},
-			{"a\u0085b", "a name must not have control characters"},
+			{"a\x1b[2Jb", "a name must not contain control characters"},
+			{"a\x00b", "a name must not contain control characters"},
+			{"a\u0085b", "a name must not contain control characters"},
 			{"a\xffb", "a name must be valid UTF-8"},
-			{"an na", "a name must be of letters, digits, - and _"},
-			{"ana:", "a name must be of letters, digits, - and _"},
-			{"* ana", "a name must be of letters, digits, - and _"},
-			{"a\u202eb", "a name must be of letters, digits, - and _"},
-			{"a\u3164b", "a name must not have invisible characters"},
+			{"an na", "a name must consist of letters, digits, - and _"},
+			{"ana:", "a name must consist of letters, digits, - and _"},
+			{"* ana", "a name must consist of letters, digits, - and _"},
+			{"a\u202eb", "a name must consist of letters, digits, - and _"},
+			{"a\u3164b", "a name must not contain invisible characters"},
 		} {
-			m.say(ask + c.name)
-			m.expect("* " + c.why + again)
+			m.say(command + c.name)
+			m.expect("* " + c.reason + again)
 		}
 	}
 	refused("")
 	refused("/nick ")
 	m.say(strings.Repeat("x", 1001))
-	m.expect("* a line may have 1000 bytes: yours was longer")
-	m.say("/who") // also without a name
+	m.expect("* line too long: the limit is 1000 bytes")
+	m.say("/who") // works without a name too
 	m.expect("* in the room: 1", "* Ana")
 	longest := strings.Repeat("ã", 20)
 	m.say(longest)
@@ -230,20 +230,20 @@ func TestChatNames(t *testing.T) {
 	m.say("/nick " + longest) // its own is not taken
 	ana.expect("* " + longest + " is now called " + longest)
 
-	stranger := r.connect()
-	stranger.say("/quit")
-	stranger.expect("* goodbye")
-	stranger.expectEnd()
+	unnamed := r.connect()
+	unnamed.say("/quit")
+	unnamed.expect("* goodbye")
+	unnamed.expectEnd()
 	ana.say("done")
-	m.expect("* "+longest+" is now called "+longest, "Ana: done") // nothing of the stranger
+	m.expect("* "+longest+" is now called "+longest, "Ana: done") // nothing about the member without a name
 }
 
-// What a member says cannot reach into the terminals of others.
+// A member cannot send control characters to another member's terminal.
 func TestChatCleansLines(t *testing.T) {
 	r := openRoom(t, "-pace", "0")
 	ana, bob := r.join("ana"), r.join("bob")
 	ana.expect("* bob joined")
-	for said, heard := range map[string]string{
+	for sent, received := range map[string]string{
 		"\x1b[31mred\x1b]0;title\x07": `\x1b[31mred\x1b]0;title\a`,
 		"a\rb\x00c\x7fd\u009be":       `a\rb\x00c\x7fd\u009be`,
 		"tab\there":                   "tab here",
@@ -251,19 +251,19 @@ func TestChatCleansLines(t *testing.T) {
 		"\u202eturned\u2066\u2028.":   `\u202eturned\u2066\u2028.`,
 		"👩\u200d🚀 naïve 日本":           "👩\u200d🚀 naïve 日本",
 	} {
-		bob.say(said)
-		ana.expect("bob: " + heard)
+		bob.say(sent)
+		ana.expect("bob: " + received)
 	}
 	bob.say("/\x1b[31m")
-	bob.expect("* there is /nick NAME, /who and /quit, but no /\\x1b[31m")
+	bob.expect("* unknown command /\\x1b[31m: use /nick NAME, /who or /quit")
 }
 
-// A line that is too long is refused, whatever its length, costs no memory, and leaves its member there.
+// The room refuses a line that is too long without buffering it, whatever its length. The member stays.
 func TestChatLongLines(t *testing.T) {
 	r := openRoom(t, "-pace", "0", "-line", "100")
 	ana, bob := r.join("ana"), r.join("bob")
 	ana.expect("* bob joined")
-	refusal := "* a line may have 100 bytes: yours was longer"
+	refusal := "* line too long: the limit is 100 bytes"
 	longest := strings.Repeat("x", 100)
 	bob.say(longest)
 	ana.expect("bob: " + longest)
@@ -279,19 +279,19 @@ func TestChatLongLines(t *testing.T) {
 		require.NoError(t, err)
 	}
 	bob.expect(refusal)
-	bob.say("\nstill here") // the first ends the long one
+	bob.say("\nstill here") // the first newline ends the long line
 	ana.expect("bob: still here")
 	assert.Less(t, memory(t, r.process.Process.Pid)-before, 16<<20)
 
-	_, err := io.WriteString(bob.conn, "without an end") // which is the end
+	_, err := io.WriteString(bob.conn, "without a newline")
 	require.NoError(t, err)
 	require.NoError(t, bob.conn.(*net.TCPConn).CloseWrite())
-	ana.expect("bob: without an end", "* bob left")
+	ana.expect("bob: without a newline", "* bob left")
 	bob.expectEnd()
 
 	carl := r.join("carl")
 	ana.expect("* carl joined")
-	_, err = io.WriteString(carl.conn, longest+longest) // too long, and cut off too
+	_, err = io.WriteString(carl.conn, longest+longest) // too long, and without a newline
 	require.NoError(t, err)
 	require.NoError(t, carl.conn.(*net.TCPConn).CloseWrite())
 	carl.expect(refusal)
@@ -307,11 +307,11 @@ func TestChatIsFull(t *testing.T) {
 		conn, err := net.Dial("tcp", r.address)
 		require.NoError(t, err)
 		_ = conn.SetDeadline(time.Now().Add(patience))
-		_, err = io.WriteString(conn, "carl\nhello\n") // unread, it would make a reset
+		_, err = io.WriteString(conn, "carl\nhello\n") // if the room left it unread, closing would reset the connection
 		require.NoError(t, err)
-		told, err := io.ReadAll(conn)
+		received, err := io.ReadAll(conn)
 		require.NoError(t, err)
-		assert.Equal(t, "* the room is full: try again later\n", string(told))
+		assert.Equal(t, "* the room is full: try again later\n", string(received))
 		_ = conn.Close()
 	}
 	bob.say("/quit")
@@ -319,7 +319,7 @@ func TestChatIsFull(t *testing.T) {
 	bob.expectEnd()
 	_ = bob.conn.Close()
 	ana.expect("* bob left")
-	require.Eventually(t, func() bool { // the seat is free once the connection is closed
+	require.Eventually(t, func() bool { // there is room again once the connection is closed
 		conn, err := net.Dial("tcp", r.address)
 		require.NoError(t, err)
 		defer conn.Close()
@@ -330,32 +330,32 @@ func TestChatIsFull(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-func TestChatSilence(t *testing.T) {
+func TestChatIdleTimeout(t *testing.T) {
 	t.Parallel()
 	const idle = 2 * time.Second // far more than a slow machine needs between two lines
 	r := openRoom(t, "-idle", idle.String(), "-pace", "0")
-	stranger := r.connect()
+	unnamed := r.connect()
 	m := r.join("ana")
 	begun := time.Now()
-	for time.Since(begun) < idle+idle/8 { // who speaks stays, for longer than the limit
+	for time.Since(begun) < idle+idle/8 { // a member that sends lines stays longer than the limit
 		m.say("/who")
 		m.expect("* in the room: 1", "* ana")
 		time.Sleep(idle / 20)
 	}
-	stranger.expect("* you were silent too long")
-	stranger.expectEnd()
-	m.expect("* you were silent too long")
+	unnamed.expect("* disconnected: idle timeout")
+	unnamed.expectEnd()
+	m.expect("* disconnected: idle timeout")
 	m.expectEnd()
-	r.expect(t, "ana joined", "ana was silent too long")
+	r.expect(t, "ana joined", "ana disconnected: idle timeout")
 }
 
-// A member is dropped when something has waited for too long, also when it is far less than the queue may
-// have, and whatever the member sends.
-func TestChatDropsWhoStopsReading(t *testing.T) {
+// The room disconnects a member whose queue makes no progress for -slow. The queue may be far below its limit, and the member
+// may send lines meanwhile.
+func TestChatDisconnectsMemberThatStopsReading(t *testing.T) {
 	t.Parallel()
-	t.Run("silent", func(t *testing.T) { dropsWhoStopsReading(t, nil) })
+	t.Run("silent", func(t *testing.T) { disconnectsNonReader(t, nil) })
 	t.Run("three bytes now and then", func(t *testing.T) {
-		dropsWhoStopsReading(t, func(stuck net.Conn) error {
+		disconnectsNonReader(t, func(stuck net.Conn) error {
 			tick := time.NewTicker(30 * time.Millisecond)
 			defer tick.Stop()
 			for {
@@ -368,8 +368,8 @@ func TestChatDropsWhoStopsReading(t *testing.T) {
 	})
 }
 
-// dropsWhoStopsReading has a member who reads nothing, and may talk meanwhile.
-func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn) error) {
+// disconnectsNonReader runs the test with a member that reads nothing, while talk may send.
+func disconnectsNonReader(t *testing.T, talk func(stuck net.Conn) error) {
 	r := openRoom(t, "-slow", "300ms", "-queue", "1000000000", "-pace", "0", "-idle", "1h")
 	ana := r.join("ana")
 	stuck := r.joinStuck()
@@ -378,7 +378,7 @@ func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn) error) {
 	if talk != nil {
 		go func() { talked <- talk(stuck.conn) }()
 	}
-	go func() { // until the room has dropped it: the system may take megabytes of it on the room's side
+	go func() { // until the member is disconnected: the kernel may accept megabytes on the room's side
 		lines := strings.Repeat(strings.Repeat("x", 999)+"\n", 1<<6)
 		for range 32 << 10 >> 6 {
 			if _, err := io.WriteString(ana.conn, lines); err != nil {
@@ -386,8 +386,8 @@ func dropsWhoStopsReading(t *testing.T, talk func(stuck net.Conn) error) {
 			}
 		}
 	}()
-	ana.expect("* stuck was dropped: too slow")
-	r.expect(t, "ana joined", "stuck joined", "stuck was dropped: too slow")
+	ana.expect("* stuck disconnected: too slow")
+	r.expect(t, "ana joined", "stuck joined", "stuck disconnected: too slow")
 	_, err := io.Copy(io.Discard, stuck.conn)
 	if err == nil && talk != nil { // the kernel reports a reset to one call, which may be the Write
 		err = <-talked

@@ -181,9 +181,9 @@ var injections = map[string]func(t *testing.T) string{
 		ana, bob := r.join("ana"), r.join("bob")
 		bob.say(hostileLine)
 		ana.expect("* bob joined")
-		heard, err := ana.hears.ReadString('\n')
+		line, err := ana.input.ReadString('\n')
 		require.NoError(t, err)
-		return heard
+		return line
 	},
 	"chat/no room": func(t *testing.T) string {
 		return atEnd(t, "", "chat", "-network", "unix", "-connect", hostileFile(t))

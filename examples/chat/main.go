@@ -1,9 +1,9 @@
-// Chat is a room in which everybody hears what anybody says. It starts the room, or a member of it:
+// Chat is a TCP chat room and its client:
 //
 //	chat -listen 127.0.0.1:9000
 //	chat -connect 127.0.0.1:9000 -nick ana
 //
-// Netcat is a member too.
+// Netcat works as a client too.
 package main
 
 import (
@@ -16,55 +16,56 @@ import (
 	"evnet/examples/printable"
 )
 
-// rules are what the room asks of its members.
-type rules struct {
-	members int           // how many there may be
-	line    int           // the longest line, in bytes
-	pace    time.Duration // between two lines of one member
-	idle    time.Duration // how long a member may be silent
-	queue   int           // the bytes that may wait for a member who does not read
-	slow    time.Duration // how long they may wait without progress
-	grace   time.Duration // how long closing the room may take
+// limits are the limits that the room sets for its members.
+type limits struct {
+	maxMembers int
+	maxLine    int           // in bytes
+	pace       time.Duration // minimum time between two lines of one member
+	idle       time.Duration // disconnect a member that sends no line for this long
+	queue      int           // maximum number of bytes queued for one member
+	slow       time.Duration // disconnect a member whose queue makes no progress for this long
+	grace      time.Duration // maximum time for closing the room
 }
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0) // no date
+	log.SetPrefix("chat: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	var r rules
+	var l limits
 	network := flag.String("network", "tcp", "tcp or unix")
-	listen := flag.String("listen", "", "open the room at this `address`: port 0 takes a free one; a path for unix")
+	listen := flag.String("listen", "", "open a room at this `address`: port 0 takes a free one; a path for unix")
 	connect := flag.String("connect", "", "join the room at this `address`")
-	nick := flag.String("nick", "", "member: the `name` to begin with; without it the first line is the name")
-	flag.IntVar(&r.members, "members", 1000, "room: how many may be there")
-	flag.IntVar(&r.line, "line", 1000, "room: the longest line, in `bytes`")
-	flag.DurationVar(&r.pace, "pace", 50*time.Millisecond, "room: who is faster than a line in this time is held back; 0 holds nobody")
-	flag.DurationVar(&r.idle, "idle", time.Hour, "room: who says nothing for so long has to leave")
-	flag.IntVar(&r.queue, "queue", 256<<10, "room: who leaves so many `bytes` unread is dropped")
-	flag.DurationVar(&r.slow, "slow", 30*time.Second, "room: disconnect a member whose queued messages make no progress for this long")
-	flag.DurationVar(&r.grace, "grace", 3*time.Second, "room: how long to wait for the members when it closes")
+	nick := flag.String("nick", "", "member: the `name` to join with; without it, the first line of input is the name")
+	flag.IntVar(&l.maxMembers, "members", 1000, "room: maximum number of members")
+	flag.IntVar(&l.maxLine, "line", 1000, "room: maximum length of a line in `bytes`")
+	flag.DurationVar(&l.pace, "pace", 50*time.Millisecond, "room: minimum time between two lines of one member; 0 for no limit")
+	flag.DurationVar(&l.idle, "idle", time.Hour, "room: disconnect a member that sends no line for this long")
+	flag.IntVar(&l.queue, "queue", 256<<10, "room: disconnect a member that leaves this many `bytes` unread")
+	flag.DurationVar(&l.slow, "slow", 30*time.Second, "room: disconnect a member whose queued messages make no progress for this long")
+	flag.DurationVar(&l.grace, "grace", 3*time.Second, "room: how long to wait for the members when it closes")
 	flag.Parse()
 	var err error
 	switch {
 	case flag.NArg() > 0:
-		misused("what is %q? Every argument is a flag", flag.Arg(0))
+		usageError("unexpected argument %q", flag.Arg(0))
 	case (*listen == "") == (*connect == ""):
-		misused("give one of -listen and -connect")
-	case min(r.members, r.line, r.queue) < 1 || min(r.idle, r.slow, r.grace) <= 0 || r.pace < 0:
-		misused("the limits of a room must be positive; -pace may be 0")
+		usageError("exactly one of -listen and -connect is required")
+	case min(l.maxMembers, l.maxLine, l.queue) < 1 || min(l.idle, l.slow, l.grace) <= 0 || l.pace < 0:
+		usageError("the limits of a room must be positive; only -pace may be 0")
 	case *listen != "":
-		err = serve(*network, *listen, r)
-	case *nick != "" && fault(*nick) != "":
-		misused("-nick %q: %s", *nick, fault(*nick))
+		err = serve(*network, *listen, l)
+	case *nick != "" && checkName(*nick) != "":
+		usageError("-nick %q: %s", *nick, checkName(*nick))
 	default:
-		err = visit(*network, *connect, *nick)
+		err = join(*network, *connect, *nick)
 	}
 	if err != nil {
 		log.Fatalln(err)
 	}
 }
 
-// misused ends a program that was called in a wrong way.
-func misused(format string, args ...any) {
-	log.Println(fmt.Sprintf(format, args...) + " (-h tells more)")
+// usageError reports a mistake in the command line and exits.
+func usageError(format string, args ...any) {
+	log.Println(fmt.Sprintf(format, args...) + " (use -h for help)")
 	os.Exit(2)
 }

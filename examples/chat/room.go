@@ -13,50 +13,49 @@ import (
 	"evnet/examples/printable"
 )
 
-// room is who is there. All that happens in it happens on one loop, one thing after the other: whatever
-// a callback finds, nobody else is changing it, and there is no lock.
+// room holds the members. All its callbacks run on one loop, one at a time, so its state needs no lock.
 type room struct {
-	rules
-	seats   int                // that are taken, also by those without a name
-	members map[string]*member // those with a name, by its key
+	limits
+	connections int                // including those without a name
+	members     map[string]*member // those with a name, by its key
 }
 
 // member is one connection.
 type member struct {
-	room     *room
-	c        *evnet.Socket
-	name     string       // "" until one was chosen
-	silence  *evnet.Timer // since the last line
-	skipping bool         // the rest of a line that was too long
+	room      *room
+	c         *evnet.Socket
+	name      string       // "" until the member has chosen one
+	idleTimer *evnet.Timer // restarted by each line
+	skipping  bool         // discarding the rest of a line that was too long
 }
 
-// enter takes a new connection in.
-func (r *room) enter(c *evnet.Socket) {
+// accept adds a new connection to the room.
+func (r *room) accept(c *evnet.Socket) {
 	m := &member{room: r, c: c}
 	c.On.Error(m.failed)
-	if r.seats == r.rules.members {
-		dismiss(c, "the room is full: try again later")
+	if r.connections == r.maxMembers {
+		disconnect(c, "the room is full: try again later")
 		return
 	}
-	r.seats++
+	r.connections++
 	if conn, ok := c.Conn().(interface{ SetWriteBuffer(int) error }); ok {
-		_ = conn.SetWriteBuffer(r.queue) // or the system holds megabytes more for who does not read
+		_ = conn.SetWriteBuffer(r.queue) // otherwise the kernel buffers megabytes more for a member that does not read
 	}
-	m.silence = c.Loop().AfterFunc(m.patience(), m.tooSilent)
+	m.idleTimer = c.Loop().AfterFunc(m.idleTimeout(), m.timedOut)
 	c.On.End(func() { m.leave("left") })
 	c.On.Close(func(bool) {
 		m.leave("left")
-		m.silence.Stop()
-		r.seats--
+		m.idleTimer.Stop()
+		r.connections--
 	})
-	_ = c.Scan(m.lines, r.line+len("\r\n"), m.hear)
-	m.tell("* welcome: what is your name?")
+	_ = c.Scan(m.splitLine, r.maxLine+len("\r\n"), m.receive)
+	m.send("* welcome: what is your name?")
 }
 
-// hear takes a line of the member's.
-func (m *member) hear(line []byte) {
+// receive processes one line from the member.
+func (m *member) receive(line []byte) {
 	if pace := m.room.pace; pace > 0 {
-		m.c.Pause() // who says more meanwhile finds the connection full, and waits
+		m.c.Pause() // until then, further lines fill the TCP window and the sender waits
 		m.c.Loop().AfterFunc(pace, m.c.Resume).Unref()
 	}
 	text := strings.ReplaceAll(strings.TrimSpace(string(line)), "\t", " ") // a copy: line is borrowed
@@ -68,26 +67,26 @@ func (m *member) hear(line []byte) {
 		m.who()
 	case command == "/quit":
 		m.leave("left")
-		dismiss(m.c, "goodbye")
+		disconnect(m.c, "goodbye")
 	case strings.HasPrefix(text, "/"):
-		m.tell("* there is /nick NAME, /who and /quit, but no " + printable.Text(command))
+		m.send("* unknown command " + printable.Text(command) + ": use /nick NAME, /who or /quit")
 	case m.name == "":
 		m.rename(text)
 	case text != "":
-		m.room.tell(m.name+": "+printable.Text(text), m)
+		m.room.broadcast(m.name+": "+printable.Text(text), m)
 	}
-	m.silence.Reset(m.patience())
+	m.idleTimer.Reset(m.idleTimeout())
 }
 
-// rename gives the member a name, its first or another one, or says why not.
+// rename sets the name of the member, or sends the reason why it cannot.
 func (m *member) rename(name string) {
 	r := m.room
-	why := fault(name)
-	if other := r.members[key(name)]; why == "" && other != nil && other != m {
-		why = name + " is taken"
+	reason := checkName(name)
+	if other := r.members[key(name)]; reason == "" && other != nil && other != m {
+		reason = name + " is taken"
 	}
-	if why != "" {
-		m.tell("* " + why + ": choose another name")
+	if reason != "" {
+		m.send("* " + reason + ": choose another name")
 		return
 	}
 	first := m.name == ""
@@ -99,93 +98,93 @@ func (m *member) rename(name string) {
 	}
 	m.name, r.members[key(name)] = name, m
 	if first {
-		m.tell("* hello " + name + "! There is /nick NAME, /who and /quit")
+		m.send("* hello " + name + "! Commands: /nick NAME, /who, /quit")
 	}
 }
 
-// who tells the member who is there.
+// who lists all members to this one.
 func (m *member) who() {
-	names := slices.SortedFunc(maps.Values(m.room.members), func(a, b *member) int { return strings.Compare(a.name, b.name) })
-	m.tell(fmt.Sprintf("* in the room: %d", len(names)))
-	for some := range slices.Chunk(names, 10) {
+	members := slices.SortedFunc(maps.Values(m.room.members), func(a, b *member) int { return strings.Compare(a.name, b.name) })
+	m.send(fmt.Sprintf("* in the room: %d", len(members)))
+	for chunk := range slices.Chunk(members, 10) {
 		line := "*"
-		for _, other := range some {
+		for _, other := range chunk {
 			line += " " + other.name
 		}
-		m.tell(line)
+		m.send(line)
 	}
 }
 
-// leave takes the member out of the room, if it is in it, and tells the others why.
-func (m *member) leave(how string) {
+// leave removes the member from the room and announces the reason. It does nothing if the member is not in the room.
+func (m *member) leave(reason string) {
 	if r := m.room; m.name != "" && r.members[key(m.name)] == m {
 		delete(r.members, key(m.name))
-		r.announce(m.name + " " + how)
+		r.announce(m.name + " " + reason)
 	}
 }
 
-// announce tells everybody what has happened.
+// announce prints an event and sends it to all members.
 func (r *room) announce(event string) {
 	printable.Println(event)
-	r.tell("* "+event, nil)
+	r.broadcast("* "+event, nil)
 }
 
-// tell gives everybody a line, but for one member who may be nil.
-func (r *room) tell(line string, except *member) {
+// broadcast sends a line to all members except one, which may be nil.
+func (r *room) broadcast(line string, except *member) {
 	for _, m := range r.members {
 		if m != except {
-			m.tell(line)
+			m.send(line)
 		}
 	}
 }
 
-// tell gives the member a line: the system takes it, or it waits for the member to read, up to the limit
-// of the queue. Nobody else waits.
-func (m *member) tell(line string) {
+// send sends a line to the member. It never blocks: what the kernel does not accept is queued, up to the limit of the
+// queue.
+func (m *member) send(line string) {
 	if _, err := m.c.WriteString(line + "\n"); errors.Is(err, evnet.ErrWriteBufferFull) {
-		m.c.Loop().Post(m.tooSlow) // when the others have been told
+		m.c.Loop().Post(m.tooSlow) // after the line was sent to the other members
 	}
 }
 
-// failed is called when the connection is broken, before Close: the member leaves. With "write timeout" the server has
-// reset it, because the member has taken nothing for the time of the rules although something waits.
+// failed handles an error of the connection. Close follows, and the member leaves then. The operation "write timeout"
+// means that the server reset the connection: data was queued, and the member acknowledged none of it for -slow.
 func (m *member) failed(err error) {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "write timeout" {
-		m.leave("was dropped: too slow")
+		m.leave("disconnected: too slow")
 	}
 }
 
 func (m *member) tooSlow() {
-	m.leave("was dropped: too slow")
-	m.c.Reset() // Destroy would leave what the system holds for the member there
+	m.leave("disconnected: too slow")
+	m.c.Reset() // Destroy would leave the data for the member in the kernel's send buffer
 }
 
-func (m *member) tooSilent() {
-	m.leave("was silent too long")
-	dismiss(m.c, "you were silent too long")
+func (m *member) timedOut() {
+	m.leave("disconnected: idle timeout")
+	disconnect(m.c, "disconnected: idle timeout")
 }
 
-// patience is how long the member may be silent: without a name, a minute at most.
-func (m *member) patience() time.Duration {
+// idleTimeout is how long the member may send nothing: at most a minute if it has no name.
+func (m *member) idleTimeout() time.Duration {
 	if m.name == "" {
-		return min(m.room.rules.idle, time.Minute)
+		return min(m.room.idle, time.Minute)
 	}
-	return m.room.rules.idle
+	return m.room.idle
 }
 
-// close tells everybody that the room closes, and is then empty.
-func (r *room) close(all []*evnet.Socket) {
-	for _, c := range all {
-		_, _ = c.WriteString("* the server closes\n")
+// close announces the end of the room and removes all members.
+func (r *room) close(sockets []*evnet.Socket) {
+	for _, c := range sockets {
+		_, _ = c.WriteString("* the server is shutting down\n")
 	}
 	clear(r.members)
 }
 
-// dismiss says a last line. What still comes is thrown away: unread, it would make a reset of the end, and
-// the line might be lost.
-func dismiss(c *evnet.Socket, why string) {
-	_, _ = c.WriteString("* " + why + "\n")
+// disconnect sends a last line and ends the connection. It discards further input: closing a socket with unread data
+// resets the connection, and the peer might not receive the line.
+func disconnect(c *evnet.Socket, reason string) {
+	_, _ = c.WriteString("* " + reason + "\n")
 	c.End()
 	_ = c.Scan(nil, 0, nil)
 	c.Resume()
