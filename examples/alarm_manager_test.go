@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Managers come back to a server that was killed, wait longer each time but never too long, and begin anew
-// after a success.
+// Managers reconnect to a server that was killed. The delay grows with each attempt up to -retry-max, and is reset by a
+// success.
 func TestAlarmManagersComeBack(t *testing.T) {
 	t.Parallel()
 	const first, longest = 16 * time.Millisecond, 100 * time.Millisecond
@@ -29,7 +29,7 @@ func TestAlarmManagersComeBack(t *testing.T) {
 	managers := []*alarmManager{}
 	for range 2 {
 		m := s.watch(t, "-retry", first.String(), "-retry-max", longest.String())
-		m.tells(t, "cpu ok 1.0")
+		m.expectReports(t, "cpu ok 1.0")
 		managers = append(managers, m)
 	}
 	for round := range 3 {
@@ -40,16 +40,16 @@ func TestAlarmManagersComeBack(t *testing.T) {
 			for attempt := 0; attempt < 8; attempt++ {
 				line := m.line(t)
 				if attempt == 1 && line == "connected to "+s.address {
-					// The kernel closes the listener of a killed process after its connections: that was its last one.
+					// The kernel closes the listener of a killed process after its connections: this was the last one.
 					attempt, bound = -1, first
 					continue
 				}
-				why, wait := parseRetry(t, line)
-				assert.Contains(t, why, s.address)
+				reason, wait := parseRetry(t, line)
+				assert.Contains(t, reason, s.address)
 				if attempt > 0 {
-					assert.Contains(t, why, "refused")
+					assert.Contains(t, reason, "refused")
 				}
-				assert.GreaterOrEqual(t, wait, bound/2-time.Millisecond) // it is told rounded
+				assert.GreaterOrEqual(t, wait, bound/2-time.Millisecond) // it is printed rounded
 				assert.LessOrEqual(t, wait, bound)
 				bound = min(2*bound, longest)
 			}
@@ -59,9 +59,9 @@ func TestAlarmManagersComeBack(t *testing.T) {
 		s.listen(t, "127.0.0.1:"+port, sensor...)
 		for _, m := range managers {
 			for line := m.line(t); line != "connected to "+s.address; line = m.line(t) {
-				assert.Contains(t, line, "trying again in")
+				assert.Contains(t, line, "retrying in")
 			}
-			m.tells(t, "cpu ok "+value+".0")
+			m.expectReports(t, "cpu ok "+value+".0")
 		}
 	}
 	for _, m := range managers {
@@ -69,7 +69,7 @@ func TestAlarmManagersComeBack(t *testing.T) {
 	}
 }
 
-// fakeAlarm is a listener in place of a server.
+// fakeAlarm listens in place of a server.
 func fakeAlarm(t *testing.T) (net.Listener, string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,7 +78,7 @@ func fakeAlarm(t *testing.T) (net.Listener, string) {
 	return ln, ln.Addr().String()
 }
 
-// accept is the next connection of a manager.
+// accept returns the next connection of a manager.
 func accept(t *testing.T, ln net.Listener) net.Conn {
 	t.Helper()
 	require.NoError(t, ln.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
@@ -89,39 +89,39 @@ func accept(t *testing.T, ln net.Listener) net.Conn {
 	return conn
 }
 
-// A manager leaves whoever does not speak the protocol, shows none of it to the terminal, and tries again.
+// A manager disconnects from a peer that does not speak the protocol, and retries. It escapes the bytes that it quotes.
 func TestAlarmManagerLeavesGarbage(t *testing.T) {
 	ln, address := fakeAlarm(t)
 	m := watchAlarm(t, "-connect", address, "-retry", "4ms", "-retry-max", "8ms")
-	for _, c := range []struct{ said, why string }{
-		{"HTTP/1.1 400 Bad Request\r\n", `"HTTP/1.1 400 Bad Request" is no report: invalid character`},
-		{"\x1b]0;owned\x07\n", `"\x1b]0;owned\a" is no report`},
-		{"\x00\xff\n", "is no report"},
-		{"\n", `"" is no report`},
-		{"null\n", "it has no number"},
-		{"{}\n", "it has no number"},
-		{"[1]\n", "is no report"},
-		{`{"n":-1}` + "\n", "is no report"},
-		{`{"n":1,"time":"now"}` + "\n", "is no report"},
-		{`{"n":1,"readings":[{"name":"cpu","value":1,"level":"fatal"}]}` + "\n", `"fatal" is no level`},
-		{`{"n":1,"readings":[{"name":"\u001b[2J","value":1,"level":"ok"}]}` + "\n", "is no name"},
-		{`{"n":1,"readings":[{"name":"a","value":1e999,"level":"ok"}]}` + "\n", "is no report"},
-		{`{"n":1,"readings":[` + strings.Repeat(`{"name":"a"},`, 32) + `{}]}` + "\n", "at most 32"},
+	for _, c := range []struct{ sent, reason string }{
+		{"HTTP/1.1 400 Bad Request\r\n", `invalid report "HTTP/1.1 400 Bad Request": invalid character`},
+		{"\x1b]0;owned\x07\n", `invalid report "\x1b]0;owned\a"`},
+		{"\x00\xff\n", "invalid report"},
+		{"\n", `invalid report ""`},
+		{"null\n", "missing report number"},
+		{"{}\n", "missing report number"},
+		{"[1]\n", "invalid report"},
+		{`{"n":-1}` + "\n", "invalid report"},
+		{`{"n":1,"time":"now"}` + "\n", "invalid report"},
+		{`{"n":1,"readings":[{"name":"cpu","value":1,"level":"fatal"}]}` + "\n", `unknown level "fatal"`},
+		{`{"n":1,"readings":[{"name":"\u001b[2J","value":1,"level":"ok"}]}` + "\n", "invalid name"},
+		{`{"n":1,"readings":[{"name":"a","value":1e999,"level":"ok"}]}` + "\n", "invalid report"},
+		{`{"n":1,"readings":[` + strings.Repeat(`{"name":"a"},`, 32) + `{}]}` + "\n", "more than the limit of 32"},
 		{`{"n":1`, "unexpected end of JSON"},
-		{strings.Repeat("x", 1<<17), "too long"}, // which has no end
-		{"", "has ended the connection"},
+		{strings.Repeat("x", 1<<17), "too long"}, // no newline
+		{"", "connection closed by the server"},
 	} {
 		conn := accept(t, ln)
 		m.expect(t, "connected to "+address)
-		_, _ = io.WriteString(conn, c.said)
-		if c.said == "" || c.said == `{"n":1` {
+		_, _ = io.WriteString(conn, c.sent)
+		if c.sent == "" || c.sent == `{"n":1` {
 			require.NoError(t, conn.Close())
 		}
-		why, _ := m.retries(t)
-		assert.Contains(t, why, c.why)
-		assert.Contains(t, why, address)
-		assert.NotContains(t, why, "\x1b")
-		assert.Less(t, len(why), 300)
+		reason, _ := m.retries(t)
+		assert.Contains(t, reason, c.reason)
+		assert.Contains(t, reason, address)
+		assert.NotContains(t, reason, "\x1b")
+		assert.Less(t, len(reason), 300)
 		_ = conn.Close()
 	}
 	conn := accept(t, ln)
@@ -131,24 +131,24 @@ func TestAlarmManagerLeavesGarbage(t *testing.T) {
 {"n":7,"time":"2025-03-01T14:04:16Z","readings":[{"name":"cpu","value":1,"level":"ok"}],"fault":"\u001b[2J"}
 `)
 	require.NoError(t, err)
-	m.tells(t, "cpu alarm 97.0", "3 changes were missed", "cpu ok 1.0", `the sensor fails: "\x1b[2J"`)
+	m.expectReports(t, "cpu alarm 97.0", "3 changes missed", "cpu ok 1.0", `sensor failed: "\x1b[2J"`)
 	m.interrupt(t, os.Interrupt, "closed\n")
 }
 
-// A server that hangs is left, and found again when it goes on.
+// A manager disconnects from a server that hangs, and reconnects when the server continues.
 func TestAlarmManagerLeavesAStoppedServer(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("windows knows no signals")
+		t.Skip("Windows has no signals")
 	}
 	s := startAlarm(t, "cpu 1", "-beat", "20ms")
 	m := s.watch(t, "-timeout", "2s", "-retry", "10ms", "-retry-max", "20ms")
-	m.tells(t, "cpu ok 1.0")
+	m.expectReports(t, "cpu ok 1.0")
 	stopAlarm(t, s)
-	silent := s.address + ": nothing was heard for 2s"
-	for range 2 { // also a connection that only the system has made
-		why, _ := m.retries(t)
-		assert.Equal(t, silent, why)
+	silent := s.address + ": no data received for 2s"
+	for range 2 { // the second connection is one that only the kernel has accepted
+		reason, _ := m.retries(t)
+		assert.Equal(t, silent, reason)
 		m.expect(t, "connected to "+s.address)
 	}
 	s.write(t, "cpu 42")
@@ -160,12 +160,12 @@ func TestAlarmManagerLeavesAStoppedServer(t *testing.T) {
 	s.interrupt(t, os.Interrupt, "closed\n")
 }
 
-// A quiet server is no silent one: its heartbeat keeps managers there.
+// Heartbeats keep managers connected to a server that has no changes to report.
 func TestAlarmHeartbeat(t *testing.T) {
 	t.Parallel()
 	s := startAlarm(t, "cpu 1", "-beat", "50ms")
 	m := s.watch(t, "-timeout", "2s")
-	m.tells(t, "cpu ok 1.0")
+	m.expectReports(t, "cpu ok 1.0")
 	c := s.dial(t)
 	c.next(t)
 	for range 60 { // for three seconds
@@ -176,14 +176,14 @@ func TestAlarmHeartbeat(t *testing.T) {
 	m.interrupt(t, os.Interrupt, "closed\n")
 }
 
-// Signals end a manager whatever it is doing.
+// Signals end a manager in every state.
 func TestAlarmManagerEnds(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("windows knows no signals")
+		t.Skip("Windows has no signals")
 	}
 	waiting := watchAlarm(t, "-connect", "127.0.0.1:"+refusingPort(t), "-retry", "1h", "-retry-max", "1h")
-	why, wait := waiting.retries(t)
-	assert.Contains(t, why, "refused")
+	reason, wait := waiting.retries(t)
+	assert.Contains(t, reason, "refused")
 	assert.Greater(t, wait, 29*time.Minute)
 	waiting.interrupt(t, syscall.SIGTERM, "closed\n")
 
@@ -193,11 +193,11 @@ func TestAlarmManagerEnds(t *testing.T) {
 	silent.expect(t, "connected to "+address)
 	silent.interrupt(t, os.Interrupt, "closed\n")
 	_, err := bufio.NewReader(conn).ReadString('\n')
-	assert.Error(t, err, "it is gone")
+	assert.Error(t, err, "the manager has closed")
 
 	lost := watchAlarm(t, "-connect", filepath.Join(t.TempDir(), "none"), "-network", "unix", "-retry", "1h", "-retry-max", "1h")
-	why, _ = lost.retries(t)
-	assert.Contains(t, why, "none: connect: no such file")
+	reason, _ = lost.retries(t)
+	assert.Contains(t, reason, "none: connect: no such file")
 	lost.interrupt(t, os.Interrupt, "closed\n")
 }
 
@@ -208,9 +208,9 @@ func TestAlarmBadUse(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, 2, "give one of -listen and -connect"},
-		{[]string{"-listen", "127.0.0.1:0", "-connect", "127.0.0.1:1"}, 2, "give one of -listen and -connect"},
-		{[]string{"-listen", "127.0.0.1:0", "9100"}, 2, `what is "9100"?`},
+		{nil, 2, "exactly one of -listen and -connect is required"},
+		{[]string{"-listen", "127.0.0.1:0", "-connect", "127.0.0.1:1"}, 2, "exactly one of -listen and -connect is required"},
+		{[]string{"-listen", "127.0.0.1:0", "9100"}, 2, `unexpected argument "9100"`},
 		{[]string{"-listen", "127.0.0.1:0", "-every", "0"}, 2, "must be positive"},
 		{[]string{"-listen", "127.0.0.1:0", "-beat", "-1s"}, 2, "must be positive"},
 		{[]string{"-listen", "127.0.0.1:0", "-managers", "0"}, 2, "must be positive"},
@@ -219,14 +219,14 @@ func TestAlarmBadUse(t *testing.T) {
 		{[]string{"-connect", "127.0.0.1:1", "-retry-max", "-1s"}, 2, "must be positive"},
 		{[]string{"-listen", "127.0.0.1:0", "-step", "-1"}, 2, "must not be negative"},
 		{[]string{"-listen", "127.0.0.1:0", "-hysteresis", "NaN"}, 2, "must not be negative"},
-		{[]string{"-listen", "127.0.0.1:0", "-limits", "90"}, 2, "not two numbers"},
-		{[]string{"-listen", "127.0.0.1:0", "-limits", "90,80"}, 2, "not two numbers"},
-		{[]string{"-listen", "127.0.0.1:0", "-limits", "cpu=x,80"}, 2, "not two numbers"},
-		{[]string{"-listen", "127.0.0.1:0", "-limits", "NaN,80"}, 2, "not two numbers"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "90"}, 2, "want two numbers"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "90,80"}, 2, "want two numbers"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "cpu=x,80"}, 2, "want two numbers"},
+		{[]string{"-listen", "127.0.0.1:0", "-limits", "NaN,80"}, 2, "want two numbers"},
 		{[]string{"-connect", "127.0.0.1"}, 2, "missing port"},
 		{[]string{"-connect", "127.0.0.1:1", "-network", "udp"}, 2, `not "udp"`},
 		{[]string{"-wat"}, 2, "not defined: -wat"},
-		{[]string{"-listen", "127.0.0.1:0", "-sensor", "file:" + missing}, 1, "the sensor: open " + missing},
+		{[]string{"-listen", "127.0.0.1:0", "-sensor", "file:" + missing}, 1, "sensor: open " + missing},
 		{[]string{"-listen", "127.0.0.1:0", "-sensor", "nose"}, 1, `not "nose"`},
 		{[]string{"-listen", taken(t)}, 1, "listen tcp 127.0.0.1:"},
 		{[]string{"-listen", "127.0.0.1"}, 1, "missing port"},
@@ -239,18 +239,18 @@ func TestAlarmBadUse(t *testing.T) {
 	}
 }
 
-// retries takes a line about a lost server: why, and the wait.
-func (m *alarmManager) retries(t *testing.T) (why string, wait time.Duration) {
+// retries reads the next line, which reports a lost connection, and returns the reason and the delay.
+func (m *alarmManager) retries(t *testing.T) (reason string, wait time.Duration) {
 	t.Helper()
 	return parseRetry(t, m.line(t))
 }
 
-// parseRetry takes the reason and the wait from a line about a lost server.
-func parseRetry(t *testing.T, line string) (why string, wait time.Duration) {
+// parseRetry returns the reason and the delay of a line that reports a lost connection.
+func parseRetry(t *testing.T, line string) (reason string, wait time.Duration) {
 	t.Helper()
-	why, text, ok := strings.Cut(line, "; trying again in ")
+	reason, text, ok := strings.Cut(line, "; retrying in ")
 	require.True(t, ok, line)
 	wait, err := time.ParseDuration(text)
 	require.NoError(t, err, line)
-	return why, wait
+	return reason, wait
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// continueSignal lets a stopped process go on.
+// continueSignal continues a stopped process.
 const continueSignal = syscall.SIGCONT
 
-// stopAlarm makes a server hang. The system goes on to accept for it.
+// stopAlarm makes a server hang. The kernel still completes connections for it.
 func stopAlarm(t *testing.T, s *alarmServer) {
 	t.Helper()
 	require.NoError(t, s.process.Process.Signal(syscall.SIGSTOP))

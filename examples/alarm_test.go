@@ -20,14 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// alarmServer is the alarm program with -listen.
+// alarmServer is a running alarm program with -listen.
 type alarmServer struct {
 	*terminal
 	network, address string
 	file             string // of its sensor
 }
 
-// startAlarm returns once the server listens; its sensor is a file, unless the arguments say otherwise.
+// startAlarm starts a server and returns when it listens. Its sensor is a file that contains readings; without readings,
+// args select the sensor.
 func startAlarm(t *testing.T, readings string, args ...string) *alarmServer {
 	t.Helper()
 	s := &alarmServer{network: "tcp", file: filepath.Join(t.TempDir(), "readings")}
@@ -48,14 +49,14 @@ func (s *alarmServer) listen(t *testing.T, address string, args ...string) {
 	require.True(t, ok, line)
 }
 
-// write replaces the file of the sensor at once.
+// write replaces the file of the sensor atomically.
 func (s *alarmServer) write(t *testing.T, readings string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(s.file+".new", []byte(readings), 0o600))
-	require.Eventually(t, func() bool { return os.Rename(s.file+".new", s.file) == nil }, patience, time.Millisecond) // windows refuses while it is read
+	require.Eventually(t, func() bool { return os.Rename(s.file+".new", s.file) == nil }, patience, time.Millisecond) // Windows refuses while the file is open
 }
 
-// watch starts a manager, and returns once it is connected.
+// watch starts a manager and returns when it is connected.
 func (s *alarmServer) watch(t *testing.T, args ...string) *alarmManager {
 	t.Helper()
 	m := watchAlarm(t, append([]string{"-network", s.network, "-connect", s.address}, args...)...)
@@ -63,7 +64,7 @@ func (s *alarmServer) watch(t *testing.T, args ...string) *alarmManager {
 	return m
 }
 
-// alarmManager is the alarm program with -connect.
+// alarmManager is a running alarm program with -connect.
 type alarmManager struct{ *terminal }
 
 func watchAlarm(t *testing.T, args ...string) *alarmManager {
@@ -71,8 +72,8 @@ func watchAlarm(t *testing.T, args ...string) *alarmManager {
 	return &alarmManager{begin(t, program(t, "alarm", args...))}
 }
 
-// tells compares the next lines, but for the time and the blanks in them.
-func (m *alarmManager) tells(t *testing.T, lines ...string) {
+// expectReports compares the next lines, ignoring the time and repeated spaces.
+func (m *alarmManager) expectReports(t *testing.T, lines ...string) {
 	t.Helper()
 	for _, want := range lines {
 		line := m.line(t)
@@ -81,11 +82,11 @@ func (m *alarmManager) tells(t *testing.T, lines ...string) {
 	}
 }
 
-// interrupt ends a program, which must print these lines only before it is gone.
+// interrupt sends a signal to a program and checks that it prints only these last lines.
 func (at *terminal) interrupt(t *testing.T, sig os.Signal, last string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		return // which knows no signal to end it with
+		return // there is no signal to end it with
 	}
 	require.NoError(t, at.process.Process.Signal(sig))
 	rest, err := io.ReadAll(at.said)
@@ -94,7 +95,7 @@ func (at *terminal) interrupt(t *testing.T, sig os.Signal, last string) {
 	assert.NoError(t, at.process.Wait())
 }
 
-// alarmReport is a line of the protocol, as somebody else would read it.
+// alarmReport is a line of the protocol, decoded independently of the program.
 type alarmReport struct {
 	N        uint64
 	Time     time.Time
@@ -105,7 +106,7 @@ type alarmReport struct {
 	Fault string
 }
 
-// alarmConn is a connection to the server that is no manager of ours.
+// alarmConn is a raw connection to the server.
 type alarmConn struct {
 	net.Conn
 	lines *bufio.Reader
@@ -120,7 +121,7 @@ func (s *alarmServer) dial(t *testing.T) *alarmConn {
 	return &alarmConn{conn, bufio.NewReader(conn)}
 }
 
-// next is the next report that is no heartbeat.
+// next returns the next report and skips heartbeats.
 func (c *alarmConn) next(t *testing.T) (r alarmReport) {
 	t.Helper()
 	for r.Time.IsZero() {
@@ -137,7 +138,7 @@ func TestAlarmPage(t *testing.T) {
 	play(t, "alarm", "9100")
 }
 
-// Two managers hear every change, in order; a third one hears the state when it comes.
+// Two managers receive every change, in order. A third one receives the state when it connects.
 func TestAlarm_ReportsChanges(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
@@ -145,27 +146,27 @@ func TestAlarm_ReportsChanges(t *testing.T) {
 			s.write(t, "cpu 10\nmemory 30.04\n")
 			s.listen(t, chatAddress(t, network), "-sensor", "file:"+s.file, "-every", "5ms", "-step", "2", "-limits", "60,80", "-limits", "memory=90,95")
 			managers := []*alarmManager{s.watch(t), s.watch(t)}
-			told := func(lines ...string) {
+			expect := func(lines ...string) {
 				t.Helper()
 				for _, m := range managers {
-					m.tells(t, lines...)
+					m.expectReports(t, lines...)
 				}
 			}
-			told("cpu ok 10.0", "memory ok 30.0")
+			expect("cpu ok 10.0", "memory ok 30.0")
 			for i := range 20 {
 				s.write(t, fmt.Sprintf("memory 30\n\ncpu %d\n", 12+2*i)) // in any order
-				told(fmt.Sprintf("cpu ok %d.0", 12+2*i))
+				expect(fmt.Sprintf("cpu ok %d.0", 12+2*i))
 			}
-			s.write(t, "cpu 51\nmemory 85\n") // one that moved less is told by its way
-			told("cpu ok 51.0", "memory ok 85.0")
+			s.write(t, "cpu 51\nmemory 85\n") // a change below -step was not reported until now
+			expect("cpu ok 51.0", "memory ok 85.0")
 			s.write(t, "cpu 51\nmemory 90\ndisk 79.99\n")
-			told("memory warning 90.0", "disk alarm 80.0") // as it is told, it is judged
+			expect("memory warning 90.0", "disk alarm 80.0") // the level is that of the rounded value
 			s.write(t, "cpu 51\nmemory 90\n")
-			told("disk is not watched any more")
+			expect("disk removed")
 			managers = append(managers, s.watch(t))
-			managers[2].tells(t, "cpu ok 51.0", "memory warning 90.0")
+			managers[2].expectReports(t, "cpu ok 51.0", "memory warning 90.0")
 			s.write(t, "cpu 99\nmemory 12\n")
-			told("cpu alarm 99.0", "memory ok 12.0")
+			expect("cpu alarm 99.0", "memory ok 12.0")
 			for _, m := range managers {
 				m.interrupt(t, os.Interrupt, "closed\n")
 			}
@@ -174,7 +175,7 @@ func TestAlarm_ReportsChanges(t *testing.T) {
 	}
 }
 
-// A value that trembles about a limit changes its level once.
+// A value that oscillates around a limit changes its level once.
 func TestAlarmHysteresis(t *testing.T) {
 	s := startAlarm(t, "t 0", "-limits", "50,70", "-hysteresis", "10", "-step", "1000")
 	c := s.dial(t)
@@ -182,12 +183,12 @@ func TestAlarmHysteresis(t *testing.T) {
 	seen := 1.0
 	for _, step := range []struct {
 		value float64
-		level string // "" if nothing is told
+		level string // "" if nothing is reported
 	}{
 		{49.9, ""}, {50, "warning"}, {49, ""}, {40, ""}, {51, ""}, {39.9, "ok"}, {49.9, ""}, {70, "alarm"}, {60, ""}, {69, ""},
 		{59.9, "warning"}, {69.9, ""}, {40, ""}, {71, "alarm"}, {39.9, "ok"}, {100, "alarm"}, {-1e300, "ok"},
 	} {
-		// What is not told is told by its not coming before the mark.
+		// To check that a value is not reported, the test adds another reading, whose report must come next.
 		s.write(t, fmt.Sprintf("t %g\n", step.value))
 		if step.level != "" {
 			r := c.next(t)
@@ -205,7 +206,7 @@ func TestAlarmHysteresis(t *testing.T) {
 	}
 }
 
-// Every report reaches each of two who read, one after the other, and both the same.
+// Two managers that read receive every report, in order and with the same contents.
 func TestAlarmReportsAreWhole(t *testing.T) {
 	t.Parallel()
 	s := startAlarm(t, "", "-sensor", "simulated", "-seed", "7", "-every", "1ms", "-step", "0", "-beat", "3ms")
@@ -231,7 +232,7 @@ func TestAlarmReportsAreWhole(t *testing.T) {
 	assert.NotEqual(t, first, other.dial(t).next(t).Readings)
 }
 
-// A manager that does not read misses what was between, which nobody keeps for it, and is told the newest in the end.
+// A manager that does not read misses intermediate reports, which the server does not queue. It receives the newest one.
 func TestAlarmSlowManager(t *testing.T) {
 	t.Parallel()
 	changes := evtest.Pick[uint64](5_000, 10_000)
@@ -248,11 +249,11 @@ func TestAlarmSlowManager(t *testing.T) {
 		missed += n - last - 1
 		last = n
 	}
-	t.Logf("it missed %d of %d", missed, last)
+	t.Logf("missed %d of %d", missed, last)
 	assert.Greater(t, missed, uint64(1000))
 }
 
-// What managers say is thrown away, however much it is.
+// The server discards what managers send, whatever its size.
 func TestAlarmServerIgnoresGarbage(t *testing.T) {
 	s := startAlarm(t, "cpu 1", "-step", "1")
 	before := memory(t, s.process.Process.Pid)
@@ -268,9 +269,9 @@ func TestAlarmServerIgnoresGarbage(t *testing.T) {
 	assert.EqualValues(t, 2, c.next(t).N)
 	assert.Less(t, memory(t, s.process.Process.Pid)-before, 16<<20)
 	require.NoError(t, c.Conn.(*net.TCPConn).SetLinger(0))
-	_ = c.Close() // by a reset
+	_ = c.Close() // sends a reset
 	s.write(t, "cpu 3")
-	for c = s.dial(t); c.next(t).Readings[0].Value != 3; { // what it was before may come first
+	for c = s.dial(t); c.next(t).Readings[0].Value != 3; { // the old value may come first
 	}
 	s.interrupt(t, os.Interrupt, "closed\n")
 }
@@ -281,8 +282,8 @@ func TestAlarmIsFull(t *testing.T) {
 	c.next(t)
 	second := s.watch(t, "-retry", "5ms", "-retry-max", "20ms")
 	for first := true; ; first = false {
-		why, wait := second.retries(t)
-		assert.Contains(t, why, s.address)
+		reason, wait := second.retries(t)
+		assert.Contains(t, reason, s.address)
 		assert.LessOrEqual(t, wait, 20*time.Millisecond)
 		if !first {
 			break
@@ -301,35 +302,35 @@ func TestAlarmIsFull(t *testing.T) {
 func TestAlarmSensorFails(t *testing.T) {
 	s := startAlarm(t, "cpu 1", "-step", "1")
 	m := s.watch(t)
-	m.tells(t, "cpu ok 1.0")
+	m.expectReports(t, "cpu ok 1.0")
 	for content, fault := range map[string]string{
-		"cpu":                          `"cpu" is not a name and a value`,
-		"cpu one":                      `"cpu one" is not a name and a value`,
-		"cpu 1 2":                      `"cpu 1 2" is not a name and a value`,
-		"cpu NaN":                      "cpu is NaN, which is no value",
-		"cpu +Inf":                     "cpu is +Inf, which is no value",
-		"cpu 1\ncpu 2":                 "cpu is there twice",
-		"\n\n":                         "has no readings",
-		"\x1b[2Jcpu 1":                 "is no name",
-		"cp\xffu 1":                    "is no name",
-		"c\u202epu 1":                  "is no name",
-		manyReadings(33):               "there are 33 readings: at most 32 are taken",
-		strings.Repeat("n", 33) + " 1": "is no name",
+		"cpu":                          `invalid line "cpu"`,
+		"cpu one":                      `invalid line "cpu one"`,
+		"cpu 1 2":                      `invalid line "cpu 1 2"`,
+		"cpu NaN":                      "cpu: value NaN is not finite",
+		"cpu +Inf":                     "cpu: value +Inf is not finite",
+		"cpu 1\ncpu 2":                 "duplicate name cpu",
+		"\n\n":                         "no readings",
+		"\x1b[2Jcpu 1":                 "invalid name",
+		"cp\xffu 1":                    "invalid name",
+		"c\u202epu 1":                  "invalid name",
+		manyReadings(33):               "33 readings, more than the limit of 32",
+		strings.Repeat("n", 33) + " 1": "invalid name",
 	} {
 		s.write(t, content)
 		line := m.line(t)
-		assert.Contains(t, line, "the sensor fails: ")
+		assert.Contains(t, line, "sensor failed: ")
 		assert.Contains(t, strings.ReplaceAll(line, `\"`, `"`), fault)
 		assert.NotContains(t, line, "\x1b")
 		s.write(t, "cpu 1")
-		m.tells(t, "the sensor works again")
-		assert.Contains(t, s.line(t), "the sensor: ")
+		m.expectReports(t, "sensor recovered")
+		assert.Contains(t, s.line(t), "sensor: ")
 	}
 	s.write(t, "no\n")
-	assert.Contains(t, m.line(t), "the sensor fails: ")
+	assert.Contains(t, m.line(t), "sensor failed: ")
 	c := s.dial(t)
-	r := c.next(t) // who comes now is told both
-	assert.Contains(t, r.Fault, "is not a name and a value")
+	r := c.next(t) // a new manager receives both the error and the last readings
+	assert.Contains(t, r.Fault, "want a name and a value")
 	assert.Equal(t, 1.0, r.Readings[0].Value)
 	s.write(t, manyReadings(32))
 	assert.Len(t, c.next(t).Readings, 32)
@@ -343,7 +344,7 @@ func manyReadings(n int) string {
 	return text.String()
 }
 
-// A sensor that does not answer stops neither the server nor its heartbeat, and is told.
+// A sensor that does not answer blocks neither the server nor its heartbeat, and is reported as failed.
 func TestAlarmSensorHangs(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("mkfifo"); err != nil {
@@ -351,13 +352,13 @@ func TestAlarmSensorHangs(t *testing.T) {
 	}
 	s := startAlarm(t, "cpu 1", "-beat", "10ms")
 	m := s.watch(t)
-	m.tells(t, "cpu ok 1.0")
+	m.expectReports(t, "cpu ok 1.0")
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	require.NoError(t, exec.Command("mkfifo", fifo).Run())
 	require.NoError(t, os.Rename(fifo, s.file))
-	m.tells(t, `the sensor fails: "it does not answer"`)
+	m.expectReports(t, `sensor failed: "no answer"`)
 	c := s.dial(t)
-	assert.Equal(t, "it does not answer", c.next(t).Fault)
+	assert.Equal(t, "no answer", c.next(t).Fault)
 	for range 3 {
 		line, err := c.lines.ReadString('\n')
 		require.NoError(t, err)
@@ -368,8 +369,8 @@ func TestAlarmSensorHangs(t *testing.T) {
 	_, err = io.WriteString(w, "cpu 99\n")
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
-	m.tells(t, "cpu alarm 99.0", "the sensor works again")
-	s.expect(t, "the sensor: it does not answer")
+	m.expectReports(t, "cpu alarm 99.0", "sensor recovered")
+	s.expect(t, "sensor: no answer")
 }
 
 func TestAlarmWatchesTheMachine(t *testing.T) {

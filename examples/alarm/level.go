@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// level is how bad a value is.
+// level is the severity of a value.
 type level int
 
 const (
-	okay level = iota
+	normal level = iota
 	warning
 	alarm
 )
@@ -28,13 +28,13 @@ func (l *level) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%.40q is no level", text)
+	return fmt.Errorf("unknown level %.40q", text)
 }
 
-// limits are the values from which on it is a warning and an alarm, for each name, and for "" all others.
+// limits holds the values at which warning and alarm begin, by name. The entry "" is for all other names.
 type limits map[string][2]float64
 
-// set takes the flag.
+// set parses the value of the flag -limits.
 func (l limits) set(text string) error {
 	name, values, found := strings.Cut(text, "=")
 	if !found {
@@ -44,20 +44,20 @@ func (l limits) set(text string) error {
 	low, err1 := strconv.ParseFloat(first, 64)
 	high, err2 := strconv.ParseFloat(second, 64)
 	if !found || errors.Join(err1, err2) != nil || !(low <= high) {
-		return errors.New("not two numbers, the first no larger than the second")
+		return errors.New("want two numbers, the first not larger than the second")
 	}
 	l[name] = [2]float64{low, high}
 	return nil
 }
 
-// judge is the level of a value that was at some level before. To come down it must fall below the limit by
-// the hysteresis: else one that trembles about the limit would be told again and again.
-func (l limits) judge(name string, value float64, before level, hysteresis float64) level {
-	limit, known := l[name]
-	if !known {
+// level returns the level of a value, given its previous level. To return to a lower level, a value must fall below the limit
+// by the hysteresis. Otherwise a value that oscillates around a limit would be reported again and again.
+func (l limits) level(name string, value float64, before level, hysteresis float64) level {
+	limit, ok := l[name]
+	if !ok {
 		limit = l[""]
 	}
-	for now := alarm; now > okay; now-- {
+	for now := alarm; now > normal; now-- {
 		from := limit[now-1]
 		if before >= now {
 			from -= hysteresis
@@ -66,5 +66,5 @@ func (l limits) judge(name string, value float64, before level, hysteresis float
 			return now
 		}
 	}
-	return okay
+	return normal
 }

@@ -15,52 +15,52 @@ import (
 	"evnet/examples/printable"
 )
 
-// manager watches a server, and comes back to it whenever it was lost.
+// manager watches a server and reconnects whenever it loses the connection.
 type manager struct {
 	timeout time.Duration
 	retry   backoff
-	state   report // the last that was heard on this connection
+	state   report // the last report on this connection
 }
 
-// backoff is how long to wait before the next attempt.
+// backoff computes the delay before the next attempt.
 type backoff struct{ first, longest, last time.Duration }
 
-// next is twice as long each time, up to the longest, less up to a half by chance: else all managers that a
-// server has lost would come back at the same moment.
+// next returns the next delay. The delay doubles each time up to the longest one. A random part, up to a half, is subtracted:
+// otherwise all managers of a server that failed would reconnect at the same moment.
 func (b *backoff) next() time.Duration {
 	b.last = min(max(b.first, 2*b.last), b.longest)
 	return b.last/2 + rand.N(b.last/2+1)
 }
 
-// watch prints what the server tells, until a signal comes.
+// watch prints the reports of the server until a signal arrives.
 func (m *manager) watch(network, address string) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	context.AfterFunc(ctx, stop) // a second signal ends the program immediately
 
-	s := evnet.NewSocket(nil) // one for all connections: what is registered stays
+	s := evnet.NewSocket(nil) // reused for all connections; the callbacks stay registered
 	connect := func() {
 		m.state = report{}
 		s.Connect(network, address)
 	}
-	_ = s.Scan(bufio.ScanLines, longestLine, func(line []byte) {
-		if err := m.hear(line); err != nil {
+	_ = s.Scan(bufio.ScanLines, maxLine, func(line []byte) {
+		if err := m.receive(line); err != nil {
 			s.Destroy(fmt.Errorf("%s: %w", address, err))
 		}
 	})
-	_ = s.SetTimeout(m.timeout) // counts while connecting too, and anew for each connection
-	s.On.Timeout(func() { s.Destroy(fmt.Errorf("%s: nothing was heard for %v", address, m.timeout)) })
+	_ = s.SetTimeout(m.timeout) // covers connecting too, and restarts with each connection
+	s.On.Timeout(func() { s.Destroy(fmt.Errorf("%s: no data received for %v", address, m.timeout)) })
 	s.On.Connect(func() { log.Println("connected to", address) })
-	s.On.Error(func(error) {}) // Close tells it
+	s.On.Error(func(error) {}) // Close reports it
 	s.On.Close(func(bool) {
 		if ctx.Err() != nil {
-			return // it is this side that goes
+			return // this side is closing
 		}
-		why := s.Err()
-		if why == nil {
-			why = fmt.Errorf("%s has ended the connection", address)
+		err := s.Err()
+		if err == nil {
+			err = fmt.Errorf("%s: connection closed by the server", address)
 		}
 		wait := m.retry.next()
-		log.Printf("%v; trying again in %v", why, wait.Round(time.Millisecond))
+		log.Printf("%v; retrying in %v", err, wait.Round(time.Millisecond))
 		s.Loop().AfterFunc(wait, connect)
 	})
 	connect()
@@ -68,40 +68,40 @@ func (m *manager) watch(network, address string) {
 	log.Println("closed")
 }
 
-// hear takes a line of the server's, and fails if it is no report.
-func (m *manager) hear(line []byte) error {
+// receive prints what changed in a line of the server. It returns an error if the line is not a valid report.
+func (m *manager) receive(line []byte) error {
 	r, err := parse(line)
 	if err != nil {
 		return err
 	}
-	m.retry.last = 0 // it is an alarm server, and it is well
+	m.retry.last = 0 // a valid line: the server works
 	if r.Time.IsZero() {
-		return nil // the heartbeat: that it has come is all
+		return nil // a heartbeat
 	}
 	print := func(format string, args ...any) {
 		printable.Println(r.Time.Local().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 	}
 	if skipped := r.N - m.state.N - 1; m.state.N > 0 && skipped > 0 {
-		print("%d changes were missed", skipped)
+		print("%d changes missed", skipped)
 	}
 	known := map[string]reading{}
 	for _, old := range m.state.Readings {
 		known[old.Name] = old
 	}
 	for _, now := range r.Readings {
-		if old, told := known[now.Name]; !told || old != now {
+		if old, ok := known[now.Name]; !ok || old != now {
 			print("%-10s %-7s %6.1f", now.Name, now.Level, now.Value)
 		}
 		delete(known, now.Name)
 	}
 	for name := range known {
-		print("%-10s is not watched any more", name)
+		print("%-10s removed", name)
 	}
 	switch {
 	case r.Fault != m.state.Fault && r.Fault != "":
-		print("the sensor fails: %q", r.Fault)
+		print("sensor failed: %q", r.Fault)
 	case r.Fault != m.state.Fault:
-		print("the sensor works again")
+		print("sensor recovered")
 	}
 	m.state = r
 	return nil

@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// sensor gives what can be watched now. The levels are not its business.
+// sensor returns the current readings, without their levels.
 type sensor func() ([]reading, error)
 
-// openSensor makes the sensor of the flag.
+// openSensor returns the sensor that the flag names.
 func openSensor(source string, seed uint64) (sensor, error) {
 	path, isFile := strings.CutPrefix(source, "file:")
 	switch {
@@ -25,17 +25,17 @@ func openSensor(source string, seed uint64) (sensor, error) {
 	case source == "machine", source == "":
 		return machine(), nil
 	}
-	return nil, fmt.Errorf("-sensor is machine, simulated or file:PATH, not %q", source)
+	return nil, fmt.Errorf("-sensor must be machine, simulated or file:PATH, not %q", source)
 }
 
-// readFile reads a file that somebody else writes, anew each time: lines of a name and a value.
+// readFile reads a file that another program writes. Each line has a name and a value.
 func readFile(path string) ([]reading, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, longestLine))
+	text, err := io.ReadAll(io.LimitReader(f, maxLine))
 	if err != nil {
 		return nil, err
 	}
@@ -47,12 +47,12 @@ func readFile(path string) ([]reading, error) {
 		}
 		value, err := strconv.ParseFloat(fields[len(fields)-1], 64)
 		if err != nil || len(fields) != 2 {
-			return nil, fmt.Errorf("%s: %.40q is not a name and a value", path, line)
+			return nil, fmt.Errorf("%s: invalid line %.40q: want a name and a value", path, line)
 		}
 		readings = append(readings, reading{Name: fields[0], Value: value})
 	}
 	if len(readings) == 0 {
-		return nil, fmt.Errorf("%s has no readings", path)
+		return nil, fmt.Errorf("%s: no readings", path)
 	}
 	if err := check(readings); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -60,12 +60,12 @@ func readFile(path string) ([]reading, error) {
 	return readings, nil
 }
 
-// simulated is a machine with a load that goes up and down by chance, and always the same way for a seed.
+// simulated returns a sensor whose values vary at random. The same seed gives the same values.
 func simulated(seed uint64) sensor {
-	chance := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(seed, 0))
 	cpu, memory := 50.0, 50.0
-	step := func(value, most float64) float64 {
-		return min(max(value+(chance.Float64()*2-1)*most, 0), 100)
+	step := func(value, maxChange float64) float64 {
+		return min(max(value+(random.Float64()*2-1)*maxChange, 0), 100)
 	}
 	return func() ([]reading, error) {
 		cpu, memory = step(cpu, 20), step(memory, 5)
@@ -73,8 +73,8 @@ func simulated(seed uint64) sensor {
 	}
 }
 
-// machine is this one, as Linux tells of it: per cent of the processors' time since the last look (at first
-// since the start of the machine), and of the memory, that are in use.
+// machine returns a sensor of this machine (Linux). It reports the CPU time in use since the previous reading, or since boot
+// at first, and the memory in use, both in per cent.
 func machine() sensor {
 	var busy, total float64
 	var load float64
@@ -87,7 +87,7 @@ func machine() sensor {
 		if err != nil {
 			return nil, err
 		}
-		if nowTotal > total { // else too little time has passed to tell
+		if nowTotal > total { // otherwise too little time has passed: keep the last value
 			load = 100 * (nowBusy - busy) / (nowTotal - total)
 		}
 		busy, total = nowBusy, nowTotal
@@ -95,30 +95,30 @@ func machine() sensor {
 	}
 }
 
-// processors is the time that all of them have worked, and that they have had.
+// processors returns the busy and the total time of all processors.
 func processors() (busy, total float64, err error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, 0, err
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
-	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal, and parts of user and nice
+	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal; guest times are parts of user and nice
 	if len(fields) < 9 {
-		return 0, 0, errors.New("/proc/stat: " + strconv.Quote(line) + " is not understood")
+		return 0, 0, errors.New("/proc/stat: invalid line " + strconv.Quote(line))
 	}
 	for i, field := range fields[1:9] {
 		ticks, err := strconv.ParseFloat(field, 64)
 		if err != nil {
 			return 0, 0, fmt.Errorf("/proc/stat: %w", err)
 		}
-		if total += ticks; i != 3 && i != 4 { // idle, and idle because of a disk
+		if total += ticks; i != 3 && i != 4 { // idle and iowait
 			busy += ticks
 		}
 	}
 	return busy, total, nil
 }
 
-// memoryInUse is per cent of the machine's.
+// memoryInUse returns the memory in use in per cent.
 func memoryInUse() (float64, error) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -132,7 +132,7 @@ func memoryInUse() (float64, error) {
 	}
 	all, available := kilobytes("MemTotal"), kilobytes("MemAvailable")
 	if all == 0 {
-		return 0, errors.New("/proc/meminfo tells no MemTotal")
+		return 0, errors.New("/proc/meminfo: no MemTotal")
 	}
 	return 100 * (1 - available/all), nil
 }
