@@ -17,14 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// passingOn starts the example as systemd would, which knows the number of the process it becomes: a shell tells it
-// its own, and becomes it.
-func passingOn(t *testing.T, env []string, files ...*os.File) *exec.Cmd {
+// activated starts the example as systemd would, with LISTEN_PID set to the process's own ID: a shell sets the variable to its
+// own ID and then replaces itself with the program.
+func activated(t *testing.T, env []string, files ...*os.File) *exec.Cmd {
 	t.Helper()
 	cmd := program(t, "activation", "-addr", "127.0.0.1:0")
 	script := `LISTEN_PID=${LISTEN_PID-$$} exec "$0" "$@"`
 	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", script, cmd.Path}, cmd.Args[1:]...)
-	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} { // of who started the test
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} { // the test itself must not be activated
 		require.Empty(t, os.Getenv(name))
 	}
 	cmd.Env = append(cmd.Env, env...)
@@ -32,7 +32,7 @@ func passingOn(t *testing.T, env []string, files ...*os.File) *exec.Cmd {
 	return cmd
 }
 
-// descriptor is a copy of that of a listener or a conn, as it is passed on.
+// descriptor returns a copy of the descriptor of a listener or a conn, to be passed to the program.
 func descriptor(t *testing.T, of any) *os.File {
 	t.Helper()
 	file, err := of.(interface{ File() (*os.File, error) }).File()
@@ -41,7 +41,7 @@ func descriptor(t *testing.T, of any) *os.File {
 	return file
 }
 
-// echoed sends and ends, and expects the same back, and the end.
+// echoed sends data, ends its side, and expects the same data and the end from the server.
 func echoed(t *testing.T, c net.Conn) {
 	t.Helper()
 	_, err := io.WriteString(c, "hello")
@@ -52,8 +52,8 @@ func echoed(t *testing.T, c net.Conn) {
 	assert.Equal(t, "hello", string(got))
 }
 
-// Whoever has connected before the program started is served: the connection waits in the listener. So it is when the
-// program ends and is started again.
+// Connections made before the program starts wait in the listener and are served. The same holds between a stop and a restart
+// of the program.
 func TestActivation(t *testing.T) {
 	require.NoError(t, build()) // before the connections, whose deadlines do not allow for it
 	tcp := listen(t, "tcp", "127.0.0.1:0")
@@ -61,7 +61,7 @@ func TestActivation(t *testing.T) {
 	for _, sig := range signals(t) {
 		early := []net.Conn{dial(t, tcp.Addr()), dial(t, unix.Addr())}
 		env := []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=web:local"}
-		s := running(t, passingOn(t, env, descriptor(t, tcp), descriptor(t, unix)))
+		s := running(t, activated(t, env, descriptor(t, tcp), descriptor(t, unix)))
 		assert.ElementsMatch(t, []string{
 			"listening on tcp " + tcp.Addr().String() + " (web)",
 			"listening on unix " + unix.Addr().String() + " (local)",
@@ -77,13 +77,13 @@ func TestActivation(t *testing.T) {
 		require.NoError(t, err)
 		s.interrupt(sig, "closed\n")
 		_, err = io.ReadAll(open)
-		assert.NoError(t, err, "it is closed")
+		assert.NoError(t, err, "the connection ends in an orderly way")
 		_, err = os.Stat(unix.Addr().String())
-		assert.NoError(t, err, "the file is whose listener it was")
+		assert.NoError(t, err, "the program does not remove the socket file of a passed listener")
 	}
 }
 
-// Names are for people: too few, none and empty ones do no harm.
+// Missing and empty names are printed as unknown.
 func TestActivationNames(t *testing.T) {
 	a, b := listen(t, "tcp", "127.0.0.1:0"), listen(t, "tcp", "127.0.0.1:0")
 	for _, c := range []struct{ env, first, second string }{
@@ -92,7 +92,7 @@ func TestActivationNames(t *testing.T) {
 		{"LISTEN_FDNAMES=:admin:more", "unknown", "admin"},
 		{"LISTEN_FDNAMES=", "unknown", "unknown"},
 	} {
-		s := running(t, passingOn(t, []string{"LISTEN_FDS=2", c.env}, descriptor(t, a), descriptor(t, b)))
+		s := running(t, activated(t, []string{"LISTEN_FDS=2", c.env}, descriptor(t, a), descriptor(t, b)))
 		assert.ElementsMatch(t, []string{
 			"listening on tcp " + a.Addr().String() + " (" + c.first + ")",
 			"listening on tcp " + b.Addr().String() + " (" + c.second + ")",
@@ -101,7 +101,7 @@ func TestActivationNames(t *testing.T) {
 	}
 }
 
-// What is meant for another process is left alone, and so is nothing: then the program listens itself.
+// The program ignores listeners that are for another process. Without listeners it opens its own.
 func TestActivationOfNothing(t *testing.T) {
 	tcp := listen(t, "tcp", "127.0.0.1:0")
 	for _, env := range [][]string{
@@ -111,7 +111,7 @@ func TestActivationOfNothing(t *testing.T) {
 		{"LISTEN_FDS=1", "LISTEN_PID="},
 		{"LISTEN_FDS=many", "LISTEN_PID=" + strconv.Itoa(os.Getpid())},
 	} {
-		s := running(t, passingOn(t, env, descriptor(t, tcp)))
+		s := running(t, activated(t, env, descriptor(t, tcp)))
 		address := s.after("listening on tcp ")
 		assert.NotEqual(t, tcp.Addr().String(), address, env)
 		to, err := net.ResolveTCPAddr("tcp", address)
@@ -121,7 +121,7 @@ func TestActivationOfNothing(t *testing.T) {
 	}
 }
 
-// What is no listener is told, with its number and its name, and nothing is served.
+// A descriptor that is not a listener is reported with its number and its name, and the program exits.
 func TestActivationOfJunk(t *testing.T) {
 	tcp := listen(t, "tcp", "127.0.0.1:0")
 	conn := dial(t, tcp.Addr())
@@ -140,24 +140,24 @@ func TestActivationOfJunk(t *testing.T) {
 	defer bare.Close()
 	good := descriptor(t, tcp)
 
-	none := "accepts no connections"
+	none := "does not accept connections"
 	for _, c := range []struct {
 		env   string
 		files []*os.File
 		want  []string
 	}{
-		{"LISTEN_FDS=two", []*os.File{good}, []string{`LISTEN_FDS is "two"`}},
-		{"LISTEN_FDS=0", []*os.File{good}, []string{`LISTEN_FDS is "0"`}},
-		{"LISTEN_FDS=-1", []*os.File{good}, []string{`LISTEN_FDS is "-1"`}},
-		{"LISTEN_FDS=1.5", []*os.File{good}, []string{`LISTEN_FDS is "1.5"`}},
-		{"LISTEN_FDS=99999999999999999999", []*os.File{good}, []string{`LISTEN_FDS is "99999999999999999999"`}},
-		{"LISTEN_FDS=2", []*os.File{good}, []string{"descriptor 4 (unknown) is no listener"}},
-		// Go has opened no 4 of its own here, and the copy of 3 would be it.
-		{"GODEBUG=containermaxprocs=0,updatemaxprocs=0 LISTEN_FDS=2", []*os.File{good}, []string{"descriptor 4 (unknown) is no listener"}},
-		{"LISTEN_FDS=1000000", []*os.File{good}, []string{"LISTEN_FDS is 1000000", "descriptor 4 (unknown)"}},
-		{"LISTEN_FDS=1", nil, []string{"descriptor 3 (unknown) is no listener"}},
-		{"LISTEN_PID=me LISTEN_FDS=1", []*os.File{good}, []string{`LISTEN_PID is "me"`}},
-		{"LISTEN_PID=-1 LISTEN_FDS=1", []*os.File{good}, []string{`LISTEN_PID is "-1"`}},
+		{"LISTEN_FDS=two", []*os.File{good}, []string{`LISTEN_FDS: invalid number of listeners "two"`}},
+		{"LISTEN_FDS=0", []*os.File{good}, []string{`LISTEN_FDS: invalid number of listeners "0"`}},
+		{"LISTEN_FDS=-1", []*os.File{good}, []string{`LISTEN_FDS: invalid number of listeners "-1"`}},
+		{"LISTEN_FDS=1.5", []*os.File{good}, []string{`LISTEN_FDS: invalid number of listeners "1.5"`}},
+		{"LISTEN_FDS=99999999999999999999", []*os.File{good}, []string{`LISTEN_FDS: invalid number of listeners "99999999999999999999"`}},
+		{"LISTEN_FDS=2", []*os.File{good}, []string{"descriptor 4 (unknown) is not a listener"}},
+		// The runtime opens no descriptor 4 here, so the copy of 3 would get this number.
+		{"GODEBUG=containermaxprocs=0,updatemaxprocs=0 LISTEN_FDS=2", []*os.File{good}, []string{"descriptor 4 (unknown) is not a listener"}},
+		{"LISTEN_FDS=1000000", []*os.File{good}, []string{"LISTEN_FDS=1000000", "descriptor 4 (unknown)"}},
+		{"LISTEN_FDS=1", nil, []string{"descriptor 3 (unknown) is not a listener"}},
+		{"LISTEN_PID=me LISTEN_FDS=1", []*os.File{good}, []string{`LISTEN_PID: invalid process ID "me"`}},
+		{"LISTEN_PID=-1 LISTEN_FDS=1", []*os.File{good}, []string{`LISTEN_PID: invalid process ID "-1"`}},
 		{"LISTEN_FDS=1 LISTEN_FDNAMES=log", []*os.File{file}, []string{"descriptor 3 (log)", syscall.ENOTSOCK.Error()}},
 		{"LISTEN_FDS=2", []*os.File{good, file}, []string{"descriptor 4 (unknown)", syscall.ENOTSOCK.Error()}},
 		{"LISTEN_FDS=1", []*os.File{descriptor(t, conn)}, []string{"descriptor 3", none}},
@@ -165,7 +165,7 @@ func TestActivationOfJunk(t *testing.T) {
 		{"LISTEN_FDS=1", []*os.File{descriptor(t, udp)}, []string{"descriptor 3"}},
 		{"LISTEN_FDS=1", []*os.File{descriptor(t, datagrams)}, []string{"descriptor 3"}},
 	} {
-		s := running(t, passingOn(t, strings.Fields(c.env), c.files...))
+		s := running(t, activated(t, strings.Fields(c.env), c.files...))
 		code, printed := s.ends()
 		assert.Equal(t, 1, code, c.env)
 		assert.Equal(t, 1, strings.Count(printed, "\n"), printed)
@@ -175,7 +175,8 @@ func TestActivationOfJunk(t *testing.T) {
 	}
 }
 
-// The real thing, where it is installed: it listens, starts the program at the first connection, and passes it on.
+// The test with systemd-socket-activate, if it is installed. It listens, starts the program at the first connection, and passes
+// its listener.
 func TestActivationBySystemd(t *testing.T) {
 	needs(t, "systemd-socket-activate")
 	path := socketPath(t)
@@ -183,13 +184,13 @@ func TestActivationBySystemd(t *testing.T) {
 	activate := exec.CommandContext(t.Context(), "systemd-socket-activate", "-l", path, "--fdname=local", cmd.Path)
 	activate.Env = cmd.Env
 	s := running(t, activate)
-	for line := ""; !strings.Contains(line, "Listening on "+path); line = s.lines(1) { // it has words of its own
+	for line := ""; !strings.Contains(line, "Listening on "+path); line = s.lines(1) { // it prints other lines too
 	}
 	c := dial(t, &net.UnixAddr{Name: path, Net: "unix"})
 	for line := ""; line != "listening on unix "+path+" (local)\n"; line = s.lines(1) {
 	}
 	echoed(t, c)
-	require.NoError(t, s.process.Process.Signal(syscall.SIGTERM)) // the program has taken its place
+	require.NoError(t, s.process.Process.Signal(syscall.SIGTERM)) // the program has replaced it in the same process
 	code, rest := s.ends()
 	assert.Zero(t, code)
 	assert.Equal(t, "closed\n", rest)

@@ -22,21 +22,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostileLine sets the title of a terminal, clears it, overwrites a line, turns the direction of writing, and has other bytes
-// that a terminal obeys or a reader does not see. It fits into an abstract Unix name.
+// hostileLine sets the title of a terminal, clears the screen, overwrites a line, and reverses the text direction. It also has
+// other bytes that a terminal interprets or a reader does not see. It fits into an abstract Unix name.
 const hostileLine = "\x1b]0;pwned\x07\x1b[2J\rover\u202e\u2066\u200e\u061c\u2028\u009b1m\x9b\xff\x7f"
 
-// hostile forges a record of the log too.
+// hostile also forges a log record.
 const hostile = hostileLine + "\nforged"
 
-// raw are the characters of an output that a terminal would obey, or a person would not see.
+// raw returns the characters of an output that a terminal would interpret or a reader would not see.
 func raw(output string) (found []string) {
 	output = strings.ReplaceAll(output, "\r\n", "\n")
 	for i, r := range output {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(output[i:], "\ufffd"):
 			found = append(found, fmt.Sprintf("%q", output[i:i+1]))
-		case r == '\n', r == '\u200c', r == '\u200d': // the joiners of scripts
+		case r == '\n', r == '\u200c', r == '\u200d': // zero-width joiners
 		case unicode.IsControl(r), unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp):
 			found = append(found, fmt.Sprintf("%q", r))
 		}
@@ -44,7 +44,7 @@ func raw(output string) (found []string) {
 	return found
 }
 
-// until reads lines up to the first that has mark.
+// until reads lines up to the first one that contains mark.
 func (s *server) until(mark string) string {
 	s.t.Helper()
 	all := ""
@@ -54,8 +54,8 @@ func (s *server) until(mark string) string {
 	return all
 }
 
-// untilPwned starts a program, lets act make it print what is hostile, and returns all that it prints until it is
-// interrupted. act is given the address in the first line.
+// untilPwned starts a program, calls act with the address in its first line, and waits until the program prints the hostile
+// text. It then interrupts the program and returns everything that it printed.
 func untilPwned(t *testing.T, act func(address string), name string, args ...string) string {
 	t.Helper()
 	s := running(t, program(t, name, args...))
@@ -76,7 +76,7 @@ func untilPwned(t *testing.T, act func(address string), name string, args ...str
 	return first + rest
 }
 
-// atEnd runs a program to its end and returns all that it prints.
+// atEnd runs a program until it exits and returns everything that it printed.
 func atEnd(t *testing.T, input, name string, args ...string) string {
 	t.Helper()
 	p := program(t, name, args...)
@@ -85,7 +85,7 @@ func atEnd(t *testing.T, input, name string, args ...string) string {
 	return string(printed)
 }
 
-// says is a server that says text to each client, once that has said a line if it is to, and then ends.
+// says starts a server that sends text to each client and ends. If first is set, it reads a line from the client before.
 func says(t *testing.T, network, address, text string, first bool) string {
 	t.Helper()
 	ln := listen(t, network, address)
@@ -108,7 +108,7 @@ func says(t *testing.T, network, address, text string, first bool) string {
 	return ln.Addr().String()
 }
 
-// hostilePeer connects to a Unix socket from an abstract name that is hostile, says text, and is answered.
+// hostilePeer connects to a Unix socket from a hostile abstract name and sends text.
 func hostilePeer(t *testing.T, path, text string) *net.UnixConn {
 	t.Helper()
 	from := &net.UnixAddr{Name: "@" + hostile, Net: "unix"}
@@ -121,14 +121,14 @@ func hostilePeer(t *testing.T, path, text string) *net.UnixConn {
 	return c
 }
 
-// hostileFile is a path whose last element is hostile.
+// hostileFile returns a path whose last element is hostile.
 func hostileFile(t *testing.T) string { return filepath.Join(filepath.Dir(socketPath(t)), hostile) }
 
-// injections are the inputs from outside of each program: each returns what the program prints when that input is hostile.
+// injections has a function for each external input of each program. It returns what the program prints if the input is hostile.
 var injections = map[string]func(t *testing.T) string{
 	"activation/LISTEN_FDNAMES": func(t *testing.T) string {
 		env := []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=" + hostile}
-		s := running(t, passingOn(t, env, descriptor(t, listen(t, "tcp", "127.0.0.1:0"))))
+		s := running(t, activated(t, env, descriptor(t, listen(t, "tcp", "127.0.0.1:0"))))
 		first := s.until("pwned")
 		require.NoError(t, s.process.Process.Signal(os.Interrupt))
 		_, rest := s.ends()
@@ -138,7 +138,7 @@ var injections = map[string]func(t *testing.T) string{
 		file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 		require.NoError(t, err)
 		defer file.Close()
-		_, printed := running(t, passingOn(t, []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=" + hostile}, file)).ends()
+		_, printed := running(t, activated(t, []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=" + hostile}, file)).ends()
 		return printed
 	},
 	"activation/abstract peer": func(t *testing.T) string {
@@ -146,7 +146,7 @@ var injections = map[string]func(t *testing.T) string{
 			c := hostilePeer(t, path, "xx")
 			_, err := c.Read(make([]byte, 1))
 			require.NoError(t, err)
-			require.NoError(t, c.Close()) // a reset, for one byte is unread
+			require.NoError(t, c.Close()) // a reset, because one byte is unread
 		}, "activation", "-network", "unix", "-addr", socketPath(t))
 	},
 	"lines/abstract peer": func(t *testing.T) string {
@@ -247,7 +247,7 @@ var injections = map[string]func(t *testing.T) string{
 	"filetransfer/error": func(t *testing.T) string {
 		return transferTo(t, fmt.Sprintf(`{"error":%s}`+"\n", jsonOf(t, hostile)))
 	},
-	"filetransfer/error that passes": func(t *testing.T) string {
+	"filetransfer/temporary error": func(t *testing.T) string {
 		return transferTo(t, fmt.Sprintf(`{"error":%s,"retry":true}`+"\n", jsonOf(t, hostile)))
 	},
 	"filetransfer/checksum": func(t *testing.T) string {
@@ -275,7 +275,7 @@ var injections = map[string]func(t *testing.T) string{
 	},
 }
 
-// hostileASCII is what a certificate and a host can hold of it.
+// hostileASCII is the part of hostileLine that a certificate and a host name can contain.
 var hostileASCII = strings.Map(func(r rune) rune {
 	if r >= utf8.RuneSelf || r == '\n' || r == '[' || r == ']' {
 		return -1
@@ -295,16 +295,16 @@ func jsonOf(t *testing.T, text string) string {
 	return string(out)
 }
 
-// alarmManagerOf is what a manager prints of a server that says that.
+// alarmManagerOf returns what a manager prints when the server sends text.
 func alarmManagerOf(t *testing.T, text string) string {
 	s := running(t, program(t, "alarm", "-connect", says(t, "tcp", "127.0.0.1:0", text, false), "-retry", "1h", "-retry-max", "1h"))
-	all := s.until("trying again")
+	all := s.until("retrying")
 	require.NoError(t, s.process.Process.Signal(os.Interrupt))
 	_, rest := s.ends()
 	return all + rest
 }
 
-// tlsClient is what a client prints of a server with that certificate that says text.
+// tlsClient returns what a client prints when a server with this certificate sends text.
 func tlsClient(t *testing.T, cert, key, text string) string {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	require.NoError(t, err)
@@ -325,7 +325,7 @@ func tlsClient(t *testing.T, cert, key, text string) string {
 	return atEnd(t, "", "tls", "-connect", "localhost:"+port, "-cert", cert)
 }
 
-// transferTo is what a sender prints of a receiver that says that.
+// transferTo returns what a sender prints when the receiver sends text.
 func transferTo(t *testing.T, text string) string {
 	path := filepath.Join(t.TempDir(), "some.bin")
 	require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
@@ -333,7 +333,7 @@ func transferTo(t *testing.T, text string) string {
 	return stdout + stderr
 }
 
-// receiverOf is what a receiver prints of a sender that says that.
+// receiverOf returns what a receiver prints when the sender sends text.
 func receiverOf(t *testing.T, text string) string {
 	s := running(t, transferProgram(t, "-listen", "127.0.0.1:0", "-dir", t.TempDir()))
 	c := dial(t, tcpAddr(t, s.after("listening on ")))
@@ -345,14 +345,14 @@ func receiverOf(t *testing.T, text string) string {
 	return all + rest
 }
 
-// proxyTo is the log of a proxy to a server whose name is hostile.
+// proxyTo returns the log of a proxy to a server with a hostile name.
 func proxyTo(t *testing.T, format string) string {
 	host := strings.NewReplacer("[", "", "]", "").Replace(hostile)
 	return untilPwned(t, func(address string) { dial(t, tcpAddr(t, address)) }, "proxy", "-listen", "127.0.0.1:0", "-log", format, "-to", host+":1")
 }
 
-// Nothing that comes from outside reaches the terminal or the log as it is, in any program: no escape sequence, no carriage
-// return, no control of the direction of writing, no byte that is not UTF-8, and no line that a peer has forged.
+// Every program escapes external input before it prints or logs it. The output has no escape sequence, no carriage return, no
+// bidirectional control, no byte that is not UTF-8, and no line that a peer has forged.
 func TestInjection(t *testing.T) {
 	for name, run := range injections {
 		t.Run(name, func(t *testing.T) {
@@ -360,7 +360,7 @@ func TestInjection(t *testing.T) {
 				t.Skip("only Linux has abstract names")
 			}
 			printed := run(t)
-			assert.Contains(t, printed, "pwned", "it is shown")
+			assert.Contains(t, printed, "pwned", "the text is printed")
 			assert.Empty(t, raw(printed), "%q", printed)
 			for line := range strings.Lines(printed) {
 				assert.False(t, strings.HasPrefix(line, "forged"), "%q", printed)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// called is the package and the function of a call such as fmt.Println, empty for any other.
+// called returns the package and the function of a call such as fmt.Println, and empty strings for any other call.
 func called(call *ast.CallExpr) (pkg, name string) {
 	if selector, ok := call.Fun.(*ast.SelectorExpr); ok {
 		if x, ok := selector.X.(*ast.Ident); ok {
@@ -23,7 +23,7 @@ func called(call *ast.CallExpr) (pkg, name string) {
 	return "", ""
 }
 
-// isPrintable reports whether an argument of fmt's is known to be safe: a constant of the program, or a result of printable.
+// isPrintable reports whether an argument of a print function is known to be safe: a literal, or a result of printable.
 func isPrintable(arg ast.Expr) bool {
 	switch arg := arg.(type) {
 	case *ast.BasicLit:
@@ -35,8 +35,8 @@ func isPrintable(arg ast.Expr) bool {
 	return false
 }
 
-// Every program prints through package printable, so that a new line of output cannot forget to. What fmt prints to the
-// standard outputs is constant, or was made safe, and the log is written by printable.Records.
+// Every program prints through package printable; this test finds new lines of output that do not. What fmt prints to the
+// standard outputs is a literal or was escaped, and the log is written through printable.Records.
 func TestProgramsPrintThroughPrintable(t *testing.T) {
 	mains, err := filepath.Glob("*/main.go")
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestProgramsPrintThroughPrintable(t *testing.T) {
 					return true
 				}
 				unsafe := slices.ContainsFunc(args, func(arg ast.Expr) bool { return !isPrintable(arg) })
-				assert.False(t, unsafe, "%s prints what may come from outside: use printable", files.Position(n.Pos()))
+				assert.False(t, unsafe, "%s may print external input: use printable", files.Position(n.Pos()))
 				return true
 			})
 		}

@@ -102,7 +102,7 @@ func TestMisused(t *testing.T) {
 		{"lines now", "lines takes no argument now"},
 		{"lines -max 0", "-max is less than one byte: 0"},
 		{"lines -clients -1", "-clients is less than one: -1"},
-		{"activation now", "activation takes no argument now"},
+		{"activation now", `activation: unexpected argument "now"`},
 		{"halfopen now", "halfopen takes no argument now"},
 		{"halfopen -listen a:1 -connect b:1", "give -listen or -connect, not both"},
 		{"halfopen -pause -1s", "-pause is negative: -1s"},

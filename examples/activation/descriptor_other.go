@@ -7,6 +7,6 @@ import (
 	"net"
 )
 
-func accepting(int) error { return errors.ErrUnsupported }
+func checkListening(int) error { return errors.ErrUnsupported }
 
 func listener(int, string) (net.Listener, error) { return nil, errors.ErrUnsupported }

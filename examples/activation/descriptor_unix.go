@@ -9,19 +9,19 @@ import (
 	"syscall"
 )
 
-// accepting tells why a descriptor is no listener, if it is none. net.FileListener takes any socket for one.
-func accepting(descriptor int) error {
+// checkListening returns an error if the descriptor is not a listening socket. net.FileListener accepts any socket.
+func checkListening(descriptor int) error {
 	accepts, err := syscall.GetsockoptInt(descriptor, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
 	if err != nil {
 		return os.NewSyscallError("getsockopt", err)
 	}
 	if accepts == 0 {
-		return errors.New("this socket accepts no connections")
+		return errors.New("the socket does not accept connections")
 	}
 	return nil
 }
 
-// listener is the one that a descriptor is.
+// listener returns a listener for the descriptor.
 func listener(descriptor int, name string) (net.Listener, error) {
 	file := os.NewFile(uintptr(descriptor), name)
 	defer file.Close()

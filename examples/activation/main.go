@@ -1,5 +1,5 @@
-// Activation is an echo server that takes its listeners from whoever starts it, as systemd and others pass
-// them on, and where none is passed on listens itself.
+// Activation is an echo server for socket activation: it uses the listeners that its parent process, such as systemd, passes to
+// it. Without them it opens its own listener.
 package main
 
 import (
@@ -18,29 +18,29 @@ import (
 
 const usage = `Usage: activation [flags]
 
-An echo server that takes its listeners from whoever starts it: LISTEN_FDS says how many there are, from descriptor 3
-on, LISTEN_PID for which process, and LISTEN_FDNAMES, with colons between, what each is called. Where none is passed
-on it listens itself. An interrupt (Ctrl-C) ends it.
+An echo server for socket activation: it uses the listeners that its parent process passes to it. LISTEN_FDS is their
+number, from descriptor 3 on. LISTEN_PID is the process that they are for. LISTEN_FDNAMES has their names, separated by
+colons. Without these variables the program opens its own listener. Ctrl-C stops it.
 
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0) // no date
+	log.SetPrefix("activation: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	network := flag.String("network", "tcp", "tcp or unix, where no listener is passed on")
-	address := flag.String("addr", "127.0.0.1:8082", "where to listen then: port 0 takes a free one; a path for unix")
+	network := flag.String("network", "tcp", "tcp or unix, if no listener is passed")
+	address := flag.String("addr", "127.0.0.1:8082", "`address` to listen at, if no listener is passed: port 0 takes a free one; a path for unix")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()
 	if flag.NArg() > 0 {
-		log.Println("activation takes no argument", flag.Arg(0))
-		log.Println("activation -h tells the flags")
+		log.Printf("unexpected argument %q (use -h for help)", flag.Arg(0))
 		os.Exit(2)
 	}
 
-	listeners, err := passedOn()
+	listeners, err := passedListeners()
 	if err != nil {
 		log.Fatalln(err)
 	}

@@ -1,10 +1,10 @@
-// Package printable makes text from outside safe to show on a terminal or to keep in a log.
+// Package printable makes external text safe for a terminal and for a log.
 //
-// A terminal obeys some bytes: ESC sequences move the cursor, clear the screen, set its title. A carriage return overwrites
-// the line, a bidirectional control shows the text in another order than it has, and a newline makes one record look like
-// two. Peers, file names, certificates, environment variables, addresses and the errors that quote them may hold any of
-// these. The functions of this package leave ordinary text of any script as it is, and write everything else as the escape
-// that a Go string literal has for it.
+// Some characters control a terminal. ESC sequences move the cursor, clear the screen or set the title. A carriage return
+// overwrites the line. A bidirectional control changes the displayed order of the text. A newline makes one log record look
+// like two. Data from peers, file names, certificates, environment variables, addresses, and errors that quote them may
+// contain any of these. The functions of this package keep ordinary text of any script unchanged, and replace every other
+// character with its escape sequence in a Go string literal.
 //
 // The example programs print through this package.
 package printable
@@ -19,38 +19,38 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns s with everything escaped that is not ordinary text. The result is a single line.
+// Text returns s as a single line, with everything escaped except ordinary text.
 //
-// Letters, marks, digits, punctuation, symbols and spaces of any script are kept, and so are the two joiners that emoji and
-// some scripts need. Escaped are the control characters, U+0080 to U+009F among them; the bidirectional controls and all
-// other invisible characters; the line and paragraph separators; and bytes that are not UTF-8.
+// Text keeps letters, marks, digits, punctuation, symbols and spaces of any script, and the two joiners that emoji and some
+// scripts need. It escapes control characters, including U+0080 to U+009F; bidirectional controls and all other invisible
+// characters; line and paragraph separators; and bytes that are not UTF-8.
 func Text(s string) string { return escape(s, false) }
 
-// Lines is Text for text of several lines: line ends, "\n" and "\r\n", are kept. Any other "\r" is escaped.
+// Lines is Text for several lines: it keeps the line ends "\n" and "\r\n". It escapes any other "\r".
 func Lines(s string) string { return escape(s, true) }
 
-// Println is fmt.Println, with the line made safe by Text.
+// Println is fmt.Println with the line escaped by Text.
 func Println(args ...any) { _, _ = io.WriteString(os.Stdout, record(fmt.Sprintln(args...))) }
 
-// Printf is fmt.Printf for one line, made safe by Text. A newline at the end of the line is kept.
+// Printf is fmt.Printf for one line, escaped by Text. It keeps a newline at the end.
 func Printf(format string, args ...any) {
 	_, _ = io.WriteString(os.Stdout, record(fmt.Sprintf(format, args...)))
 }
 
-// Records returns a writer for log.SetOutput. It makes each Write safe by Text, except for the newline at its end, and
-// passes it on to w. A Logger writes each of its records by one Write, so that no record can look like two.
+// Records returns a writer for log.SetOutput. It escapes each Write with Text, except a newline at the end, and writes the result
+// to w. A Logger calls Write once per record, so no record can look like two.
 func Records(w io.Writer) io.Writer { return records{w} }
 
-type records struct{ to io.Writer }
+type records struct{ w io.Writer }
 
 func (r records) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(r.to, record(string(p))); err != nil {
+	if _, err := io.WriteString(r.w, record(string(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// record escapes all newlines but the last.
+// record escapes a log record and keeps a newline at the end.
 func record(s string) string {
 	line, ended := strings.CutSuffix(s, "\n")
 	line = Text(line)
@@ -74,7 +74,7 @@ func escape(s string, lines bool) string {
 			fmt.Fprintf(&b, `\x%02x`, part[0])
 		case plain(r), lines && r == '\n', lines && r == '\r' && strings.HasPrefix(s[i:], "\n"):
 			b.WriteString(part)
-		case strconv.IsPrint(r): // a letter that is invisible: Quote would not escape it
+		case strconv.IsPrint(r): // an invisible letter, which QuoteRune would not escape
 			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			quoted := strconv.QuoteRune(r)

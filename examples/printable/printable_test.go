@@ -65,7 +65,7 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("no") }
 
-// Whatever goes in, what comes out is UTF-8 without any control.
+// The output is valid UTF-8 without control characters for every input.
 func FuzzText(f *testing.F) {
 	f.Add("\x1b]0;x\x07\u202e\r\n\xff")
 	f.Fuzz(func(t *testing.T, s string) {
