@@ -160,7 +160,7 @@ func TestAlarm_ReportsChanges(t *testing.T) {
 			s.write(t, "cpu 51\nmemory 85\n") // a change below -step was not reported until now
 			expect("cpu ok 51.0", "memory ok 85.0")
 			s.write(t, "cpu 51\nmemory 90\ndisk 79.99\n")
-			expect("memory warning 90.0", "disk alarm 80.0") // the level is that of the rounded value
+			expect("memory warning 90.0", "disk alarm 80.0") // the level follows from the rounded value
 			s.write(t, "cpu 51\nmemory 90\n")
 			expect("disk removed")
 			managers = append(managers, s.watch(t))

@@ -330,7 +330,7 @@ func TestChatIsFull(t *testing.T) {
 	}, patience, time.Millisecond)
 }
 
-func TestChatIdleTimeout(t *testing.T) {
+func TestChatSilence(t *testing.T) {
 	t.Parallel()
 	const idle = 2 * time.Second // far more than a slow machine needs between two lines
 	r := openRoom(t, "-idle", idle.String(), "-pace", "0")

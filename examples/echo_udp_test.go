@@ -17,7 +17,7 @@ import (
 
 const udpListening = "Servidor UDP escutando na porta "
 
-// udpServer returns once the server listens.
+// udpServer starts a server and returns when it listens.
 func udpServer(t *testing.T) *server {
 	t.Helper()
 	p := program(t, "echo-udp", "-port", "0")
@@ -25,7 +25,7 @@ func udpServer(t *testing.T) *server {
 	require.NoError(t, err)
 	p.Stderr = p.Stdout
 	require.NoError(t, p.Start())
-	t.Cleanup(func() { _ = p.Wait() }) // after the context has ended it
+	t.Cleanup(func() { _ = p.Wait() }) // the context has ended it
 	s := &server{t: t, process: p, output: bufio.NewReader(output)}
 	port, ok := strings.CutPrefix(s.lines(1), udpListening)
 	require.True(t, ok)
@@ -67,14 +67,14 @@ func TestEchoUDPFails(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stderr, "127.0.0.1:0")
 
-	p := program(t, "echo-udp", "-to", "127.0.0.1:"+port, "-wait", (10 * time.Millisecond).String()) // which does not answer
+	p := program(t, "echo-udp", "-to", "127.0.0.1:"+port, "-wait", (10 * time.Millisecond).String()) // this port never replies
 	var errs bytes.Buffer
 	p.Stdin, p.Stderr = strings.NewReader("Olá!\n"), &errs
 	assert.Error(t, p.Run())
 	assert.Equal(t, "Erro: nenhuma resposta do servidor\n", errs.String())
 }
 
-// A client that waits for its standard input ends by a signal too.
+// A signal also ends a client that is waiting for its standard input.
 func TestEchoUDPClientInterrupted(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has no signals")

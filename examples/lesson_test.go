@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A signal ends the server, whoever is connected, and leaves no socket file.
+// A signal ends the server even if a client is connected. The server removes its socket file.
 func TestServerInterrupted(t *testing.T) {
 	for _, sig := range signals(t) {
 		path := socketPath(t)
@@ -19,19 +19,19 @@ func TestServerInterrupted(t *testing.T) {
 		require.NoError(t, err)
 		defer c.Close()
 		assert.Equal(t, "Cliente conectado\n", s.lines(1))
-		told := make([]byte, len(greeting))
-		_, err = io.ReadFull(c, told)
+		received := make([]byte, len(greeting))
+		_, err = io.ReadFull(c, received)
 		require.NoError(t, err)
-		assert.Equal(t, greeting, string(told))
+		assert.Equal(t, greeting, string(received))
 		s.interrupt(sig, "Servidor encerrado\n")
-		_, err = c.Read(told)
+		_, err = c.Read(received)
 		assert.Error(t, err)
 		_, err = os.Stat(path)
 		assert.ErrorIs(t, err, os.ErrNotExist)
 	}
 }
 
-// So it does with a client whose server says nothing.
+// A signal ends a client whose server sends nothing.
 func TestClientInterrupted(t *testing.T) {
 	for _, sig := range signals(t) {
 		path := socketPath(t)

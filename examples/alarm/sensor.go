@@ -102,7 +102,7 @@ func processors() (busy, total float64, err error) {
 		return 0, 0, err
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
-	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal; guest times are parts of user and nice
+	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal; the rest is part of user and nice
 	if len(fields) < 9 {
 		return 0, 0, errors.New("/proc/stat: invalid line " + strconv.Quote(line))
 	}

@@ -1,4 +1,4 @@
-// Client is the lesson's client: it prints the first message of the server and says goodbye.
+// Client is the lesson's client: it prints the first message of the server and ends the connection.
 package main
 
 import (
@@ -22,7 +22,7 @@ O cliente da lição: mostra a primeira mensagem do servidor e se despede.
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0)                             // no date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 8080, "porta do servidor")
 	path := flag.String("unix", "", "`caminho` do socket Unix do servidor, em vez da porta")
@@ -42,13 +42,13 @@ func main() {
 	}
 	client := evnet.Connect(network, address, func() { fmt.Println("Cliente conectado ao servidor!") })
 	client.On.Data(func(chunk []byte) {
-		fmt.Println(printable.Lines(string(chunk))) // a terminal obeys control characters
+		fmt.Println(printable.Lines(string(chunk))) // escapes terminal control characters
 		client.End()
 	})
 	client.On.End(func() { fmt.Println("Desconectado do servidor") })
 	client.On.Error(func(err error) { log.Fatalln("Erro:", err) })
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, func() { client.Destroy(nil) }) // a server that says nothing
+	context.AfterFunc(ctx, func() { client.Destroy(nil) }) // if the server sends nothing
 	evnet.Run()
 }

@@ -1,5 +1,5 @@
-// Echo-udp is a UDP server that sends back what it gets, and with -to its client: each line of the
-// standard input goes out as one datagram, and the answers are printed. An interrupt ends both.
+// Echo-udp is a UDP echo server. With -to it is a client: it sends each line of the standard input as one datagram and prints
+// the replies. An interrupt ends both.
 package main
 
 import (
@@ -29,7 +29,7 @@ padrão é um datagrama, e as respostas são mostradas. Uma interrupção (Ctrl-
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0)                             // no date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 41234, "servidor: porta em que escutar; 0 usa uma livre")
 	to := flag.String("to", "", "cliente: `endereço:porta` do servidor")
@@ -50,7 +50,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	socket, err := dgram.NewSocket(&dgram.SocketOptions{Network: "udp4", Context: ctx}) // the signal closes it
+	socket, err := dgram.NewSocket(&dgram.SocketOptions{Network: "udp4", Context: ctx}) // a signal closes the socket
 	if err != nil {
 		log.Fatalln("Erro:", err)
 	}
@@ -76,13 +76,13 @@ func server(socket *dgram.Socket, port int) {
 	if err != nil {
 		log.Fatalln("Erro:", err)
 	}
-	evnet.Run() // returns once the socket is closed
+	evnet.Run() // returns when the socket is closed
 }
 
-// errSilence is the client's own.
-var errSilence = errors.New("nenhuma resposta do servidor")
+// errNoReply is the error of the client when the timeout expires.
+var errNoReply = errors.New("nenhuma resposta do servidor")
 
-// client asks one line after the other: a datagram may be lost, and then no answer comes.
+// client sends one line at a time and waits for its reply. A datagram may be lost, so the wait has a timeout.
 func client(socket *dgram.Socket, to string, wait time.Duration) {
 	var failure error
 	fail := func(err error) {
@@ -90,34 +90,34 @@ func client(socket *dgram.Socket, to string, wait time.Duration) {
 		_ = socket.Close(nil)
 	}
 	loop := socket.Loop()
-	silence := loop.AfterFunc(wait, func() { fail(errSilence) })
-	silence.Stop()
-	answered := make(chan struct{}, 1)
-	ask := func(line string) {
-		silence.Reset(wait)
+	timeout := loop.AfterFunc(wait, func() { fail(errNoReply) })
+	timeout.Stop()
+	replied := make(chan struct{}, 1)
+	send := func(line string) {
+		timeout.Reset(wait)
 		if err := socket.Send([]byte(line), "", nil); err != nil {
 			fail(err)
 		}
 	}
 	socket.On.Message(func(msg []byte, _ netip.AddrPort) {
 		printable.Printf("%s\n", msg)
-		silence.Stop()
+		timeout.Stop()
 		select {
-		case answered <- struct{}{}:
-		default: // an answer that comes twice
+		case replied <- struct{}{}:
+		default: // a duplicate reply
 		}
 	})
 	socket.On.Error(fail)
 	socket.On.Connect(func() {
-		go func() { // waiting for the standard input must not stop the loop
-			for lines := bufio.NewScanner(os.Stdin); lines.Scan(); <-answered {
+		go func() { // reading the standard input blocks, which the loop must not do
+			for lines := bufio.NewScanner(os.Stdin); lines.Scan(); <-replied {
 				line := lines.Text()
-				loop.Post(func() { ask(line) })
+				loop.Post(func() { send(line) })
 			}
 			_ = socket.Close(nil)
 		}()
 	})
-	socket.On.Close(func() { silence.Stop() })
+	socket.On.Close(func() { timeout.Stop() })
 	if err := socket.Connect(to, nil); err != nil {
 		log.Fatalln("Erro:", err)
 	}

@@ -1,4 +1,4 @@
-// Lesson is the lesson's server and client in one process, which ends once both are done.
+// Lesson is the lesson's server and client in one process, which exits when both have closed.
 package main
 
 import (
@@ -20,7 +20,7 @@ O servidor e o cliente da lição num só processo, que termina quando os dois t
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0)                             // no date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 0, "porta a usar; 0 usa uma livre")
 	path := flag.String("unix", "", "`caminho` de um socket Unix a usar, em vez da porta")
@@ -37,7 +37,7 @@ func main() {
 	server := evnet.CreateServer(func(c *evnet.Socket) {
 		fmt.Println("Cliente conectado")
 		c.On.End(func() { fmt.Println("Cliente desconectado") })
-		c.On.Close(func(bool) { c.Server().Close(nil) }) // one client is enough here
+		c.On.Close(func(bool) { c.Server().Close(nil) }) // the only client has closed
 		c.WriteString("Mensagem do servidor!\r\n")
 		c.Pipe(c)
 	})
@@ -56,13 +56,13 @@ func main() {
 	if err != nil {
 		log.Fatalln("Erro:", err)
 	}
-	evnet.Run() // returns once the server and the client have closed
+	evnet.Run() // returns when the server and the client have closed
 }
 
 func connect(network, address string) {
 	client := evnet.Connect(network, address, func() { fmt.Println("Cliente conectado ao servidor!") })
 	client.On.Data(func(chunk []byte) {
-		fmt.Println(printable.Lines(string(chunk))) // a terminal obeys control characters
+		fmt.Println(printable.Lines(string(chunk))) // escapes terminal control characters
 		client.End()
 	})
 	client.On.End(func() { fmt.Println("Desconectado do servidor") })

@@ -1,4 +1,4 @@
-// Server is the lesson's server: it greets each client and sends back whatever the client says.
+// Server is the lesson's server: it greets each client and echoes the data that the client sends.
 package main
 
 import (
@@ -23,7 +23,7 @@ O servidor da lição: saúda cada cliente e devolve o que ele disser. Uma inter
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0)                             // no date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	port := flag.Int("port", 8080, "porta em que escutar; 0 usa uma livre")
 	path := flag.String("unix", "", "`caminho` de um socket Unix em que escutar, em vez da porta")
@@ -60,6 +60,6 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { _ = server.Shutdown(ctx) })
-	evnet.Run() // returns once no server or socket is left open, as a Node process exits
+	evnet.Run() // returns when no server or socket is open, as a Node process exits
 	fmt.Println("Servidor encerrado")
 }
