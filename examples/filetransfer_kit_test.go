@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buildTransfer builds the file transfer, which is a module of its own for what its progress bar needs.
+// buildTransfer builds the file transfer. It is a separate module because its progress bar has dependencies.
 var buildTransfer = sync.OnceValue(func() error {
 	if printed, err := exec.Command("go", "mod", "download", "-C=filetransfer").CombinedOutput(); err != nil {
 		return fmt.Errorf("go mod download: %w\n%s", err, printed)
@@ -38,25 +38,25 @@ var buildTransfer = sync.OnceValue(func() error {
 	return nil
 })
 
-// underRace reports whether the tests, and so the programs, have the race detector.
+// underRace reports whether the tests, and so the programs, are built with the race detector.
 func underRace() bool {
 	info, _ := debug.ReadBuildInfo()
 	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// transferProgram skips the test where the modules that the progress bar needs cannot be had.
+// transferProgram returns a command. It skips the test if the modules of the progress bar cannot be downloaded.
 func transferProgram(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	if err := buildTransfer(); err != nil {
 		if os.Getenv("EVNET_CI") == "" && strings.HasPrefix(err.Error(), "go mod download") {
-			t.Skip("the modules of the progress bar are not to be had: ", err)
+			t.Skip("cannot download the modules of the progress bar: ", err)
 		}
 		require.NoError(t, err)
 	}
 	return program(t, "filetransfer", args...)
 }
 
-// transfer runs a sender to its end.
+// transfer runs a sender until it exits.
 func transfer(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	p := startTransfer(t, args...)
@@ -64,10 +64,10 @@ func transfer(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return p.ProcessState.ExitCode(), p.stdout.String(), p.stderr.String()
 }
 
-// transferProcess is a sender, or a receiver, that is running.
+// transferProcess is a running sender or receiver.
 type transferProcess struct {
 	*exec.Cmd
-	stdout, stderr bytes.Buffer // for after Wait
+	stdout, stderr bytes.Buffer // complete after Wait
 }
 
 func startTransfer(t *testing.T, args ...string) *transferProcess {
@@ -78,13 +78,13 @@ func startTransfer(t *testing.T, args ...string) *transferProcess {
 	return p
 }
 
-// transferReceiver is a receiver that listens.
+// transferReceiver is a running receiver.
 type transferReceiver struct {
 	*exec.Cmd
 	t            *testing.T
 	dir, address string
-	said         *bufio.Reader
-	stderr       bytes.Buffer // for after exits
+	output       *bufio.Reader
+	stderr       bytes.Buffer // complete after exits
 }
 
 func startReceiver(t *testing.T, dir, address string, args ...string) *transferReceiver {
@@ -100,27 +100,27 @@ func (r *transferReceiver) start() {
 	require.NoError(r.t, err)
 	r.Stderr = &r.stderr
 	require.NoError(r.t, r.Start())
-	r.said = bufio.NewReader(stdout)
+	r.output = bufio.NewReader(stdout)
 	r.address = strings.TrimPrefix(r.line(), "listening on ")
 }
 
-// line is the next that the receiver prints.
+// line returns the next line that the receiver prints.
 func (r *transferReceiver) line() string {
 	r.t.Helper()
-	line, err := r.said.ReadString('\n')
+	line, err := r.output.ReadString('\n')
 	require.NoError(r.t, err, "after %q", line)
 	return strings.TrimSuffix(line, "\n")
 }
 
-// exits waits for the receiver's end, and returns the rest of what it says.
+// exits waits until the receiver exits and returns the rest of its output.
 func (r *transferReceiver) exits() (code int, stdout string) {
-	rest, _ := io.ReadAll(r.said)
+	rest, _ := io.ReadAll(r.output)
 	_ = r.Wait()
 	return r.ProcessState.ExitCode(), string(rest)
 }
 
-// left are the names in the receiver's directory.
-func (r *transferReceiver) left() []string {
+// names returns the names of the files in the receiver's directory.
+func (r *transferReceiver) names() []string {
 	entries, err := os.ReadDir(r.dir)
 	require.NoError(r.t, err)
 	names := []string{}
@@ -130,7 +130,7 @@ func (r *transferReceiver) left() []string {
 	return names
 }
 
-// peakMemory is the most that a process has held at once, in bytes; 0 where that is not told.
+// peakMemory returns the peak memory of a process in bytes, or 0 if the operating system does not report it.
 func peakMemory(pid int) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -138,11 +138,11 @@ func peakMemory(pid int) int {
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	kilobytes := 0
-	_, _ = fmt.Sscan(rest, &kilobytes) // a process that has ended has none
+	_, _ = fmt.Sscan(rest, &kilobytes) // a process that has exited reports none
 	return kilobytes << 10
 }
 
-// randomFile makes a file, and returns its path and its SHA-256.
+// randomFile creates a file and returns its path and its SHA-256.
 func randomFile(t *testing.T, name string, size int64) (path, sum string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), name)
@@ -166,32 +166,32 @@ func sumOf(t *testing.T, path string) string {
 	return hex.EncodeToString(digest.Sum(nil))
 }
 
-// roadBuffer is how much the system may hold at the near end of a badRoad: little, so that the sender of a file of a few
-// megabytes is still in the middle of it when its connection is held up or cut.
-const roadBuffer = 128 << 10
+// relayBuffer is the kernel's receive buffer on the sender's side of a badRelay. It is small, so that the sender of a few megabytes is still
+// in the middle of the file when its connection is paused or cut.
+const relayBuffer = 128 << 10
 
-// badRoad passes connections on to an address, but each only so far.
-type badRoad struct {
+// badRelay relays connections to an address, each one up to a limit of bytes.
+type badRelay struct {
 	address string
 	limits  chan int64
-	reached chan struct{} // told each time that a connection has come so far
-	goOn    chan struct{} // what a connection of hold waits for
+	reached chan struct{} // receives a value each time a connection reaches its limit
+	resume  chan struct{} // a paused connection waits for a value
 	passed  atomic.Int64
 
-	sender atomic.Pointer[os.Process] // whose memory is looked at before each answer, the last one included
+	sender atomic.Pointer[os.Process] // its memory is measured before each reply
 	peak   atomic.Int64
 }
 
-// newBadRoad cuts the first connections after so many bytes each, and lets the next one alone. A negative number
-// holds the connection up there until goOn.
-func newBadRoad(t *testing.T, to string, limits ...int64) *badRoad {
+// newBadRelay cuts the first connections after the given numbers of bytes, and does not limit later ones. A negative number pauses the
+// connection there until resume receives a value.
+func newBadRelay(t *testing.T, to string, limits ...int64) *badRelay {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
-	r := &badRoad{
+	r := &badRelay{
 		address: ln.Addr().String(), limits: make(chan int64, len(limits)),
-		reached: make(chan struct{}, 10), goOn: make(chan struct{}, 10),
+		reached: make(chan struct{}, 10), resume: make(chan struct{}, 10),
 	}
 	for _, limit := range limits {
 		r.limits <- limit
@@ -202,30 +202,30 @@ func newBadRoad(t *testing.T, to string, limits ...int64) *badRoad {
 			if err != nil {
 				return
 			}
-			_ = conn.(*net.TCPConn).SetReadBuffer(roadBuffer)
-			go r.pass(t, conn.(*net.TCPConn), to)
+			_ = conn.(*net.TCPConn).SetReadBuffer(relayBuffer)
+			go r.relay(t, conn.(*net.TCPConn), to)
 		}
 	}()
 	return r
 }
 
-// wait waits until a connection has come to its limit.
-func (r *badRoad) wait(t *testing.T) {
+// wait waits until a connection has reached its limit.
+func (r *badRelay) wait(t *testing.T) {
 	t.Helper()
 	select {
 	case <-r.reached:
 	case <-time.After(patience):
-		require.Fail(t, "no connection has come so far")
+		require.Fail(t, "no connection has reached its limit")
 	}
 }
 
-func (r *badRoad) look() {
+func (r *badRelay) measure() {
 	if p := r.sender.Load(); p != nil {
 		r.peak.Store(max(r.peak.Load(), int64(peakMemory(p.Pid))))
 	}
 }
 
-func (r *badRoad) pass(t *testing.T, from *net.TCPConn, to string) {
+func (r *badRelay) relay(t *testing.T, from *net.TCPConn, to string) {
 	defer from.Close()
 	there, err := net.Dial("tcp", to)
 	if err != nil {
@@ -243,7 +243,7 @@ func (r *badRoad) pass(t *testing.T, from *net.TCPConn, to string) {
 		answers := make([]byte, 4096)
 		for {
 			n, err := there.Read(answers)
-			r.look()
+			r.measure()
 			if _, bad := from.Write(answers[:n]); err != nil || bad != nil {
 				_ = from.CloseWrite()
 				return
@@ -254,18 +254,18 @@ func (r *badRoad) pass(t *testing.T, from *net.TCPConn, to string) {
 		n, _ := io.CopyN(there, from, max(limit, -limit))
 		r.passed.Add(n)
 		if n < max(limit, -limit) {
-			r.limits <- limit // it has ended before: the limit is for the next one
+			r.limits <- limit // the connection ended before: keep the limit for the next one
 			return
 		}
 		r.reached <- struct{}{}
 		if limit > 0 {
-			if limit%2 == 0 { // else it is closed
+			if limit%2 == 0 { // otherwise close without a reset
 				_, _ = from.SetLinger(0), there.(*net.TCPConn).SetLinger(0)
 			}
 			return
 		}
 		select {
-		case <-r.goOn:
+		case <-r.resume:
 		case <-t.Context().Done():
 			return
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The commands of the page run as they are written, but at a port of the test's own, and tell what the page says.
+// The commands of the page run as written, except with a free port, and print what the page shows.
 func TestFileTransferPage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("filetransfer/README.md")
@@ -40,35 +40,35 @@ func TestFileTransferPage(t *testing.T) {
 	r.start()
 	s := transferProgram(t, append([]string{"-connect", r.address}, send...)...)
 	s.Dir = work
-	said, err := s.Output()
+	printed, err := s.Output()
 	require.NoError(t, err)
-	assert.Regexp(t, `^sent "big\.bin": 500\.0 kB in .*, SHA-256 `+sum, string(said))
-	assert.Regexp(t, `^receiving "big\.bin" \(500\.0 kB\) from 127\.0\.0\.1:\d+, from 0 B on$`, r.line())
+	assert.Regexp(t, `^sent "big\.bin": 500\.0 kB in .*, SHA-256 `+sum, string(printed))
+	assert.Regexp(t, `^receiving "big\.bin" \(500\.0 kB\) from 127\.0\.0\.1:\d+, starting at 0 B$`, r.line())
 	assert.Equal(t, `received "big.bin": 500.0 kB, SHA-256 `+sum, r.line())
 	assert.Equal(t, sum, sumOf(t, filepath.Join(work, "incoming", "big.bin")))
 
 	_, _, help := transfer(t, "-h")
 	for line := range strings.Lines(help) {
 		if name, ok := strings.CutPrefix(line, "  -"); ok {
-			assert.Contains(t, string(page), "`-"+strings.Fields(name)[0]+"`", "the page does not tell of it")
+			assert.Contains(t, string(page), "`-"+strings.Fields(name)[0]+"`", "the page does not document the flag")
 		}
 	}
 }
 
 var halfWay = regexp.MustCompile(`sending some\.bin +[1-9]\d?% +\|.*/s\)`)
 
-// On a terminal there is a bar.
+// On a terminal the sender shows a bar.
 func TestFileTransferOnATerminal(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("script"); err != nil {
-		t.Skip("script, which makes a terminal, is not installed")
+		t.Skip("script, which creates a terminal, is not installed")
 	}
 	path, sum := randomFile(t, "some.bin", 32<<20)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-	road := newBadRoad(t, r.address, -4<<20)
-	s := transferProgram(t, "-connect", road.address, path)
+	relay := newBadRelay(t, r.address, -4<<20)
+	s := transferProgram(t, "-connect", relay.address, path)
 	terminal := exec.CommandContext(t.Context(), "script", "-qec", `stty cols 80; exec "$PROGRAM" -connect "$TO" "$FILE"`, "/dev/null")
-	terminal.Env = append(s.Env, "PROGRAM="+s.Path, "TO="+road.address, "FILE="+path, "SHELL=/bin/sh")
+	terminal.Env = append(s.Env, "PROGRAM="+s.Path, "TO="+relay.address, "FILE="+path, "SHELL=/bin/sh")
 	output, err := terminal.StdoutPipe()
 	require.NoError(t, err)
 	if err := terminal.Start(); err != nil {
@@ -76,13 +76,13 @@ func TestFileTransferOnATerminal(t *testing.T) {
 	}
 	kill := time.AfterFunc(patience, func() { _ = terminal.Process.Kill() })
 	defer kill.Stop()
-	said, bar := bufio.NewReader(output), ""
-	for ok := false; !ok; ok = halfWay.MatchString(bar) { // nothing goes on until it was seen
-		bar, err = said.ReadString(']')
+	out, bar := bufio.NewReader(output), ""
+	for ok := false; !ok; ok = halfWay.MatchString(bar) { // the transfer is paused until the bar has appeared
+		bar, err = out.ReadString(']')
 		require.NoError(t, err)
 	}
-	road.goOn <- struct{}{}
-	rest, _ := io.ReadAll(said)
+	relay.resume <- struct{}{}
+	rest, _ := io.ReadAll(out)
 	_ = terminal.Wait()
 	assert.Contains(t, string(rest), "SHA-256 "+sum)
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unfinishedIn are the names of the files that are not whole in the receiver's directory.
-func (r *transferReceiver) unfinishedIn() (names []string) {
-	for _, name := range r.left() {
+// unfinished returns the names of the unfinished files in the receiver's directory.
+func (r *transferReceiver) unfinished() (names []string) {
+	for _, name := range r.names() {
 		if strings.HasSuffix(name, ".part") {
 			names = append(names, name)
 		}
@@ -27,7 +27,7 @@ func (r *transferReceiver) unfinishedIn() (names []string) {
 	return names
 }
 
-// readBy is how many bytes a process has read, from files and sockets, or 0 where the system does not report it.
+// readBy returns how many bytes a process has read from files and sockets, or 0 if the operating system does not report it.
 func readBy(pid int) int64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
 	_, rest, _ := strings.Cut(string(text), "rchar:")
@@ -36,10 +36,10 @@ func readBy(pid int) int64 {
 	return n
 }
 
-// delivered sends a file as an honest sender does, and fails the test if it does not arrive.
+// delivered sends a file with a well-behaved sender and fails the test if the file does not arrive.
 func (r *transferReceiver) delivered(name, content string) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { // others may have to leave before there is a place for it
+	require.Eventually(r.t, func() bool { // other connections may have to close first
 		conn, err := net.Dial("tcp", r.address)
 		if err != nil {
 			return false
@@ -50,18 +50,18 @@ func (r *transferReceiver) delivered(name, content string) {
 		if _, err := io.WriteString(s, headerOf(name, content)); err != nil {
 			return false
 		}
-		answer, err := s.answers.ReadString('\n')
+		answer, err := s.replies.ReadString('\n')
 		if err != nil || strings.Contains(answer, `"retry":true`) {
 			return false
 		}
 		require.NotContains(r.t, answer, "error")
-		s.say("{\"from\":0}\n" + content)
-		return s.hear().Done
+		s.send("{\"from\":0}\n" + content)
+		return s.reply().Done
 	}, patience, 10*time.Millisecond)
 	assert.FileExists(r.t, filepath.Join(r.dir, name))
 }
 
-// Hundreds of connections of a header each, or of a header and a byte, leave no file, and an honest sender is served.
+// Hundreds of connections that send a header, or a header and a byte, leave no file. A well-behaved sender is still served.
 func TestFileTransferManyHeaders(t *testing.T) {
 	t.Parallel()
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
@@ -69,7 +69,7 @@ func TestFileTransferManyHeaders(t *testing.T) {
 	for i := range evtest.Pick(500, 2000) {
 		conn, err := net.Dial("tcp", r.address)
 		if err != nil {
-			continue // cut off at once: too many of one address
+			continue // reset immediately: too many from one address
 		}
 		header := headerOf(fmt.Sprintf("name-%d", i), "some content")
 		if i%2 == 1 {
@@ -78,26 +78,26 @@ func TestFileTransferManyHeaders(t *testing.T) {
 		_ = conn.SetDeadline(time.Now().Add(patience))
 		_, _ = io.WriteString(conn, header)
 		if i%10 == 9 {
-			_, _ = bufio.NewReader(conn).ReadString('\n') // or it may be far behind
-			most = max(most, len(r.unfinishedIn()))
+			_, _ = bufio.NewReader(conn).ReadString('\n') // otherwise the receiver may be far behind
+			most = max(most, len(r.unfinished()))
 		}
 		_ = conn.(*net.TCPConn).SetLinger(0)
 		_ = conn.Close()
 	}
 	r.delivered("honest", "hello")
-	assert.LessOrEqual(t, max(most, len(r.unfinishedIn())), 100)
-	require.Eventually(t, func() bool { return len(r.unfinishedIn()) == 0 }, patience, 10*time.Millisecond, "%q", r.unfinishedIn())
+	assert.LessOrEqual(t, max(most, len(r.unfinished())), 100)
+	require.Eventually(t, func() bool { return len(r.unfinished()) == 0 }, patience, 10*time.Millisecond, "%q", r.unfinished())
 	t.Logf("unfinished files at most: %d", most)
 }
 
-// One address holds a bounded number of connections and of unfinished files, and is told so.
+// The connections of one address are limited, and the next ones receive an error.
 func TestFileTransferOneAddress(t *testing.T) {
 	t.Parallel()
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0", "-per-address", "3")
 	for range 3 {
-		dialReceiver(t, r.address).say("{")
+		dialReceiver(t, r.address).send("{")
 	}
-	told, cut := 0, 0
+	refused, cut := 0, 0
 	for range 10 {
 		conn, err := net.Dial("tcp", r.address)
 		if err != nil {
@@ -111,15 +111,15 @@ func TestFileTransferOneAddress(t *testing.T) {
 			cut++
 			continue
 		}
-		assert.JSONEq(t, `{"error":"the receiver takes 3 senders of one address at once: try again later","retry":true}`, line)
-		told++
+		assert.JSONEq(t, `{"error":"too many senders from this address: the limit is 3: try again later","retry":true}`, line)
+		refused++
 	}
-	assert.Equal(t, 3, told)
-	assert.Equal(t, 7, cut, "it cannot keep others from being told")
+	assert.Equal(t, 3, refused)
+	assert.Equal(t, 7, cut, "further connections are reset")
 
 	other, err := net.DialTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, tcpAddrOf(t, r.address))
 	if err != nil {
-		t.Skip("this system has one address only: ", err)
+		t.Skip("this machine has only one address: ", err)
 	}
 	defer other.Close()
 	require.NoError(t, other.SetDeadline(time.Now().Add(patience)))
@@ -138,34 +138,34 @@ func tcpAddrOf(t *testing.T, address string) *net.TCPAddr {
 	return addr
 }
 
-// Whoever names a large file that is there, and leaves or lies, makes the receiver read it once at most, and not at all if
-// the size is another.
+// Senders that name an existing large file with a wrong hash, or disconnect, make the receiver read it at most once. If the size
+// differs, the receiver does not read it.
 func TestFileTransferNamesALargeFile(t *testing.T) {
 	large := evtest.Pick[int64](50_000_000, 500_000_000)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 	file, err := os.Create(filepath.Join(r.dir, "large"))
 	require.NoError(t, err)
-	require.NoError(t, file.Truncate(large)) // which takes no room on the disk, but as long to read
+	require.NoError(t, file.Truncate(large)) // uses no disk space, but takes as long to read
 	require.NoError(t, file.Close())
 	before := readBy(r.Process.Pid)
 	name := func(size int64) transferReply {
 		s := dialReceiver(t, r.address)
 		defer s.Close()
-		s.say(fmt.Sprintf(`{"filetransfer":1,"name":"large","size":%d,"sha256":"%064x"}`+"\n", size, 1))
-		for { // past the lines that say that the disk works
-			if answer := s.hear(); answer.Error != "" {
+		s.send(fmt.Sprintf(`{"filetransfer":1,"name":"large","size":%d,"sha256":"%064x"}`+"\n", size, 1))
+		for { // skip wait messages
+			if answer := s.reply(); answer.Error != "" {
 				return answer
 			}
 		}
 	}
 	for range 20 {
-		assert.Contains(t, name(large-1).Error, "another file of this name")
+		assert.Contains(t, name(large-1).Error, "a different file with this name exists")
 	}
 	if before > 0 {
 		assert.Less(t, readBy(r.Process.Pid)-before, int64(1<<20))
 	}
 	for range 5 {
-		assert.Contains(t, name(large).Error, "another file of this name")
+		assert.Contains(t, name(large).Error, "a different file with this name exists")
 	}
 	total := readBy(r.Process.Pid) - before
 	t.Logf("named 5 times, read %d MB", total/1_000_000)
@@ -174,46 +174,46 @@ func TestFileTransferNamesALargeFile(t *testing.T) {
 	}
 }
 
-// What is over a limit is refused, with the limit in the answer.
+// The receiver refuses what exceeds a limit and names the limit in the error.
 func TestFileTransferLimits(t *testing.T) {
 	t.Parallel()
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0", "-max-file", "2MB", "-max-total", "3MB", "-max-files", "3", "-max-parts", "1")
 	refused := func(header string) transferReply {
 		s := dialReceiver(t, r.address)
 		defer s.Close()
-		s.say(header)
-		return s.hear()
+		s.send(header)
+		return s.reply()
 	}
-	assert.Equal(t, "a file of 2.0 MB; 2MB is the most that this receiver takes", refused(headerOf("large", strings.Repeat("x", 2_000_001))).Error)
+	assert.Equal(t, "a file of 2.0 MB exceeds the limit of 2MB", refused(headerOf("large", strings.Repeat("x", 2_000_001))).Error)
 
 	part := dialReceiver(t, r.address)
-	part.say(headerOf("part", strings.Repeat("x", 1_900_000)))
-	part.hear()
-	part.say("{\"from\":0}\n" + strings.Repeat("x", 1_500_000))
-	require.Eventually(t, func() bool { return len(r.unfinishedIn()) == 1 }, patience, time.Millisecond)
+	part.send(headerOf("part", strings.Repeat("x", 1_900_000)))
+	part.reply()
+	part.send("{\"from\":0}\n" + strings.Repeat("x", 1_500_000))
+	require.Eventually(t, func() bool { return len(r.unfinished()) == 1 }, patience, time.Millisecond)
 	answer := refused(headerOf("second", "hello"))
-	assert.Equal(t, "the receiver has 1 unfinished files, and begins no more: try again later", answer.Error)
+	assert.Equal(t, "too many unfinished files: the limit is 1: try again later", answer.Error)
 	assert.True(t, answer.Retry)
-	part.say(strings.Repeat("x", 400_000))
-	assert.True(t, part.hear().Done)
+	part.send(strings.Repeat("x", 400_000))
+	assert.True(t, part.reply().Done)
 
 	answer = refused(headerOf("more", strings.Repeat("x", 1_200_000)))
-	assert.Equal(t, "the receiver's directory has no room for this file: 1.9 MB of 3MB are used", answer.Error)
+	assert.Equal(t, "directory limit exceeded: 1.9 MB of 3MB used", answer.Error)
 	assert.False(t, answer.Retry)
 	r.delivered("small", "hello")
 	r.delivered("last", "hello")
 	answer = refused(headerOf("many", "hello"))
-	assert.Equal(t, "the receiver's directory has 3 files, and takes no more: try again later", answer.Error)
+	assert.Equal(t, "too many files in the directory: the limit is 3: try again later", answer.Error)
 	assert.True(t, answer.Retry)
 	require.NoError(t, os.Remove(filepath.Join(r.dir, "small")))
-	r.delivered("many", "hello") // once the directory was counted again
+	r.delivered("many", "hello") // after the directory has been counted again
 
 	hidden := dialReceiver(t, r.address)
-	hidden.say(headerOf("gpj.\u202eexe", "x"))
-	assert.Contains(t, hidden.hear().Error, "invisible characters")
+	hidden.send(headerOf("gpj.\u202eexe", "x"))
+	assert.Contains(t, hidden.reply().Error, "invisible characters")
 }
 
-// A receiver that works on its disk without end does not hold a sender forever.
+// A sender gives up on a receiver that works on its disk without progress.
 func TestFileTransferEndlessWait(t *testing.T) {
 	t.Parallel()
 	path, _ := randomFile(t, "some.bin", 1000)
@@ -227,5 +227,5 @@ func TestFileTransferEndlessWait(t *testing.T) {
 	})
 	code, _, stderr := transfer(t, "-connect", address, "-wait", "200ms", "-retries", "1", path)
 	assert.Equal(t, 1, code)
-	assert.Contains(t, stderr, "has worked on its disk for 200ms")
+	assert.Contains(t, stderr, "no progress on the receiver's disk for 200ms")
 }

@@ -31,86 +31,86 @@ func TestFileTransfer(t *testing.T) {
 		assert.True(t, strings.HasPrefix(line, "received \""+name+"\": ") && strings.HasSuffix(line, "SHA-256 "+sum), line)
 		assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, name)))
 
-		code, stdout, _ = transfer(t, "-connect", r.address, path) // as if the last word had been lost
+		code, stdout, _ = transfer(t, "-connect", r.address, path) // as if the final reply had been lost
 		assert.Equal(t, 0, code)
 		assert.Contains(t, stdout, sum)
-		assert.Equal(t, "\""+name+"\" is there already", r.line())
+		assert.Equal(t, "\""+name+"\" already exists", r.line())
 	}
-	assert.Len(t, r.left(), 4, "nothing else is left: %q", r.left())
+	assert.Len(t, r.names(), 4, "no other files: %q", r.names())
 }
 
-// Half a gigabyte over a connection that breaks again and again, in as little memory as a small file.
+// The transfer of half a gigabyte over a connection that breaks repeatedly needs as little memory as a small file.
 func TestFileTransferLarge(t *testing.T) {
 	t.Parallel()
 	size := evtest.Pick[int64](50_000_000, 500_000_000)
 	path, sum := randomFile(t, "large.bin", size)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-	road := newBadRoad(t, r.address, size/2, size/4+1, size/8)
-	s := startTransfer(t, "-connect", road.address, path)
-	road.sender.Store(s.Process)
+	relay := newBadRelay(t, r.address, size/2, size/4+1, size/8)
+	s := startTransfer(t, "-connect", relay.address, path)
+	relay.sender.Store(s.Process)
 	err := s.Wait()
 	require.NoError(t, err, s.stderr.String())
 	assert.Contains(t, s.stdout.String(), sum)
-	assert.Equal(t, 3, strings.Count(s.stderr.String(), "trying again in "), s.stderr.String())
-	assert.Equal(t, 3, strings.Count(s.stderr.String(), "going on at "), s.stderr.String())
-	assert.Less(t, road.passed.Load(), size+size/4, "what was there already is not sent again")
+	assert.Equal(t, 3, strings.Count(s.stderr.String(), "retrying in "), s.stderr.String())
+	assert.Equal(t, 3, strings.Count(s.stderr.String(), "resuming at "), s.stderr.String())
+	assert.Less(t, relay.passed.Load(), size+size/4, "received data is not sent again")
 	assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, "large.bin")))
-	assert.Equal(t, []string{"large.bin"}, r.left())
+	assert.Equal(t, []string{"large.bin"}, r.names())
 	if !underRace() && runtime.GOOS == "linux" {
-		assert.Positive(t, road.peak.Load())
-		assert.Less(t, road.peak.Load(), int64(64<<20), "the sender's memory")
+		assert.Positive(t, relay.peak.Load())
+		assert.Less(t, relay.peak.Load(), int64(64<<20), "the sender's memory")
 		assert.Less(t, peakMemory(r.Process.Pid), 64<<20, "the receiver's memory")
-		t.Logf("peaks: sender %d MB, receiver %d MB", road.peak.Load()>>20, peakMemory(r.Process.Pid)>>20)
+		t.Logf("peaks: sender %d MB, receiver %d MB", relay.peak.Load()>>20, peakMemory(r.Process.Pid)>>20)
 	}
 }
 
-// Either side may be interrupted, or killed, and the same command goes on.
+// If either side is interrupted or killed, the same command resumes the transfer.
 func TestFileTransferInterrupted(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows knows no signal to interrupt it with")
+		t.Skip("Windows has no signals")
 	}
 	const size = 16 << 20
 	path, sum := randomFile(t, "some.bin", size)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-	road := newBadRoad(t, r.address, -4<<20, -2<<20, -2<<20)
-	interrupted := startTransfer(t, "-connect", road.address, path)
-	road.wait(t)
+	relay := newBadRelay(t, r.address, -4<<20, -2<<20, -2<<20)
+	interrupted := startTransfer(t, "-connect", relay.address, path)
+	relay.wait(t)
 	require.NoError(t, interrupted.Process.Signal(os.Interrupt))
 	_ = interrupted.Wait()
-	road.goOn <- struct{}{}
+	relay.resume <- struct{}{}
 	assert.Equal(t, 1, interrupted.ProcessState.ExitCode())
 	assert.Empty(t, interrupted.stdout.String())
-	assert.NotContains(t, interrupted.stderr.String(), "trying again")
-	assert.Regexp(t, `interrupted at .* of 16\.8 MB: the same command goes on from there`, interrupted.stderr.String())
+	assert.NotContains(t, interrupted.stderr.String(), "retrying")
+	assert.Regexp(t, `interrupted at .* of 16\.8 MB: run the same command to resume`, interrupted.stderr.String())
 
-	s := startTransfer(t, "-connect", road.address, path)
+	s := startTransfer(t, "-connect", relay.address, path)
 	for _, how := range []os.Signal{os.Interrupt, os.Kill} {
-		road.wait(t)
+		relay.wait(t)
 		require.NoError(t, r.Process.Signal(how))
-		code, said := r.exits()
+		code, printed := r.exits()
 		if how == os.Interrupt {
 			assert.Equal(t, 0, code)
-			assert.True(t, strings.HasSuffix(said, "closed\n"), said)
-			assert.Contains(t, r.stderr.String(), `"some.bin": the connection broke: every whole megabyte is kept`)
+			assert.True(t, strings.HasSuffix(printed, "closed\n"), printed)
+			assert.Contains(t, r.stderr.String(), `"some.bin": connection lost: every complete megabyte is kept`)
 		}
-		assert.Equal(t, []string{"some.bin.transfer.part"}, r.left())
+		assert.Equal(t, []string{"some.bin.transfer.part"}, r.names())
 		r = startReceiver(t, r.dir, r.address)
-		road.goOn <- struct{}{}
+		relay.resume <- struct{}{}
 	}
 	require.NoError(t, s.Wait(), s.stderr.String())
 	assert.Contains(t, s.stdout.String(), sum)
-	assert.Equal(t, 3, strings.Count(s.stderr.String(), "going on at "), s.stderr.String())
+	assert.Equal(t, 3, strings.Count(s.stderr.String(), "resuming at "), s.stderr.String())
 	assert.Equal(t, sum, sumOf(t, filepath.Join(r.dir, "some.bin")))
 }
 
-// What is there of another file is not spliced with this one.
+// A part of a different file is not combined with this one.
 func TestFileTransferOfAnotherFile(t *testing.T) {
 	t.Parallel()
 	path, _ := randomFile(t, "some.bin", 4<<20)
 	r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 	part := filepath.Join(r.dir, "some.bin.transfer.part")
-	for about, have := range map[string]int{"starting anew": 3 << 20, "": 1000} {
+	for about, have := range map[string]int{"restarting from zero": 3 << 20, "": 1000} {
 		require.NoError(t, os.WriteFile(part, randomBytes(have), 0o600))
 		code, _, stderr := transfer(t, "-connect", r.address, path)
 		assert.Equal(t, 0, code, stderr)
@@ -118,16 +118,16 @@ func TestFileTransferOfAnotherFile(t *testing.T) {
 		assert.Equal(t, sumOf(t, path), sumOf(t, filepath.Join(r.dir, "some.bin")))
 		require.NoError(t, os.Remove(filepath.Join(r.dir, "some.bin")))
 	}
-	longer, err := os.ReadFile(path) // the file has become shorter since, and nothing else
+	longer, err := os.ReadFile(path) // a prefix of the part is the whole file
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(part, append(longer, "and more"...), 0o600))
 	code, _, stderr := transfer(t, "-connect", r.address, path)
 	assert.Equal(t, 0, code, stderr)
-	assert.Contains(t, stderr, "going on at 4.2 MB")
+	assert.Contains(t, stderr, "resuming at 4.2 MB")
 	assert.Equal(t, sumOf(t, path), sumOf(t, filepath.Join(r.dir, "some.bin")))
 }
 
-// A file that somebody writes to while it is being sent never arrives as a mixture.
+// A file that changes during the transfer never arrives as a mixture.
 func TestFileTransferOfAChangingFile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -135,22 +135,22 @@ func TestFileTransferOfAChangingFile(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"shrinks": {func(f *os.File) error { return f.Truncate(13 << 20) }, 1, "has shrunk to 13631488 bytes"},
-		"changes": {func(f *os.File) error { _, err := f.WriteAt([]byte("another"), 15<<20); return err }, 1, "has changed while it was being sent"},
-		"grows":   {func(f *os.File) error { _, err := f.WriteAt([]byte("more"), 16<<20); return err }, 0, "the receiver has it as it was"},
+		"shrinks": {func(f *os.File) error { return f.Truncate(13 << 20) }, 1, "was truncated to 13631488 bytes"},
+		"changes": {func(f *os.File) error { _, err := f.WriteAt([]byte("another"), 15<<20); return err }, 1, "changed during the transfer"},
+		"grows":   {func(f *os.File) error { _, err := f.WriteAt([]byte("more"), 16<<20); return err }, 0, "the receiver has the original content"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path, sum := randomFile(t, "some.bin", 16<<20)
 			r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
-			road := newBadRoad(t, r.address, -2<<20)
-			s := startTransfer(t, "-connect", road.address, path)
-			road.wait(t)
+			relay := newBadRelay(t, r.address, -2<<20)
+			s := startTransfer(t, "-connect", relay.address, path)
+			relay.wait(t)
 			file, err := os.OpenFile(path, os.O_WRONLY, 0)
 			require.NoError(t, err)
 			require.NoError(t, c.change(file))
 			require.NoError(t, file.Close())
-			road.goOn <- struct{}{}
+			relay.resume <- struct{}{}
 			_ = s.Wait()
 			assert.Equal(t, c.code, s.ProcessState.ExitCode())
 			assert.Contains(t, s.stderr.String(), c.want)
@@ -173,19 +173,19 @@ func TestFileTransferBadUse(t *testing.T) {
 		args []string
 	}{
 		{0, "-connect host:port", []string{"-h"}},
-		{2, "give one of -listen and -connect", nil},
-		{2, "give one of -listen and -connect", []string{"-listen", "a:1", "-connect", "b:1"}},
-		{2, "give one file", []string{"-connect", "b:1"}},
-		{2, "give one file", []string{"-connect", "b:1", "one", "two"}},
-		{2, `what is "one"?`, []string{"-listen", ":1", "one"}},
+		{2, "exactly one of -listen and -connect is required", nil},
+		{2, "exactly one of -listen and -connect is required", []string{"-listen", "a:1", "-connect", "b:1"}},
+		{2, "one file to send is required", []string{"-connect", "b:1"}},
+		{2, "one file to send is required", []string{"-connect", "b:1", "one", "two"}},
+		{2, `unexpected argument "one"`, []string{"-listen", ":1", "one"}},
 		{2, "cannot be negative", []string{"-connect", "b:1", "-idle", "-1s", "one"}},
 		{2, "invalid value", []string{"-connect", "b:1", "-retries", "many", "one"}},
 		{2, "invalid value", []string{"-listen", ":1", "-max-file", "much"}},
 		{2, "cannot be negative", []string{"-listen", ":1", "-max-parts", "-1"}},
 		{1, "no-such-file", []string{"-connect", "b:1", "no-such-file"}},
 		{1, "is a directory", []string{"-connect", "b:1", "."}},
-		{1, "242 bytes; 241 is the most", []string{"-connect", "b:1", long}},
-		{1, "not whole yet", []string{"-connect", "b:1", part}},
+		{1, "242 bytes, more than the limit of 241", []string{"-connect", "b:1", long}},
+		{1, "reserved for incomplete files", []string{"-connect", "b:1", part}},
 		{1, "refused", []string{"-connect", "127.0.0.1:" + refusingPort(t), "filetransfer_test.go"}},
 		{1, "missing port", []string{"-connect", "127.0.0.1", "filetransfer_test.go"}},
 		{1, "missing port", []string{"-listen", "127.0.0.1"}},
@@ -201,7 +201,7 @@ func TestFileTransferBadUse(t *testing.T) {
 	}
 }
 
-// What the receiver's disk refuses, the sender is told.
+// The sender prints errors of the receiver's disk.
 func TestFileTransferDiskRefuses(t *testing.T) {
 	t.Parallel()
 	const size = 12 << 20 // more than the small disk has
@@ -212,36 +212,36 @@ func TestFileTransferDiskRefuses(t *testing.T) {
 		assert.Empty(t, stdout)
 		return stderr
 	}
-	t.Run("another file is there", func(t *testing.T) {
+	t.Run("a different file exists", func(t *testing.T) {
 		r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 		target := filepath.Join(r.dir, "some.bin")
 		for _, have := range []int{5, size} {
 			require.NoError(t, os.WriteFile(target, make([]byte, have), 0o600))
-			assert.Contains(t, send(r), "the receiver has another file of this name")
+			assert.Contains(t, send(r), "a different file with this name exists")
 			info, err := os.Stat(target)
 			require.NoError(t, err)
 			assert.EqualValues(t, have, info.Size())
 		}
 		require.NoError(t, os.Remove(target))
 		require.NoError(t, os.Mkdir(target, 0o700))
-		assert.Contains(t, send(r), "the receiver has another file of this name")
+		assert.Contains(t, send(r), "a different file with this name exists")
 	})
-	t.Run("something is in the way", func(t *testing.T) {
+	t.Run("the part is not a regular file", func(t *testing.T) {
 		r := startReceiver(t, t.TempDir(), "127.0.0.1:0")
 		part := filepath.Join(r.dir, "some.bin.transfer.part")
 		require.NoError(t, os.Mkdir(part, 0o700))
-		assert.Contains(t, send(r), `"some.bin.transfer.part" is in the way`)
+		assert.Contains(t, send(r), `"some.bin.transfer.part" exists and is not a regular file`)
 		require.NoError(t, os.Remove(part))
 		outside := filepath.Join(t.TempDir(), "outside")
 		require.NoError(t, os.WriteFile(outside, []byte("precious"), 0o600))
 		if os.Symlink(outside, part) == nil {
-			assert.Contains(t, send(r), `"some.bin.transfer.part" is in the way`)
+			assert.Contains(t, send(r), `"some.bin.transfer.part" exists and is not a regular file`)
 			kept, _ := os.ReadFile(outside)
 			assert.Equal(t, "precious", string(kept))
 		}
 	})
 	t.Run("no permission", func(t *testing.T) {
-		dir := "/sys" // where not even root may make a file
+		dir := "/sys" // where even root cannot create a file
 		if os.Getuid() != 0 {
 			dir = t.TempDir()
 			require.NoError(t, os.Chmod(dir, 0o500))
@@ -261,16 +261,16 @@ func TestFileTransferDiskRefuses(t *testing.T) {
 		r = &transferReceiver{t: t, dir: other, Cmd: transferProgram(t, "-listen", "127.0.0.1:0", "-dir", other)}
 		onSmallDisk(t, r.Cmd, other)
 		r.start()
-		assert.Contains(t, send(r), "the receiver's disk has no room for this file: 0 B are left of it")
+		assert.Contains(t, send(r), "not enough disk space: 0 B left")
 	})
 }
 
-// onSmallDisk makes a program find a disk of 8 MB at dir.
+// onSmallDisk runs a program with a disk of 8 MB at dir.
 func onSmallDisk(t *testing.T, p *exec.Cmd, dir string) {
 	t.Helper()
 	mount := []string{"unshare", "-rm", "sh", "-c", `mount -t tmpfs -o size=8m none "$0" && exec "$@"`, dir}
 	if printed, err := exec.Command(mount[0], append(mount[1:], "true")...).CombinedOutput(); err != nil {
-		t.Skipf("no disk of its own is to be had: %v: %s", err, printed)
+		t.Skipf("cannot mount a disk for the test: %v: %s", err, printed)
 	}
 	path, err := exec.LookPath(mount[0])
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the programs do together is tested in the directory above, by processes.
+// The tests in the parent directory run the programs as processes.
 
 func fileOf(t *testing.T, content string) string {
 	t.Helper()
@@ -38,14 +38,14 @@ func sumOf(content string) string {
 
 func TestSourceKnowsItsBeginnings(t *testing.T) {
 	text := strings.Repeat("0123456789abcdef", 2*step/16) + "rest"
-	var told []int64
+	var reported []int64
 	s, err := readSource(t.Context(), fileOf(t, text), func(done, size int64) {
 		assert.EqualValues(t, len(text), size)
-		told = append(told, done)
+		reported = append(reported, done)
 	})
 	require.NoError(t, err)
-	assert.Equal(t, []int64{step, 2 * step, 2*step + 4}, told)
-	for _, n := range told {
+	assert.Equal(t, []int64{step, 2 * step, 2*step + 4}, reported)
+	for _, n := range reported {
 		assert.Equal(t, sumOf(text[:n]), s.sum(n))
 	}
 	assert.Equal(t, sumOf(""), s.sum(0))
@@ -77,7 +77,7 @@ func TestSourceNotices(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, s.changed())
 		require.NoError(t, change(path))
-		assert.ErrorContains(t, s.changed(), "has changed", name)
+		assert.ErrorContains(t, s.changed(), "changed during the transfer", name)
 		require.NoError(t, os.Remove(path))
 		assert.ErrorIs(t, s.changed(), fs.ErrNotExist)
 	}
@@ -91,7 +91,7 @@ func TestSourceNotices(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-// Somebody else may have made a file of that name while this one was coming.
+// A part does not replace a file that another program has created in the meantime.
 func TestPartReplacesNothing(t *testing.T) {
 	s := testStore(t, limits{})
 	p, whole, err := openPart(t.Context(), s, header{version, "x", 5, sumOf("hello")}, netip.Prefix{})
@@ -108,14 +108,14 @@ func TestPartReplacesNothing(t *testing.T) {
 	assert.Equal(t, []string{"x"}, namesIn(t, s))
 }
 
-// While the disk works the sender hears now and then that somebody is there.
+// The sender receives wait messages while the receiver's disk is busy.
 func TestBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loop := evnet.NewLoop()
 		here, there := net.Pipe()
 		tr := &transfer{c: evnet.Wrap(here, &evnet.SocketOptions{Loop: loop})}
-		tr.waits.Store(true)
-		tr.heart = loop.AfterFunc(beat, tr.beat)
+		tr.diskBusy.Store(true)
+		tr.heartbeatTimer = loop.AfterFunc(heartbeatEvery, tr.heartbeat)
 		began := time.Now()
 		go func() {
 			lines := bufio.NewReader(there)
@@ -123,10 +123,10 @@ func TestBeat(t *testing.T) {
 				line, err := lines.ReadString('\n')
 				assert.NoError(t, err)
 				assert.JSONEq(t, `{"wait":true}`, line)
-				assert.Equal(t, time.Duration(i+1)*beat, time.Since(began))
+				assert.Equal(t, time.Duration(i+1)*heartbeatEvery, time.Since(began))
 			}
 			loop.Post(func() {
-				tr.heart.Stop()
+				tr.heartbeatTimer.Stop()
 				tr.c.Destroy(nil)
 			})
 		}()
@@ -134,7 +134,7 @@ func TestBeat(t *testing.T) {
 	})
 }
 
-// A header that comes byte by byte keeps the connection from being silent, but not forever.
+// A header that arrives byte by byte resets the idle timeout, but not the timeout of the header.
 func TestSlowHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		loop := evnet.NewLoop()
@@ -165,17 +165,17 @@ func TestSlowHeader(t *testing.T) {
 }
 
 func TestProgressLines(t *testing.T) {
-	var said strings.Builder
+	var printed strings.Builder
 	p := newProgress("sending x", 2_000_000, false)
-	p.out = &said
+	p.out = &printed
 	p.at(1000)
-	assert.Empty(t, said.String(), "it is too early")
-	p.last = p.last.Add(-2 * every)
+	assert.Empty(t, printed.String(), "no line before the interval has passed")
+	p.last = p.last.Add(-2 * lineEvery)
 	p.at(1_000_000)
-	assert.Regexp(t, `^sending x: 1\.0 MB of 2\.0 MB \(50 %\), (100\.0|9\d\.\d) kB/s\n$`, said.String())
-	said.Reset()
+	assert.Regexp(t, `^sending x: 1\.0 MB of 2\.0 MB \(50 %\), (100\.0|9\d\.\d) kB/s\n$`, printed.String())
+	printed.Reset()
 	p.at(2_000_000)
-	assert.Empty(t, said.String())
+	assert.Empty(t, printed.String())
 }
 
 func TestBytes(t *testing.T) {

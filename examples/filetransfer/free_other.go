@@ -4,5 +4,5 @@ package main
 
 import "math"
 
-// freeSpace is not known here: the disk itself is the limit.
+// freeSpace is not implemented for this system: the disk itself is the limit.
 func freeSpace(string) int64 { return math.MaxInt64 }

@@ -7,8 +7,7 @@ import (
 	"syscall"
 )
 
-// freeSpace is how many bytes a program may still write to the disk of a directory, and as good as all where the system does
-// not report it.
+// freeSpace returns the free bytes on the disk of a directory, or math.MaxInt64 if the operating system does not report them.
 func freeSpace(dir string) int64 {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {

@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// freeSpace is how many bytes a program may still write to the disk of a directory, and as good as all where the system does
-// not report it.
+// freeSpace returns the free bytes on the disk of a directory, or math.MaxInt64 if the operating system does not report them.
 func freeSpace(dir string) int64 {
 	path, err := windows.UTF16PtrFromString(dir)
 	if err != nil {

@@ -10,18 +10,18 @@ import (
 	"os"
 )
 
-// source is a file as it was when it was hashed.
+// source is a file to send, as it was when it was hashed.
 type source struct {
 	path string
 	name string
 	info os.FileInfo
-	sums [][sha256.Size]byte // of the first 0, 1, 2, … steps; the last is that of the whole file
+	sums [][sha256.Size]byte // of the first 0, 1, 2, … steps; the last one is for the whole file
 }
 
-// readSource hashes a file to the end. The digest of every beginning that a receiver may have is kept, 32 bytes
-// for each step, so that going on after a broken connection needs no second reading.
-func readSource(ctx context.Context, path string, told func(done, size int64)) (*source, error) {
-	info, err := os.Stat(path) // before it is opened, which would wait at a named pipe
+// readSource hashes a file. It keeps the digest of every prefix that a receiver may have, 32 bytes for each step, so resuming does not
+// require reading the file again. It calls report after each step.
+func readSource(ctx context.Context, path string, report func(done, size int64)) (*source, error) {
+	info, err := os.Stat(path) // before Open, which would block on a named pipe
 	switch {
 	case err != nil:
 		return nil, err
@@ -51,7 +51,7 @@ func readSource(ctx context.Context, path string, told func(done, size int64)) (
 		}
 		at += n
 		s.sums = append(s.sums, [sha256.Size]byte(digest.Sum(nil)))
-		told(at, s.size())
+		report(at, s.size())
 	}
 	if err := s.changed(); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func readSource(ctx context.Context, path string, told func(done, size int64)) (
 
 func (s *source) size() int64 { return s.info.Size() }
 
-// sum is the digest of the first n bytes, empty if n is nothing that is resumed at.
+// sum returns the digest of the first n bytes, or "" if no transfer resumes at n.
 func (s *source) sum(n int64) string {
 	if n < 0 || n > s.size() || n%step != 0 && n != s.size() {
 		return ""
@@ -69,14 +69,14 @@ func (s *source) sum(n int64) string {
 	return hex.EncodeToString(s.sums[(n+step-1)/step][:])
 }
 
-// changed is an error if the file is not any more what was hashed.
+// changed returns an error if the file has changed since it was hashed.
 func (s *source) changed() error {
 	now, err := os.Stat(s.path)
 	if err != nil {
 		return err
 	}
 	if !os.SameFile(s.info, now) || now.Size() != s.size() || !now.ModTime().Equal(s.info.ModTime()) {
-		return fmt.Errorf("%s has changed while it was being sent: send it again when nobody writes to it", s.path)
+		return fmt.Errorf("%s changed during the transfer: send it again when no program writes to it", s.path)
 	}
 	return nil
 }

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// A sender of 130 bytes may name a file of many gigabytes. So a receiver keeps the hash of every file that it has received or
-// hashed, and hashes what it does not know once, one file at a time, and only so many bytes in an hour. The hash goes on when the
-// sender leaves: otherwise it would begin anew for each that does.
+// With 130 bytes a sender can name a file of many gigabytes. So a receiver keeps the hash of every file that it has received or
+// hashed. It hashes an unknown file once, one file at a time, within a limit of bytes per hour. The hash continues if the sender
+// disconnects; otherwise each such sender would restart it.
 
 // maxKnown bounds the memory for hashes.
 const maxKnown = 10_000
 
-var errHashed = tryLater("the receiver has a file of this name and size, and has hashed enough files for now")
+var errHashed = tryLater("a file with this name and size exists, and the hashing limit is reached")
 
-// known is what a hash has found, of a file as it was then.
+// known is the result of a hash, with the state of the file at that time.
 type known struct {
 	info   os.FileInfo
 	sum    string    // of a whole file
@@ -28,41 +28,41 @@ type known struct {
 	have   int64
 }
 
-// hashes are the known ones by file name. Its owner's lock guards it.
+// hashes holds the known hashes by file name. The lock of its owner guards it.
 type hashes struct {
-	of     map[string]known
-	hourly int64   // bytes that may be hashed in an hour; 0 is any number
-	left   float64 // of these, now
+	byName map[string]known
+	hourly int64   // bytes that may be hashed per hour; 0 means unlimited
+	left   float64 // bytes that may be hashed now
 	filled time.Time
 	now    func() time.Time
 }
 
 func newHashes(hourly int64) hashes {
-	return hashes{of: map[string]known{}, hourly: hourly, left: float64(hourly), filled: time.Now(), now: time.Now}
+	return hashes{byName: map[string]known{}, hourly: hourly, left: float64(hourly), filled: time.Now(), now: time.Now}
 }
 
 func (h *hashes) remember(name string, k known) {
-	for other := range h.of {
-		if len(h.of) < maxKnown {
+	for other := range h.byName {
+		if len(h.byName) < maxKnown {
 			break
 		}
-		delete(h.of, other)
+		delete(h.byName, other)
 	}
-	h.of[name] = k
+	h.byName[name] = k
 }
 
-// rememberPart keeps how far an unfinished file was hashed while it was written.
+// rememberPart keeps the hash of an unfinished file, which was computed while the file was written.
 func (h *hashes) rememberPart(p *part, info os.FileInfo) {
 	if p.mark != nil {
 		h.remember(p.Name+suffix, known{info: info, digest: p.mark, have: p.marked})
 	}
 }
 
-func (h *hashes) forget(name string) { delete(h.of, name) }
+func (h *hashes) forget(name string) { delete(h.byName, name) }
 
-// lookUp returns what is known of a file, if it has not changed since.
+// lookUp returns the known hash of a file, if the file has not changed since.
 func (h *hashes) lookUp(name string, now os.FileInfo) (known, bool) {
-	k, ok := h.of[name]
+	k, ok := h.byName[name]
 	return k, ok && os.SameFile(k.info, now) && k.info.Size() == now.Size() && k.info.ModTime().Equal(now.ModTime())
 }
 
@@ -79,10 +79,10 @@ func (h *hashes) take(n int64) int64 {
 	return n
 }
 
-func (h *hashes) giveBack(n int64) { h.left += float64(n) }
+func (h *hashes) refund(n int64) { h.left += float64(n) }
 
-// turn waits until no other file is hashed. The returned function lets the next one have its turn.
-func (s *store) turn(ctx context.Context) (func(), error) {
+// lockHashing waits until no other file is being hashed. The returned function unlocks it.
+func (s *store) lockHashing(ctx context.Context) (func(), error) {
 	select {
 	case s.hashing <- struct{}{}:
 		return func() { <-s.hashing }, nil
@@ -91,26 +91,26 @@ func (s *store) turn(ctx context.Context) (func(), error) {
 	}
 }
 
-// sumOf is the hash of a whole file in the directory.
+// sumOf returns the hash of a complete file in the directory.
 func (s *store) sumOf(ctx context.Context, name string, info os.FileInfo) (string, error) {
-	if k, ok := s.knownOf(name, info); ok {
+	if k, ok := s.lookUp(name, info); ok {
 		return k.sum, nil
 	}
-	done, err := s.turn(ctx)
+	unlock, err := s.lockHashing(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer done()
+	defer unlock()
 	s.mu.Lock()
-	enough := s.hashes.take(info.Size())
-	if enough < info.Size() {
-		s.hashes.giveBack(enough)
+	allowed := s.hashes.take(info.Size())
+	if allowed < info.Size() {
+		s.hashes.refund(allowed)
 	}
 	s.mu.Unlock()
 	switch {
 	case s.hash > 0 && info.Size() > int64(s.hash):
-		return "", errors.New("the receiver has a file of this name and size, which is too large to be hashed")
-	case enough < info.Size():
+		return "", errors.New("a file with this name and size exists and is too large to hash")
+	case allowed < info.Size():
 		return "", errHashed
 	}
 	file, err := s.dir.Open(name)
@@ -133,40 +133,40 @@ func (s *store) sumOf(ctx context.Context, name string, info os.FileInfo) (strin
 	return sum, nil
 }
 
-func (s *store) knownOf(name string, info os.FileInfo) (known, bool) {
+func (s *store) lookUp(name string, info os.FileInfo) (known, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hashes.lookUp(name, info)
 }
 
-// resume finds out how many bytes of an unfinished file can be gone on from, and hashes them if their hash is not known.
+// resume determines how many bytes of an unfinished file a sender can resume from. It hashes them if their hash is not known.
 func (p *part) resume(ctx context.Context, info os.FileInfo) error {
 	want := min(info.Size(), p.Size)
 	if want < p.Size {
 		want -= want % step
 	}
-	if k, ok := p.store.knownOf(p.Name+suffix, info); ok && k.have == want {
+	if k, ok := p.store.lookUp(p.Name+suffix, info); ok && k.have == want {
 		p.have, p.digest = want, clone(k.digest)
 		p.mark, p.marked = k.digest, want
 		return nil
 	}
-	done, err := p.store.turn(ctx)
+	unlock, err := p.store.lockHashing(ctx)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer unlock()
 	p.store.mu.Lock()
-	may := p.store.hashes.take(want)
-	if may < want {
-		p.store.hashes.giveBack(may % step)
-		may -= may % step // the rest is sent again
+	allowed := p.store.hashes.take(want)
+	if allowed < want {
+		p.store.hashes.refund(allowed % step)
+		allowed -= allowed % step // the rest is sent again
 	}
 	p.store.mu.Unlock()
 	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	for p.have < may {
-		n, err := hashSome(p.store.ctx, p.digest, p.file, min(step, may-p.have))
+	for p.have < allowed {
+		n, err := hashSome(p.store.ctx, p.digest, p.file, min(step, allowed-p.have))
 		if err != nil {
 			return err
 		}

@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// limits are what a receiver lets senders spend. 0 is no limit.
+// limits are the limits of a receiver. 0 means unlimited.
 type limits struct {
-	senders    int           // connections at once
-	perAddress int           // of one address: connections at once, and unfinished files
+	senders    int           // simultaneous connections
+	perAddress int           // of one address: simultaneous connections, and unfinished files
 	file       size          // bytes of one file
 	total      size          // bytes in the directory
 	files      int           // files in the directory, unfinished ones included
 	parts      int           // unfinished files
-	partAge    time.Duration // since the last write of an unfinished file, which is then removed
+	partAge    time.Duration // time since the last write to an unfinished file, which is then removed
 	free       size          // bytes that stay free on the disk
-	hash       size          // bytes in an hour that are hashed of files whose hash is not known
-	slowest    size          // bytes a second of a sender, on average over paceTime
-	idle       time.Duration // silence of a sender
+	hash       size          // bytes to hash per hour, of files whose hash is not known
+	slowest    size          // bytes per second of a sender, averaged over paceTime
+	idle       time.Duration // how long a sender may send nothing
 }
 
 var defaults = limits{
@@ -38,14 +38,14 @@ func (l *limits) check() error {
 	return nil
 }
 
-// later is a reason that passes: the sender tries again.
-type later struct{ error }
+// temporaryError is an error after which the sender retries.
+type temporaryError struct{ error }
 
 func tryLater(format string, args ...any) error {
-	return later{fmt.Errorf(format+": try again later", args...)}
+	return temporaryError{fmt.Errorf(format+": try again later", args...)}
 }
 
-// size is a flag: bytes, with or without a unit.
+// size is a flag value: a number of bytes, with or without a unit.
 type size int64
 
 var units = []string{"B", "kB", "MB", "GB", "TB"}
@@ -54,7 +54,7 @@ func (s *size) Set(text string) error {
 	number := strings.TrimRight(text, "BbKkMmGgTt")
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n < 0 {
-		return errors.New("not a number of bytes, such as 500MB")
+		return errors.New("want a number of bytes, such as 500MB")
 	}
 	if text == number {
 		*s = size(n)
@@ -70,7 +70,7 @@ func (s *size) Set(text string) error {
 		}
 		n *= 1000
 	}
-	return errors.New("the unit is B, kB, MB, GB or TB")
+	return errors.New("the unit must be B, kB, MB, GB or TB")
 }
 
 func (s *size) String() string {
@@ -81,7 +81,7 @@ func (s *size) String() string {
 	return strconv.FormatInt(n, 10) + units[unit]
 }
 
-// addressOf is what counts as one address: an IPv4 address, or the network that one IPv6 site has for itself.
+// addressOf returns what counts as one address: an IPv4 address, or the /64 network of an IPv6 address.
 func addressOf(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

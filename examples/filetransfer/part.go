@@ -13,21 +13,21 @@ import (
 	"os"
 )
 
-// part is a file that is being received: it stands beside its place, under a name of its own, once a byte of it has come. Its
-// methods wait for the disk, and so are for a goroutine.
+// part is a file that is being received. It is created under a temporary name when its first byte arrives. Its methods block on the
+// disk, so they must not run on the loop.
 type part struct {
 	header
 	store  *store
 	from   netip.Prefix // the sender
-	file   *os.File     // nil until something is written
-	digest hash.Hash    // of the bytes that it has
+	file   *os.File     // nil until the first write
+	digest hash.Hash    // of the first have bytes
 	have   int64
-	mark   hash.Hash // of the first marked bytes: a later sender can go on from there
+	mark   hash.Hash // of the first marked bytes: a later connection can resume there
 	marked int64
 }
 
-// openPart opens what there is of a file. If the whole file is in its place already, as when the last word to the sender was
-// lost, it reports that.
+// openPart opens the received part of a file. It reports whether the complete file already exists, for example because the final
+// reply to the sender was lost.
 func openPart(ctx context.Context, s *store, h header, from netip.Prefix) (p *part, whole bool, err error) {
 	switch info, err := s.dir.Lstat(h.Name); {
 	case err == nil && (!info.Mode().IsRegular() || info.Size() != h.Size):
@@ -49,7 +49,7 @@ func openPart(ctx context.Context, s *store, h header, from netip.Prefix) (p *pa
 	case err != nil:
 		return nil, false, err
 	case !info.Mode().IsRegular():
-		return nil, false, fmt.Errorf("%q is in the way, and not a regular file", h.Name+suffix)
+		return nil, false, fmt.Errorf("%q exists and is not a regular file", h.Name+suffix)
 	}
 	if info, err = s.reopen(p); err != nil {
 		return nil, false, err
@@ -66,7 +66,7 @@ func openPart(ctx context.Context, s *store, h header, from netip.Prefix) (p *pa
 
 func (p *part) sum() string { return hex.EncodeToString(p.digest.Sum(nil)) }
 
-// begin lets writing go on at from: at what there is, or at 0, which throws that away.
+// begin sets the offset for writing: the end of the received part, or 0, which discards it.
 func (p *part) begin(from int64) error {
 	switch from {
 	case p.have:
@@ -75,7 +75,7 @@ func (p *part) begin(from int64) error {
 		p.digest.Reset()
 		p.mark, p.marked = nil, 0
 	default:
-		return fmt.Errorf("the sender goes on at %d, not at %d", from, p.have)
+		return fmt.Errorf("invalid start offset %d: want 0 or %d", from, p.have)
 	}
 	if p.file == nil {
 		return nil
@@ -95,7 +95,7 @@ func (p *part) begin(from int64) error {
 // Write appends to the file.
 func (p *part) Write(chunk []byte) (written int, err error) {
 	if left := p.Size - p.have; int64(len(chunk)) > left {
-		return 0, fmt.Errorf("the sender goes on after its %d bytes", p.Size)
+		return 0, fmt.Errorf("more data than the announced %d bytes", p.Size)
 	}
 	if p.file == nil {
 		if err := p.store.create(p); err != nil {
@@ -107,11 +107,11 @@ func (p *part) Write(chunk []byte) (written int, err error) {
 	}
 	n, err := p.file.Write(chunk)
 	p.store.shrink(int64(len(chunk) - n))
-	for some := chunk[:n]; len(some) > 0; {
-		next := min(int64(len(some)), step-p.have%step)
-		p.digest.Write(some[:next])
+	for rest := chunk[:n]; len(rest) > 0; {
+		next := min(int64(len(rest)), step-p.have%step)
+		p.digest.Write(rest[:next])
 		p.have += next
-		some = some[next:]
+		rest = rest[next:]
 		if p.have%step == 0 {
 			p.mark, p.marked = clone(p.digest), p.have
 		}
@@ -119,13 +119,13 @@ func (p *part) Write(chunk []byte) (written int, err error) {
 	return n, err
 }
 
-// finish puts the file in its place if it is what the sender has promised, else away.
+// finish publishes the file if its hash matches the header, and removes it otherwise.
 func (p *part) finish() error {
 	if p.sum() != p.SHA256 {
 		if p.file != nil {
 			p.store.close(p, true)
 		}
-		return fmt.Errorf("what came has SHA-256 %s, not %s: thrown away", p.sum(), p.SHA256)
+		return fmt.Errorf("SHA-256 mismatch: received %s, want %s: file removed", p.sum(), p.SHA256)
 	}
 	if p.file == nil { // an empty file
 		if err := p.store.create(p); err != nil {
@@ -138,7 +138,7 @@ func (p *part) finish() error {
 	return p.store.publish(p)
 }
 
-// close ends the writing. Of what is not whole only that stays which a sender can go on from.
+// close closes the file. An incomplete file is kept only if a sender can resume from it.
 func (p *part) close() {
 	if p.file != nil {
 		p.store.close(p, false)

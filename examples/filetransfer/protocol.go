@@ -8,23 +8,23 @@ import (
 	"evnet"
 )
 
-// The two sides speak in lines of JSON, but for the bytes of the file:
+// The two sides exchange lines of JSON, except the bytes of the file:
 //
 //	sender    {"filetransfer":1,"name":"big.iso","size":500000000,"sha256":"…"}   of the whole file
-//	receiver  {"have":250609664,"sha256":"…"}                                     of what it has
-//	sender    {"from":250609664}                                                  or 0, if that is no beginning of the file
+//	receiver  {"have":250609664,"sha256":"…"}                                     of the received part
+//	sender    {"from":250609664}                                                  or 0, if that hash does not match
 //	sender    the bytes from there to the end
-//	receiver  {"done":true,"sha256":"…"}                                          of what stands on its disk
+//	receiver  {"done":true,"sha256":"…"}                                          of the file on its disk
 //
-// Instead of any of its lines the receiver may say {"error":"…"}, with "retry":true if that will pass, and
-// before any of them, while its disk works, {"wait":true}.
+// In place of any of its lines the receiver may send {"error":"…"}, with "retry":true if the error is temporary. While it works on
+// its disk, it sends {"wait":true} before the next line.
 const (
 	version = 1
 	maxLine = 4096
-	step    = 1 << 20 // what is resumed is resumed at a multiple of this, or at the end
+	step    = 1 << 20 // a transfer resumes at a multiple of this, or at the end
 )
 
-// header is how a sender begins.
+// header is the first line of a sender.
 type header struct {
 	Version int    `json:"filetransfer"`
 	Name    string `json:"name"`
@@ -42,32 +42,32 @@ type reply struct {
 	Retry  bool   `json:"retry,omitempty"`
 }
 
-// start is what a sender answers to an offer.
+// start is the reply of a sender to an offer.
 type start struct {
 	From *int64 `json:"from"`
 }
 
-// say writes one line.
-func say(c *evnet.Socket, message any) {
+// writeLine sends one line.
+func writeLine(c *evnet.Socket, message any) {
 	line, err := json.Marshal(message)
 	if err != nil {
-		panic(err) // of types that always can be
+		panic(err) // cannot happen: all message types can be encoded
 	}
-	_, _ = c.Write(append(line, '\n')) // what cannot be written is told by the socket's events
+	_, _ = c.Write(append(line, '\n')) // the socket reports a failure with its events
 }
 
-// check is why a header cannot be taken.
+// check returns an error if the header is invalid or exceeds a limit.
 func (h *header) check(l *limits) error {
 	digest, err := hex.DecodeString(h.SHA256)
 	switch {
 	case h.Version != version:
-		return fmt.Errorf("this is version %d of the protocol, not %d", version, h.Version)
+		return fmt.Errorf("unsupported protocol version %d: want %d", h.Version, version)
 	case h.Size < 0:
-		return fmt.Errorf("a file of %d bytes", h.Size)
+		return fmt.Errorf("invalid file size %d", h.Size)
 	case l.file > 0 && h.Size > int64(l.file):
-		return fmt.Errorf("a file of %s; %v is the most that this receiver takes", bytes(h.Size), &l.file)
+		return fmt.Errorf("a file of %s exceeds the limit of %v", bytes(h.Size), &l.file)
 	case err != nil || len(digest) != 32:
-		return fmt.Errorf("%.80q is no SHA-256", h.SHA256)
+		return fmt.Errorf("invalid SHA-256 %.80q", h.SHA256)
 	}
 	return checkName(h.Name)
 }

@@ -18,24 +18,24 @@ import (
 )
 
 const (
-	spare      = 50               // connections beyond the limits, to be told of them
-	headerTime = 10 * time.Second // for a header to come, and then for the answer to the offer
-	paceTime   = time.Minute      // over which the speed of a sender is measured
-	sweepTime  = time.Hour        // between two looks for files that are too old
-	beat       = 5 * time.Second  // how often a sender that waits for the disk is told so
+	extraConnections = 50               // connections beyond the limits, accepted to reply with an error
+	headerTime       = 10 * time.Second // for the header, and then for the start message
+	paceTime         = time.Minute      // period for measuring the speed of a sender
+	sweepTime        = time.Hour        // interval between removals of stale files
+	heartbeatEvery   = 5 * time.Second  // interval of wait messages while the disk is busy
 )
 
-var errBroken = errors.New("the connection broke")
+var errBroken = errors.New("connection lost")
 
-// receiver takes files into a directory. Its fields belong to the loop, but for the store.
+// receiver receives files into a directory. Its fields belong to the loop, except the store.
 type receiver struct {
 	*store
 	senderCount int
-	addresses   map[netip.Prefix]int // how many connections each has
+	addresses   map[netip.Prefix]int // number of connections of each address
 	disk        sync.WaitGroup       // goroutines that work on the disk
 }
 
-// receive returns when ctx has ended.
+// receive runs a receiver until ctx ends.
 func receive(ctx context.Context, address, dir string, l limits) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -50,11 +50,11 @@ func receive(ctx context.Context, address, dir string, l limits) error {
 	}
 	options := &evnet.ServerOptions{CloseTimeout: 10 * time.Second}
 	if l.senders > 0 {
-		options.MaxConnections = l.senders + spare
+		options.MaxConnections = l.senders + extraConnections
 	}
 	server := evnet.NewServer(options)
 	server.On.Connection(r.accept)
-	server.On.Error(func(err error) { log.Println(err) }) // no descriptors left, for example: it goes on
+	server.On.Error(func(err error) { log.Println(err) }) // no free file descriptor, for example: the server continues
 	err = server.Listen("tcp", address, func() { printable.Println("listening on", server.Address()) })
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func receive(ctx context.Context, address, dir string, l limits) error {
 	return nil
 }
 
-// sweepLater removes files that have become too old, from time to time.
+// sweepLater removes stale files periodically.
 func (r *receiver) sweepLater() {
 	evnet.DefaultLoop.AfterFunc(sweepTime, func() {
 		r.disk.Go(func() {
@@ -83,67 +83,67 @@ func (r *receiver) sweepLater() {
 type transfer struct {
 	*receiver
 	header
-	c     *evnet.Socket
-	from  netip.Prefix
-	alive context.Context // ends with the connection
-	begin chan string     // the sender's answer to the offer
-	waits atomic.Bool     // for the disk, and not for the sender
-	got   atomic.Int64    // bytes of the file
-	heart *evnet.Timer
-	paced *evnet.Timer
+	c              *evnet.Socket
+	from           netip.Prefix
+	connCtx        context.Context // ends with the connection
+	begin          chan string     // the start message of the sender
+	diskBusy       atomic.Bool     // the receiver works on the disk and does not wait for the sender
+	received       atomic.Int64    // bytes of the file
+	heartbeatTimer *evnet.Timer
+	paceTimer      *evnet.Timer
 }
 
 func (r *receiver) accept(c *evnet.Socket) {
-	alive, over := context.WithCancel(context.Background())
-	t := &transfer{receiver: r, c: c, from: addressOf(c.RemoteAddr()), alive: alive, begin: make(chan string, 1)}
-	full := r.enter(t)
-	slow := c.Loop().AfterFunc(headerTime, func() { t.refuse(fmt.Errorf("no header within %v", headerTime)) })
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &transfer{receiver: r, c: c, from: addressOf(c.RemoteAddr()), connCtx: ctx, begin: make(chan string, 1)}
+	full := r.countConnection(t)
+	headerTimer := c.Loop().AfterFunc(headerTime, func() { t.refuse(fmt.Errorf("no header within %v", headerTime)) })
 	_ = c.SetTimeout(r.idle)
 	c.On.Timeout(func() {
-		if t.waits.Load() {
-			_ = c.SetTimeout(r.idle) // anew
+		if t.diskBusy.Load() {
+			_ = c.SetTimeout(r.idle) // restart
 			return
 		}
-		c.Destroy(fmt.Errorf("%v has been silent for %v", c.RemoteAddr(), r.idle))
+		c.Destroy(fmt.Errorf("%v: no data received for %v", c.RemoteAddr(), r.idle))
 	})
 	_ = c.Scan(bufio.ScanLines, maxLine, func(line []byte) {
-		slow.Stop()
+		headerTimer.Stop()
 		if t.Name == "" {
-			t.first(line)
+			t.readHeader(line)
 		} else {
-			t.second(line)
+			t.readStart(line)
 		}
 	})
 	c.On.Error(func(err error) { log.Println(err) })
 	c.On.Close(func(bool) {
-		slow.Stop()
-		for _, timer := range []*evnet.Timer{t.heart, t.paced} {
+		headerTimer.Stop()
+		for _, timer := range []*evnet.Timer{t.heartbeatTimer, t.paceTimer} {
 			if timer != nil {
 				timer.Stop()
 			}
 		}
-		over()
+		cancel()
 	})
 	if full != nil {
-		slow.Stop()
+		headerTimer.Stop()
 		t.refuse(full)
 	}
 }
 
-// enter counts a connection, and returns why it is one too many. Some more than the limits are told so; still more of one
-// address are closed without a word, so that it cannot keep others from being told.
-func (r *receiver) enter(t *transfer) (full error) {
+// countConnection counts a connection and returns an error if a limit is exceeded. The sender receives the error. If one address
+// has even more connections, they are reset without a reply, so that they do not use up the replies for other addresses.
+func (r *receiver) countConnection(t *transfer) (full error) {
 	counts := 1
 	r.addresses[t.from]++
-	of := r.addresses[t.from]
+	sameAddress := r.addresses[t.from]
 	switch {
-	case r.perAddress > 0 && t.from.IsValid() && of > r.perAddress:
-		full, counts = tryLater("the receiver takes %d senders of one address at once", r.perAddress), 0
-		if of > 2*r.perAddress {
+	case r.perAddress > 0 && t.from.IsValid() && sameAddress > r.perAddress:
+		full, counts = tryLater("too many senders from this address: the limit is %d", r.perAddress), 0
+		if sameAddress > 2*r.perAddress {
 			t.c.Reset()
 		}
 	case r.senders > 0 && r.senderCount >= r.senders:
-		full, counts = tryLater("the receiver takes %d senders at once", r.senders), 0
+		full, counts = tryLater("too many senders: the limit is %d", r.senders), 0
 	}
 	r.senderCount += counts
 	t.c.On.Close(func(bool) {
@@ -155,11 +155,11 @@ func (r *receiver) enter(t *transfer) (full error) {
 	return full
 }
 
-// first takes the header.
-func (t *transfer) first(line []byte) {
+// readHeader processes the header.
+func (t *transfer) readHeader(line []byte) {
 	var h header
 	if err := json.Unmarshal(line, &h); err != nil {
-		t.refuse(errors.New("that is no header of this protocol"))
+		t.refuse(errors.New("invalid header"))
 		return
 	}
 	if err := h.check(&t.limits); err != nil {
@@ -171,9 +171,9 @@ func (t *transfer) first(line []byte) {
 		return
 	}
 	t.header = h
-	t.c.Pause() // the next line answers the offer
-	t.waits.Store(true)
-	t.heart = t.c.Loop().AfterFunc(beat, t.beat)
+	t.c.Pause() // the next line is the reply to the offer
+	t.diskBusy.Store(true)
+	t.heartbeatTimer = t.c.Loop().AfterFunc(heartbeatEvery, t.heartbeat)
 	t.disk.Go(func() {
 		err := t.work()
 		t.release(h.Name)
@@ -181,8 +181,8 @@ func (t *transfer) first(line []byte) {
 			switch {
 			case err == nil:
 				t.done()
-			case errors.Is(err, errBroken) || errors.Is(err, context.Canceled): // while it was being read
-				log.Printf("%v: %q: the connection broke: every whole megabyte is kept, to go on from there", t.c.RemoteAddr(), h.Name)
+			case errors.Is(err, errBroken) || errors.Is(err, context.Canceled): // canceled while a file was being read
+				log.Printf("%v: %q: connection lost: every complete megabyte is kept for resuming", t.c.RemoteAddr(), h.Name)
 			default:
 				t.refuse(err)
 			}
@@ -190,45 +190,45 @@ func (t *transfer) first(line []byte) {
 	})
 }
 
-// second takes what the sender answers to the offer. The rest is the file.
-func (t *transfer) second(line []byte) {
+// readStart passes on the reply of the sender to the offer. The remaining data is the file.
+func (t *transfer) readStart(line []byte) {
 	_ = t.c.Scan(nil, 0, nil)
 	t.begin <- string(line)
 }
 
-// work is all that is done on the disk, on a goroutine of its own: the loop goes on meanwhile.
+// work does everything that uses the disk. It runs on a separate goroutine, so the loop does not block.
 func (t *transfer) work() error {
-	p, whole, err := openPart(t.alive, t.store, t.header, t.from)
+	p, whole, err := openPart(t.connCtx, t.store, t.header, t.from)
 	if err != nil {
 		return err
 	}
 	if whole {
-		printable.Printf("%q is there already\n", t.Name)
+		printable.Printf("%q already exists\n", t.Name)
 		return nil
 	}
 	defer p.close()
-	t.waits.Store(false)
-	say(t.c, reply{Have: p.have, SHA256: p.sum()})
+	t.diskBusy.Store(false)
+	writeLine(t.c, reply{Have: p.have, SHA256: p.sum()})
 	t.c.Resume()
 	select {
 	case line := <-t.begin:
 		var s start
 		if err := json.Unmarshal([]byte(line), &s); err != nil || s.From == nil {
-			return errors.New("that is no start of a file")
+			return errors.New("invalid start message")
 		}
 		if err := p.begin(*s.From); err != nil {
 			return err
 		}
-	case <-t.alive.Done():
+	case <-t.connCtx.Done():
 		return errBroken
 	case <-time.After(headerTime):
-		return fmt.Errorf("no start of the file within %v", headerTime)
+		return fmt.Errorf("no start message within %v", headerTime)
 	}
-	printable.Printf("receiving %q (%s) from %v, from %s on\n", t.Name, bytes(t.Size), t.c.RemoteAddr(), bytes(p.have))
+	printable.Printf("receiving %q (%s) from %v, starting at %s\n", t.Name, bytes(t.Size), t.c.RemoteAddr(), bytes(p.have))
 	if err := t.copy(p); err != nil {
 		return err
 	}
-	t.waits.Store(true)
+	t.diskBusy.Store(true)
 	if err := p.finish(); err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (t *transfer) work() error {
 	return nil
 }
 
-// copy writes what comes. While it waits for the disk the socket reads nothing, and so the sender waits too.
+// copy writes received data to the part. While it waits for the disk, the socket is not read, so the sender waits too.
 func (t *transfer) copy(p *part) error {
 	if p.have == t.Size {
 		return nil
@@ -247,13 +247,13 @@ func (t *transfer) copy(p *part) error {
 		if err != nil {
 			break
 		}
-		t.waits.Store(true)
+		t.diskBusy.Store(true)
 		_, err = p.Write(chunk)
-		t.waits.Store(false)
+		t.diskBusy.Store(false)
 		if err != nil {
 			return err
 		}
-		t.got.Add(int64(len(chunk)))
+		t.received.Add(int64(len(chunk)))
 		lines.at(p.have)
 		if p.have == t.Size {
 			return nil
@@ -262,46 +262,46 @@ func (t *transfer) copy(p *part) error {
 	return errBroken
 }
 
-// pace cuts a sender off that sends less than it has to, a byte now and then for example. It runs on the loop.
+// pace disconnects a sender that is slower than the limit. It runs on the loop.
 func (t *transfer) pace(before int64) {
-	if t.slowest == 0 || t.alive.Err() != nil {
+	if t.slowest == 0 || t.connCtx.Err() != nil {
 		return
 	}
-	t.paced = t.c.Loop().AfterFunc(paceTime, func() {
-		got := t.got.Load()
-		if got-before < int64(t.slowest)*int64(paceTime/time.Second) && !t.waits.Load() {
-			t.c.Destroy(fmt.Errorf("%v has sent %s within %v", t.c.RemoteAddr(), bytes(got-before), paceTime))
+	t.paceTimer = t.c.Loop().AfterFunc(paceTime, func() {
+		got := t.received.Load()
+		if got-before < int64(t.slowest)*int64(paceTime/time.Second) && !t.diskBusy.Load() {
+			t.c.Destroy(fmt.Errorf("%v: sent only %s within %v", t.c.RemoteAddr(), bytes(got-before), paceTime))
 			return
 		}
 		t.pace(got)
 	})
 }
 
-// beat tells a sender that waits for the disk that somebody is there. It runs on the loop.
-func (t *transfer) beat() {
-	if t.waits.Load() {
-		say(t.c, reply{Wait: true})
+// heartbeat sends a wait message while the disk is busy. It runs on the loop.
+func (t *transfer) heartbeat() {
+	if t.diskBusy.Load() {
+		writeLine(t.c, reply{Wait: true})
 	}
-	t.heart = t.c.Loop().AfterFunc(beat, t.beat)
+	t.heartbeatTimer = t.c.Loop().AfterFunc(heartbeatEvery, t.heartbeat)
 }
 
-// done is the last word to a sender: its hash is that of what stands on the disk.
+// done sends the final reply with the hash of the file on the disk.
 func (t *transfer) done() {
-	say(t.c, reply{Done: true, SHA256: t.SHA256})
+	writeLine(t.c, reply{Done: true, SHA256: t.SHA256})
 	t.c.End()
 	t.c.Resume()
 }
 
-// refuse tells the sender why not, if it is there.
+// refuse sends an error to the sender and ends the connection.
 func (t *transfer) refuse(err error) {
 	if t.Name != "" {
 		log.Printf("%v: %q: %v", t.c.RemoteAddr(), t.Name, err)
 	} else {
 		log.Printf("%v: %v", t.c.RemoteAddr(), err)
 	}
-	var passes later
-	say(t.c, reply{Error: err.Error(), Retry: errors.As(err, &passes)})
+	var temporary temporaryError
+	writeLine(t.c, reply{Error: err.Error(), Retry: errors.As(err, &temporary)})
 	_ = t.c.Scan(nil, 0, nil)
 	t.c.End()
-	t.c.Resume() // what still comes is thrown away, for the sender may read why only after the last byte
+	t.c.Resume() // discards further input: the sender may read the error only after it has sent everything
 }

@@ -16,39 +16,40 @@ import (
 )
 
 const (
-	firstWait = 500 * time.Millisecond // before trying again, doubled each time that nothing has come over
-	lastWait  = 30 * time.Second
-	dialTime  = 10 * time.Second
-	tellEvery = 200 * time.Millisecond
+	firstWait     = 500 * time.Millisecond // delay before the first retry; it doubles with each failure without progress
+	lastWait      = 30 * time.Second
+	dialTime      = 10 * time.Second
+	progressEvery = 200 * time.Millisecond
 )
 
-// patience is how long a sender goes on with a receiver.
-type patience struct {
-	idle, wait time.Duration // of silence, and of work on the disk without progress
-	retries    int
+// senderLimits says when a sender gives up.
+type senderLimits struct {
+	idle    time.Duration // without data from the receiver
+	wait    time.Duration // while the receiver works on its disk without progress
+	retries int           // consecutive failures
 }
 
 // sender sends one file. Its fields belong to the loop.
 type sender struct {
 	*source
-	patience
+	senderLimits
 	address string
 
 	ctx      context.Context
 	end      context.CancelFunc
-	over     bool
+	finished bool
 	err      error // why the file was not sent
 	bar      *progress
-	reached  bool         // a receiver has answered once
-	failures int          // in a row
-	best     int64        // what the receiver had at the most
-	begun    bool         // this connection has begun with the file
-	sent     int64        // what has left here, counted from the beginning of the file
-	waiting  *evnet.Timer // while the receiver works on its disk, without progress
+	reached  bool         // a receiver has replied at least once
+	failures int          // consecutive
+	best     int64        // the largest offset that a connection resumed at
+	begun    bool         // this connection has begun to send the file
+	sent     int64        // bytes of the file sent, from its beginning
+	diskWait *evnet.Timer // runs while the receiver works on its disk without progress
 }
 
-// send returns when the receiver has the file, or never will.
-func send(ctx context.Context, address, path string, p patience) error {
+// send sends the file and returns when the receiver has it, or when the sender gives up.
+func send(ctx context.Context, address, path string, l senderLimits) error {
 	began := time.Now()
 	var hashing *progress
 	file, err := readSource(ctx, path, func(done, size int64) {
@@ -61,34 +62,34 @@ func send(ctx context.Context, address, path string, p patience) error {
 		return err
 	}
 	ctx, end := context.WithCancel(ctx)
-	s := &sender{source: file, address: address, patience: p, ctx: ctx, end: end}
+	s := &sender{source: file, address: address, senderLimits: l, ctx: ctx, end: end}
 	s.bar = newProgress("sending "+s.name, s.size(), true)
 	s.attempt()
-	_ = evnet.DefaultLoop.Serve(ctx) // until finish, or a signal
+	_ = evnet.DefaultLoop.Serve(ctx) // until finish or a signal
 	s.bar.clear()
 	switch {
-	case !s.over:
-		return fmt.Errorf("interrupted at %s of %s: the same command goes on from there", bytes(s.sent), bytes(s.size()))
+	case !s.finished:
+		return fmt.Errorf("interrupted at %s of %s: run the same command to resume", bytes(s.sent), bytes(s.size()))
 	case s.err != nil:
 		return s.err
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	printable.Printf("sent %q: %s in %v, SHA-256 %s\n", s.name, bytes(s.size()), took, s.sum(s.size()))
 	if err := s.changed(); err != nil {
-		log.Println("but", err, "- the receiver has it as it was")
+		log.Printf("warning: %v; the receiver has the original content", err)
 	}
 	return nil
 }
 
-// finish ends it all.
+// finish ends the transfer.
 func (s *sender) finish(err error) {
-	if !s.over {
-		s.over, s.err = true, err
+	if !s.finished {
+		s.finished, s.err = true, err
 		s.end()
 	}
 }
 
-// attempt connects, and goes on until the connection breaks.
+// attempt makes a connection and transfers until it closes.
 func (s *sender) attempt() {
 	if err := s.changed(); err != nil {
 		s.finish(err)
@@ -96,53 +97,53 @@ func (s *sender) attempt() {
 	}
 	s.begun = false
 	c := evnet.NewSocket(nil)
-	late := evnet.DefaultLoop.AfterFunc(dialTime, func() { c.Destroy(fmt.Errorf("%s has not answered within %v", s.address, dialTime)) })
+	dialTimer := evnet.DefaultLoop.AfterFunc(dialTime, func() { c.Destroy(fmt.Errorf("%s: no connection within %v", s.address, dialTime)) })
 	c.On.Connect(func() {
-		late.Stop()
+		dialTimer.Stop()
 		_ = c.SetTimeout(s.idle)
-		say(c, header{version, s.name, s.size(), s.sum(s.size())})
+		writeLine(c, header{version, s.name, s.size(), s.sum(s.size())})
 	})
-	c.On.Timeout(func() { c.Destroy(fmt.Errorf("%s has been silent for %v", s.address, s.idle)) })
+	c.On.Timeout(func() { c.Destroy(fmt.Errorf("%s: no data received for %v", s.address, s.idle)) })
 	_ = c.Scan(bufio.ScanLines, maxLine, func(line []byte) { s.reply(c, line) })
-	c.On.End(func() { c.Destroy(errors.New("the receiver has closed the connection")) }) // before the last word
-	var broken error
-	c.On.Error(func(err error) { broken = err })
+	c.On.End(func() { c.Destroy(errors.New("connection closed by the receiver")) }) // before the final reply
+	var cause error
+	c.On.Error(func(err error) { cause = err })
 	c.On.Close(func(bool) {
-		late.Stop()
+		dialTimer.Stop()
 		s.progressed()
-		s.again(broken)
+		s.retry(cause)
 	})
 	c.Connect("tcp", s.address)
 }
 
-// again tries once more, a little later, unless it has been tried too often.
-func (s *sender) again(err error) {
-	if s.over || s.ctx.Err() != nil {
+// retry schedules the next attempt, or gives up after too many failures.
+func (s *sender) retry(err error) {
+	if s.finished || s.ctx.Err() != nil {
 		return
 	}
 	s.failures++
 	switch {
 	case !s.reached:
-		s.finish(err) // a wrong address, most likely
+		s.finish(err) // the address is probably wrong
 		return
 	case s.failures > s.retries:
-		s.finish(fmt.Errorf("gave up after %d failures in a row: %w", s.failures, err))
+		s.finish(fmt.Errorf("giving up after %d consecutive failures: %w", s.failures, err))
 		return
 	}
 	wait := min(firstWait<<min(s.failures-1, 10), lastWait)
 	s.bar.clear()
-	log.Printf("%v; trying again in %v", err, wait)
+	log.Printf("%v; retrying in %v", err, wait)
 	evnet.DefaultLoop.AfterFunc(wait, s.attempt)
 }
 
-// reply takes a line of the receiver.
+// reply processes a line of the receiver.
 func (s *sender) reply(c *evnet.Socket, line []byte) {
-	if s.over {
+	if s.finished {
 		return
 	}
 	var r reply
 	if err := json.Unmarshal(line, &r); err != nil {
-		s.finish(fmt.Errorf("%s does not speak this protocol: it says %.60q", s.address, line))
+		s.finish(fmt.Errorf("%s does not speak this protocol: invalid reply %.60q", s.address, line))
 		return
 	}
 	s.reached = true
@@ -151,46 +152,46 @@ func (s *sender) reply(c *evnet.Socket, line []byte) {
 	}
 	switch {
 	case r.Wait:
-		s.waits(c)
+		s.waitForDisk(c)
 	case r.Error != "" && r.Retry:
-		c.Destroy(says(r.Error))
+		c.Destroy(receiverError(r.Error))
 	case r.Error != "":
-		if err := s.changed(); err != nil { // which explains it
+		if err := s.changed(); err != nil { // the change explains the error
 			s.finish(err)
 			return
 		}
-		s.finish(says(r.Error))
+		s.finish(receiverError(r.Error))
 	case r.Done && r.SHA256 == s.sum(s.size()):
 		s.finish(nil)
 	case r.Done:
-		s.finish(fmt.Errorf("the receiver has a file with SHA-256 %.80s, not %s", r.SHA256, s.sum(s.size())))
+		s.finish(fmt.Errorf("SHA-256 mismatch: the receiver has %.80s, want %s", r.SHA256, s.sum(s.size())))
 	case !s.begun:
 		s.begun = true
 		s.begin(c, r)
 	}
 }
 
-// says is an error of the receiver's, which must not look like one of this side.
-func says(text string) error { return fmt.Errorf("the receiver says: %s", text) }
+// receiverError returns an error that the receiver reported, marked as such.
+func receiverError(text string) error { return fmt.Errorf("receiver: %s", text) }
 
-// waits gives the receiver some time to work on its disk.
-func (s *sender) waits(c *evnet.Socket) {
-	if s.waiting == nil && s.wait > 0 {
-		s.waiting = evnet.DefaultLoop.AfterFunc(s.wait, func() {
-			c.Destroy(fmt.Errorf("%s has worked on its disk for %v", s.address, s.wait))
+// waitForDisk starts the timer for the receiver's work on its disk.
+func (s *sender) waitForDisk(c *evnet.Socket) {
+	if s.diskWait == nil && s.wait > 0 {
+		s.diskWait = evnet.DefaultLoop.AfterFunc(s.wait, func() {
+			c.Destroy(fmt.Errorf("%s: no progress on the receiver's disk for %v", s.address, s.wait))
 		})
 	}
 }
 
-// progressed says that the receiver does not wait for its disk, or not forever.
+// progressed stops the timer, because the receiver made progress.
 func (s *sender) progressed() {
-	if s.waiting != nil {
-		s.waiting.Stop()
-		s.waiting = nil
+	if s.diskWait != nil {
+		s.diskWait.Stop()
+		s.diskWait = nil
 	}
 }
 
-// begin sends the file from where the receiver has to go on.
+// begin starts sending the file at the receiver's offset, if the hash of that part matches.
 func (s *sender) begin(c *evnet.Socket, offer reply) {
 	from := int64(0)
 	if offer.Have > 0 && offer.SHA256 == s.sum(offer.Have) {
@@ -199,16 +200,16 @@ func (s *sender) begin(c *evnet.Socket, offer reply) {
 	s.bar.clear()
 	switch {
 	case from > 0:
-		log.Printf("going on at %s of %s", bytes(from), bytes(s.size()))
+		log.Printf("resuming at %s of %s", bytes(from), bytes(s.size()))
 	case offer.Have > 0:
-		log.Printf("the receiver has %s of another file of this name: starting anew", bytes(offer.Have))
+		log.Printf("the receiver has %s of a different file with this name: restarting from zero", bytes(offer.Have))
 	}
 	if from > s.best {
 		s.best, s.failures = from, 0
 	}
-	say(c, start{&from})
+	writeLine(c, start{&from})
 	before := c.BytesWritten()
-	tell := func() {
+	report := func() {
 		sent := from + c.BytesWritten() - before - int64(c.BufferedAmount())
 		if sent > s.sent {
 			s.progressed()
@@ -217,25 +218,25 @@ func (s *sender) begin(c *evnet.Socket, offer reply) {
 		s.bar.at(s.sent)
 	}
 	var tick *evnet.Timer
-	tick = evnet.DefaultLoop.AfterFunc(tellEvery, func() {
-		tell()
-		tick.Reset(tellEvery)
+	tick = evnet.DefaultLoop.AfterFunc(progressEvery, func() {
+		report()
+		tick.Reset(progressEvery)
 	})
 	c.On.Close(func(bool) {
 		tick.Stop()
-		tell()
+		report()
 	})
-	go func() { // waiting for the disk, or for the peer, must not stop the loop
+	go func() { // the disk and the peer may block, which the loop must not do
 		err := s.body(c, from)
 		evnet.DefaultLoop.Post(func() {
-			if err != nil && !c.Destroyed() { // else the connection broke, which is told by its Close
+			if err != nil && !c.Destroyed() { // otherwise Close handles the lost connection
 				s.finish(err)
 			}
 		})
 	}()
 }
 
-// body sends the bytes of the file from there on. On Linux they never enter the process.
+// body sends the bytes of the file from an offset to the end. On Linux they do not pass through user space.
 func (s *sender) body(c *evnet.Socket, from int64) error {
 	file, err := os.Open(s.path)
 	if err != nil {
@@ -245,12 +246,12 @@ func (s *sender) body(c *evnet.Socket, from int64) error {
 	if _, err := file.Seek(from, io.SeekStart); err != nil {
 		return err
 	}
-	if err := s.changed(); err != nil { // since it was hashed, and it is the same file that was opened
+	if err := s.changed(); err != nil { // the opened file must still be the one that was hashed
 		return err
 	}
 	n, err := c.ReadFrom(io.LimitReader(file, s.size()-from))
 	if err == nil && from+n < s.size() {
-		err = fmt.Errorf("%s has shrunk to %d bytes while it was being sent", s.path, from+n)
+		err = fmt.Errorf("%s was truncated to %d bytes during the transfer", s.path, from+n)
 	}
 	return err
 }

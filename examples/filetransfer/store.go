@@ -14,36 +14,36 @@ import (
 	"time"
 )
 
-// measureTime is how long a count of the directory, or of the free space, is relied on. In between the store counts what
-// it writes itself.
+// measureTime is how long a count of the directory, or of the free space, stays valid. In between, the store counts its own
+// writes.
 const measureTime = time.Second
 
 var (
-	errExists = errors.New("the receiver has another file of this name")
-	errBusy   = later{errors.New("another sender is sending a file of this name")}
-	errFull   = errors.New("the receiver's directory has no room for this file")
-	errNoDisk = errors.New("the receiver's disk has no room for this file")
+	errExists = errors.New("a different file with this name exists")
+	errBusy   = temporaryError{errors.New("another sender is sending a file with this name")}
+	errFull   = errors.New("directory limit exceeded")
+	errNoDisk = errors.New("not enough disk space")
 )
 
-// store is the directory that files are received into, and what senders have used of its limits. All of its methods but
-// claim and release wait for the disk, and so are for a goroutine.
+// store is the directory for received files, with the state of its limits. Its methods block on the disk and must not run on the loop,
+// except claim and release.
 type store struct {
 	limits
-	dir     *os.Root        // no name and no symbolic link leads out of it
+	dir     *os.Root        // names and symbolic links cannot escape from it
 	ctx     context.Context // ends with the receiver
-	hashing chan struct{}   // holds one value while a file is hashed: one at a time
+	hashing chan struct{}   // a semaphore: one file is hashed at a time
 
 	claims  sync.Mutex
-	claimed map[string]bool // keys of the names that are being received, or removed
+	claimed map[string]bool // keys of the names that are being received or removed
 
 	mu         sync.Mutex
 	counted    time.Time
 	used       int64                   // bytes of all files in the directory
 	count      int                     // of these files
-	unfinished map[string]netip.Prefix // by key: who sent it, if that was since the receiver started
+	unfinished map[string]netip.Prefix // by key: the address of the sender, if known since the receiver started
 	open       map[*part]os.FileInfo   // unfinished files that are being written
 	measured   time.Time
-	left       int64 // of the disk, beyond what stays free
+	left       int64 // free bytes on the disk beyond keep-free
 	hashes     hashes
 }
 
@@ -54,7 +54,7 @@ func newStore(ctx context.Context, dir *os.Root, l limits) *store {
 	}
 }
 
-// claim reserves a name, unless it is reserved already.
+// claim reserves a name and reports whether it was free.
 func (s *store) claim(name string) bool {
 	s.claims.Lock()
 	defer s.claims.Unlock()
@@ -71,14 +71,14 @@ func (s *store) release(name string) {
 	delete(s.claimed, key(name))
 }
 
-// sweep removes unfinished files that are too old, or that have nothing to go on from.
+// sweep removes unfinished files that are too old or too small to resume from.
 func (s *store) sweep() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.countLocked()
 }
 
-// countLocked counts what is in the directory. Unfinished files that nobody will go on with are removed.
+// countLocked counts the files in the directory and removes stale unfinished files.
 func (s *store) countLocked() error {
 	dir, err := s.dir.Open(".")
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *store) countLocked() error {
 	defer dir.Close()
 	found := map[string]netip.Prefix{}
 	s.used, s.count, s.counted = 0, 0, time.Now()
-	for s.files == 0 || s.count <= s.files { // a directory that is too full is not read to its end
+	for s.files == 0 || s.count <= s.files { // stop reading a directory over its limit
 		names, err := dir.Readdirnames(1000)
 		for _, name := range names {
 			info, err := s.dir.Lstat(name)
@@ -114,7 +114,7 @@ func (s *store) countLocked() error {
 	return nil
 }
 
-// removeStaleLocked removes an unfinished file if nobody is sending it and it is of no use.
+// removeStaleLocked removes an unfinished file if no sender is using it and it is too old or too small to resume from.
 func (s *store) removeStaleLocked(name string, info os.FileInfo) bool {
 	old := s.partAge > 0 && time.Since(info.ModTime()) > s.partAge
 	if !old && info.Size() >= step || !s.claim(name) {
@@ -125,11 +125,11 @@ func (s *store) removeStaleLocked(name string, info os.FileInfo) bool {
 		return false
 	}
 	s.hashes.forget(name + suffix)
-	log.Printf("removed %q, unfinished, with %s", name+suffix, bytes(info.Size()))
+	log.Printf("removed unfinished file %q (%s)", name+suffix, bytes(info.Size()))
 	return true
 }
 
-// admit is why a file of which the receiver has that many bytes cannot be received, or nil.
+// admit returns an error if a limit forbids receiving the rest of a file, of which have bytes exist.
 func (s *store) admit(h header, have int64, isNew bool, from netip.Prefix) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,16 +144,16 @@ func (s *store) admit(h header, have int64, isNew bool, from netip.Prefix) error
 		}
 	}
 	if s.total > 0 && h.Size-have > int64(s.total)-s.used {
-		return fmt.Errorf("%w: %s of %v are used", errFull, bytes(s.used), &s.total)
+		return fmt.Errorf("%w: %s of %v used", errFull, bytes(s.used), &s.total)
 	}
 	s.measureLocked(0)
 	if h.Size-have > s.left {
-		return fmt.Errorf("%w: %s are left of it", errNoDisk, bytes(max(s.left, 0)))
+		return fmt.Errorf("%w: %s left", errNoDisk, bytes(max(s.left, 0)))
 	}
 	return nil
 }
 
-// admitNewLocked is why one file more cannot be begun.
+// admitNewLocked returns an error if a limit forbids another unfinished file.
 func (s *store) admitNewLocked(from netip.Prefix) error {
 	owned := 0
 	for _, owner := range s.unfinished {
@@ -163,25 +163,25 @@ func (s *store) admitNewLocked(from netip.Prefix) error {
 	}
 	switch {
 	case s.files > 0 && s.count >= s.files:
-		return tryLater("the receiver's directory has %d files, and takes no more", s.files)
+		return tryLater("too many files in the directory: the limit is %d", s.files)
 	case s.parts > 0 && len(s.unfinished) >= s.parts:
-		return tryLater("the receiver has %d unfinished files, and begins no more", s.parts)
+		return tryLater("too many unfinished files: the limit is %d", s.parts)
 	case s.perAddress > 0 && owned >= s.perAddress:
-		return tryLater("the receiver has %d unfinished files of this address, and begins no more", s.perAddress)
+		return tryLater("too many unfinished files from this address: the limit is %d", s.perAddress)
 	}
 	return nil
 }
 
-// create makes the file of a part.
+// create creates the file of a part.
 func (s *store) create(p *part) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.admitNewLocked(p.from); err != nil { // others may have begun since admit
+	if err := s.admitNewLocked(p.from); err != nil { // other senders may have started since admit
 		return err
 	}
 	file, err := s.dir.OpenFile(p.Name+suffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, os.ErrExist) {
-		return errBusy // by another name that the file system takes for this one
+		return errBusy // under another name that the file system does not distinguish
 	}
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (s *store) create(p *part) error {
 	return nil
 }
 
-// reopen opens the file of a part that exists, and fails if that file is being written under another name.
+// reopen opens the existing file of a part. It fails if the same file is being written under another name.
 func (s *store) reopen(p *part) (os.FileInfo, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,35 +218,35 @@ func (s *store) reopen(p *part) (os.FileInfo, error) {
 	}
 	p.file = file
 	s.open[p] = info
-	if _, known := s.unfinished[key(p.Name)]; !known { // it has come since the directory was counted
+	if _, ok := s.unfinished[key(p.Name)]; !ok { // created since the directory was counted
 		s.unfinished[key(p.Name)] = netip.Prefix{}
 	}
 	return info, nil
 }
 
-// grow counts bytes that are about to be written, or fails if they may not be.
+// grow counts bytes that are about to be written. It fails if they exceed a limit.
 func (s *store) grow(n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.total > 0 && n > int64(s.total)-s.used {
-		return fmt.Errorf("%w: %s of %v are used", errFull, bytes(s.used), &s.total)
+		return fmt.Errorf("%w: %s of %v used", errFull, bytes(s.used), &s.total)
 	}
 	if s.measureLocked(n); n > s.left {
-		return fmt.Errorf("%w: %s are left of it", errNoDisk, bytes(max(s.left, 0)))
+		return fmt.Errorf("%w: %s left", errNoDisk, bytes(max(s.left, 0)))
 	}
 	s.used += n
 	s.left -= n
 	return nil
 }
 
-// shrink takes bytes that are not there any more from the count.
+// shrink subtracts removed bytes from the count.
 func (s *store) shrink(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used = max(s.used-n, 0)
 }
 
-// measureLocked measures the free space, if that was long ago or n bytes are more than there was.
+// measureLocked measures the free space if the last result is too old or less than n bytes.
 func (s *store) measureLocked(n int64) {
 	if s.free == 0 {
 		s.left = math.MaxInt64
@@ -257,7 +257,7 @@ func (s *store) measureLocked(n int64) {
 	}
 }
 
-// close ends the writing of a part. The file stays if a sender can go on from some of it, unless it is to be removed.
+// close closes the file of a part. It keeps the file if a sender can resume from it, unless remove is set.
 func (s *store) close(p *part, remove bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,7 +272,7 @@ func (s *store) close(p *part, remove bool) {
 	s.removeLocked(p)
 }
 
-// removeLocked removes the file of a part, which is closed.
+// removeLocked removes the file of a part, which must be closed.
 func (s *store) removeLocked(p *part) {
 	info, err := s.dir.Lstat(p.Name + suffix)
 	if err != nil || s.dir.Remove(p.Name+suffix) != nil {
@@ -284,13 +284,13 @@ func (s *store) removeLocked(p *part) {
 	s.used = max(s.used-info.Size(), 0)
 }
 
-// publish gives a part that is whole its name. A link, unlike a rename, never takes the place of what somebody else has put
-// there meanwhile.
+// publish gives a complete part its final name. Unlike a rename, a link never replaces a file that another program has created in the
+// meantime.
 func (s *store) publish(p *part) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, p)
-	err := p.file.Close() // Windows renames no open file
+	err := p.file.Close() // Windows cannot rename an open file
 	p.file = nil
 	if err != nil {
 		return err
