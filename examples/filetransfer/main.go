@@ -28,7 +28,7 @@ func main() {
 	wait := flag.Duration("wait", 10*time.Minute, "send: how long the receiver may work on its disk without progress; 0 is forever")
 	l := defaults
 	flag.DurationVar(&l.idle, "idle", l.idle, "how long the other side may send nothing; 0 is forever")
-	flag.IntVar(&l.senders, "senders", l.senders, "receive: maximum number of simultaneous senders; for this and all limits below, 0 means unlimited")
+	flag.IntVar(&l.senders, "senders", l.senders, "receive: maximum number of simultaneous senders; 0 means unlimited, as for all limits of the receiver")
 	flag.IntVar(&l.perAddress, "per-address", l.perAddress, "receive: maximum number of senders, and of unfinished files, from one address")
 	flag.Var(&l.slowest, "slowest", "receive: minimum speed of a sender in `bytes` per second, averaged over a minute")
 	flag.Var(&l.file, "max-file", "receive: maximum size of a file in `bytes`")
