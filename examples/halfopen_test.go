@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the page shows is played by TestPagesPlayed.
+// TestPagesPlayed runs the sessions of the page.
 
-// halfOpenServer is one that listens, and its address.
+// halfOpenServer starts a server and returns it with its address.
 func halfOpenServer(t *testing.T, args ...string) (*server, *net.TCPAddr) {
 	t.Helper()
 	s := running(t, program(t, "halfopen", append([]string{"-listen", "127.0.0.1:0"}, args...)...))
@@ -43,18 +43,18 @@ func TestHalfOpenAnswersAtTheEnd(t *testing.T) {
 			for line := ""; line != "server: close\n"; line = s.lines(1) {
 			}
 		}
-		c := dial(t, address) // which is open when the signal comes
-		assert.Equal(t, "server: connection, now open\n", s.lines(1))
+		c := dial(t, address) // open when the signal arrives
+		assert.Equal(t, "server: connection, readyState open\n", s.lines(1))
 		s.interrupt(sig, "server: close\nserver: closed\n")
 		_, _ = io.ReadAll(c)
 	}
 }
 
-// A client that leaves in the middle of the answer stops it, and one that says too much is cut off.
+// The server stops the answer when the client disconnects, and disconnects a client that sends too much.
 func TestHalfOpenBadClients(t *testing.T) {
 	s, address := halfOpenServer(t, "-pause", "100ms", "-max", "1000")
 	c := dial(t, address)
-	_, err := io.WriteString(c, strings.Repeat("a\n", 30)) // an answer of three seconds, for a client that is slow to leave
+	_, err := io.WriteString(c, strings.Repeat("a\n", 30)) // the answer takes three seconds, in case the client is slow to disconnect
 	require.NoError(t, err)
 	require.NoError(t, c.(*net.TCPConn).CloseWrite())
 	first := make([]byte, len("sorted, 30 lines:\n"))
@@ -62,24 +62,24 @@ func TestHalfOpenBadClients(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.(*net.TCPConn).SetLinger(0)) // a reset
 	require.NoError(t, c.Close())
-	said := s.lines(6)
-	assert.Contains(t, said, "server: end, now writeOnly\nserver: error: ")
-	assert.Regexp(t, `server: close\nserver: ([1-9]|[12]\d) lines were never sent\n$`, said)
+	printed := s.lines(6)
+	assert.Contains(t, printed, "server: end, readyState writeOnly\nserver: error: ")
+	assert.Regexp(t, `server: close\nserver: ([1-9]|[12]\d) lines not sent\n$`, printed)
 
 	c = dial(t, address)
 	_, err = c.Write(make([]byte, 1001))
 	require.NoError(t, err)
 	got, _ := io.ReadAll(c)
 	assert.Empty(t, got)
-	said = ""
-	for !strings.HasSuffix(said, "server: close\n") {
-		said += s.lines(1)
+	printed = ""
+	for !strings.HasSuffix(printed, "server: close\n") {
+		printed += s.lines(1)
 	}
-	assert.Contains(t, said, "server: error: a request may have 1000 bytes\n")
+	assert.Contains(t, printed, "server: error: read request: longer than 1000 bytes\n")
 	s.stop()
 }
 
-// A client that still waits for its standard input hears the end of the server, and a signal.
+// A client that is waiting for its standard input ends on a signal.
 func TestHalfOpenClient(t *testing.T) {
 	for _, sig := range signals(t) {
 		ln := listen(t, "tcp", "127.0.0.1:0")
@@ -102,19 +102,19 @@ func TestHalfOpenClient(t *testing.T) {
 	}
 }
 
-// Both sides in one process end at once, whatever they wait for.
+// A signal ends both sides in one process, even during a long pause.
 func TestHalfOpenInterrupted(t *testing.T) {
 	for _, sig := range signals(t) {
 		s := running(t, program(t, "halfopen", "-pause", "1h"))
-		said := ""
-		for !strings.Contains(said, "client: line sorted") {
-			said += s.lines(1)
+		printed := ""
+		for !strings.Contains(printed, "client: line: sorted") {
+			printed += s.lines(1)
 		}
-		s.interrupt(sig, "client: close\nserver: close\nserver: 3 lines were never sent\n")
+		s.interrupt(sig, "client: close\nserver: close\nserver: 3 lines not sent\n")
 	}
 }
 
-// A server that ends before the request is whole has not answered it.
+// A client fails if the server ends before the request is complete.
 func TestHalfOpenServerEndsFirst(t *testing.T) {
 	ln := listen(t, "tcp", "127.0.0.1:0")
 	p := program(t, "halfopen", "-connect", ln.Addr().String())
@@ -125,12 +125,12 @@ func TestHalfOpenServerEndsFirst(t *testing.T) {
 	c, err := ln.Accept()
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
-	code, said := s.ends()
+	code, printed := s.ends()
 	assert.Equal(t, 1, code)
-	assert.Equal(t, "client: connect\nclient: end\nclient: error: the server has ended before the request was whole\nclient: close\n", said)
+	assert.Equal(t, "client: connect\nclient: end\nclient: error: send request: the server ended the connection before the request was complete\nclient: close\n", printed)
 }
 
-// A file that is longer than the server takes: the client hears of it, and fails.
+// A client fails if its input is longer than the server accepts.
 func TestHalfOpenClientIsCutOff(t *testing.T) {
 	s, address := halfOpenServer(t, "-max", "10")
 	p := program(t, "halfopen", "-connect", address.String())

@@ -15,14 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A gigabyte without a newline is cut off at the longest line, costs no memory, and keeps nobody waiting.
+// A line server disconnects clients that send a gigabyte without a newline. They cost no memory and do not delay others.
 func TestLines(t *testing.T) {
 	server := program(t, "lines", "-addr", "127.0.0.1:0", "-max", "1000")
 	stdout, err := server.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, server.Start())
-	said := bufio.NewReader(stdout)
-	line, err := said.ReadString('\n')
+	printed := bufio.NewReader(stdout)
+	line, err := printed.ReadString('\n')
 	require.NoError(t, err)
 	address := strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
 
@@ -31,14 +31,14 @@ func TestLines(t *testing.T) {
 	defer good.Close()
 	_ = good.SetDeadline(time.Now().Add(patience))
 	answers := bufio.NewReader(good)
-	ask := func(n int) {
+	exchange := func(n int) {
 		_, err := fmt.Fprintf(good, "%s\n", strings.Repeat("x", n))
 		require.NoError(t, err)
 		answer, err := answers.ReadString('\n')
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprintln(n), answer)
 	}
-	ask(1000)
+	exchange(1000)
 	before := memory(t, server.Process.Pid)
 	for range 20 {
 		bad, err := net.Dial("tcp", address)
@@ -53,29 +53,29 @@ func TestLines(t *testing.T) {
 		}
 		_ = bad.Close()
 		assert.Less(t, sent, 64<<20)
-		ask(10)
+		exchange(10)
 	}
 	assert.Less(t, memory(t, server.Process.Pid)-before, 16<<20)
 
-	polite, err := net.Dial("tcp", address) // one byte too long, and then it listens
+	tooLong, err := net.Dial("tcp", address) // sends a line that is one byte too long, then reads
 	require.NoError(t, err)
-	defer polite.Close()
-	_, err = io.WriteString(polite, strings.Repeat("x", 1001)+"\n")
+	defer tooLong.Close()
+	_, err = io.WriteString(tooLong, strings.Repeat("x", 1001)+"\n")
 	require.NoError(t, err)
-	told, _ := io.ReadAll(polite)
-	assert.Equal(t, "a line may have 1000 bytes\n", string(told))
+	answer, _ := io.ReadAll(tooLong)
+	assert.Equal(t, "line too long: the limit is 1000 bytes\n", string(answer))
 
 	if runtime.GOOS == "windows" {
-		return // which knows no signal to end it with
+		return // without signals the server cannot be stopped cleanly
 	}
 	require.NoError(t, server.Process.Signal(os.Interrupt))
-	rest, err := io.ReadAll(said)
+	rest, err := io.ReadAll(printed)
 	require.NoError(t, err)
 	assert.Equal(t, "closed\n", string(rest))
 	require.NoError(t, server.Wait())
 }
 
-// memory is what a process holds, in bytes; 0 where that is not told.
+// memory returns the resident memory of a process in bytes, or 0 if the operating system does not report it.
 func memory(t testing.TB, pid int) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the page shows is played by TestPagesPlayed.
+// TestPagesPlayed runs the sessions of the page.
 
 func timeoutServer(t *testing.T, args ...string) (*server, *net.TCPAddr) {
 	t.Helper()
@@ -24,13 +24,13 @@ func timeoutServer(t *testing.T, args ...string) (*server, *net.TCPAddr) {
 
 var elapsed = regexp.MustCompile(` +\d+\.\ds `)
 
-// without leaves out the seconds of a timeline.
-func without(timeline string) string { return elapsed.ReplaceAllString(timeline, " ") }
+// withoutSeconds removes the seconds from a timeline.
+func withoutSeconds(timeline string) string { return elapsed.ReplaceAllString(timeline, " ") }
 
-// Who answers is asked again, and not sent away.
+// A client that answers is asked again and not disconnected.
 func TestTimeoutAsks(t *testing.T) {
 	t.Parallel()
-	s, address := timeoutServer(t, "-ask", "1s") // the answer may take as long
+	s, address := timeoutServer(t, "-ask", "1s") // the answer may take this long too
 	c := dial(t, address)
 	const question = "are you still there?\n"
 	for range 3 {
@@ -43,16 +43,16 @@ func TestTimeoutAsks(t *testing.T) {
 	}
 	require.NoError(t, c.(*net.TCPConn).CloseWrite())
 	_, _ = io.ReadAll(c)
-	said := ""
-	for !strings.Contains(said, "closed") && !strings.Contains(said, "timeout:") {
-		said += without(s.lines(1))
+	printed := ""
+	for !strings.Contains(printed, "closed:") {
+		printed += withoutSeconds(s.lines(1))
 	}
-	assert.Equal(t, 3, strings.Count(said, "server: timeout, and it asks\nserver: line yes\n"), said)
-	assert.True(t, strings.HasSuffix(said, "server: end\nserver: closed, no timeout\n"), said)
+	assert.Equal(t, 3, strings.Count(printed, "server: timeout event: asks the client\nserver: line: yes\n"), printed)
+	assert.True(t, strings.HasSuffix(printed, "server: end\nserver: closed: no timeout\n"), printed)
 	s.stop()
 }
 
-// A reset and words that are no TLS are told as what they are.
+// The last line names a reset, and data that is not TLS.
 func TestTimeout_OtherFailuresAreNamed(t *testing.T) {
 	s, address := timeoutServer(t)
 	c := dial(t, address)
@@ -64,7 +64,7 @@ func TestTimeout_OtherFailuresAreNamed(t *testing.T) {
 
 	s, address = timeoutServer(t, "-handshake", "1m")
 	c = dial(t, address)
-	_, err := io.WriteString(c, "this is no TLS\n")
+	_, err := io.WriteString(c, "this is not TLS\n")
 	require.NoError(t, err)
 	_, _ = io.ReadAll(c)
 	assert.Contains(t, s.lines(1), "does not look like a TLS handshake")
@@ -75,19 +75,19 @@ func TestTimeoutInterrupted(t *testing.T) {
 	for _, sig := range signals(t) {
 		s, address := timeoutServer(t)
 		client := running(t, program(t, "timeout", "-connect", address.String(), "-every", "1ms", "-say", "hi"))
-		assert.Equal(t, "server: connection\nserver: line hi\n", without(s.lines(2)))
-		assert.Equal(t, "client: connect\n", without(client.lines(1)))
+		assert.Equal(t, "server: connection\nserver: line: hi\n", withoutSeconds(s.lines(2)))
+		assert.Equal(t, "client: connect\n", withoutSeconds(client.lines(1)))
 		require.NoError(t, client.process.Process.Signal(sig))
 		code, rest := client.ends()
 		assert.Zero(t, code)
-		assert.Equal(t, "client: closed, no timeout\n", without(rest))
+		assert.Equal(t, "client: closed: no timeout\n", withoutSeconds(rest))
 		for line := ""; !strings.Contains(line, "closed"); line = s.lines(1) {
 		}
 		s.interrupt(sig, "server: closed\n")
 	}
 }
 
-// A deadline that is over before the connection is made.
+// The context ends before the connection is made.
 func TestTimeoutConnect(t *testing.T) {
 	t.Parallel()
 	address, within := "127.0.0.1:1", "1ns"
@@ -96,6 +96,6 @@ func TestTimeoutConnect(t *testing.T) {
 	}
 	code, stdout, stderr := result(t, "timeout", "-connect", address, "-within", within)
 	assert.Equal(t, 1, code)
-	assert.Equal(t, "client: timeout: the context of ConnectContext\n", without(stdout))
+	assert.Equal(t, "client: closed: context of ConnectContext\n", withoutSeconds(stdout))
 	assert.Empty(t, stderr)
 }

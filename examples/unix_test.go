@@ -74,7 +74,7 @@ func TestLinesOverUnix(t *testing.T) {
 		_, err = io.WriteString(c, "much longer than ten bytes\n")
 		require.NoError(t, err)
 		rest, _ := io.ReadAll(answers)
-		assert.Equal(t, "a line may have 10 bytes\n", string(rest))
+		assert.Equal(t, "line too long: the limit is 10 bytes\n", string(rest))
 		assert.Contains(t, s.lines(1), "too long")
 		s.interrupt(sig, "closed\n")
 		assert.NoFileExists(t, path)

@@ -1,5 +1,5 @@
-// Halfopen shows what AllowHalfOpen is for. Its server sorts lines: it can answer only once its client has ended,
-// and takes a while to. With AllowHalfOpen the client gets the whole answer; without, the first line of it.
+// Halfopen shows the purpose of AllowHalfOpen. Its server sorts lines: it can answer only after its client has ended,
+// and sends the answer slowly. With AllowHalfOpen the client gets the whole answer, without it only the first line.
 package main
 
 import (
@@ -20,19 +20,20 @@ import (
 
 const usage = `Usage: halfopen [flags]
 
-A server that sorts the lines of its client, which it can do only after the client's end. Without -listen and
--connect, server and client are both in here, first with AllowHalfOpen and then without.
+A server that sorts the lines of its client. It can answer only after the client has ended its side. Without
+-listen and -connect the program runs both server and client, first with AllowHalfOpen, then without.
 
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0) // no date
+	log.SetPrefix("halfopen: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	listen := flag.String("listen", "", "be the server, at this `address`; port 0 takes a free one")
-	connect := flag.String("connect", "", "be a client of this `address`: send the standard input, end, and print the answer")
-	off := flag.Bool("off", false, "server: without AllowHalfOpen")
-	pause := flag.Duration("pause", 200*time.Millisecond, "server: before each line of the answer")
-	longest := flag.Int("max", 1<<20, "server: the longest request, in bytes")
+	listen := flag.String("listen", "", "run the server at this `address`; port 0 takes a free one")
+	connect := flag.String("connect", "", "run a client of the server at this `address`: send the standard input, end, and print the answer")
+	off := flag.Bool("off", false, "server: switch AllowHalfOpen off")
+	pause := flag.Duration("pause", 200*time.Millisecond, "server: delay before each line of the answer")
+	maxRequest := flag.Int("max", 1<<20, "server: maximum size of a request in bytes")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
@@ -40,36 +41,36 @@ func main() {
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:
-		misused("halfopen takes no argument", flag.Arg(0))
+		usageError("unexpected argument %q", flag.Arg(0))
 	case *listen != "" && *connect != "":
-		misused("give -listen or -connect, not both")
+		usageError("-listen and -connect cannot be used together")
 	case *pause < 0:
-		misused("-pause is negative:", *pause)
-	case *longest < 1:
-		misused("-max is less than one byte:", *longest)
+		usageError("-pause must not be negative: %v", *pause)
+	case *maxRequest < 1:
+		usageError("-max must be at least 1: %d", *maxRequest)
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	answers := sorter{pause: *pause, longest: *longest}
+	s := sorter{pause: *pause, maxRequest: *maxRequest}
 	switch {
 	case *listen != "":
-		serve(ctx, answers, *listen, !*off)
+		serve(ctx, s, *listen, !*off)
 	case *connect != "":
-		call(ctx, *connect)
+		send(ctx, *connect)
 	default:
-		both(ctx, answers)
+		runBoth(ctx, s)
 	}
 }
 
-func misused(problem ...any) {
-	log.Println(problem...)
-	log.Println("halfopen -h tells the flags")
+// usageError reports a mistake in the command line and exits.
+func usageError(format string, args ...any) {
+	log.Println(fmt.Sprintf(format, args...) + " (use -h for help)")
 	os.Exit(2)
 }
 
-func serve(ctx context.Context, answers sorter, address string, halfOpen bool) {
-	server := answers.server(halfOpen)
+func serve(ctx context.Context, s sorter, address string, halfOpen bool) {
+	server := s.server(halfOpen)
 	err := server.Listen("tcp", address, func() {
 		printable.Println("server: listening on", server.Address())
 	})
@@ -82,10 +83,10 @@ func serve(ctx context.Context, answers sorter, address string, halfOpen bool) {
 	fmt.Println("server: closed")
 }
 
-// call sends what the standard input has, at the pace of the server.
-func call(ctx context.Context, address string) {
+// send sends the standard input at the pace of the server.
+func send(ctx context.Context, address string) {
 	c := client(ctx, address)
-	go func() { // waiting for the standard input must not stop the loop
+	go func() { // reading the standard input would block the loop
 		if _, err := c.ReadFrom(os.Stdin); err != nil {
 			c.Destroy(err)
 		}
@@ -97,22 +98,22 @@ func call(ctx context.Context, address string) {
 	}
 }
 
-// both is a server and a client in one process: the same twice, but for AllowHalfOpen.
-func both(ctx context.Context, answers sorter) {
+// runBoth runs a server and a client in one process: first with AllowHalfOpen, then without.
+func runBoth(ctx context.Context, s sorter) {
 	for _, halfOpen := range []bool{true, false} {
 		printable.Println("AllowHalfOpen:", halfOpen)
-		server := answers.server(halfOpen)
+		server := s.server(halfOpen)
 		if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
 			log.Fatalln(err)
 		}
 		c := client(ctx, server.Address().String())
 		c.On.Close(func(bool) {
 			_ = server.Close(nil)
-			server.CloseAllConnections() // none is left but after an interrupt
+			server.CloseAllConnections() // one is open only after an interrupt
 		})
-		_, _ = c.WriteString("pear\napple\nfig\n") // leaves once connected
-		c.End()                                    // and so does the end
-		evnet.Run()                                // until both are closed
+		_, _ = c.WriteString("pear\napple\nfig\n") // sent when the socket is connected
+		c.End()                                    // takes effect after that write
+		evnet.Run()                                // returns when both are closed
 		if c.Err() != nil {
 			os.Exit(1)
 		}
@@ -122,25 +123,25 @@ func both(ctx context.Context, answers sorter) {
 	}
 }
 
-var errCutOff = errors.New("the server has ended before the request was whole")
+var errIncomplete = errors.New("send request: the server ended the connection before the request was complete")
 
-// client prints its events and the lines that it gets. The end of ctx ends it.
+// client connects to address. It prints its events and the received lines. The end of ctx closes it.
 func client(ctx context.Context, address string) *evnet.Socket {
 	c := evnet.Connect("tcp", address, nil)
 	say := func(what ...any) { printable.Println(append([]any{"client:"}, what...)...) }
 	c.On.Connect(func() { say("connect") })
-	_ = c.Scan(bufio.ScanLines, 1<<20, func(line []byte) { say("line", string(line)) })
-	c.On.Finish(func() { say("finish, now", c.ReadyState()) })
+	_ = c.Scan(bufio.ScanLines, 1<<20, func(line []byte) { say("line:", string(line)) })
+	c.On.Finish(func() { say("finish, readyState", c.ReadyState()) })
 	c.On.End(func() {
 		say("end")
 		if !c.WritableEnded() {
-			c.Destroy(errCutOff)
+			c.Destroy(errIncomplete)
 		}
 	})
 	c.On.Error(func(err error) { say("error:", err) })
-	unwatch := context.AfterFunc(ctx, func() { c.Destroy(nil) })
+	stopWatching := context.AfterFunc(ctx, func() { c.Destroy(nil) })
 	c.On.Close(func(bool) {
-		unwatch()
+		stopWatching()
 		say("close")
 	})
 	return c

@@ -11,35 +11,35 @@ import (
 	"evnet/examples/printable"
 )
 
-// sorter is how requests are answered.
+// sorter answers requests.
 type sorter struct {
-	pause   time.Duration // before each line of an answer
-	longest int           // request, in bytes
+	pause      time.Duration // before each line of an answer
+	maxRequest int           // in bytes
 }
 
 func (s sorter) server(halfOpen bool) *evnet.Server {
 	server := evnet.NewServer(&evnet.ServerOptions{
 		AllowHalfOpen: halfOpen,
-		IdleTimeout:   time.Minute + s.pause, // who never ends
+		IdleTimeout:   time.Minute + s.pause, // a client that never ends its side
 	})
 	server.On.Connection(s.receive)
 	return server
 }
 
-// receive keeps the request until its end.
+// receive buffers the request until the client ends its side.
 func (s sorter) receive(c *evnet.Socket) {
 	var request bytes.Buffer
-	say("connection, now", c.ReadyState())
+	say("connection, readyState", c.ReadyState())
 	c.On.Data(func(chunk []byte) {
 		say("data,", len(chunk), "bytes")
-		if request.Len()+len(chunk) > s.longest {
-			c.Destroy(fmt.Errorf("a request may have %d bytes", s.longest))
+		if request.Len()+len(chunk) > s.maxRequest {
+			c.Destroy(fmt.Errorf("read request: longer than %d bytes", s.maxRequest))
 			return
 		}
 		request.Write(chunk)
 	})
 	c.On.End(func() {
-		say("end, now", c.ReadyState())
+		say("end, readyState", c.ReadyState())
 		var lines []string
 		for line := range strings.Lines(request.String()) {
 			lines = append(lines, strings.TrimRight(line, "\r\n"))
@@ -52,8 +52,8 @@ func (s sorter) receive(c *evnet.Socket) {
 	c.On.Close(func(bool) { say("close") })
 }
 
-// answer tells the number of lines at once and the lines one by one, then ends. Without AllowHalfOpen the socket
-// ends by itself as soon as the End listeners have run, and the lines come too late.
+// answer writes the number of lines immediately, then one line after each pause, and then ends. Without
+// AllowHalfOpen the socket ends its side when the End listeners have run, before the first of these lines.
 func (s sorter) answer(c *evnet.Socket, lines []string) {
 	_, _ = fmt.Fprintf(c, "sorted, %d lines:\n", len(lines))
 	var timer *evnet.Timer
@@ -63,7 +63,7 @@ func (s sorter) answer(c *evnet.Socket, lines []string) {
 			return
 		}
 		if _, err := fmt.Fprintln(c, lines[0]); err != nil {
-			c.Destroy(err) // it reads nothing of a long answer
+			c.Destroy(err) // the client does not read a long answer
 			return
 		}
 		lines = lines[1:]
@@ -72,7 +72,7 @@ func (s sorter) answer(c *evnet.Socket, lines []string) {
 	c.On.Close(func(bool) {
 		timer.Stop()
 		if len(lines) > 0 {
-			say(len(lines), "lines were never sent")
+			say(len(lines), "lines not sent")
 		}
 	})
 }

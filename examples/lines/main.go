@@ -1,5 +1,5 @@
-// Lines is a server that answers each line with its length, and that no peer can make hold more than one
-// line of the longest kind: one that is longer is told so and cut off.
+// Lines is a line server for untrusted clients. It answers each line with its length and buffers at most one line of
+// each client. A client that sends a longer line gets an error message and is disconnected.
 package main
 
 import (
@@ -20,18 +20,19 @@ import (
 
 const usage = `Usage: lines [flags]
 
-A server that answers each line with its length in bytes, and lets no client cost it much. An interrupt (Ctrl-C)
-ends it.
+A line server for untrusted clients: it answers each line with its length in bytes and limits the resources of each
+client. An interrupt (Ctrl-C) ends it.
 
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0) // no date
+	log.SetPrefix("lines: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	network := flag.String("network", "tcp", "tcp or unix")
-	address := flag.String("addr", "127.0.0.1:8081", "where to listen: port 0 takes a free one; a path for unix")
-	longest := flag.Int("max", 4096, "the longest line, in bytes")
-	clients := flag.Int("clients", 1000, "how many may be connected at once")
+	network := flag.String("network", "tcp", "tcp, tcp4, tcp6 or unix")
+	address := flag.String("addr", "127.0.0.1:8081", "`address` to listen on: port 0 takes a free one; a path for unix")
+	maxLine := flag.Int("max", 4096, "maximum length of a line in bytes")
+	maxClients := flag.Int("clients", 1000, "maximum number of open connections; further ones are closed immediately")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
@@ -39,26 +40,26 @@ func main() {
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:
-		misused("lines takes no argument", flag.Arg(0))
-	case *longest < 1:
-		misused("-max is less than one byte:", *longest)
-	case *clients < 1:
-		misused("-clients is less than one:", *clients)
+		usageError("unexpected argument %q", flag.Arg(0))
+	case *maxLine < 1:
+		usageError("-max must be at least 1: %d", *maxLine)
+	case *maxClients < 1:
+		usageError("-clients must be at least 1: %d", *maxClients)
 	}
 
 	server := evnet.NewServer(&evnet.ServerOptions{
-		MaxConnections:   *clients,
-		FirstByteTimeout: 10 * time.Second, // who connects and says nothing
-		IdleTimeout:      time.Minute,      // who falls silent
-		WriteTimeout:     30 * time.Second, // who takes no answer
-		CloseTimeout:     10 * time.Second, // who never ends
-		MaxWriteBuffer:   1 << 20,          // and how much waits until then
+		MaxConnections:   *maxClients,
+		FirstByteTimeout: 10 * time.Second, // a client that connects and sends nothing
+		IdleTimeout:      time.Minute,      // a client that becomes idle
+		WriteTimeout:     30 * time.Second, // a client that does not read
+		CloseTimeout:     10 * time.Second, // a client that never ends its side
+		MaxWriteBuffer:   1 << 20,          // limits the answers queued until then
 	})
 	server.On.Connection(func(c *evnet.Socket) {
-		c.On.Error(func(err error) { log.Println(c.RemoteAddr(), err) })
-		c.Scan(lines(c, *longest), *longest+2, func(line []byte) {
+		c.On.Error(func(err error) { log.Printf("%v: %v", c.RemoteAddr(), err) })
+		c.Scan(splitLines(c, *maxLine), *maxLine+2, func(line []byte) {
 			if _, err := fmt.Fprintf(c, "%d\n", len(line)); err != nil {
-				c.Destroy(err) // it asks and asks, and reads no answer
+				c.Destroy(err) // the client sends many lines but does not read the answers
 			}
 		})
 	})
@@ -74,19 +75,19 @@ func main() {
 	fmt.Println("closed")
 }
 
-func misused(problem ...any) {
-	log.Println(problem...)
-	log.Println("lines -h tells the flags")
+// usageError reports a mistake in the command line and exits.
+func usageError(format string, args ...any) {
+	log.Println(fmt.Sprintf(format, args...) + " (use -h for help)")
 	os.Exit(2)
 }
 
-// lines is bufio.ScanLines for one client, who is told when a line is longer than that.
-func lines(c *evnet.Socket, longest int) bufio.SplitFunc {
+// splitLines returns bufio.ScanLines with a limit: it sends c an error message for a line of more than maxLine bytes.
+func splitLines(c *evnet.Socket, maxLine int) bufio.SplitFunc {
 	return func(data []byte, atEOF bool) (int, []byte, error) {
 		advance, line, err := bufio.ScanLines(data, atEOF)
-		if len(line) > longest || advance == 0 && len(data) > longest+1 {
-			_, _ = fmt.Fprintf(c, "a line may have %d bytes\n", longest)
-			return 0, nil, bufio.ErrTooLong // which destroys the socket
+		if len(line) > maxLine || advance == 0 && len(data) > maxLine+1 {
+			_, _ = fmt.Fprintf(c, "line too long: the limit is %d bytes\n", maxLine)
+			return 0, nil, bufio.ErrTooLong // destroys the socket
 		}
 		return advance, line, err
 	}

@@ -9,39 +9,39 @@ import (
 	"evnet"
 )
 
-func (o *options) call(ctx context.Context) {
-	line := timeline{"client:", time.Now()}
+func (o *options) runClient(ctx context.Context) {
+	events := timeline{"client:", time.Now()}
 	c := evnet.NewSocket(&evnet.SocketOptions{AllowHalfOpen: o.stay})
 	c.On.Connect(func() {
-		line.say("connect")
+		events.print("connect")
 		if o.every > 0 {
-			o.speak(c)
+			o.sendLines(c)
 		}
 	})
-	_ = c.Scan(bufio.ScanLines, 1000, func(text []byte) { line.say("line", string(text)) })
-	c.On.End(func() { line.say("end") })
-	c.On.Error(func(error) {}) // over tells it
-	stopped := context.AfterFunc(ctx, func() { c.Destroy(nil) })
+	_ = c.Scan(bufio.ScanLines, 1000, func(line []byte) { events.print("line:", string(line)) })
+	c.On.End(func() { events.print("end") })
+	c.On.Error(func(error) {}) // printClosed prints it
+	stopWatching := context.AfterFunc(ctx, func() { c.Destroy(nil) })
 	c.On.Close(func(bool) {
-		stopped()
-		line.over(c)
+		stopWatching()
+		events.printClosed(c)
 	})
 
-	deadline := context.Background()
+	connectCtx := context.Background()
 	if o.within > 0 {
 		var cancel context.CancelFunc
-		deadline, cancel = context.WithTimeout(deadline, o.within)
+		connectCtx, cancel = context.WithTimeout(connectCtx, o.within)
 		defer cancel()
 	}
-	c.ConnectContext(deadline, "tcp", o.connect)
+	c.ConnectContext(connectCtx, "tcp", o.connect)
 	evnet.Run()
 	if c.Err() != nil {
 		os.Exit(1)
 	}
 }
 
-// speak says something every so often, until either side has ended.
-func (o *options) speak(c *evnet.Socket) {
+// sendLines sends a line at each interval until one side has ended.
+func (o *options) sendLines(c *evnet.Socket) {
 	var timer *evnet.Timer
 	timer = c.Loop().AfterFunc(o.every, func() {
 		if _, err := c.WriteString(o.say + "\n"); err == nil {

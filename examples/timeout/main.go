@@ -1,5 +1,5 @@
-// Timeout shows each timeout of evnet: its server has a flag for each, its client keeps silent, or speaks every so
-// often. Each connection ends with a line that says which timeout it was.
+// Timeout shows SetTimeout and the timeouts that destroy a socket. Its server has a flag for each, its client stays
+// silent or sends a line at an interval. The last line of each connection says which timeout closed it.
 package main
 
 import (
@@ -20,15 +20,15 @@ import (
 
 const usage = `Usage: timeout [flags]
 
-A server that gives its clients so much time and no more, and with -connect a client that takes its time. 0 switches
-a timeout off.
+A server with a timeout for each phase of a connection and, with -connect, a client that stays silent or sends a line
+at an interval. 0 switches a timeout off.
 
 `
 
-// options are what the flags say.
+// options holds the values of the flags.
 type options struct {
-	listen                               string
-	ask, idle, firstByte, end, handshake time.Duration
+	listen                                 string
+	ask, idle, firstByte, close, handshake time.Duration
 
 	connect       string
 	within, every time.Duration
@@ -37,20 +37,21 @@ type options struct {
 }
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0) // no date
+	log.SetPrefix("timeout: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
 	var o options
-	flag.StringVar(&o.listen, "listen", "127.0.0.1:8084", "server: its `address`; port 0 takes a free one")
-	flag.DurationVar(&o.ask, "ask", 10*time.Second, "server: SetTimeout. After so much silence it asks, after as much again it says goodbye")
-	flag.DurationVar(&o.idle, "idle", time.Minute, "server: IdleTimeout. So much silence, and it cuts the client off")
-	flag.DurationVar(&o.firstByte, "first-byte", 5*time.Second, "server: FirstByteTimeout. The first byte must come within that")
-	flag.DurationVar(&o.end, "close", 5*time.Second, "server: CloseTimeout. After its goodbye, the client's end must come within that")
-	flag.DurationVar(&o.handshake, "handshake", 0, "server: speak TLS, with this HandshakeTimeout. The handshake must be done within that")
-	flag.StringVar(&o.connect, "connect", "", "be a client, of the server at this `address`")
-	flag.DurationVar(&o.within, "within", 10*time.Second, "client: the deadline of the context that it connects with")
-	flag.DurationVar(&o.every, "every", 0, "client: how often to speak; 0 is never")
-	flag.StringVar(&o.say, "say", "I am here", "client: what to say then")
-	flag.BoolVar(&o.stay, "stay", false, "client: AllowHalfOpen, and never end")
+	flag.StringVar(&o.listen, "listen", "127.0.0.1:8084", "server: `address` to listen on; port 0 takes a free one")
+	flag.DurationVar(&o.ask, "ask", 10*time.Second, "server: SetTimeout: ask the client after this long without activity, say goodbye after as long again")
+	flag.DurationVar(&o.idle, "idle", time.Minute, "server: IdleTimeout: close a connection after this long without activity")
+	flag.DurationVar(&o.firstByte, "first-byte", 5*time.Second, "server: FirstByteTimeout: close a connection whose client sends no byte for this long after the accept")
+	flag.DurationVar(&o.close, "close", 5*time.Second, "server: CloseTimeout: close a connection whose client does not end within this time after the goodbye")
+	flag.DurationVar(&o.handshake, "handshake", 0, "server: HandshakeTimeout: use TLS and close a connection whose handshake takes longer")
+	flag.StringVar(&o.connect, "connect", "", "run a client of the server at this `address`")
+	flag.DurationVar(&o.within, "within", 10*time.Second, "client: timeout of the context for connecting; 0 for none")
+	flag.DurationVar(&o.every, "every", 0, "client: interval at which to send a line; 0 for never")
+	flag.StringVar(&o.say, "say", "I am here", "client: the `line` to send")
+	flag.BoolVar(&o.stay, "stay", false, "client: set AllowHalfOpen and never end")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
@@ -61,49 +62,50 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if o.connect != "" {
-		o.call(ctx)
+		o.runClient(ctx)
 	} else {
-		o.serve(ctx)
+		o.runServer(ctx)
 	}
 }
 
-// check ends the program if the flags make no sense.
+// usageError reports a mistake in the command line and exits.
+func usageError(format string, args ...any) {
+	log.Println(fmt.Sprintf(format, args...) + " (use -h for help)")
+	os.Exit(2)
+}
+
+// check exits with a usage error if the flags are invalid.
 func (o *options) check() {
-	misused := func(problem ...any) {
-		log.Println(problem...)
-		log.Println("timeout -h tells the flags")
-		os.Exit(2)
-	}
 	if flag.NArg() > 0 {
-		misused("timeout takes no argument", flag.Arg(0))
+		usageError("unexpected argument %q", flag.Arg(0))
 	}
-	client := map[string]bool{"connect": true, "within": true, "every": true, "say": true, "stay": true}
+	clientFlags := map[string]bool{"connect": true, "within": true, "every": true, "say": true, "stay": true}
 	flag.Visit(func(f *flag.Flag) {
 		if d, ok := f.Value.(flag.Getter).Get().(time.Duration); ok && d < 0 {
-			misused("-"+f.Name, "is negative:", d)
+			usageError("-%s must not be negative: %v", f.Name, d)
 		}
-		switch mine := client[f.Name]; {
-		case o.connect == "" && mine:
-			misused("-"+f.Name, "is for a client, which needs the address to -connect to")
-		case o.connect != "" && !mine:
-			misused("-"+f.Name, "is for a server, and -connect makes a client")
+		switch ofClient := clientFlags[f.Name]; {
+		case o.connect == "" && ofClient:
+			usageError("-%s is a client flag and requires -connect", f.Name)
+		case o.connect != "" && !ofClient:
+			usageError("-%s is a server flag and cannot be used with -connect", f.Name)
 		}
 	})
 }
 
-// timeline prints what happens on one connection, with the seconds since it began.
+// timeline prints the events of one connection with the seconds since its start.
 type timeline struct {
 	name  string
-	began time.Time
+	start time.Time
 }
 
-func (t timeline) say(what ...any) {
-	seconds := fmt.Sprintf("%4.1fs", time.Since(t.began).Seconds())
-	printable.Println(append([]any{t.name, seconds}, what...)...)
+func (t timeline) print(event ...any) {
+	seconds := fmt.Sprintf("%4.1fs", time.Since(t.start).Seconds())
+	printable.Println(append([]any{t.name, seconds}, event...)...)
 }
 
-// cause says which timeout has ended a connection, "" if none has.
-func cause(err error) string {
+// closedBy returns the name of the timeout that has closed a connection, or "" if none has.
+func closedBy(err error) string {
 	var op *net.OpError
 	if !errors.As(err, &op) || !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
 		return ""
@@ -118,19 +120,19 @@ func cause(err error) string {
 	case "handshake":
 		return "HandshakeTimeout"
 	case "dial":
-		return "the context of ConnectContext"
+		return "context of ConnectContext"
 	}
 	return op.Op
 }
 
-// over is the last line of a connection.
-func (t timeline) over(c *evnet.Socket) {
-	switch which := cause(c.Err()); {
-	case which != "":
-		t.say("timeout:", which)
+// printClosed prints the last line of a connection.
+func (t timeline) printClosed(c *evnet.Socket) {
+	switch timeout := closedBy(c.Err()); {
+	case timeout != "":
+		t.print("closed:", timeout)
 	case c.Err() != nil:
-		t.say("closed:", c.Err())
+		t.print("closed:", c.Err())
 	default:
-		t.say("closed, no timeout")
+		t.print("closed: no timeout")
 	}
 }

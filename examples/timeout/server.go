@@ -13,24 +13,24 @@ import (
 	"evnet/examples/printable"
 )
 
-func (o *options) serve(ctx context.Context) {
+func (o *options) runServer(ctx context.Context) {
 	options := &evnet.ServerOptions{
-		FirstByteTimeout: o.firstByte, // who connects and says nothing
-		IdleTimeout:      o.idle,      // who falls silent
-		CloseTimeout:     o.end,       // who never ends
+		FirstByteTimeout: o.firstByte, // a client that connects and sends nothing
+		IdleTimeout:      o.idle,      // a client that becomes idle
+		CloseTimeout:     o.close,     // a client that never ends its side
 	}
 	if o.handshake > 0 {
-		options.HandshakeTimeout = o.handshake // who never shakes hands
-		options.TLSConfig = &tls.Config{GetCertificate: none}
+		options.HandshakeTimeout = o.handshake // a client that does not complete the handshake
+		options.TLSConfig = &tls.Config{GetCertificate: noCertificate}
 	}
 	server := evnet.NewServer(options)
-	server.On.Connection(o.converse)
-	server.On.TLSClientError(func(err error, c *evnet.Socket) { // there was no Connection yet
-		line := timeline{"server:", time.Now().Add(-o.handshake)}
-		if cause(err) == "" {
-			line.began = time.Now()
+	server.On.Connection(o.handle)
+	server.On.TLSClientError(func(err error, c *evnet.Socket) { // before Connection
+		events := timeline{"server:", time.Now().Add(-o.handshake)}
+		if closedBy(err) == "" {
+			events.start = time.Now()
 		}
-		line.over(c)
+		events.printClosed(c)
 	})
 	if err := server.Listen("tcp", o.listen, func() { printable.Println("server: listening on", server.Address()) }); err != nil {
 		log.Fatalln(err)
@@ -41,41 +41,41 @@ func (o *options) serve(ctx context.Context) {
 	fmt.Println("server: closed")
 }
 
-// converse asks a client that has fallen silent whether it is there, and says goodbye if it does not answer.
-func (o *options) converse(c *evnet.Socket) {
-	line := timeline{"server:", time.Now()}
-	line.say("connection")
-	_ = c.SetTimeout(o.ask) // which tells, and does nothing else
-	asked, left := false, false
+// handle asks an idle client whether it is still there. If the client does not answer, handle says goodbye and ends.
+func (o *options) handle(c *evnet.Socket) {
+	events := timeline{"server:", time.Now()}
+	events.print("connection")
+	_ = c.SetTimeout(o.ask) // emits Timeout and closes nothing
+	asked, ended := false, false
 	c.On.Timeout(func() {
 		switch {
 		case !asked:
 			asked = true
-			line.say("timeout, and it asks")
-			_, _ = c.WriteString("are you still there?\n") // from here on the time runs again
-		case !left:
-			left = true
-			line.say("timeout, and it says goodbye")
+			events.print("timeout event: asks the client")
+			_, _ = c.WriteString("are you still there?\n") // restarts the timeout
+		case !ended:
+			ended = true
+			events.print("timeout event: says goodbye")
 			_, _ = c.WriteString("goodbye\n")
-			c.End() // from here on CloseTimeout runs
+			c.End() // starts CloseTimeout
 		}
 	})
-	_ = c.Scan(bufio.ScanLines, 1000, func(text []byte) {
+	_ = c.Scan(bufio.ScanLines, 1000, func(line []byte) {
 		asked = false
-		line.say("line", string(text))
+		events.print("line:", string(line))
 	})
-	c.On.End(func() { line.say("end") })
-	c.On.Error(func(error) {}) // over tells it
+	c.On.End(func() { events.print("end") })
+	c.On.Error(func(error) {}) // printClosed prints it
 	c.On.Close(func(bool) {
-		if left && c.Err() == nil {
-			line.say("timeout: SetTimeout")
+		if ended && c.Err() == nil {
+			events.print("closed: SetTimeout")
 		} else {
-			line.over(c)
+			events.printClosed(c)
 		}
 	})
 }
 
-// none is the certificate of a server that is only here to wait for handshakes.
-func none(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return nil, errors.New("this server waits for handshakes, but has no certificate to shake hands with")
+// noCertificate makes every handshake fail: the server only shows the timeout.
+func noCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return nil, errors.New("this server has no certificate")
 }

@@ -1,5 +1,5 @@
-// Tls is an echo under TLS: a server that makes its own certificate and leaves it in a file, and a client that trusts
-// that file and no other. It starts one of them:
+// Tls is an echo server and client over TLS. The server creates its own certificate and writes it to a file. The client
+// trusts only that file:
 //
 //	tls -listen 127.0.0.1:8443 -cert cert.pem
 //	tls -connect 127.0.0.1:8443 -cert cert.pem -say hello
@@ -31,18 +31,19 @@ import (
 const usage = `Usage: tls -listen address [-cert file]
        tls -connect address [-cert file] [-say text]
 
-An echo under TLS: a server with a certificate that it makes itself, and a client that trusts this one alone. An
+An echo server over TLS that creates its own certificate, and a client that trusts only this certificate. An
 interrupt (Ctrl-C) ends both.
 
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0) // no date
+	log.SetPrefix("tls: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	listen := flag.String("listen", "", "the `address` to serve at; port 0 takes a free one")
-	connect := flag.String("connect", "", "the `address` of the server to call")
-	file := flag.String("cert", "cert.pem", "the server's certificate: the server writes it, the client reads it")
-	text := flag.String("say", "hello", "what the client says")
+	listen := flag.String("listen", "", "run the server at this `address`; port 0 takes a free one")
+	connect := flag.String("connect", "", "run a client of the server at this `address`")
+	file := flag.String("cert", "cert.pem", "certificate `file`: the server writes it, the client reads it")
+	text := flag.String("say", "hello", "`text` that the client sends")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
@@ -52,19 +53,19 @@ func main() {
 	defer stop()
 	switch {
 	case flag.NArg() > 0:
-		misused("tls takes no argument " + flag.Arg(0))
+		usageError("unexpected argument %q", flag.Arg(0))
 	case *listen != "" && *connect == "":
 		serve(ctx, *listen, *file)
 	case *connect != "" && *listen == "":
 		call(ctx, *connect, *file, *text)
 	default:
-		misused("give one of -listen and -connect")
+		usageError("exactly one of -listen and -connect is required")
 	}
 }
 
-func misused(problem string) {
-	log.Println(problem)
-	log.Println("tls -h tells the flags")
+// usageError reports a mistake in the command line and exits.
+func usageError(format string, args ...any) {
+	log.Println(fmt.Sprintf(format, args...) + " (use -h for help)")
 	os.Exit(2)
 }
 
@@ -84,7 +85,7 @@ func serve(ctx context.Context, address, file string) {
 	})
 	server.On.Connection(func(c *evnet.Socket) { // after the handshake
 		state, _ := c.TLS()
-		printable.Println("connected by", tls.VersionName(state.Version))
+		printable.Println("connected:", tls.VersionName(state.Version))
 		c.On.Error(func(err error) { log.Println(err) })
 		c.On.Close(func(bool) { fmt.Println("disconnected") })
 		c.Pipe(c)
@@ -99,7 +100,7 @@ func serve(ctx context.Context, address, file string) {
 	fmt.Println("closed")
 }
 
-// selfSigned makes a certificate for one host, for a day, and writes it, without its key, to a file.
+// selfSigned creates a certificate for one host, valid for a day. It writes it, without the key, to a file.
 func selfSigned(host, file string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -131,21 +132,21 @@ func call(ctx context.Context, address, file, text string) {
 	}
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM(pem) {
-		log.Fatalln(file, "has no certificate")
+		log.Fatalf("read %s: no certificate found", file)
 	}
 	client := evnet.NewSocket(&evnet.SocketOptions{
-		TLSConfig:        &tls.Config{RootCAs: trusted, NextProtos: []string{"echo"}}, // its ServerName is the host of the address
+		TLSConfig:        &tls.Config{RootCAs: trusted, NextProtos: []string{"echo"}}, // ServerName defaults to the host of the address
 		HandshakeTimeout: 10 * time.Second,
 	})
 	client.On.SecureConnect(func() {
 		state, _ := client.TLS()
-		printable.Println("connected, speaking", state.NegotiatedProtocol)
+		printable.Println("connected: protocol", state.NegotiatedProtocol)
 	})
-	_ = client.Scan(nil, 1<<20, func(line []byte) { printable.Println(string(line)) }) // a server may send anything
+	_ = client.Scan(nil, 1<<20, func(line []byte) { printable.Println(string(line)) }) // printable: a server may send any bytes
 	client.On.Error(func(err error) { log.Println(err, evnet.Code(err)) })
 	client.Connect("tcp", address)
-	_, _ = client.WriteString(text + "\n") // waits for the handshake
-	client.End()                           // and so does this
+	_, _ = client.WriteString(text + "\n") // sent after the handshake
+	client.End()                           // takes effect after that write
 	context.AfterFunc(ctx, func() { client.Destroy(nil) })
 	evnet.Run()
 	if client.Err() != nil {
