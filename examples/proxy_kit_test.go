@@ -22,22 +22,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxyRecord is a line of the proxy's log.
+// proxyRecord is a record in the proxy's log.
 type proxyRecord struct {
-	Level, Msg, Address, Client, Server, End, Err, Signal string
+	Level, Msg, Address, Client, Server, Result, Err, Signal string
 
 	Received, Sent, Duration int64
-	Open, Cut                int
+	Open, Reset              int
 }
 
 type proxyProcess struct {
 	*exec.Cmd
 	t       *testing.T
-	said    *bufio.Reader
+	output  *bufio.Reader
 	address string
 }
 
-// startProxy returns once the proxy listens.
+// startProxy starts a proxy and returns when it is listening.
 func startProxy(t *testing.T, args ...string) *proxyProcess {
 	t.Helper()
 	p := &proxyProcess{t: t, Cmd: program(t, "proxy", append([]string{"-listen", "127.0.0.1:0", "-log", "json"}, args...)...)}
@@ -45,15 +45,15 @@ func startProxy(t *testing.T, args ...string) *proxyProcess {
 	require.NoError(t, err)
 	p.Stderr = os.Stderr
 	require.NoError(t, p.Start())
-	p.said = bufio.NewReader(stdout)
+	p.output = bufio.NewReader(stdout)
 	p.address = p.next("listening").Address
 	return p
 }
 
-// next is the next record, which is to have that message.
+// next returns the next record and checks its message.
 func (p *proxyProcess) next(msg string) proxyRecord {
 	p.t.Helper()
-	line, err := p.said.ReadString('\n')
+	line, err := p.output.ReadString('\n')
 	require.NoError(p.t, err)
 	var r proxyRecord
 	require.NoError(p.t, json.Unmarshal([]byte(line), &r), line)
@@ -61,21 +61,21 @@ func (p *proxyProcess) next(msg string) proxyRecord {
 	return r
 }
 
-// ends waits for the record of a connection.
-func (p *proxyProcess) ends(want string) proxyRecord {
+// closed waits for the record of a closed connection and checks its result.
+func (p *proxyProcess) closed(result string) proxyRecord {
 	p.t.Helper()
-	r := p.next("connection")
-	assert.Equal(p.t, want, r.End, "%+v", r)
+	r := p.next("connection closed")
+	assert.Equal(p.t, result, r.Result, "%+v", r)
 	return r
 }
 
-// exits checks what the proxy says last, and its exit code.
-func (p *proxyProcess) exits(cut int) {
+// exits checks the last record of the proxy and its exit code.
+func (p *proxyProcess) exits(resets int) {
 	p.t.Helper()
-	assert.Equal(p.t, cut, p.next("stopped").Cut)
-	_, _ = io.Copy(io.Discard, p.said)
+	assert.Equal(p.t, resets, p.next("stopped").Reset)
+	_, _ = io.Copy(io.Discard, p.output)
 	_ = p.Wait()
-	assert.Equal(p.t, min(cut, 1), p.ProcessState.ExitCode())
+	assert.Equal(p.t, min(resets, 1), p.ProcessState.ExitCode())
 }
 
 func (p *proxyProcess) dial() *net.TCPConn {
@@ -87,7 +87,7 @@ func (p *proxyProcess) dial() *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// proxyBackend is a server that does the same with each connection.
+// proxyBackend starts a server that calls serve for each connection, and returns its address.
 func proxyBackend(t *testing.T, serve func(conn *net.TCPConn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -109,10 +109,10 @@ func proxyBackend(t *testing.T, serve func(conn *net.TCPConn)) string {
 	return ln.Addr().String()
 }
 
-// echoBack sends everything back as it comes, and ends when the other side does.
+// echoBack sends all data back and returns when the other side ends.
 func echoBack(conn *net.TCPConn) { _, _ = io.Copy(conn, conn) }
 
-// heldConns gives the connections to the test.
+// heldConns starts a server that passes its connections to the test.
 func heldConns(t *testing.T) (address string, conns chan *net.TCPConn) {
 	conns = make(chan *net.TCPConn, 10)
 	return proxyBackend(t, func(conn *net.TCPConn) {
@@ -121,8 +121,8 @@ func heldConns(t *testing.T) (address string, conns chan *net.TCPConn) {
 	}), conns
 }
 
-// joined is a connection through the proxy, of which a byte has gone each way.
-func (p *proxyProcess) joined(conns chan *net.TCPConn) (client, server *net.TCPConn) {
+// relayed returns both ends of a connection through the proxy, after one byte was relayed in each direction.
+func (p *proxyProcess) relayed(conns chan *net.TCPConn) (client, server *net.TCPConn) {
 	p.t.Helper()
 	client = p.dial()
 	_, err := client.Write([]byte("?"))
@@ -130,7 +130,7 @@ func (p *proxyProcess) joined(conns chan *net.TCPConn) (client, server *net.TCPC
 	select {
 	case server = <-conns:
 	case <-time.After(patience):
-		require.Fail(p.t, "the connection was not passed on")
+		require.Fail(p.t, "the connection was not relayed")
 	}
 	readExactly(p.t, server, "?")
 	_, err = server.Write([]byte("!"))
@@ -147,14 +147,15 @@ func readExactly(t *testing.T, conn net.Conn, want string) {
 	require.Equal(t, want, string(got))
 }
 
-// randomBytes are so many bytes that nothing compresses.
+// randomBytes returns n bytes that cannot be compressed.
 func randomBytes(n int) []byte {
 	p := make([]byte, n)
 	_, _ = rand.Read(p)
 	return p
 }
 
-// readByCalls is how much a process has copied out of the kernel; 0 where that is not told.
+// readByCalls returns the number of bytes that a process has copied from the kernel, or 0 if the operating system does
+// not report it.
 func readByCalls(t *testing.T, pid int) int {
 	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
 	if err != nil {
@@ -166,8 +167,8 @@ func readByCalls(t *testing.T, pid int) int {
 	return n
 }
 
-// certificateFiles makes one for these names, or for localhost.
-func certificateFiles(t *testing.T, names ...string) (cert, key string, trusted *x509.CertPool) {
+// certificateFiles writes a certificate for these names, or for localhost, and its key.
+func certificateFiles(t *testing.T, names ...string) (cert, key string, pool *x509.CertPool) {
 	t.Helper()
 	if len(names) == 0 {
 		names = []string{"localhost"}
@@ -187,9 +188,9 @@ func certificateFiles(t *testing.T, names ...string) (cert, key string, trusted 
 		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 		return path
 	}
-	trusted = x509.NewCertPool()
+	pool = x509.NewCertPool()
 	parsed, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
-	trusted.AddCert(parsed)
-	return file("cert.pem", "CERTIFICATE", der), file("key.pem", "PRIVATE KEY", secret), trusted
+	pool.AddCert(parsed)
+	return file("cert.pem", "CERTIFICATE", der), file("key.pem", "PRIVATE KEY", secret), pool
 }

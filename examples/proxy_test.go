@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Both ways at once, and the end of one way leaves the other open.
+// Data is relayed in both directions simultaneously, and the end of one direction leaves the other open.
 func TestProxyPassesOn(t *testing.T) {
 	t.Parallel()
 	p := startProxy(t, "-to", proxyBackend(t, echoBack))
@@ -36,7 +36,7 @@ func TestProxyPassesOn(t *testing.T) {
 		require.NoError(t, err)
 		assert.EqualValues(t, size, n)
 		assert.Equal(t, sha256.Sum256(sent), [32]byte(got.Sum(nil)))
-		r := p.ends("ended")
+		r := p.closed("completed")
 		assert.EqualValues(t, size, r.Received)
 		assert.EqualValues(t, size, r.Sent)
 		assert.Equal(t, client.LocalAddr().String(), r.Client)
@@ -44,24 +44,24 @@ func TestProxyPassesOn(t *testing.T) {
 		assert.Equal(t, "INFO", r.Level)
 	}
 	if runtime.GOOS == "linux" && os.Getenv("EVNET_TRANSPORT") == "" {
-		assert.Less(t, readByCalls(t, p.Process.Pid)-before, size, "of %d bytes most are to stay in the kernel", 4*size)
+		assert.Less(t, readByCalls(t, p.Process.Pid)-before, size, "most of the %d bytes stay in the kernel", 4*size)
 	}
 }
 
 func TestProxyHalfClose(t *testing.T) {
 	p := startProxy(t, "-to", proxyBackend(t, func(conn *net.TCPConn) {
-		question, _ := io.ReadAll(conn)
-		_, _ = fmt.Fprintf(conn, "%x", sha256.Sum256(question))
+		request, _ := io.ReadAll(conn)
+		_, _ = fmt.Fprintf(conn, "%x", sha256.Sum256(request))
 	}))
 	client := p.dial()
-	question := randomBytes(1 << 20)
-	_, err := client.Write(question)
+	request := randomBytes(1 << 20)
+	_, err := client.Write(request)
 	require.NoError(t, err)
 	require.NoError(t, client.CloseWrite())
 	answer, err := io.ReadAll(client)
 	require.NoError(t, err)
-	assert.Equal(t, fmt.Sprintf("%x", sha256.Sum256(question)), string(answer))
-	p.ends("ended")
+	assert.Equal(t, fmt.Sprintf("%x", sha256.Sum256(request)), string(answer))
+	p.closed("completed")
 
 	other := startProxy(t, "-to", proxyBackend(t, func(conn *net.TCPConn) { // the server ends first
 		_ = conn.CloseWrite()
@@ -73,10 +73,10 @@ func TestProxyHalfClose(t *testing.T) {
 	_, err = client.Write([]byte("late"))
 	require.NoError(t, err)
 	require.NoError(t, client.CloseWrite())
-	assert.EqualValues(t, 4, other.ends("ended").Received)
+	assert.EqualValues(t, 4, other.closed("completed").Received)
 }
 
-// A client that ends its side before there is a server to pass that on to is answered all the same.
+// A client that ends its side before the server is connected still gets the answer.
 func TestProxyHalfCloseWhileConnecting(t *testing.T) {
 	t.Parallel()
 	answers := proxyBackend(t, func(conn *net.TCPConn) {
@@ -89,8 +89,8 @@ func TestProxyHalfCloseWhileConnecting(t *testing.T) {
 	answer, err := io.ReadAll(client)
 	require.NoError(t, err)
 	assert.Equal(t, "answer", string(answer))
-	p.next("server is down")
-	p.ends("ended")
+	p.next("server unavailable")
+	p.closed("completed")
 }
 
 func TestProxyServerDown(t *testing.T) {
@@ -102,25 +102,25 @@ func TestProxyServerDown(t *testing.T) {
 		require.NoError(t, client.CloseWrite())
 		_, err := io.Copy(io.Discard, client)
 		require.NoError(t, err)
-		if i == 0 { // afterwards it comes last
-			r := p.next("server is down")
+		if i == 0 { // afterwards it is tried last
+			r := p.next("server unavailable")
 			assert.Equal(t, down, r.Server)
 			assert.Contains(t, r.Err, "refused")
 		}
-		assert.Equal(t, up, p.ends("ended").Server)
+		assert.Equal(t, up, p.closed("completed").Server)
 	}
 
 	p = startProxy(t, "-to", down)
 	client := p.dial()
-	_, err := io.ReadAll(client) // what it says is unread, and may make the end a reset
+	_, err := io.ReadAll(client) // without writing: unread data could turn the close into a reset
 	require.NoError(t, err)
-	p.next("server is down")
-	r := p.ends("no server")
+	p.next("server unavailable")
+	r := p.closed("no server available")
 	assert.Contains(t, r.Err, down)
 	assert.Contains(t, r.Err, "refused")
 }
 
-// Those that are up take turns.
+// Available servers are used in turn.
 func TestProxyTakesTurns(t *testing.T) {
 	one, two := proxyBackend(t, echoBack), proxyBackend(t, echoBack)
 	p := startProxy(t, "-to", one+","+two)
@@ -128,27 +128,27 @@ func TestProxyTakesTurns(t *testing.T) {
 		client := p.dial()
 		require.NoError(t, client.CloseWrite())
 		_, _ = io.Copy(io.Discard, client)
-		assert.Equal(t, want, p.ends("ended").Server)
+		assert.Equal(t, want, p.closed("completed").Server)
 	}
 }
 
 func TestProxyLimits(t *testing.T) {
 	for want, args := range map[string][]string{
-		"too many connections":                {"-max", "2"},
-		"too many connections of this client": {"-per-client", "2"},
+		"too many connections":                  {"-max", "2"},
+		"too many connections from this client": {"-per-client", "2"},
 	} {
 		address, conns := heldConns(t)
 		p := startProxy(t, append(args, "-to", address)...)
-		first, _ := p.joined(conns)
-		p.joined(conns)
+		first, _ := p.relayed(conns)
+		p.relayed(conns)
 		third := p.dial()
 		_, err := io.ReadAll(third)
 		require.NoError(t, err)
-		assert.Equal(t, third.LocalAddr().String(), p.ends(want).Client)
+		assert.Equal(t, third.LocalAddr().String(), p.closed(want).Client)
 		require.NoError(t, first.SetLinger(0))
 		require.NoError(t, first.Close())
-		p.ends("client reset")
-		p.joined(conns) // there is room again
+		p.closed("client reset")
+		p.relayed(conns) // below the limit again
 	}
 }
 
@@ -169,11 +169,11 @@ func TestProxyDenies(t *testing.T) {
 		_, err := io.ReadAll(client)
 		require.NoError(t, err)
 		if denied {
-			r := p.ends("denied")
+			r := p.closed("denied")
 			assert.Empty(t, r.Server)
 			assert.Equal(t, "WARN", r.Level)
 		} else {
-			p.ends("ended")
+			p.closed("completed")
 		}
 	}
 }
@@ -181,70 +181,70 @@ func TestProxyDenies(t *testing.T) {
 func TestProxyTimeouts(t *testing.T) {
 	t.Parallel()
 	address, conns := heldConns(t)
-	quiet := startProxy(t, "-to", address, "-idle", "2s") // which is also what joined may take for each byte
-	client, server := quiet.joined(conns)
+	idle := startProxy(t, "-to", address, "-idle", "2s") // also the time that relayed may take for each byte
+	client, server := idle.relayed(conns)
 
 	p := startProxy(t, "-to", proxyBackend(t, echoBack), "-first-byte", "200ms")
 	_, _ = p.dial().Read(make([]byte, 1))
-	p.ends("first byte timeout")
+	p.closed("first byte timeout")
 
 	p = startProxy(t, "-to", address, "-close", "200ms")
-	ended, _ := p.joined(conns)
+	ended, _ := p.relayed(conns)
 	require.NoError(t, ended.CloseWrite())
 	_, _ = ended.Read(make([]byte, 1))
-	p.ends("close timeout")
+	p.closed("close timeout")
 
 	p = startProxy(t, "-to", unansweringAddress(t), "-dial", "200ms")
 	_, err := p.dial().Read(make([]byte, 1))
 	assert.Equal(t, io.EOF, err)
-	p.next("server is down")
-	assert.Contains(t, p.ends("no server").Err, "-dial")
+	p.next("server unavailable")
+	assert.Contains(t, p.closed("no server available").Err, "-dial")
 
-	for _, conn := range []net.Conn{client, server} { // both are told by a reset: the stream was cut off
+	for _, conn := range []net.Conn{client, server} { // both connections are reset: the streams are truncated
 		_, err := conn.Read(make([]byte, 1))
 		assert.Error(t, err)
 	}
-	quiet.ends("idle timeout")
+	idle.closed("idle timeout")
 }
 
-// A reset is no end: whoever takes the stream for a whole one is wrong.
+// A reset is relayed as a reset, so that the other side does not take a truncated stream for a complete one.
 func TestProxyResets(t *testing.T) {
 	address, conns := heldConns(t)
 	p := startProxy(t, "-to", address)
-	client, server := p.joined(conns)
+	client, server := p.relayed(conns)
 	require.NoError(t, client.SetLinger(0))
 	require.NoError(t, client.Close())
 	_, err := server.Read(make([]byte, 1))
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
-	assert.Equal(t, address, p.ends("client reset").Server)
+	assert.Equal(t, address, p.closed("client reset").Server)
 
-	client, server = p.joined(conns)
+	client, server = p.relayed(conns)
 	require.NoError(t, server.SetLinger(0))
 	require.NoError(t, server.Close())
 	_, err = client.Read(make([]byte, 1))
 	assert.ErrorIs(t, err, syscall.ECONNRESET)
-	p.ends("server reset")
+	p.closed("server reset")
 }
 
 func TestProxyStops(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
-		t.Skip("Windows knows no signal to stop it with")
+		t.Skip("Windows has no signal to stop it")
 	}
 	stop := func(p *proxyProcess, open int) {
 		require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 		assert.Equal(t, open, p.next("stopping").Open)
 	}
-	t.Run("nothing is open", func(t *testing.T) {
+	t.Run("no connection is open", func(t *testing.T) {
 		p := startProxy(t, "-to", "127.0.0.1:1", "-grace", "1h")
 		stop(p, 0)
 		p.exits(0)
 	})
-	t.Run("a busy connection is let finish", func(t *testing.T) {
+	t.Run("a busy connection completes", func(t *testing.T) {
 		p := startProxy(t, "-to", proxyBackend(t, echoBack), "-grace", "1m")
 		client := p.dial()
 		sent := randomBytes(8 << 20)
-		_, err := client.Write(sent[:1]) // and so it is connected
+		_, err := client.Write(sent[:1]) // until the echo arrives, the server is connected
 		require.NoError(t, err)
 		readExactly(t, client, string(sent[:1]))
 		stop(p, 1)
@@ -255,50 +255,50 @@ func TestProxyStops(t *testing.T) {
 		got, err := io.ReadAll(client)
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(sent[1:], got))
-		p.ends("ended")
+		p.closed("completed")
 		p.exits(0)
 	})
-	t.Run("an idle one is cut off in the end", func(t *testing.T) {
+	t.Run("an idle connection is reset after the grace period", func(t *testing.T) {
 		address, conns := heldConns(t)
 		p := startProxy(t, "-to", address, "-grace", "200ms")
-		client, server := p.joined(conns)
+		client, server := p.relayed(conns)
 		stop(p, 1)
 		for _, conn := range []net.Conn{client, server} {
 			_, err := conn.Read(make([]byte, 1))
 			assert.ErrorIs(t, err, syscall.ECONNRESET)
 		}
-		p.ends("stopped")
+		p.closed("shutdown")
 		p.exits(1)
 	})
-	t.Run("a second signal ends at once", func(t *testing.T) {
+	t.Run("a second signal resets immediately", func(t *testing.T) {
 		address, conns := heldConns(t)
 		p := startProxy(t, "-to", address, "-grace", "1h")
-		client, _ := p.joined(conns)
+		client, _ := p.relayed(conns)
 		stop(p, 1)
 		_, err := net.Dial("tcp", p.address)
 		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 		stop(p, 1)
 		_, err = client.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
-		p.ends("stopped")
+		p.closed("shutdown")
 		p.exits(1)
 	})
-	t.Run("one that still waits for a server too", func(t *testing.T) {
+	t.Run("a connection without a server is reset too", func(t *testing.T) {
 		p := startProxy(t, "-to", "127.0.0.1:"+refusingPort(t)+","+unansweringAddress(t), "-dial", "1m", "-grace", "200ms")
 		client := p.dial()
-		p.next("server is down") // the other one is tried now
+		p.next("server unavailable") // the other server is tried now
 		stop(p, 1)
 		_, err := client.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
-		p.ends("stopped")
+		p.closed("shutdown")
 		p.exits(1)
 	})
 }
 
 func TestProxySpeaksTLS(t *testing.T) {
-	cert, key, trusted := certificateFiles(t)
+	cert, key, pool := certificateFiles(t)
 	p := startProxy(t, "-to", proxyBackend(t, echoBack), "-cert", cert, "-key", key)
-	client := tls.Client(p.dial(), &tls.Config{RootCAs: trusted, ServerName: "localhost"})
+	client := tls.Client(p.dial(), &tls.Config{RootCAs: pool, ServerName: "localhost"})
 	sent := randomBytes(1 << 20)
 	go func() {
 		_, _ = client.Write(sent)
@@ -308,7 +308,7 @@ func TestProxySpeaksTLS(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(sent, got))
 	_ = client.Close()
-	r := p.ends("ended")
+	r := p.closed("completed")
 	assert.EqualValues(t, len(sent), r.Received)
 	assert.EqualValues(t, len(sent), r.Sent)
 
@@ -316,7 +316,7 @@ func TestProxySpeaksTLS(t *testing.T) {
 	_, err = io.WriteString(plain, "GET / HTTP/1.0\r\n\r\n")
 	require.NoError(t, err)
 	_, _ = io.Copy(io.Discard, plain)
-	r = p.ends("client failed")
+	r = p.closed("client failed")
 	assert.Empty(t, r.Server)
 	assert.Contains(t, r.Err, "does not look like a TLS handshake")
 }
@@ -328,18 +328,18 @@ func TestProxyBadUse(t *testing.T) {
 		args []string
 	}{
 		{0, "-per-client int", []string{"-h"}},
-		{2, "-to host:port is missing", nil},
+		{2, "-to is required", nil},
 		{2, `-to "127.0.0.1": `, []string{"-to", "127.0.0.1"}},
 		{2, `-to "": `, []string{"-to", "a:1,"}},
-		{2, "it has no port", []string{"-to", "a:"}},
-		{2, `what is "b:2"?`, []string{"-to", "a:1", "b:2"}},
-		{2, "cannot be negative", []string{"-to", "a:1", "-idle", "-1s"}},
-		{2, "cannot be negative", []string{"-to", "a:1", "-max", "-1"}},
-		{2, "-dial cannot be 0", []string{"-to", "a:1", "-dial", "0"}},
-		{2, "invalid value", []string{"-to", "a:1", "-idle", "soon"}},
+		{2, "missing port in address", []string{"-to", "a:"}},
+		{2, `unexpected argument "b:2"`, []string{"-to", "a:1", "b:2"}},
+		{2, "must not be negative", []string{"-to", "a:1", "-idle", "-1s"}},
+		{2, "must not be negative", []string{"-to", "a:1", "-max", "-1"}},
+		{2, "-dial must not be 0", []string{"-to", "a:1", "-dial", "0"}},
+		{2, "invalid value", []string{"-to", "a:1", "-idle", "later"}},
 		{2, `"300.0.0.1"`, []string{"-to", "a:1", "-deny", "300.0.0.1"}},
-		{2, `-log "xml"`, []string{"-to", "a:1", "-log", "xml"}},
-		{2, "go together", []string{"-to", "a:1", "-cert", "c"}},
+		{2, `not "xml"`, []string{"-to", "a:1", "-log", "xml"}},
+		{2, "must be used together", []string{"-to", "a:1", "-cert", "c"}},
 		{1, "open no-such-file", []string{"-to", "a:1", "-cert", "no-such-file", "-key", "k"}},
 		{1, "missing port", []string{"-to", "a:1", "-listen", "127.0.0.1"}},
 		{1, "listen tcp 127.0.0.1:", []string{"-to", "a:1", "-listen", taken(t)}},
@@ -352,7 +352,7 @@ func TestProxyBadUse(t *testing.T) {
 	}
 }
 
-// Every command of the page runs, but with ports of its own, and every end that is told of is on it.
+// Every command on the page runs, on free ports, and the page documents every flag.
 func TestProxyPage(t *testing.T) {
 	page, err := os.ReadFile("proxy/README.md")
 	require.NoError(t, err)
@@ -370,9 +370,9 @@ func TestProxyPage(t *testing.T) {
 		require.NoError(t, err)
 		p.Stderr = os.Stderr
 		require.NoError(t, p.Start())
-		said, err := bufio.NewReader(stdout).ReadString('\n')
+		output, err := bufio.NewReader(stdout).ReadString('\n')
 		require.NoError(t, err, line)
-		assert.Contains(t, said, "listening", line)
+		assert.Contains(t, output, "listening", line)
 		require.NoError(t, p.Process.Kill())
 		_ = p.Wait()
 	}
@@ -380,7 +380,7 @@ func TestProxyPage(t *testing.T) {
 	_, _, help := result(t, "proxy", "-h")
 	for line := range strings.Lines(help) {
 		if name, ok := strings.CutPrefix(line, "  -"); ok {
-			assert.Contains(t, string(page), "`-"+strings.Fields(name)[0]+"`", "the page does not tell of it")
+			assert.Contains(t, string(page), "`-"+strings.Fields(name)[0]+"`", "the page does not document the flag")
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Proxy passes TCP connections on to other servers, with limits, timeouts, an access log and an orderly end:
+// Proxy relays TCP connections to other servers, with limits, timeouts, an access log and graceful shutdown:
 //
 //	proxy -listen :8080 -to 10.0.0.5:80,10.0.0.6:80
 package main
@@ -21,44 +21,44 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:8080", "`host:port` to listen at; port 0 takes a free one")
-	to := flag.String("to", "", "`host:port` to pass on to; several, with commas between, take turns, and step in for one that is down")
+	listen := flag.String("listen", "127.0.0.1:8080", "`host:port` to listen on; port 0 takes a free one")
+	to := flag.String("to", "", "`host:port` of the server; several, separated by commas, are used in turn and replace an unavailable one")
 	var o options
-	flag.IntVar(&o.max, "max", 1000, "how many connections may be open at once; 0: any number")
-	flag.IntVar(&o.perClient, "per-client", 0, "how many of them from one address; 0: any number")
-	flag.DurationVar(&o.dial, "dial", 5*time.Second, "how long connecting to one server may take")
-	flag.DurationVar(&o.firstByte, "first-byte", 0, "how long a client may wait before its first byte; 0: forever")
-	flag.DurationVar(&o.idle, "idle", 5*time.Minute, "how long a connection may be silent; 0: forever")
-	flag.DurationVar(&o.close, "close", 0, "how long a connection may go on after one side has ended; 0: forever")
-	flag.DurationVar(&o.grace, "grace", 10*time.Second, "how long open connections may go on after SIGTERM or an interrupt")
-	flag.Func("allow", "`addresses` that may connect, with commas between: 10.0.0.0/8,::1; default: all", addTo(&o.allow))
-	flag.Func("deny", "`addresses` that may not, even if allowed", addTo(&o.deny))
-	format := flag.String("log", "text", "the form of the log: text or json")
-	cert := flag.String("cert", "", "`file` with a certificate, to speak TLS with clients")
-	key := flag.String("key", "", "`file` with its key")
+	flag.IntVar(&o.max, "max", 1000, "maximum number of open connections; 0 for no limit")
+	flag.IntVar(&o.perClient, "per-client", 0, "maximum number of open connections from one address; 0 for no limit")
+	flag.DurationVar(&o.dial, "dial", 5*time.Second, "maximum time for connecting to one server")
+	flag.DurationVar(&o.firstByte, "first-byte", 0, "maximum time from the accept to a client's first byte; 0 for no limit")
+	flag.DurationVar(&o.idle, "idle", 5*time.Minute, "close a connection after this long without data; 0 for no limit")
+	flag.DurationVar(&o.close, "close", 0, "maximum time between the end of one side and the end of the other; 0 for no limit")
+	flag.DurationVar(&o.grace, "grace", 10*time.Second, "how long open connections may continue after SIGTERM or an interrupt")
+	flag.Func("allow", "`addresses` that may connect, separated by commas: 10.0.0.0/8,::1 (default all)", addTo(&o.allow))
+	flag.Func("deny", "`addresses` that may not connect, even if allowed", addTo(&o.deny))
+	format := flag.String("log", "text", "log `format`: text or json")
+	cert := flag.String("cert", "", "PEM `file` with a certificate, to use TLS with clients")
+	key := flag.String("key", "", "PEM `file` with its key")
 	flag.Parse()
 
 	var err error
-	o.to, err = servers(*to)
+	o.to, err = parseServers(*to)
 	switch {
 	case flag.NArg() > 0:
-		err = fmt.Errorf("what is %q?", flag.Arg(0))
+		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case err != nil:
 	case o.max < 0 || o.perClient < 0 || min(o.dial, o.firstByte, o.idle, o.close, o.grace) < 0:
-		err = errors.New("a limit cannot be negative")
+		err = errors.New("limits must not be negative")
 	case o.dial == 0:
-		err = errors.New("-dial cannot be 0")
+		err = errors.New("-dial must not be 0")
 	case (*cert == "") != (*key == ""):
-		err = errors.New("-cert and -key go together")
+		err = errors.New("-cert and -key must be used together")
 	case *format == "text":
 		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	case *format == "json":
 		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: safe})))
 	default:
-		err = fmt.Errorf("-log %q is neither text nor json", *format)
+		err = fmt.Errorf("-log must be text or json, not %q", *format)
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "proxy: %s\nproxy -h tells how it is used\n", printable.Text(err.Error()))
+		fmt.Fprintf(os.Stderr, "proxy: %s (use -h for help)\n", printable.Text(err.Error()))
 		os.Exit(2)
 	}
 	if *cert != "" {
@@ -80,9 +80,9 @@ func main() {
 			evnet.DefaultLoop.Post(func() { p.stop(s) })
 		}
 	}()
-	evnet.Run() // until a signal has closed the server and the last connection is over
-	slog.Info("stopped", "cut", p.cut)
-	if p.cut > 0 {
+	evnet.Run() // returns when a signal has closed the server and the last connection is closed
+	slog.Info("stopped", "reset", p.resets)
+	if p.resets > 0 {
 		os.Exit(1)
 	}
 }
@@ -92,8 +92,8 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// safe escapes what a terminal would obey in a record. The text handler of slog does so by itself; the JSON handler leaves
-// some control characters as they are.
+// safe escapes everything in a record that a terminal would interpret. slog's text handler does this itself; the JSON
+// handler leaves some control characters as they are.
 func safe(_ []string, a slog.Attr) slog.Attr {
 	switch value := a.Value.Any().(type) {
 	case string:
@@ -104,16 +104,16 @@ func safe(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// servers are those of a list with commas.
-func servers(list string) ([]*upstream, error) {
+// parseServers parses a list of addresses separated by commas.
+func parseServers(list string) ([]*upstream, error) {
 	if list == "" {
-		return nil, errors.New("-to host:port is missing")
+		return nil, errors.New("-to is required")
 	}
 	var all []*upstream
 	for address := range strings.SplitSeq(list, ",") {
 		_, port, err := net.SplitHostPort(address)
 		if err == nil && port == "" {
-			err = errors.New("it has no port")
+			err = errors.New("missing port in address")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("-to %q: %w", address, err)
@@ -123,7 +123,7 @@ func servers(list string) ([]*upstream, error) {
 	return all, nil
 }
 
-// addTo reads a list of addresses with commas.
+// addTo returns a flag function that adds a list of rules, separated by commas, to list.
 func addTo(list *evnet.BlockList) func(string) error {
 	return func(text string) error {
 		for rule := range strings.SplitSeq(text, ",") {

@@ -14,10 +14,10 @@ import (
 	"evnet"
 )
 
-// skipFor is how long a server that could not be reached comes last.
-const skipFor = 10 * time.Second
+// retryAfter is how long an unavailable server is tried last.
+const retryAfter = 10 * time.Second
 
-var errDial = errors.New("no connection within the time that -dial allows")
+var errDial = errors.New("connect: no connection within -dial")
 
 type options struct {
 	to                                  []*upstream
@@ -27,21 +27,21 @@ type options struct {
 	tls                                 *tls.Config // nil: plain TCP
 }
 
-// upstream is a server to pass on to.
+// upstream is a server to which connections are relayed.
 type upstream struct {
 	address   string
 	downUntil time.Time
 }
 
-// proxy belongs to the loop, whose callbacks run one at a time: nothing here has a lock.
+// proxy is used on the loop only. Its callbacks run one at a time, so it needs no lock.
 type proxy struct {
 	*options
 	server   *evnet.Server
 	open     map[*connection]bool
-	from     map[netip.Addr]int // how many of them each address has
-	turn     int                // whose turn it is
+	from     map[netip.Addr]int // number of open connections from each address
+	next     int                // selects the upstream to try first
 	stopping bool
-	cut      int // how many connections stop has cut off
+	resets   int // number of connections that stop has reset
 }
 
 func newProxy(o *options) *proxy {
@@ -52,27 +52,27 @@ func newProxy(o *options) *proxy {
 		IdleTimeout:      o.idle,
 		CloseTimeout:     o.close,
 		HandshakeTimeout: 10 * time.Second,
-		PauseOnConnect:   true, // what a client says waits, in the kernel, for a server to say it to
+		PauseOnConnect:   true, // client data stays in the kernel until the server is connected
 	})
 	p.server.On.Connection(p.accept)
 	p.server.On.Drop(func(d evnet.Drop) {
-		slog.Warn("connection", "client", d.Remote.String(), "end", "too many connections")
+		slog.Warn("connection closed", "client", d.Remote.String(), "result", "too many connections")
 	})
 	return p
 }
 
-// connection is one client's, from its accept to its record in the log.
+// connection is the connection of one client, from the accept to the record in the log.
 type connection struct {
 	*proxy
 	client, server *evnet.Socket // server is nil until it is connected
 	to             string
-	began          time.Time
-	end            string // why it has ended; the first reason counts
+	start          time.Time
+	result         string // why it was closed; the first reason counts
 	err            error
 }
 
 func (p *proxy) accept(client *evnet.Socket) {
-	c := &connection{proxy: p, client: client, began: time.Now()}
+	c := &connection{proxy: p, client: client, start: time.Now()}
 	address := client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone("")
 	p.open[c] = true
 	p.from[address]++
@@ -83,74 +83,74 @@ func (p *proxy) accept(client *evnet.Socket) {
 			delete(p.from, address)
 		}
 		if c.server == nil {
-			c.over(nil)
+			c.done(nil)
 		}
 	})
 	switch {
 	case p.deny.Check(address) || p.allow.Len() > 0 && !p.allow.Check(address):
 		c.refuse("denied")
 	case p.perClient > 0 && p.from[address] > p.perClient:
-		c.refuse("too many connections of this client")
+		c.refuse("too many connections from this client")
 	case p.tls != nil:
-		client.On.SecureConnect(func() { c.connect(p.inTurn()) })
+		client.On.SecureConnect(func() { c.connect(p.upstreams()) })
 		if err := client.StartTLSServer(p.tls); err != nil {
 			client.Destroy(err)
 		}
 	default:
-		c.connect(p.inTurn())
+		c.connect(p.upstreams())
 	}
 }
 
-// refuse ends a connection that was not passed on.
-func (c *connection) refuse(why string) {
-	c.end = why
+// refuse closes a connection that was not relayed.
+func (c *connection) refuse(result string) {
+	c.result = result
 	c.client.Destroy(nil)
 }
 
-// inTurn is every server: the one whose turn it is first, and last those that were down a moment ago.
-func (p *proxy) inTurn() []*upstream {
+// upstreams returns all servers in the order to try: round-robin, with unavailable servers last.
+func (p *proxy) upstreams() []*upstream {
 	var up, down []*upstream
 	now := time.Now()
 	for i := range p.to {
-		if u := p.to[(p.turn+i)%len(p.to)]; now.Before(u.downUntil) {
+		if u := p.to[(p.next+i)%len(p.to)]; now.Before(u.downUntil) {
 			down = append(down, u)
 		} else {
 			up = append(up, u)
 		}
 	}
-	p.turn++
+	p.next++
 	return append(up, down...)
 }
 
-// connect tries one server after the other, and joins the first that answers with the client.
+// connect tries one server after the other and relays the client to the first that accepts.
 func (c *connection) connect(servers []*upstream) {
 	if len(servers) == 0 {
-		c.refuse("no server")
+		c.refuse("no server available")
 		return
 	}
 	to := servers[0]
 	server := evnet.NewSocket(&evnet.SocketOptions{IdleTimeout: c.idle, CloseTimeout: c.close})
-	late := evnet.DefaultLoop.AfterFunc(c.dial, func() { server.Destroy(errDial) })
-	gone := c.client.On.Close(func(bool) { server.Destroy(nil) })
+	dialTimer := evnet.DefaultLoop.AfterFunc(c.dial, func() { server.Destroy(errDial) })
+	clientClosed := c.client.On.Close(func(bool) { server.Destroy(nil) })
 	server.On.Connect(func() {
-		late.Stop()
-		gone.Off()
+		dialTimer.Stop()
+		clientClosed.Off()
 		to.downUntil = time.Time{}
 		c.server, c.to, c.err = server, to.address, nil
-		evnet.Relay(c.client, server, c.over)
+		evnet.Relay(c.client, server, c.done)
 	})
 	server.On.Error(func(err error) {
 		if c.server != nil {
 			c.failed("server", err)
 			return
 		}
-		slog.Warn("server is down", "server", to.address, "err", err)
-		to.downUntil = time.Now().Add(skipFor)
+		slog.Warn("server unavailable", "server", to.address, "err", err)
+		to.downUntil = time.Now().Add(retryAfter)
 		c.err = err
 	})
 	server.On.Close(func(bool) {
-		late.Stop()
-		gone.Off()
+		dialTimer.Stop()
+		clientClosed.Off()
 		if c.server == nil && !c.client.Destroyed() {
 			c.connect(servers[1:])
 		}
@@ -158,29 +158,29 @@ func (c *connection) connect(servers []*upstream) {
 	server.Connect("tcp", to.address)
 }
 
-// failed notes which side has failed first, and how.
+// failed records which side has failed first, and how.
 func (c *connection) failed(side string, err error) {
-	if c.end != "" {
+	if c.result != "" {
 		return
 	}
 	var op *net.OpError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) && errors.As(err, &op):
-		c.end = op.Op + " timeout" // idle, first byte, close or handshake
+		c.result = op.Op + " timeout" // idle, first byte, close or handshake
 	case errors.Is(err, syscall.ECONNRESET):
-		c.end = side + " reset"
+		c.result = side + " reset"
 	default:
-		c.end = side + " failed"
+		c.result = side + " failed"
 	}
 	c.err = err
 }
 
-// over writes the record of a connection.
-func (c *connection) over(err error) {
-	if c.end == "" {
-		c.end = "ended"
+// done logs a closed connection.
+func (c *connection) done(err error) {
+	if c.result == "" {
+		c.result = "completed"
 		if err != nil {
-			c.end, c.err = "failed", err
+			c.result, c.err = "failed", err
 		}
 	}
 	attrs := []any{"client", c.client.RemoteAddr().String(), "server", c.to, "received", c.client.BytesRead()}
@@ -188,36 +188,36 @@ func (c *connection) over(err error) {
 	if c.server != nil {
 		sent = c.server.BytesRead()
 	}
-	attrs = append(attrs, "sent", sent, "duration", time.Since(c.began), "end", c.end)
+	attrs = append(attrs, "sent", sent, "duration", time.Since(c.start), "result", c.result)
 	if c.err != nil {
 		attrs = append(attrs, "err", c.err)
 	}
 	level := slog.LevelInfo
-	if c.end != "ended" {
+	if c.result != "completed" {
 		level = slog.LevelWarn
 	}
-	slog.Log(context.Background(), level, "connection", attrs...)
+	slog.Log(context.Background(), level, "connection closed", attrs...)
 }
 
-// stop lets the open connections go on for a while and then cuts them off; called again, it does so at once.
+// stop stops listening and resets the open connections after the grace period, or immediately if called again.
 func (p *proxy) stop(s os.Signal) {
 	_ = p.server.Close(nil) // it may be closed already
 	slog.Info("stopping", "signal", s.String(), "open", len(p.open))
 	if p.stopping {
-		p.cutOff()
+		p.resetAll()
 		return
 	}
 	p.stopping = true
-	evnet.DefaultLoop.AfterFunc(p.grace, p.cutOff).Unref() // not waited for when all is over before
+	evnet.DefaultLoop.AfterFunc(p.grace, p.resetAll).Unref() // the timer does not keep Run waiting
 }
 
-// cutOff resets the connections, so that nobody takes a stream that was cut off for a whole one.
-func (p *proxy) cutOff() {
+// resetAll resets the open connections, so that no peer takes a truncated stream for a complete one.
+func (p *proxy) resetAll() {
 	for c := range p.open {
-		if c.end == "" {
-			c.end = "stopped"
-			p.cut++
-			c.client.Reset() // and Relay the server's side
+		if c.result == "" {
+			c.result = "shutdown"
+			p.resets++
+			c.client.Reset() // Relay resets the server's side
 		}
 	}
 }
