@@ -15,23 +15,23 @@ import (
 )
 
 var (
-	timeOfTrace = regexp.MustCompile(`^ +\d+\.\d{6}  `)
+	traceTime   = regexp.MustCompile(`^ +\d+\.\d{6}  `)
 	portOfTrace = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 )
 
-// sidesOf are the lines of a timeline by whose they are, without times and ports.
+// sidesOf groups the lines of a timeline by source and removes times and ports.
 func sidesOf(t *testing.T, lines []string) map[string][]string {
 	sides := map[string][]string{}
 	for _, line := range lines {
-		require.Regexp(t, timeOfTrace, line)
-		line = portOfTrace.ReplaceAllString(timeOfTrace.ReplaceAllString(line, ""), "ADDRESS")
-		whose, what, _ := strings.Cut(line, "  ")
-		sides[whose] = append(sides[whose], strings.TrimSpace(what))
+		require.Regexp(t, traceTime, line)
+		line = portOfTrace.ReplaceAllString(traceTime.ReplaceAllString(line, ""), "ADDRESS")
+		source, event, _ := strings.Cut(line, "  ")
+		sides[source] = append(sides[source], strings.TrimSpace(event))
 	}
 	return sides
 }
 
-// Both sides of a connection are shown as on the page.
+// The program prints both sides of a connection as on the page.
 func TestTrace(t *testing.T) {
 	code, out, errs := result(t, "trace")
 	assert.Zero(t, code)
@@ -42,8 +42,8 @@ func TestTrace(t *testing.T) {
 	shown, _, _ = strings.Cut(shown, "```")
 	lines := func(text string) []string { return strings.Split(strings.TrimRight(text, "\n"), "\n") }
 	want, got := sidesOf(t, lines(shown)), sidesOf(t, lines(out))
-	// The greeting may come apart from the line.
-	joined := func(list []string) (rest []string) {
+	// The client may receive the greeting and the echo in one chunk or in two.
+	withoutData := func(list []string) (rest []string) {
 		for _, line := range list {
 			if !strings.HasPrefix(line, "data") {
 				rest = append(rest, line)
@@ -51,18 +51,18 @@ func TestTrace(t *testing.T) {
 		}
 		return rest
 	}
-	want["client"], got["client"] = joined(want["client"]), joined(got["client"])
+	want["client"], got["client"] = withoutData(want["client"]), withoutData(got["client"])
 	assert.Equal(t, want, got)
 }
 
-// A server shows who comes, by numbers, and ends by a signal.
+// A server numbers its clients in the output and ends on a signal.
 func TestTraceListen(t *testing.T) {
 	p := program(t, "trace", "-listen", "127.0.0.1:0", "-color", "always")
 	stdout, err := p.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.Start())
-	said := bufio.NewReader(stdout)
-	first, err := said.ReadString('\n')
+	output := bufio.NewReader(stdout)
+	first, err := output.ReadString('\n')
 	require.NoError(t, err)
 	assert.Contains(t, first, "\x1b[32mlistening\x1b[0m on ")
 	address := portOfTrace.FindString(first)
@@ -78,18 +78,18 @@ func TestTraceListen(t *testing.T) {
 		require.NoError(t, conn.Close())
 	}
 	if runtime.GOOS == "windows" {
-		return // which knows no signal to end it with
+		return // without signals the server cannot be stopped cleanly
 	}
 	require.NoError(t, p.Process.Signal(os.Interrupt))
-	rest, err := io.ReadAll(said)
+	rest, err := io.ReadAll(output)
 	require.NoError(t, err)
 	assert.NoError(t, p.Wait())
 	assert.Contains(t, string(rest), "socket 2 from ")
-	assert.Contains(t, string(rest), `4 bytes "\x1b[2J"`, "a peer's control characters stay its own")
+	assert.Contains(t, string(rest), `4 bytes "\x1b[2J"`, "control characters from a peer are escaped")
 	assert.NotContains(t, string(rest), "\x1b[2J")
 }
 
-// A client sends its input, and shows what becomes of it.
+// A client sends its input and prints the events.
 func TestTraceConnect(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -99,8 +99,8 @@ func TestTraceConnect(t *testing.T) {
 		if err != nil {
 			return
 		}
-		asked, _ := io.ReadAll(conn)
-		_, _ = conn.Write(append(asked, strings.Repeat("x", 100)...))
+		request, _ := io.ReadAll(conn)
+		_, _ = conn.Write(append(request, strings.Repeat("x", 100)...))
 		_ = conn.Close()
 	}()
 	p := program(t, "trace", "-connect", ln.Addr().String(), "-half-open", "-idle", "1m", "-bytes", "50")
@@ -133,7 +133,7 @@ func TestTraceFails(t *testing.T) {
 	}
 }
 
-// closedAddress is one where nobody listens.
+// closedAddress returns an address without a listener.
 func closedAddress(t *testing.T) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -1,5 +1,5 @@
-// Trace shows every event of a connection as it happens, a line each on a timeline: of a server, of a client, or, without
-// -listen and -connect, of both sides of one connection within this program.
+// Trace prints every event of a connection as it is emitted, one per line, on a timeline. It traces a server, a client,
+// or, without -listen and -connect, both sides of one connection in this program.
 package main
 
 import (
@@ -20,22 +20,23 @@ import (
 
 const usage = `Usage: trace [flags]
 
-Prints each event of a connection as it happens. With -connect what you type is sent, and the end of the input ends this
-side; with -listen what comes is sent back. Without either, both sides are in here: a server that greets and sends
-back, and a client that says one line and ends.
+Prints each event of a connection as it is emitted. With -connect it sends the standard input and ends its side when
+the input ends. With -listen it echoes the received data. Without either it runs both sides: an echo server that sends
+a greeting, and a client that sends one line and ends.
 
 `
 
 func main() {
-	log.SetFlags(0)                             // an error is told as it is, without the date
+	log.SetFlags(0) // no date
+	log.SetPrefix("trace: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	listen := flag.String("listen", "", "be an echo server at this `address`; port 0 takes a free one")
-	connect := flag.String("connect", "", "be a client of this `address`")
+	listen := flag.String("listen", "", "run an echo server at this `address`; port 0 takes a free one")
+	connect := flag.String("connect", "", "run a client of the server at this `address`")
 	network := flag.String("network", "tcp", "tcp or unix")
-	idle := flag.Duration("idle", 0, "emit timeout when nothing happens for so long; 0: never")
-	halfOpen := flag.Bool("half-open", false, "do not end this side when the peer ends")
-	bytes := flag.Int("bytes", 40, "show so many `bytes` of each chunk")
-	colour := flag.String("color", "auto", "auto, always or never")
+	idle := flag.Duration("idle", 0, "emit timeout after this long without data; 0 for never")
+	halfOpen := flag.Bool("half-open", false, "keep this side open when the peer ends")
+	bytes := flag.Int("bytes", 40, "number of `bytes` to print of each chunk")
+	colour := flag.String("color", "auto", "when to print in colours: auto, always or never")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
@@ -43,48 +44,48 @@ func main() {
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:
-		misused("trace takes no argument", flag.Arg(0))
+		usageError("unexpected argument %q", flag.Arg(0))
 	case *listen != "" && *connect != "":
-		misused("give -listen or -connect, not both")
+		usageError("-listen and -connect cannot be used together")
 	case *idle < 0:
-		misused("-idle is negative:", *idle)
+		usageError("-idle must not be negative: %v", *idle)
 	case *bytes < 0:
-		misused("-bytes is negative:", *bytes)
+		usageError("-bytes must not be negative: %d", *bytes)
 	case *network != "tcp" && *network != "unix":
-		misused("-network is tcp or unix, not", *network)
+		usageError("-network must be tcp or unix, not %q", *network)
 	case *network == "unix" && *listen == "" && *connect == "":
-		misused("-network unix takes -listen or -connect")
+		usageError("-network unix requires -listen or -connect")
 	case *colour != "auto" && *colour != "always" && *colour != "never":
-		misused("-color is auto, always or never, not", *colour)
+		usageError("-color must be auto, always or never, not %q", *colour)
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	line := newTimeLine(os.Stdout, *colour, *bytes)
-	evnet.DefaultLoop.SetTracer(line.show)
-	side := sides{network: *network, idle: *idle, halfOpen: *halfOpen}
+	events := newTimeline(os.Stdout, *colour, *bytes)
+	evnet.DefaultLoop.SetTracer(events.print)
+	o := sides{network: *network, idle: *idle, halfOpen: *halfOpen}
 	switch {
 	case *listen != "":
-		line.name = "socket"
-		if _, err := side.server(*listen); err != nil {
+		events.name = "socket"
+		if _, err := o.server(*listen); err != nil {
 			log.Fatalln(err)
 		}
 		if err := evnet.DefaultLoop.Serve(ctx); !errors.Is(err, context.Canceled) {
 			log.Fatalln(err)
 		}
 	case *connect != "":
-		client := side.client(ctx, *connect)
+		client := o.client(ctx, *connect)
 		go send(client, os.Stdin)
 		run(client)
 	default:
-		server, err := side.server("127.0.0.1:0")
+		server, err := o.server("127.0.0.1:0")
 		if err != nil {
 			log.Fatalln(err)
 		}
-		client := side.client(ctx, server.Address().String())
+		client := o.client(ctx, server.Address().String())
 		_, _ = client.WriteString("hello\n")
 		client.On.Data(func(chunk []byte) {
-			if len(chunk) > 0 && chunk[len(chunk)-1] == '\n' { // its own line has come back
+			if len(chunk) > 0 && chunk[len(chunk)-1] == '\n' { // the echo of its line is complete
 				client.End()
 			}
 		})
@@ -93,13 +94,13 @@ func main() {
 	}
 }
 
-func misused(problem ...any) {
-	log.Println(problem...)
-	log.Println("trace -h tells the flags")
+// usageError reports a mistake in the command line and exits.
+func usageError(format string, args ...any) {
+	log.Println(fmt.Sprintf(format, args...) + " (use -h for help)")
 	os.Exit(2)
 }
 
-// run ends the program with 1 if the client has failed: the timeline has said why.
+// run runs the loop and exits with 1 if the client has failed. The timeline shows the reason.
 func run(client *evnet.Socket) {
 	evnet.Run()
 	if err := client.Err(); err != nil && !errors.Is(err, context.Canceled) {
@@ -107,7 +108,7 @@ func run(client *evnet.Socket) {
 	}
 }
 
-// sides makes the two sides of a connection.
+// sides creates the two sides of a connection.
 type sides struct {
 	network  string
 	idle     time.Duration
@@ -118,7 +119,7 @@ func (o sides) server(address string) (*evnet.Server, error) {
 	server := evnet.NewServer(&evnet.ServerOptions{AllowHalfOpen: o.halfOpen})
 	server.On.Connection(func(c *evnet.Socket) {
 		_ = c.SetTimeout(o.idle)
-		c.On.Error(func(error) {}) // the timeline shows it
+		c.On.Error(func(error) {}) // the timeline prints it
 		_, _ = c.WriteString("welcome: ")
 		c.Pipe(c)
 	})
@@ -129,12 +130,12 @@ func (o sides) client(ctx context.Context, address string) *evnet.Socket {
 	client := evnet.NewSocket(&evnet.SocketOptions{AllowHalfOpen: o.halfOpen, Context: ctx})
 	_ = client.SetTimeout(o.idle)
 	client.On.Error(func(error) {})
-	client.Resume() // also without a listener: Data is shown
+	client.Resume() // starts the flow without a Data listener
 	client.Connect(o.network, address)
 	return client
 }
 
-// send writes what is typed. It is on a goroutine of its own, for a terminal keeps Read waiting.
+// send writes the input to the client. It runs on its own goroutine because Read on a terminal blocks.
 func send(client *evnet.Socket, from io.Reader) {
 	if _, err := io.Copy(client, from); err != nil && !client.Destroyed() {
 		log.Println(err)

@@ -10,18 +10,18 @@ import (
 	"evnet/examples/printable"
 )
 
-// timeLine prints a line for each event: how long after the first one, whose it is, its name, and what it carries.
-type timeLine struct {
+// timeline prints a line for each event: the seconds since the first event, the source, the name, and the arguments.
+type timeline struct {
 	out    io.Writer
 	colour bool
-	bytes  int    // of each chunk, at most
-	name   string // of the sockets that the server accepts, before their numbers
-	began  time.Time
-	given  map[*evnet.Socket]string
-	count  int
+	bytes  int    // maximum number to print of each chunk
+	name   string // of accepted sockets, followed by their number
+	start  time.Time
+	names  map[*evnet.Socket]string
+	count  int // of accepted sockets
 }
 
-// The colours of a terminal: what was begun, what flows, what ends, what went wrong.
+// The escape sequences of the colours: green for a start, cyan for data, yellow for an end, red for an error.
 const (
 	plain  = "\x1b[0m"
 	dim    = "\x1b[2m"
@@ -31,48 +31,48 @@ const (
 	red    = "\x1b[31m"
 )
 
-func newTimeLine(out *os.File, colour string, bytes int) *timeLine {
+func newTimeline(out *os.File, colour string, bytes int) *timeline {
 	info, err := out.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""
-	return &timeLine{
+	return &timeline{
 		out:    out,
 		colour: colour == "always" || colour == "auto" && terminal,
 		bytes:  bytes,
 		name:   "accepted",
-		given:  map[*evnet.Socket]string{},
+		names:  map[*evnet.Socket]string{},
 	}
 }
 
-// show is the loop's Tracer.
-func (l *timeLine) show(ev evnet.TraceEvent) {
-	if l.began.IsZero() {
-		l.began = ev.Time
+// print is the loop's tracer.
+func (l *timeline) print(ev evnet.TraceEvent) {
+	if l.start.IsZero() {
+		l.start = ev.Time
 	}
-	whose := "server"
+	source := "server"
 	if s, ok := ev.Source.(*evnet.Socket); ok {
-		if l.given[s] == "" {
-			l.given[s] = "client"
+		if l.names[s] == "" {
+			l.names[s] = "client"
 		}
-		if whose = l.given[s]; ev.Name == evnet.EventClose {
-			delete(l.given, s)
+		if source = l.names[s]; ev.Name == evnet.EventClose {
+			delete(l.names, s)
 		}
 	}
-	what := printable.Text(l.details(ev)) // addresses and errors hold bytes of peers
-	at := fmt.Sprintf("%10.6f", ev.Time.Sub(l.began).Seconds())
+	details := printable.Text(l.details(ev)) // addresses and errors may contain bytes from a peer
+	at := fmt.Sprintf("%10.6f", ev.Time.Sub(l.start).Seconds())
 	if !l.colour {
-		fmt.Fprintf(l.out, "%s  %-10s  %s\n", at, whose, join(string(ev.Name), what))
+		fmt.Fprintf(l.out, "%s  %-10s  %s\n", at, source, string(ev.Name)+prefixed(details))
 		return
 	}
-	fmt.Fprintf(l.out, "%s%s  %-10s%s  %s%s%s%s\n", dim, at, whose, plain, colourOf(ev), ev.Name, plain, prefixed(what))
+	fmt.Fprintf(l.out, "%s%s  %-10s%s  %s%s%s%s\n", dim, at, source, plain, colourOf(ev), ev.Name, plain, prefixed(details))
 }
 
-// details is what the event carries, in words.
-func (l *timeLine) details(ev evnet.TraceEvent) string {
+// details returns the arguments of the event as text.
+func (l *timeline) details(ev evnet.TraceEvent) string {
 	switch ev.Name {
 	case evnet.EventConnection:
 		l.count++
-		l.given[ev.Socket] = fmt.Sprint(l.name, " ", l.count)
-		return fmt.Sprintf("%s from %v", l.given[ev.Socket], ev.Socket.RemoteAddr())
+		l.names[ev.Socket] = fmt.Sprint(l.name, " ", l.count)
+		return fmt.Sprintf("%s from %v", l.names[ev.Socket], ev.Socket.RemoteAddr())
 	case evnet.EventListening:
 		return fmt.Sprintf("on %v", ev.Source.(*evnet.Server).Address())
 	case evnet.EventLookup:
@@ -87,7 +87,7 @@ func (l *timeLine) details(ev evnet.TraceEvent) string {
 	case evnet.EventConnect:
 		return fmt.Sprintf("%v to %v", ev.Socket.LocalAddr(), ev.Socket.RemoteAddr())
 	case evnet.EventData:
-		return fmt.Sprintf("%d bytes %s", len(ev.Chunk), beginning(ev.Chunk, l.bytes))
+		return fmt.Sprintf("%d bytes %s", len(ev.Chunk), quotePrefix(ev.Chunk, l.bytes))
 	case evnet.EventError:
 		return fmt.Sprint(evnet.Code(ev.Err), " ", ev.Err)
 	case evnet.EventClose:
@@ -99,10 +99,10 @@ func (l *timeLine) details(ev evnet.TraceEvent) string {
 	return ""
 }
 
-// beginning is the first bytes of a chunk, quoted: what a peer sends must not reach the terminal as it is.
-func beginning(p []byte, most int) string {
-	if len(p) > most {
-		return fmt.Sprintf("%q...", p[:most])
+// quotePrefix quotes the first limit bytes of a chunk: bytes from a peer must not reach the terminal unescaped.
+func quotePrefix(p []byte, limit int) string {
+	if len(p) > limit {
+		return fmt.Sprintf("%q...", p[:limit])
 	}
 	return fmt.Sprintf("%q", p)
 }
@@ -119,11 +119,10 @@ func colourOf(ev evnet.TraceEvent) string {
 	return green
 }
 
-func join(name, what string) string { return name + prefixed(what) }
-
-func prefixed(what string) string {
-	if what == "" {
+// prefixed puts a space before a text that is not empty.
+func prefixed(text string) string {
+	if text == "" {
 		return ""
 	}
-	return " " + what
+	return " " + text
 }
