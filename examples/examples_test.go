@@ -1,4 +1,4 @@
-// Package examples_test runs the example programs as processes and compares every line they print.
+// Package examples_test runs the example programs as processes and checks their output.
 package examples_test
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds what should take milliseconds: only a hang takes longer.
+// patience is the deadline for operations that should take milliseconds: only a hang exceeds it.
 const patience = 60 * time.Second
 
 const (
@@ -36,7 +36,7 @@ const (
 	serverSays = "Cliente conectado\nCliente desconectado\n"
 )
 
-// programs is the directory that the programs are built in.
+// programs is the directory with the built programs.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -44,23 +44,23 @@ func TestMain(m *testing.M) {
 	if programs, err = os.MkdirTemp("", "evnet-examples"); err != nil {
 		panic(err)
 	}
-	evtest.AtOnce(16) // those that are parallel wait most of the time
+	evtest.AtOnce(16) // parallel tests wait most of the time
 	code := m.Run()
 	_ = os.RemoveAll(programs)
 	os.Exit(code)
 }
 
-// noSymbols makes the linker write no symbol table and no debugging information, which takes it as long as all else.
+// noSymbols omits the symbol table and the debugging information, which halves the time for linking.
 const noSymbols = "-ldflags=-s -w"
 
-// build builds the programs, under the race detector if the tests are.
+// build builds the programs, with the race detector if the tests use it.
 var build = sync.OnceValue(func() error {
 	args := []string{"build", "-buildvcs=false", noSymbols, "-o", programs + string(filepath.Separator)}
 	info, _ := debug.ReadBuildInfo()
 	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		args = append(args, "-race")
 	}
-	// Looking at the sources tells the go command that a cached result depends on them.
+	// Reading the directories makes cached test results depend on the sources.
 	_ = filepath.WalkDir("..", func(_ string, d fs.DirEntry, err error) error {
 		if d.Name() == ".git" {
 			return fs.SkipDir
@@ -74,30 +74,30 @@ var build = sync.OnceValue(func() error {
 	return nil
 })
 
-// buildCommand is the go command, whose compilers and linkers collect no garbage, which takes a quarter of their time, unless
-// they use much memory.
+// buildCommand returns a go command. Its compilers and linkers run without garbage collection, which saves a quarter of
+// their time, until they use much memory.
 func buildCommand(args ...string) *exec.Cmd {
 	build := exec.Command("go", args...)
 	build.Env = append(os.Environ(), "GOGC=off", "GOMEMLIMIT=512MiB")
 	return build
 }
 
-// program is one of the examples, ended with the test.
+// program returns the command of an example. The process ends with the test.
 func program(t *testing.T, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	require.NoError(t, build())
-	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // it may have much to do
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // some programs take long
 	t.Cleanup(cancel)
 	path := filepath.Join(programs, name)
 	if _, err := os.Stat(path); err != nil {
 		path += ".exe"
 	}
 	p := exec.CommandContext(ctx, path, args...)
-	p.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or each takes a second to exit
+	p.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // otherwise each exit takes a second
 	return p
 }
 
-// result runs a program to its end.
+// result runs a program until it exits.
 func result(t *testing.T, name string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -117,7 +117,7 @@ type server struct {
 	port    string
 }
 
-// startServer returns once the server listens, on a free port unless the arguments say otherwise.
+// startServer starts a server, on a free port unless args say otherwise, and returns when it is listening.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
 	p := program(t, "server", append([]string{"-port", "0"}, args...)...)
@@ -125,7 +125,7 @@ func startServer(t *testing.T, args ...string) *server {
 	require.NoError(t, err)
 	p.Stderr = p.Stdout
 	require.NoError(t, p.Start())
-	t.Cleanup(func() { _ = p.Wait() }) // after the context has ended it
+	t.Cleanup(func() { _ = p.Wait() }) // the context kills it first
 	s := &server{t: t, process: p, output: bufio.NewReader(output)}
 	line := s.lines(1)
 	if len(args) == 0 {
@@ -136,7 +136,7 @@ func startServer(t *testing.T, args ...string) *server {
 	return s
 }
 
-// lines waits for so many lines.
+// lines reads the next count lines of the output.
 func (s *server) lines(count int) string {
 	s.t.Helper()
 	var lines strings.Builder
@@ -148,7 +148,7 @@ func (s *server) lines(count int) string {
 	return lines.String()
 }
 
-// stop ends the server and checks that it has printed nothing that was not asked for.
+// stop kills the server and checks that the test has read all its output.
 func (s *server) stop() {
 	s.t.Helper()
 	require.NoError(s.t, s.process.Process.Kill())
@@ -156,8 +156,7 @@ func (s *server) stop() {
 	assert.Empty(s.t, string(rest))
 }
 
-// takenPort is a port that somebody listens on, on every address, and what listening there too
-// fails with.
+// takenPort returns a port of host that is in use, and the error of listening on it.
 func takenPort(t *testing.T, host string) (port string, listenError error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", host+":0")
@@ -169,8 +168,8 @@ func takenPort(t *testing.T, host string) (port string, listenError error) {
 	return port, listenError
 }
 
-// refusingPort is the near end of a connection: nobody listens there, and while it lasts nobody
-// else can.
+// refusingPort returns a port that refuses connections. It is the local port of a connection, so no program can listen on
+// it during the test.
 func refusingPort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -194,9 +193,9 @@ func TestServerAndClient(t *testing.T) {
 	s.stop()
 }
 
-// The same two over a Unix socket.
+// The same programs over a Unix socket.
 func TestServerAndClientOverUnix(t *testing.T) {
-	dir, err := os.MkdirTemp("", "evnet") // a test's own has a long path
+	dir, err := os.MkdirTemp("", "evnet") // t.TempDir has a path that is too long for a socket
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "s")
@@ -235,7 +234,7 @@ func TestLesson(t *testing.T) {
 	assert.Contains(t, []string{
 		"Cliente conectado\nCliente conectado ao servidor!\n",
 		"Cliente conectado ao servidor!\nCliente conectado\n",
-	}, connected, "who hears first of the connection is up to the system")
+	}, connected, "the kernel decides which side is notified first")
 	assert.Equal(t, "\nCliente desconectado\nDesconectado do servidor\n", rest)
 }
 

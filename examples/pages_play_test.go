@@ -19,21 +19,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// terminal is one of those that a page shows: a block of it begins with ```console and its number.
+// terminal is one terminal of a page. Its blocks begin with ```console and its number.
 type terminal struct {
 	process *exec.Cmd
 	stdin   io.WriteCloser
 	said    *bufio.Reader
 }
 
-// volatile is what is another in each run: times of the day, and how long something takes.
+// volatile matches what differs in each run: times of day and durations.
 var volatile = regexp.MustCompile(`\d\d:\d\d:\d\d|\d+(\.\d+)?(ms|s)\b`)
 
-// play does what the page of a program shows, in order: it runs the commands, types the lines, presses
-// Ctrl-C, and compares every line that is printed. The page's port stands for a free one.
+// play follows the page of a program in order: it runs the commands, types the lines, presses Ctrl-C, and compares every
+// printed line. It replaces the page's port by a free one.
 func play(t *testing.T, name, port string) {
 	if runtime.GOOS == "windows" {
-		t.Skip("windows knows no signal to press Ctrl-C with")
+		t.Skip("Windows has no signal for Ctrl-C")
 	}
 	page, err := os.ReadFile(filepath.Join(name, "README.md"))
 	require.NoError(t, err)
@@ -44,7 +44,7 @@ func play(t *testing.T, name, port string) {
 		}
 		t.Skip("nc is missing")
 	}
-	dir := t.TempDir() // where the page writes its files
+	dir := t.TempDir() // the programs write their files here
 	terminals := map[string]*terminal{}
 	number := "" // of the block's terminal
 	for line := range strings.Lines(text) {
@@ -82,7 +82,7 @@ func play(t *testing.T, name, port string) {
 	}
 }
 
-// runCommand starts a command line of a page: the program, or what a shell knows.
+// runCommand starts a command line of a page: the program, or a shell command.
 func runCommand(t *testing.T, dir, name, command string) *terminal {
 	t.Helper()
 	if arguments, ok := strings.CutPrefix(command, "go run ./examples/"+name+" "); ok {
@@ -97,7 +97,7 @@ func runCommand(t *testing.T, dir, name, command string) *terminal {
 	return begin(t, p)
 }
 
-// begin starts a process, whose two outputs come as one, and which ends with the test.
+// begin starts a process that ends with the test. Its standard output and standard error are read as one stream.
 func begin(t *testing.T, p *exec.Cmd) *terminal {
 	t.Helper()
 	stdin, err := p.StdinPipe()
@@ -113,7 +113,7 @@ func begin(t *testing.T, p *exec.Cmd) *terminal {
 	return &terminal{p, stdin, bufio.NewReader(stdout)}
 }
 
-// line is the next one that is printed.
+// line returns the next printed line.
 func (at *terminal) line(t *testing.T) string {
 	t.Helper()
 	line, err := at.said.ReadString('\n')
@@ -121,7 +121,7 @@ func (at *terminal) line(t *testing.T) string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-// expect compares the next lines that are printed with these.
+// expect compares the next printed lines with these.
 func (at *terminal) expect(t *testing.T, lines ...string) {
 	t.Helper()
 	for _, want := range lines {
@@ -129,7 +129,7 @@ func (at *terminal) expect(t *testing.T, lines ...string) {
 	}
 }
 
-// finish waits for the end of what runs, and returns what it still has to say.
+// finish closes the standard input, waits for the process to exit, and returns the remaining output.
 func (at *terminal) finish(t *testing.T) string {
 	t.Helper()
 	_ = at.stdin.Close()
@@ -139,20 +139,19 @@ func (at *terminal) finish(t *testing.T) string {
 	return string(rest)
 }
 
-// nextPort is the first one that no test of this process has taken. Processes that are started one after the other begin 16
-// ports apart.
+// nextPort is the first port that no test of this process has taken. Processes with consecutive ids begin 16 ports apart.
 var nextPort atomic.Int32
 
 func init() { nextPort.Store(20000 + int32(os.Getpid()%700)*16) }
 
-// freePort is one that the kernel gives to nobody by itself, as it does with those above, and that no other test takes: it
-// stays free while nobody listens there for a moment.
+// freePort returns a free port. It is below the ephemeral ports, which the kernel assigns, and no other test takes it. So it
+// stays free until the test listens on it.
 func freePort(t testing.TB) string {
 	t.Helper()
 	for {
 		port := nextPort.Add(1) - 1
 		if port >= 32000 {
-			t.Fatal("no port is free")
+			t.Fatal("no free port")
 		}
 		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {

@@ -20,22 +20,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The sessions of the pages. A block marked console is what a terminal shows: commands after "$ ", each with what it
-// prints, and ^C where the user interrupts it. The console blocks under one heading are played together, as terminals
-// one beside the other: each in its turn, where a command that is to be interrupted has its turn until it has printed
-// its first line, and any other until it has ended. Then the rest is waited for and each is interrupted, in order.
+// The sessions of the pages. A block marked console shows a terminal: commands after "$ ", each followed by its output,
+// and ^C where the user interrupts it. The console blocks under one heading run together, as several terminals:
 //
-// Two things need not be as the page shows them: ports from 32768 on, and seconds with a fraction. Where the block is
-// marked "console any order", neither need the order of the lines of one command.
+//   - The test starts the commands in order. If a command is interrupted later, the test waits for its first line,
+//     otherwise until the command exits.
+//   - Then the test reads the rest of the output of the remaining commands and interrupts each, in order.
+//
+// The comparison ignores ports from 32768 on and seconds with a fraction. In a block marked "console any order" it also
+// ignores the order of the lines of one command.
 
 // typed is one command of a terminal.
 type typed struct {
 	command      string
-	before, rest []string // what it prints, before and after ^C
+	before, rest []string // its output before and after ^C
 	interrupted  bool
 }
 
-// session is what a terminal shows.
+// session returns the commands of a block with their output.
 func (b block) session(t *testing.T) (all []typed) {
 	t.Helper()
 	for _, line := range b.lines {
@@ -43,7 +45,7 @@ func (b block) session(t *testing.T) (all []typed) {
 			all = append(all, typed{command: command})
 			continue
 		}
-		require.NotEmpty(t, all, "a session begins with a command")
+		require.NotEmpty(t, all, "a session must begin with a command")
 		last := &all[len(all)-1]
 		switch {
 		case line == "^C":
@@ -57,14 +59,14 @@ func (b block) session(t *testing.T) (all []typed) {
 	return all
 }
 
-// stage is where sessions are played: a directory of their own, with a go command that knows the examples alone.
+// stage is the environment of a session: a separate directory, and a go command that runs only the examples.
 type stage struct {
 	dir string
 	env []string
 }
 
-// The programs are built already; and those that go run starts in truth would not hear of an interrupt that is sent to
-// them alone.
+// goCommand replaces the go command. The programs are built already, and an interrupt must reach the program itself, not
+// only the process of a real go run.
 const goCommand = `#!/bin/sh
 verb=$1; shift
 if [ "$verb" = build ]; then out=$2; shift 2; fi
@@ -78,7 +80,7 @@ esac
 
 func newStage(t *testing.T, built string) *stage {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "evnet") // a test's own has a long path, and the pages have sockets in it
+	dir, err := os.MkdirTemp("", "evnet") // t.TempDir has a path that is too long for the sockets of the pages
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	bin := filepath.Join(dir, "bin")
@@ -88,7 +90,7 @@ func newStage(t *testing.T, built string) *stage {
 	return &stage{dir, env}
 }
 
-// playing is a command that has not ended yet.
+// playing is a command that is still running.
 type playing struct {
 	typed
 	process *exec.Cmd
@@ -96,14 +98,14 @@ type playing struct {
 	printed []string
 }
 
-// start runs a command as a shell does, in a process group of its own, as at a terminal.
+// start runs a command with a shell in its own process group, as at a terminal.
 func (s *stage) start(t *testing.T, c typed) *playing {
 	t.Helper()
 	p := &playing{typed: c, process: exec.CommandContext(t.Context(), "sh", "-c", c.command)}
 	p.process.Dir, p.process.Env = s.dir, s.env
 	p.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.process.Cancel = func() error { return syscall.Kill(-p.process.Process.Pid, syscall.SIGKILL) }
-	output, input, err := os.Pipe() // both outputs in one, as they come
+	output, input, err := os.Pipe() // standard output and standard error as one stream
 	require.NoError(t, err)
 	p.process.Stdout, p.process.Stderr = input, input
 	require.NoError(t, p.process.Start())
@@ -118,7 +120,7 @@ func (s *stage) start(t *testing.T, c typed) *playing {
 	return p
 }
 
-// read waits until so many lines were printed, or all if there are fewer.
+// read waits until the command has printed that many lines, or has exited.
 func (p *playing) read(t *testing.T, lines int) {
 	t.Helper()
 	for len(p.printed) < lines {
@@ -133,7 +135,7 @@ func (p *playing) read(t *testing.T, lines int) {
 	}
 }
 
-// finish waits for the end and compares all that was printed.
+// finish interrupts the command if the page does, waits until it exits, and compares its output.
 func (p *playing) finish(t *testing.T, anyOrder bool) {
 	t.Helper()
 	if p.interrupted {
@@ -143,7 +145,7 @@ func (p *playing) finish(t *testing.T, anyOrder bool) {
 	p.read(t, 1<<30)
 	_ = p.process.Wait()
 	if strings.Contains(strings.Join(p.printed, "\n"), "address already in use") {
-		t.Skip("somebody else listens at the address of the page, and this system makes no network for tests")
+		t.Skip("another program uses the address of the page, and a separate network is not available")
 	}
 	want, got := plain(append(p.before, p.rest...)), plain(p.printed)
 	if anyOrder {
@@ -158,7 +160,7 @@ var (
 	seconds   = regexp.MustCompile(` *\b\d+\.\ds\b`)
 )
 
-// plain leaves out what is different each time, and blank lines at the end, which the page has for its looks.
+// plain removes what differs in each run, and the blank lines at the end, which the page has for its layout.
 func plain(lines []string) []string {
 	var all []string
 	for _, line := range lines {
@@ -171,8 +173,8 @@ func plain(lines []string) []string {
 	return all
 }
 
-// TestPagesPlayed plays the sessions of all pages, in a network of their own where the system makes one: there each port
-// is free.
+// TestPagesPlayed runs the sessions of all pages. Where Linux allows it, they run in a separate network, in which all ports
+// are free.
 func TestPagesPlayed(t *testing.T) {
 	t.Parallel()
 	built := os.Getenv("EVNET_PAGES")
@@ -183,7 +185,7 @@ func TestPagesPlayed(t *testing.T) {
 		}
 		built = programs
 	}
-	for _, p := range pages(t) { // each has ports of its own
+	for _, p := range pages(t) { // each page uses different ports
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			var scene []block
@@ -229,7 +231,7 @@ func (s *stage) play(t *testing.T, scene []block) {
 	}
 }
 
-// needs skips the test where a program is missing, unless nothing may be.
+// needs skips the test if a program is missing. In CI nc must not be missing.
 func needs(t *testing.T, program string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
@@ -240,7 +242,7 @@ func needs(t *testing.T, program string) {
 	}
 }
 
-// playElsewhere runs the test in a process with a network of its own, and reports whether there could be one.
+// playElsewhere runs the test in a process with a separate network. It returns false if that is not possible.
 func playElsewhere(t *testing.T) bool {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), "unshare", "--net", "--map-root-user",
@@ -248,7 +250,7 @@ func playElsewhere(t *testing.T) bool {
 	child.Env = append(os.Environ(), "EVNET_PAGES="+programs)
 	out, err := child.CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "=== RUN") {
-		t.Logf("playing in the network of this machine: %v: %s", err, out)
+		t.Logf("no separate network, using the host network: %v: %s", err, out)
 		return false
 	}
 	t.Logf("%s", out)

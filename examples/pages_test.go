@@ -13,32 +13,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A page is examples/NAME/README.md, and must not say what is not so. Its blocks are
+// A page is examples/NAME/README.md. The tests check it against the program. Its blocks are:
 //
-//	```sh       commands to type: each program and flag in them exists
-//	```console  a session, which TestPagesPlayed plays: see there. Console and something else is one that the
-//	            program's own test plays
-//	```go       lines out of the sources of the program
+//	```sh       commands; each program and flag in them must exist
+//	```console  a session that TestPagesPlayed runs. If other words follow, the program's own test runs it
+//	```go       lines of the program's sources
 //
-// Each flag that the page names in backticks exists, and each flag of the program is on the page; each file that it
-// links to is there.
+// Each flag that the page names in backticks must exist, the page must name each flag of the program, and each file that
+// it links to must exist.
 
-// page is one of them.
+// page is the README.md of one program.
 type page struct {
 	name   string // of the program
 	file   string
 	all    string
-	text   string // outside of blocks
+	text   string // outside blocks
 	blocks []block
 }
 
 type block struct {
-	kind    string // what follows the first three backticks
+	kind    string // text after the opening backticks
 	section string // the heading above it
 	lines   []string
 }
 
-// pages has one for each program.
+// pages returns the pages of all programs.
 func pages(t *testing.T) []page {
 	t.Helper()
 	mains, err := filepath.Glob("*/main.go")
@@ -48,7 +47,7 @@ func pages(t *testing.T) []page {
 	for _, main := range mains {
 		p := page{name: filepath.Dir(main), file: filepath.Join(filepath.Dir(main), "README.md")}
 		text, err := os.ReadFile(p.file)
-		if !assert.NoError(t, err, "each program has a page") {
+		if !assert.NoError(t, err, "a program has no page") {
 			continue
 		}
 		p.all = string(text)
@@ -71,25 +70,25 @@ func pages(t *testing.T) []page {
 				}
 			}
 		}
-		assert.False(t, open, "%s: the last block has no end", p.file)
+		assert.False(t, open, "%s: the last block is not closed", p.file)
 		all = append(all, p)
 	}
 	return all
 }
 
-// console reports whether a block is a session, and whether its lines may come in any order.
+// console reports whether a block is a session, and whether its lines may have any order.
 func (b block) console() (session, anyOrder bool) {
 	return b.kind == "console" || b.kind == "console any order", b.kind == "console any order"
 }
 
-// commands are the lines of a page that a user types, with those that end in a backslash put together.
+// commands returns the command lines of a page. Lines that end in a backslash are joined with the next.
 func (p page) commands() (all []string) {
 	for _, b := range p.blocks {
 		session := strings.HasPrefix(b.kind, "console")
 		if b.kind != "sh" && !session {
 			continue
 		}
-		all = append(all, "cd "+root) // each block is a terminal of its own
+		all = append(all, "cd "+root) // each block is a separate terminal
 		command := ""
 		for _, line := range b.lines {
 			line, typed := strings.CutPrefix(line, "$ ")
@@ -107,10 +106,10 @@ func (p page) commands() (all []string) {
 	return all
 }
 
-// root is what the commands of a page are typed in.
+// root stands for the directory in which the commands of a page run.
 const root = "the root of the repository"
 
-// run is one program that a command starts.
+// run is a program that a command starts, with its arguments.
 type run struct {
 	program string
 	args    []string
@@ -118,12 +117,12 @@ type run struct {
 
 var goRun = regexp.MustCompile(`\bgo run (-\S+ )*(\S+)([^|&;<>]*)`)
 
-// runs are the programs that the commands of a page start. A program that is not there is an error of the test.
+// runs returns the programs that the commands of a page start. The test fails if a program does not exist.
 func (p page) runs(t *testing.T) (all []run) {
 	t.Helper()
 	dir := ".."
 	for _, command := range p.commands() {
-		command, _, _ = strings.Cut(command, " #") // a remark
+		command, _, _ = strings.Cut(command, " #") // a comment
 		for step := range strings.SplitSeq(command, "&&") {
 			if to, ok := strings.CutPrefix(strings.TrimSpace(step), "cd "); ok {
 				if dir = filepath.Join(dir, to); to == root {
@@ -147,7 +146,7 @@ func (p page) runs(t *testing.T) (all []run) {
 
 var helpFlag = regexp.MustCompile(`(?m)^  -([a-zA-Z0-9][a-zA-Z0-9-]*)`)
 
-// flagsOf are those that -h lists.
+// flagsOf returns the flags that -h lists.
 func flagsOf(t *testing.T, known map[string][]string, program string) []string {
 	t.Helper()
 	if flags, ok := known[program]; ok {
@@ -163,7 +162,7 @@ func flagsOf(t *testing.T, known map[string][]string, program string) []string {
 	for _, m := range helpFlag.FindAllStringSubmatch(help, -1) {
 		flags = append(flags, m[1])
 	}
-	require.NotEmpty(t, flags, "%s -h tells of no flags: %s", program, help)
+	require.NotEmpty(t, flags, "%s -h lists no flags: %s", program, help)
 	known[program] = append(flags, "h")
 	return known[program]
 }
@@ -180,10 +179,10 @@ var (
 	ownSchema = regexp.MustCompile(`^[a-z]+:`)
 )
 
-// No page tells of a program, a flag, a file or a line that is not there, and none forgets a flag.
+// Each program, flag, file and source line on a page exists, and each flag is on its page.
 func TestPages(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("the pages are checked where their commands are typed as they stand")
+		t.Skip("the commands of the pages are for a Unix shell")
 	}
 	known := map[string][]string{}
 	for _, p := range pages(t) {
@@ -199,23 +198,23 @@ func TestPages(t *testing.T) {
 			}
 		}
 		for _, m := range named.FindAllStringSubmatch(p.text, -1) {
-			assert.Contains(t, mentioned, m[1], "%s: there is no such flag", p.file)
+			assert.Contains(t, mentioned, m[1], "%s: no program on this page has the flag", p.file)
 		}
 		for _, flag := range own {
-			told := regexp.MustCompile("[ `]-" + flag + `\b`).MatchString(p.all)
-			assert.True(t, told || flag == "h", "%s does not tell of -%s", p.file, flag)
+			documented := regexp.MustCompile("[ `]-" + flag + `\b`).MatchString(p.all)
+			assert.True(t, documented || flag == "h", "%s does not document -%s", p.file, flag)
 		}
 		for _, m := range link.FindAllStringSubmatch(p.text, -1) {
 			if !ownSchema.MatchString(m[1]) {
 				_, err := os.Stat(filepath.Join(p.name, m[1]))
-				assert.NoError(t, err, "%s links to it", p.file)
+				assert.NoError(t, err, "%s links to this file", p.file)
 			}
 		}
 		p.quotes(t)
 	}
 }
 
-// quotes checks that each line of Go is one of the sources.
+// quotes checks that each line of a Go block is a line of the sources.
 func (p page) quotes(t *testing.T) {
 	t.Helper()
 	sources, err := filepath.Glob(filepath.Join(p.name, "*.go"))

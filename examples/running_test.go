@@ -17,18 +17,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// running starts a program, whose two outputs are read as one.
+// running starts a program. Its standard output and standard error are read as one stream.
 func running(t *testing.T, p *exec.Cmd) *server {
 	t.Helper()
 	output, err := p.StdoutPipe()
 	require.NoError(t, err)
 	p.Stderr = p.Stdout
 	require.NoError(t, p.Start())
-	t.Cleanup(func() { _ = p.Wait() }) // after the context has ended it
+	t.Cleanup(func() { _ = p.Wait() }) // the context kills it first
 	return &server{t: t, process: p, output: bufio.NewReader(output)}
 }
 
-// after is what follows prefix in the next line.
+// after reads the next line and returns the text after prefix.
 func (s *server) after(prefix string) string {
 	s.t.Helper()
 	rest, ok := strings.CutPrefix(s.lines(1), prefix)
@@ -36,7 +36,7 @@ func (s *server) after(prefix string) string {
 	return strings.TrimSuffix(rest, "\n")
 }
 
-// ends waits for the end and returns the exit code and what is printed until then.
+// ends waits for the program to exit and returns its exit code and the remaining output.
 func (s *server) ends() (code int, rest string) {
 	s.t.Helper()
 	printed, err := io.ReadAll(s.output)
@@ -45,7 +45,7 @@ func (s *server) ends() (code int, rest string) {
 	return s.process.ProcessState.ExitCode(), string(printed)
 }
 
-// interrupt sends a signal and checks that the program says goodbye and ends well.
+// interrupt sends a signal and checks the remaining output and that the exit code is 0.
 func (s *server) interrupt(sig os.Signal, want string) {
 	s.t.Helper()
 	require.NoError(s.t, s.process.Process.Signal(sig))
@@ -54,7 +54,7 @@ func (s *server) interrupt(sig os.Signal, want string) {
 	assert.Zero(s.t, code)
 }
 
-// signals are those that end a program in an orderly way.
+// signals returns the signals that end a program cleanly.
 func signals(t *testing.T) []os.Signal {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -63,7 +63,7 @@ func signals(t *testing.T) []os.Signal {
 	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }
 
-// socketPath has room for nothing longer: a test's own directory has a long path.
+// socketPath returns a path for a Unix socket. It is short, because paths in t.TempDir are too long for a socket.
 func socketPath(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "evnet")
@@ -89,7 +89,7 @@ func dial(t *testing.T, addr net.Addr) net.Conn {
 	return c
 }
 
-// A program that is used wrongly says what is wrong, and what tells more, and exits with 2.
+// A program with wrong flags or arguments prints the mistake and how to get help, and exits with 2.
 func TestMisused(t *testing.T) {
 	for _, c := range []struct{ command, want string }{
 		{"server now", "Erro: argumento a mais: now"},
@@ -120,7 +120,7 @@ func TestMisused(t *testing.T) {
 	}
 }
 
-// An address that cannot be had is told, with the reason.
+// A program that cannot use an address prints the reason and exits with 1.
 func TestAddressesThatCannotBeHad(t *testing.T) {
 	port, listenError := takenPort(t, "127.0.0.1")
 	address := "127.0.0.1:" + port

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unansweringAddress is an address where nobody answers: its queue of connections is full.
+// unansweringAddress returns an address that does not accept connections: the queue of its listener is full.
 func unansweringAddress(t *testing.T) string {
 	t.Helper()
 	const backlog = 1 // Linux keeps one more
@@ -27,19 +27,19 @@ func unansweringAddress(t *testing.T) string {
 	for range backlog + 1 {
 		dial(t, ln.Addr())
 	}
-	// A connection counts only when the last packet of its handshake has come.
+	// A connection counts only after the last packet of its handshake.
 	require.Eventually(t, func() bool { return queued(t, ln.Addr().(*net.TCPAddr)) > backlog }, patience, time.Millisecond)
 	return ln.Addr().String()
 }
 
-// queued is how many connections wait to be accepted there. The kernel tells, as no timeout would: to one, a queue
-// that is full and a test that has been held up look the same.
+// queued returns the number of connections that wait to be accepted. It reads the number from the kernel, because a
+// timeout cannot distinguish a full queue from a slow test.
 func queued(t *testing.T, at *net.TCPAddr) (n int) {
 	table, err := os.ReadFile("/proc/net/tcp")
 	require.NoError(t, err)
 	listens := fmt.Sprintf(" %08X:%04X 00000000:0000 0A ", binary.NativeEndian.Uint32(at.IP.To4()), at.Port)
 	_, queues, found := strings.Cut(string(table), listens)
-	require.True(t, found, "%v is no listener: %s", at, table)
+	require.True(t, found, "no listener at %v: %s", at, table)
 	_, err = fmt.Sscanf(queues, "00000000:%X", &n)
 	require.NoError(t, err)
 	return n

@@ -5,6 +5,6 @@ package examples_test
 import "testing"
 
 func unansweringAddress(t *testing.T) string {
-	t.Skip("what a full queue of connections does is the system's choice")
+	t.Skip("operating systems handle a full queue of connections differently")
 	return ""
 }

@@ -14,11 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The programs over a Unix socket. Server and client are in TestServerAndClientOverUnix.
+// The programs over a Unix socket. TestServerAndClientOverUnix has server and client.
 
 func TestLessonOverUnix(t *testing.T) {
 	path := socketPath(t)
-	for range 2 { // the first leaves no file for the second to stumble over
+	for range 2 { // the first run leaves no file that the second would fail on
 		code, stdout, stderr := result(t, "lesson", "-unix", path)
 		assert.Zero(t, code)
 		assert.Empty(t, stderr)
@@ -31,7 +31,7 @@ func TestLessonOverUnix(t *testing.T) {
 	}
 }
 
-// A path where no socket can be made, where another program listens, and where nobody does.
+// The programs print an error for a path that cannot be created, is in use, or has no listener.
 func TestUnixFails(t *testing.T) {
 	path := socketPath(t)
 	ln, err := net.Listen("unix", path)
@@ -51,7 +51,7 @@ func TestUnixFails(t *testing.T) {
 	assert.Equal(t, 1, code)
 	assert.Empty(t, stdout)
 	assert.Contains(t, stderr, "dial unix "+path+"2: ")
-	assert.FileExists(t, path, "it is somebody else's")
+	assert.FileExists(t, path, "the file of another listener stays")
 }
 
 func TestLinesOverUnix(t *testing.T) {
