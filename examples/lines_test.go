@@ -66,7 +66,7 @@ func TestLines(t *testing.T) {
 	assert.Equal(t, "line too long: the limit is 1000 bytes\n", string(answer))
 
 	if runtime.GOOS == "windows" {
-		return // without signals the server cannot be stopped cleanly
+		return // Windows has no signal to stop it
 	}
 	require.NoError(t, server.Process.Signal(os.Interrupt))
 	rest, err := io.ReadAll(printed)

@@ -188,28 +188,28 @@ func TestPagesPlayed(t *testing.T) {
 	for _, p := range pages(t) { // each page uses different ports
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			var scene []block
+			var blocks []block
 			for i, b := range p.blocks {
 				if session, _ := b.console(); session {
-					scene = append(scene, b)
+					blocks = append(blocks, b)
 				}
-				if len(scene) == 0 || i+1 < len(p.blocks) && p.blocks[i+1].section == b.section {
+				if len(blocks) == 0 || i+1 < len(p.blocks) && p.blocks[i+1].section == b.section {
 					continue
 				}
-				t.Run(strings.TrimLeft(b.section, "# "), func(t *testing.T) { newStage(t, built).play(t, scene) })
-				scene = nil
+				t.Run(strings.TrimLeft(b.section, "# "), func(t *testing.T) { newStage(t, built).play(t, blocks) })
+				blocks = nil
 			}
 		})
 	}
 }
 
-func (s *stage) play(t *testing.T, scene []block) {
+func (s *stage) play(t *testing.T, blocks []block) {
 	type waiting struct {
 		*playing
 		anyOrder bool
 	}
-	var going []waiting
-	for _, b := range scene {
+	var remaining []waiting
+	for _, b := range blocks {
 		_, anyOrder := b.console()
 		for _, c := range b.session(t) {
 			for word, program := range map[string]string{"nc ": "nc", "systemd-socket-activate ": "systemd-socket-activate"} {
@@ -220,13 +220,13 @@ func (s *stage) play(t *testing.T, scene []block) {
 			p := s.start(t, c)
 			if c.interrupted {
 				p.read(t, 1)
-				going = append(going, waiting{p, anyOrder})
+				remaining = append(remaining, waiting{p, anyOrder})
 			} else {
 				p.finish(t, anyOrder)
 			}
 		}
 	}
-	for _, p := range going {
+	for _, p := range remaining {
 		p.finish(t, p.anyOrder)
 	}
 }

@@ -54,7 +54,7 @@ func TestTLS(t *testing.T) {
 	_ = conn.Close()
 
 	if runtime.GOOS == "windows" {
-		return // without signals the server cannot be stopped cleanly
+		return // Windows has no signal to stop it
 	}
 	require.NoError(t, server.Process.Signal(os.Interrupt))
 	assert.Equal(t, "closed", line())

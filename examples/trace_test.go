@@ -78,7 +78,7 @@ func TestTraceListen(t *testing.T) {
 		require.NoError(t, conn.Close())
 	}
 	if runtime.GOOS == "windows" {
-		return // without signals the server cannot be stopped cleanly
+		return // Windows has no signal to stop it
 	}
 	require.NoError(t, p.Process.Signal(os.Interrupt))
 	rest, err := io.ReadAll(output)

@@ -21,8 +21,8 @@ import (
 const usage = `Usage: trace [flags]
 
 Prints each event of a connection as it is emitted. With -connect it sends the standard input and ends its side when
-the input ends. With -listen it echoes the received data. Without either it runs both sides: an echo server that sends
-a greeting, and a client that sends one line and ends.
+the input ends. With -listen it is an echo server that sends a greeting. Without either it runs both sides: this server,
+and a client that sends one line and ends.
 
 `
 
