@@ -67,7 +67,14 @@ var build = sync.OnceValue(func() error {
 		}
 		return err
 	})
-	printed, err := buildCommand(append(args, "./...")...).CombinedOutput()
+	mains, _ := filepath.Glob("*/main.go")
+	for _, main := range mains {
+		dir := filepath.Dir(main)
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil { // filetransfer is a module of its own
+			args = append(args, "./"+dir)
+		}
+	}
+	printed, err := buildCommand(args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, printed)
 	}
