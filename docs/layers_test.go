@@ -219,7 +219,7 @@ func TestPaths_ProseNamesExist(t *testing.T) {
 		declaredNames[name] = true
 	}
 	count := 0
-	for _, name := range []string{"Locks", "Six paths", "Places for what comes next"} {
+	for _, name := range []string{"Locks", "Six paths", "Extension points"} {
 		for _, span := range backticked.FindAllStringSubmatch(section(t, "docs/design.md", name), -1) {
 			m := identifier.FindStringSubmatch(span[1])
 			if m == nil || strings.HasPrefix(span[1], "net.") || strings.HasPrefix(span[1], "syscall.") {
