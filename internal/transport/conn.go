@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// What conns of all kinds support.
+// Functions for conns of all kinds.
 
 var (
-	errInvalidRead  = errors.New("evnet: the conn's Read has returned an impossible count")
-	errInvalidWrite = errors.New("evnet: the conn's Write has returned an impossible count")
+	errInvalidRead  = errors.New("evnet: the conn's Read returned an impossible count")
+	errInvalidWrite = errors.New("evnet: the conn's Write returned an impossible count")
 )
 
 type halfCloser interface{ CloseWrite() error }
@@ -22,7 +22,7 @@ func halfCloses(conn net.Conn) bool {
 	return ok
 }
 
-// sendEnd ends this side of the conn: by half, or, if it does not support that, whole.
+// sendEnd ends this side of the conn. It closes a conn that does not support half-close.
 func sendEnd(conn net.Conn) error {
 	if a := adapterOf(conn); a != nil {
 		return a.sendEnd(conn.(*tls.Conn))
@@ -33,7 +33,7 @@ func sendEnd(conn net.Conn) error {
 	return conn.Close()
 }
 
-// closeWrite is c.CloseWrite. That the peer has reset the connection (ENOTCONN) is left to the reader to report.
+// closeWrite calls c.CloseWrite. It ignores ENOTCONN, because the reader reports the reset by the peer.
 func closeWrite(c halfCloser) error {
 	if err := c.CloseWrite(); !errors.Is(err, syscall.ENOTCONN) {
 		return err
@@ -41,8 +41,8 @@ func closeWrite(c halfCloser) error {
 	return nil
 }
 
-// IsKernelConn reports whether closing and half-closing the conn cannot block. A type that embeds one of these is not
-// one: its methods may be its own.
+// IsKernelConn reports whether closing and half-closing the conn cannot block. It returns false for a type that embeds a
+// kernel conn, because that type may override the methods.
 func IsKernelConn(conn net.Conn) bool {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -51,14 +51,14 @@ func IsKernelConn(conn net.Conn) bool {
 	return false
 }
 
-// resetOnClose makes closing the conn a reset, if it supports that.
+// resetOnClose makes Close of the conn send a reset, if the conn supports that.
 func resetOnClose(conn net.Conn) {
 	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
 		_ = c.SetLinger(0)
 	}
 }
 
-// readError is what package net would have made of a failed system call; any other error stays.
+// readError returns the error of package net for a failed system call. It does not change any other error.
 func readError(conn net.Conn, err error) error {
 	code, ok := err.(syscall.Errno)
 	if !ok {
@@ -74,8 +74,8 @@ func networkOf(addr net.Addr) string {
 	return addr.Network()
 }
 
-// Lowest returns the conn under all others, which has the options of the kernel. It calls methods of the conns, which
-// may block or panic.
+// Lowest returns the innermost conn, which has the options of the kernel. It calls methods of the conns, which may block
+// or panic.
 func Lowest(conn net.Conn) net.Conn {
 	for {
 		over, ok := conn.(interface{ NetConn() net.Conn })
@@ -86,8 +86,8 @@ func Lowest(conn net.Conn) net.Conn {
 	}
 }
 
-// kernelConnOf returns the kernel conn of conn, also one under TLS, nil if there is none that is found without calling
-// a method of a type of the program's own: that may block.
+// kernelConnOf returns the kernel conn of conn, also below TLS. It returns nil if it cannot find one without calling
+// methods of user-provided types, which may block.
 func kernelConnOf(conn net.Conn) net.Conn {
 	for {
 		switch c := conn.(type) {

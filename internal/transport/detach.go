@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// How a stream gives its conn away.
+// How a stream detaches its conn.
 
-// Recall begins to free the conn: when nobody is in its Read any more it may be detached. A channel that it returns is
-// to be awaited without the lock, and then Recall is to be called again; nil reports that the conn is free, or why it
-// cannot be. Unrecall undoes it.
+// Recall starts to free the conn for Detach, which requires that no Read is running. If Recall returns a channel, the
+// caller receives from it without the lock and then calls Recall again. If the channel is nil, the conn is free, or the
+// error says why it cannot be freed. Unrecall undoes Recall.
 func (s *Stream) Recall() (<-chan struct{}, error) {
 	if s.workers == nil {
 		return nil, nil
@@ -18,15 +18,14 @@ func (s *Stream) Recall() (<-chan struct{}, error) {
 	return s.workers.recall()
 }
 
-// Unrecall lets the reader go on, as after SetReading, also one that leaves Read only now.
+// Unrecall lets the reader continue, as SetReading does, even if its Read returns only later.
 func (s *Stream) Unrecall() {
 	if t := s.workers; s.open && t != nil {
 		t.recalled, t.outOfRead, t.stuck = false, nil, nil
 	}
 }
 
-// Unreported returns a failure of the conn that the owner has not been given yet, and that the conn may not report
-// again.
+// Unreported returns a failure of the conn that was not passed to the owner yet, and that the conn may not report again.
 func (s *Stream) Unreported() error {
 	switch t := s.workers; {
 	case t == nil:
@@ -37,18 +36,18 @@ func (s *Stream) Unreported() error {
 	return nil
 }
 
-// Detach gives the conn away, with a copy of what was read and not served. Retire follows, whose Closer does not close
-// the conn.
+// Detach returns the conn to the caller, with a copy of the bytes that were read and not served. Retire follows. Its
+// Closer does not close the conn.
 func (s *Stream) Detach() (conn net.Conn, rest []byte) {
 	t := s.workers
 	if t == nil {
-		s.kept = true
+		s.detached = true
 		return s.conn, nil
 	}
 	if t.full {
 		rest = append(rest, t.buf[:t.n]...)
 	}
-	t.kept = true
+	t.detached = true
 	return t.conn, rest
 }
 
@@ -67,7 +66,7 @@ func (t *goroutine) recall() (<-chan struct{}, error) {
 		return t.setting, nil
 	case t.interrupted && t.raw != nil:
 		_ = t.conn.SetReadDeadline(time.Time{})
-	case t.interrupted: // it may panic, or wait
+	case t.interrupted: // SetReadDeadline may panic or block
 		set := t.setDeadline(time.Time{}, func(err error, panicked bool) {
 			if panicked {
 				t.stuck = err

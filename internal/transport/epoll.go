@@ -8,17 +8,17 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// epollDriver is the driver of a stream that the loop serves itself: it reads and writes when the descriptor is ready,
-// and needs no goroutine and no buffer of its own. Its state is in the Stream.
+// epollDriver is the driver of a stream that the loop serves. It reads and writes when the descriptor is ready, and needs
+// neither a goroutine nor a buffer. Its state is in the Stream.
 //
-// The conn stays what it is. Its descriptor is only used through its SyscallConn, so that Go's own lock keeps a closed
-// one from being touched. Only a conn that is exactly a *net.TCPConn or a stream *net.UnixConn is served so: a type
-// that embeds one may have methods of its own.
+// The conn keeps its descriptor. The driver uses the descriptor only through the SyscallConn, whose lock prevents the use
+// of a closed descriptor. The driver serves only conns that are exactly a *net.TCPConn or a stream *net.UnixConn, because a
+// type that embeds one may override its methods.
 type epollDriver Stream
 
 func (t *epollDriver) stream() *Stream { return (*Stream)(t) }
 
-// openEpoll returns false for a conn that is to be served by goroutines.
+// openEpoll returns false for a conn that needs the goroutine driver.
 func (s *Stream) openEpoll() bool {
 	if !netpoll.Enabled {
 		return false
@@ -29,7 +29,7 @@ func (s *Stream) openEpoll() bool {
 	case *net.TCPConn:
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:
-		if networkOf(c.LocalAddr()) != "unix" { // of messages, not a stream
+		if networkOf(c.LocalAddr()) != "unix" { // a message socket
 			return false
 		}
 		raw, err = c.SyscallConn()
@@ -41,8 +41,8 @@ func (s *Stream) openEpoll() bool {
 	return true
 }
 
-// setReading stops reading lazily: the registration changes only after the kernel has reported data that was not requested. Mostly
-// it is requested again before.
+// setReading stops reading lazily. The registration changes only when the kernel reports unwanted data. Usually reading
+// resumes before that.
 func (t *epollDriver) setReading(want bool) {
 	t.wanted = want
 	switch {
@@ -53,7 +53,7 @@ func (t *epollDriver) setReading(want bool) {
 	}
 }
 
-// watch changes what the descriptor is watched for. If the kernel has no room for it, goroutines take over.
+// watch changes the watched events. If the kernel cannot register the descriptor, the goroutine driver takes over.
 func (t *epollDriver) watch(what netpoll.Events) {
 	if t.registered && t.watched == what {
 		return
@@ -73,7 +73,7 @@ func (t *epollDriver) watch(what netpoll.Events) {
 	}
 }
 
-// register tells the kernel what to watch for. What is already so is an event too.
+// register passes the watched events to the kernel. Conditions that are already true cause an event too.
 func (t *epollDriver) register() error {
 	what := t.watched
 	if t.edgeTriggered {
@@ -82,7 +82,7 @@ func (t *epollDriver) register() error {
 	return t.owner.Loop().Watch(t.raw, t.owner.Member(), t.registered, what)
 }
 
-// unregister stops watching, also for events that cannot be left out.
+// unregister stops watching, including the events that epoll always reports.
 func (t *epollDriver) unregister() {
 	if t.registered {
 		t.owner.Loop().Unwatch(t.raw)
@@ -100,8 +100,8 @@ func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool, r *Repo
 		t.owner.Loop().PostReady(t.owner, netpoll.Writable)
 	}
 	if what&(netpoll.Failed|netpoll.Hungup) == netpoll.Failed && !t.edgeTriggered && t.registered {
-		// It may be one that reading and writing do not report, such as a time stamp in the error queue, which stays
-		// until the user fetches it.
+		// Reading and writing may not report it. For example, a time stamp stays in the error queue until the user
+		// fetches it.
 		t.edgeTriggered = true
 		_ = t.register()
 	}
@@ -127,7 +127,7 @@ func (t *epollDriver) read(limit int, splice bool, r *Report) {
 	case err != nil:
 		r.Err = readError(t.conn, err)
 	case t.edgeTriggered && t.registered && n > 0:
-		_ = t.register() // there may be more
+		_ = t.register() // more data may be available
 	}
 	r.Data = buf[:n]
 }
@@ -137,13 +137,13 @@ func (t *epollDriver) unread() (bool, error) {
 		return false, nil
 	}
 	n, ended, err := t.owner.Loop().Call().Peek(t.raw)
-	if err != nil { // the kernel reports it only once: the next read would find an end
+	if err != nil { // the kernel reports it only once, and the next read would return EOF
 		err = readError(t.conn, err)
 	}
 	return n > 0 || ended || err != nil, err
 }
 
-// unwanted handles an event of a stream whose owner wants no data.
+// unwanted handles an event while the owner wants no data.
 func (t *epollDriver) unwanted(what netpoll.Events, r *Report) {
 	if t.watched&netpoll.Readable != 0 {
 		t.watch(t.watched &^ netpoll.Readable)
@@ -158,7 +158,7 @@ func (t *epollDriver) unwanted(what netpoll.Events, r *Report) {
 		}
 	}
 	if what&netpoll.Hungup != 0 {
-		t.unregister() // it cannot be left out, and would be reported forever
+		t.unregister() // epoll always reports this event, and would report it forever
 	}
 }
 
@@ -188,7 +188,7 @@ func (t *epollDriver) tryWrite() (flags Flags, err error) {
 			}
 		}
 		if err == syscall.EPIPE {
-			// The reset that has caused it is reported to whoever asks first.
+			// The kernel reports the reset that caused EPIPE to the first call that checks for it.
 			if _, _, reset := c.Peek(t.raw); reset == syscall.ECONNRESET {
 				err = reset
 			}
@@ -205,7 +205,7 @@ func (t *epollDriver) awaitWritable() {
 	t.watch(t.watched | netpoll.Writable)
 }
 
-// drain writes what there is room for.
+// drain writes as many queued bytes as the kernel accepts.
 func (t *epollDriver) drain(r *Report) {
 	r.Flags, r.Err = t.tryWrite()
 	switch {

@@ -13,50 +13,50 @@ import (
 )
 
 const (
-	minBuffer = 4 << 10 // what an idle reader holds; it grows while reads fill it
+	minBuffer = 4 << 10 // the buffer of an idle reader; it grows while reads fill it
 	maxBatch  = 256 << 10
 )
 
-// goroutine is the driver of any conn: one goroutine reads while the owner wants data, another writes while bytes are
+// goroutine is the driver for any conn. One goroutine reads while the owner wants data, and another writes while bytes are
 // queued.
 //
-// A conn that is exactly a *net.TCPConn or *net.UnixConn is also written to directly, as long as the kernel takes bytes
-// without blocking. A type that embeds one is not: it may have a Write of its own.
+// If the conn is exactly a *net.TCPConn or *net.UnixConn, the driver also writes directly, as long as the kernel accepts
+// bytes without blocking. It does not do so for a type that embeds one, because the type may override Write.
 //
-// The goroutines look at the stream only while they find, with the lock, that it is not retired: later the stream may
-// be that of another connection.
+// Before the goroutines use the stream, they check with the lock that it is not retired. A retired stream may belong to
+// another connection.
 type goroutine struct {
 	s     *Stream
 	owner Owner
 	loop  Loop
 	conn  net.Conn
-	raw   *rawConn // nil for a conn that can only be written to by its Write
+	raw   *rawConn // nil for a conn that supports only its Write method
 
 	// Guarded by the owner's lock.
 	want        bool          // the owner wants data
 	reading     bool          // the reader is running
 	full        bool          // the reader has a chunk that the loop has not served yet
-	waiting     bool          // the reader waits for the loop, which has served it, not in Read
+	waiting     bool          // the loop has served the chunk, and the reader waits for the loop, not in Read
 	watching    bool          // the reader is in untilReset, not in Read
-	interrupted bool          // a read deadline in the past is set, to make the reader leave Read
+	interrupted bool          // a read deadline in the past is set, so that Read returns
 	writing     bool          // the writer is running
 	moved       bool          // the writer has sent bytes since the last serve
 	ending      bool          // the writer is sending this side's end
-	closed      bool          // ... by closing the conn, which is not to be done twice
+	closed      bool          // ... by closing the conn, which must not be closed twice
 	retired     bool          // the stream was retired
-	kept        bool          // Detach has given the conn away
-	recalled    bool          // the conn is to be given away: no other reader is started, and none goes on
+	detached    bool          // Detach has returned the conn
+	recalled    bool          // the conn will be detached: no reader starts or continues
 	handshaking bool          // a goroutine does the handshake, in Read and Write
-	findBelow   bool          // the writer is to look for a kernel conn below the conn
+	findBelow   bool          // the writer must look for a kernel conn below the conn
 	writeFailed bool          // the writer has failed
-	deferred    error         // a failed write, while the reader is asked for the cause
-	failure     error         // what TakeFailure returns next
+	deferred    error         // a failed write, until the reader has determined the cause
+	failure     error         // the next result of TakeFailure
 	outOfRead   chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
-	setting     chan struct{} // closed when the read deadline is set; nil while nobody is setting it
-	stuck       error         // why the reader could not be made to leave Read
-	below       net.Conn      // the kernel conn under one of the program's own, for Progress; nil if there is none
+	setting     chan struct{} // closed when the read deadline is set; nil unless a goroutine is setting it
+	stuck       error         // why Read could not be interrupted
+	below       net.Conn      // the kernel conn below a user-provided conn, for Progress; nil if there is none
 
-	// Handed from the reader to the loop and back.
+	// Passed from the reader to the loop and back.
 	buf []byte
 	n   int
 	err error
@@ -84,10 +84,10 @@ func (t *goroutine) setReading(want bool) {
 	}
 }
 
-// mayWatch reports whether a reset can be seen without reading, and may be reported.
+// mayWatch reports whether a reset can be detected without reading, and may be reported.
 func (t *goroutine) mayWatch() bool { return t.raw != nil && t.owner.WatchesReset() }
 
-// read is the reader: it hands over one chunk, or the end, and waits until the loop has served it.
+// read is the reader. It passes one chunk, or the end, to the loop, and waits until the loop has served it.
 func (t *goroutine) read() error {
 	var retries reads
 	for t.mayRead() {
@@ -113,7 +113,7 @@ func (t *goroutine) read() error {
 	return nil
 }
 
-// readerReturned handles a method of the conn that has not returned, for which err is not nil.
+// readerReturned handles a panic or runtime.Goexit of a method of the conn. err is nil if the reader has returned.
 func (t *goroutine) readerReturned(err error, _ bool) {
 	if err != nil {
 		t.n, t.err = 0, err
@@ -134,19 +134,20 @@ func (t *goroutine) next() {
 	t.err = readError(t.conn, t.err)
 }
 
-// mayRead reports whether the reader is to go on.
+// mayRead reports whether the reader continues.
 func (t *goroutine) mayRead() bool {
 	for {
-		goOn, first := t.decide()
+		proceed, first := t.decide()
 		if first == nil {
-			return goOn
+			return proceed
 		}
 		first()
 	}
 }
 
-// decide is mayRead, or what is to be done first, without the lock: the conn may hold one of its own.
-func (t *goroutine) decide() (goOn bool, first func()) {
+// decide returns the result of mayRead, or a function that must run first. The function runs without the lock, because
+// the conn may use its own lock.
+func (t *goroutine) decide() (proceed bool, first func()) {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
 	t.waiting, t.watching = false, false
@@ -170,8 +171,8 @@ func (t *goroutine) decide() (goOn bool, first func()) {
 	return true, nil
 }
 
-// setDeadline returns what sets the read deadline; until that has returned nobody else sets it. failed, which may be
-// nil, is called with the owner's lock.
+// setDeadline returns a function that sets the read deadline. Until that function has returned, no other goroutine sets
+// the deadline. failed, which may be nil, is called with the owner's lock.
 func (t *goroutine) setDeadline(d time.Time, failed func(err error, panicked bool)) func() {
 	set := make(chan struct{})
 	t.setting = set
@@ -188,7 +189,7 @@ func (t *goroutine) setDeadline(d time.Time, failed func(err error, panicked boo
 	}
 }
 
-// handOver has the loop serve the chunk.
+// handOver passes the chunk to the loop.
 func (t *goroutine) handOver() {
 	t.owner.Mutex().Lock()
 	retired := t.retired
@@ -203,7 +204,7 @@ func (t *goroutine) handOver() {
 	}
 }
 
-// leaveRead notifies who waits for the reader to be out of Read.
+// leaveRead notifies a goroutine that waits until the reader is out of Read.
 func (t *goroutine) leaveRead() {
 	if t.outOfRead != nil {
 		close(t.outOfRead)
@@ -211,13 +212,13 @@ func (t *goroutine) leaveRead() {
 	}
 }
 
-// leave ends the reader for good: the owner has seen the end.
+// leave ends the reader. The owner has handled the end.
 func (t *goroutine) leave() {
 	t.owner.Mutex().Lock()
 	t.reading = false
 	failed := t.deferred != nil && !t.retired
 	if failed {
-		t.failure = t.deferred // nobody else would report it
+		t.failure = t.deferred // it would not be reported otherwise
 	}
 	t.owner.Mutex().Unlock()
 	if failed {
@@ -232,7 +233,7 @@ func (t *goroutine) isPaused() bool {
 	return t.interrupted && t.deferred == nil
 }
 
-// interrupt makes a Read return. A conn without deadlines brings one chunk more.
+// interrupt makes Read return. A conn without deadlines returns one more chunk.
 func (t *goroutine) interrupt() {
 	t.interrupted = true
 	if t.setting != nil {
@@ -243,16 +244,16 @@ func (t *goroutine) interrupt() {
 		return
 	}
 	set := t.setDeadline(time.Unix(1, 0), func(err error, _ bool) {
-		if t.outOfRead != nil && !errors.Is(err, io.ErrClosedPipe) { // of a net.Pipe that brings the end instead
+		if t.outOfRead != nil && !errors.Is(err, io.ErrClosedPipe) { // returned by a net.Pipe, whose Read reports the end
 			t.stuck = err
 			t.leaveRead()
 		}
 	})
-	t.loop.Go(set) // it may wait for a lock that the conn's Read holds
+	t.loop.Go(set) // the conn's Read may hold a lock that SetReadDeadline needs
 }
 
-// serve reports either what the reader has received or that the writer has sent bytes: the owner may call back after
-// the latter, which may stop the flow.
+// serve reports either the received data or the progress of the writer, not both. After progress, the owner may run
+// callbacks, which may stop the flow.
 func (t *goroutine) serve(what netpoll.Events, r *Report) {
 	if what&netpoll.Readable == 0 || !t.full {
 		if t.moved {
@@ -275,7 +276,7 @@ func (t *goroutine) serve(what netpoll.Events, r *Report) {
 		r.Err = t.deferred
 		r.Flags |= WriteFailed
 	case (t.writeFailed || t.failure != nil) && !isReset:
-		r.Data, r.Err = nil, nil // the writer is about to report the cause
+		r.Data, r.Err = nil, nil // the writer will report the cause
 	}
 }
 
@@ -283,22 +284,22 @@ func (t *goroutine) unread() (bool, error) { return t.full, nil }
 
 func (t *goroutine) retire() {
 	t.retired, t.want = true, false
-	if t.full { // nobody will serve it
+	if t.full { // the loop will not serve it
 		t.full = false
 		t.ack <- struct{}{}
 	}
 }
 
-// timedOut also knows conns older than os.ErrDeadlineExceeded.
+// timedOut reports whether err is a timeout. It also recognizes conns that do not use os.ErrDeadlineExceeded.
 func timedOut(err error) bool {
 	if err == nil {
-		return false // and nothing is allocated
+		return false // without an allocation
 	}
 	var timeout net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// contain runs fn, then done with its error or with that of a panic or runtime.Goexit.
+// contain runs fn, then done with the error that fn returned, or with an error for a panic or runtime.Goexit.
 func contain(owner Owner, fn func() error, done func(err error, panicked bool)) {
 	returned := false
 	eventloop.Contain(owner, func() error {

@@ -11,11 +11,12 @@ import (
 
 func (t *goroutine) close(reset bool) {
 	conn, closed := t.conn, t.closed
-	if a := adapterOf(conn); a != nil && !t.kept { // the Close of a tls.Conn would confirm to the peer that it has everything
+	// Close of a tls.Conn would send close_notify, which confirms to the peer that it has received everything.
+	if a := adapterOf(conn); a != nil && !t.detached {
 		conn, closed = a.Conn, a.closed.Swap(true)
 	}
 	switch {
-	case t.kept:
+	case t.detached:
 	case closed:
 		t.closeAsync(func() error { return nil })
 	case IsKernelConn(conn):
@@ -25,7 +26,7 @@ func (t *goroutine) close(reset bool) {
 		_ = conn.Close()
 	case reset:
 		if c, ok := conn.(*tls.Conn); ok && IsKernelConn(c.NetConn()) {
-			resetOnClose(c.NetConn()) // before package tls closes it, when a handshake's context ends
+			resetOnClose(c.NetConn()) // before package tls closes it when the context of the handshake ends
 		}
 		t.closeAsync(func() error { return closeByReset(conn) })
 	default:
@@ -33,10 +34,10 @@ func (t *goroutine) close(reset bool) {
 	}
 }
 
-// closeByReset closes a conn of any kind, and first the one below it, which is to be reset: the Close of a tls.Conn
-// would confirm to the peer that it has everything.
+// closeByReset closes a conn of any kind with a reset. It resets the conn below first, because Close of a tls.Conn would
+// confirm to the peer that it has received everything.
 func closeByReset(conn net.Conn) (err error) {
-	defer func() { err = errors.Join(err, conn.Close()) }() // also if what follows panics
+	defer func() { err = errors.Join(err, conn.Close()) }() // even if the code below panics
 	over, ok := conn.(interface{ NetConn() net.Conn })
 	if !ok {
 		resetOnClose(conn)
@@ -49,11 +50,12 @@ func closeByReset(conn net.Conn) (err error) {
 	return nil
 }
 
-// closeAsync closes a conn of any kind: that may block, of a tls.Conn for seconds. The Close of some, such as a stream
-// of a multiplexer, does not end a Read that waits for the peer, and only a deadline interrupts it.
+// closeAsync closes a conn of any kind on a goroutine, because Close may block, for seconds in the case of a tls.Conn.
+// Close of some conns, such as a stream of a multiplexer, does not end a Read that waits for the peer. Only a deadline
+// interrupts it.
 func (t *goroutine) closeAsync(closeConn func() error) {
 	closeAndInterrupt := func() error {
-		defer func() { // also if it panics
+		defer func() { // even if closeConn panics
 			t.owner.Mutex().Lock()
 			inside := t.reading && !t.waiting || t.writing || t.handshaking
 			t.owner.Mutex().Unlock()

@@ -7,14 +7,15 @@ import (
 	"syscall"
 )
 
-// Which error a failed write is reported with: the reader may know the cause.
+// The error of a failed write. The reader may have the cause.
 
-// deferFailure puts a failed write off until the reader has returned, if there is one: a reset by the peer is reported
-// to whoever asks first, and a writer that comes second gets EPIPE. Only the kernel's conns do so, under TLS too.
+// deferFailure defers the report of a failed write until the reader, if there is one, has returned. The kernel reports a
+// reset by the peer to the first call only: if the reader is first, the writer gets EPIPE. This applies to kernel conns,
+// also below TLS.
 func (t *goroutine) deferFailure(err error) bool {
 	a := adapterOf(t.conn)
-	knows := t.raw != nil || a != nil && IsKernelConn(a.Conn)
-	if !knows || !t.reading || t.deferred != nil || !errors.Is(err, syscall.EPIPE) {
+	isKernel := t.raw != nil || a != nil && IsKernelConn(a.Conn)
+	if !isKernel || !t.reading || t.deferred != nil || !errors.Is(err, syscall.EPIPE) {
 		return false
 	}
 	t.deferred, t.writing = err, true
@@ -24,7 +25,7 @@ func (t *goroutine) deferFailure(err error) bool {
 	return true
 }
 
-// fail notes why writing has failed, for TakeFailure. Failed follows, without the lock.
+// fail stores the error of a failed write for TakeFailure. The caller then calls Failed, without the lock.
 func (t *goroutine) fail(err error) {
 	if !t.retired && !t.deferFailure(err) {
 		t.failure = err
@@ -37,19 +38,19 @@ func (t *goroutine) hasFailed() bool {
 	return t.failure != nil && !t.retired
 }
 
-// hasLeft reports whether err, from writing, says that the peer has closed the whole conn, as conns of all kinds say
-// it.
-func hasLeft(err error) bool {
-	for _, left := range []error{syscall.EPIPE, syscall.ECONNRESET, io.ErrClosedPipe, net.ErrClosed, io.EOF} {
-		if errors.Is(err, left) {
+// isDisconnect reports whether the error of a write means that the peer has closed the conn completely. It recognizes the
+// errors of all kinds of conns.
+func isDisconnect(err error) bool {
+	for _, disconnect := range []error{syscall.EPIPE, syscall.ECONNRESET, io.ErrClosedPipe, net.ErrClosed, io.EOF} {
+		if errors.Is(err, disconnect) {
 			return true
 		}
 	}
 	return false
 }
 
-// TakeFailure takes the error that a goroutine has met while writing, nil if there is none. writer reports that it was the
-// writer, rather than the reader that was asked for the cause of a failed Flush.
+// TakeFailure returns and removes the error that a goroutine has stored for a failed write, nil if there is none. writer
+// is true if the writer stored it, and false if the reader stored it as the cause of a failed Flush.
 func (s *Stream) TakeFailure() (err error, writer bool) {
 	if !s.open || s.workers == nil {
 		return nil, false
@@ -58,7 +59,7 @@ func (s *Stream) TakeFailure() (err error, writer bool) {
 	return err, s.workers.writeFailed
 }
 
-// DeferredFailure returns the error of a failed write while the reader is asked for the cause.
+// DeferredFailure returns the error of a failed write until the reader has determined the cause.
 func (s *Stream) DeferredFailure() error {
 	if s.workers == nil {
 		return nil

@@ -18,7 +18,7 @@ func (t *goroutine) tryWrite() (Flags, error) {
 	return t.writeTo(t.raw.tryWrite)
 }
 
-// writeTo hands the queue to a function that does not block.
+// writeTo passes the queue to a function that does not block.
 func (t *goroutine) writeTo(write func([]byte) (int, error)) (flags Flags, err error) {
 	q := &t.s.queue
 	for left := q.sendable(); left > 0; left = q.sendable() {
@@ -50,7 +50,7 @@ func (t *goroutine) awaitWritable() {
 	}
 }
 
-// writeWhenReady is the writer of a kernel socket: each time there is room it writes what fits.
+// writeWhenReady is the writer for a kernel socket. Whenever the socket is writable, it writes as much as the kernel accepts.
 func (t *goroutine) writeWhenReady() {
 	for {
 		var failed error
@@ -62,12 +62,12 @@ func (t *goroutine) writeWhenReady() {
 			}
 			flags, err := t.writeTo(write)
 			failed = err
-			t.writeFailed = err != nil // before the end that the reader may see then is believed
+			t.writeFailed = err != nil // set before the reader can report the end that may follow
 			done := err != nil || t.s.queue.sendable() == 0
 			if flags&Moved != 0 {
 				t.moved = true
 				t.owner.Progressed(flags&Completed != 0)
-				if !done { // else nextStep does
+				if !done { // otherwise nextStep notifies
 					t.loop.Notify(t.owner, netpoll.Writable)
 				}
 			}
@@ -76,13 +76,13 @@ func (t *goroutine) writeWhenReady() {
 		if failed == nil {
 			failed = err
 		}
-		if !t.goOn(failed) {
+		if !t.keepWriting(failed) {
 			return
 		}
 	}
 }
 
-// writerReturned handles a method of the conn that has not returned, for which err is not nil.
+// writerReturned handles a panic or runtime.Goexit of a method of the conn. err is nil if the writer has returned.
 func (t *goroutine) writerReturned(err error, _ bool) {
 	if err == nil {
 		return
@@ -94,7 +94,7 @@ func (t *goroutine) writerReturned(err error, _ bool) {
 	t.owner.Failed()
 }
 
-// writeBlocking is the writer of any other conn.
+// writeBlocking is the writer for any other conn.
 func (t *goroutine) writeBlocking() error {
 	t.lookBelow()
 	for {
@@ -110,7 +110,7 @@ func (t *goroutine) writeBlocking() error {
 				freeSegment(b)
 			}
 		}
-		if !t.goOn(failed) {
+		if !t.keepWriting(failed) {
 			return nil
 		}
 	}
@@ -119,13 +119,13 @@ func (t *goroutine) writeBlocking() error {
 func (t *goroutine) takeBatch() (batch [][]byte, used []*[]byte) {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
-	if t.retired { // the queue is that of another connection by now
+	if t.retired { // the queue may belong to another connection
 		return nil, nil
 	}
 	return t.s.queue.take(maxBatch)
 }
 
-// writePiece writes p, in chunks so that progress shows.
+// writePiece writes p in chunks, so that progress is visible.
 func (t *goroutine) writePiece(p []byte) error {
 	for chunk := range slices.Chunk(p, maxChunk) {
 		n, err := writeAll(t.conn, chunk, t.isRetired)
@@ -153,8 +153,9 @@ func (t *goroutine) isRetired() bool {
 	return t.retired
 }
 
-// goOn reports whether the writer has more to do. When all is written it sends the end, if that was requested.
-func (t *goroutine) goOn(failed error) bool {
+// keepWriting reports whether the writer has more to write. When everything is written, it sends the end if that was
+// requested.
+func (t *goroutine) keepWriting(failed error) bool {
 	again, sendsEnd := t.nextStep(failed)
 	switch {
 	case again:
@@ -168,7 +169,7 @@ func (t *goroutine) goOn(failed error) bool {
 	return false
 }
 
-// nextStep decides what follows a batch: another one, this side's end, which may block, or nothing more.
+// nextStep decides what follows a batch: another batch, this side's end, which may block, or nothing.
 func (t *goroutine) nextStep(failed error) (again, sendsEnd bool) {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
@@ -194,14 +195,14 @@ func (t *goroutine) nextStep(failed error) (again, sendsEnd bool) {
 		if err := s.sendEndIfDue(); err != nil {
 			t.fail(err)
 		}
-		if !t.moved { // else the event is to come
+		if !t.moved { // otherwise an event is already pending
 			t.loop.Notify(t.owner, netpoll.Writable)
 		}
 	}
 	return false, false
 }
 
-// endSentBy takes the result of sending the end.
+// endSentBy handles the result of sending the end.
 func (t *goroutine) endSentBy(err error) {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
@@ -211,7 +212,7 @@ func (t *goroutine) endSentBy(err error) {
 		return
 	}
 	t.writing = false
-	if err != nil && !(t.s.peerEnded && hasLeft(err)) { // a peer that has left after its own end needs none
+	if err != nil && !(t.s.peerEnded && isDisconnect(err)) { // a peer that ended and disconnected needs no end
 		t.fail(err)
 	}
 }

@@ -6,23 +6,23 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// Progress is how far the bytes of a stream have got. It never returns to an earlier value.
+// Progress measures how far the bytes of a stream have advanced. It never returns to an earlier value.
 type Progress struct {
-	acked      int64  // bytes of the queue that the conn has taken
-	passed     int64  // bytes of TLS that the conn under it has taken
+	acked      int64  // bytes of the queue that the conn has accepted
+	passed     int64  // bytes that the conn below TLS has accepted
 	confirmed  uint64 // bytes that the peer has acknowledged, if the kernel reports that
 	unconsumed int32  // bytes that the peer has not acknowledged or read, if the kernel reports that
 }
 
-// TrackProgress makes Progress look below conns of the program's own. It comes before bytes have waited for room.
+// TrackProgress makes Progress also use the kernel conn below a user-provided conn. Call it before bytes are queued.
 func (s *Stream) TrackProgress() {
 	if s.workers != nil {
 		s.workers.findBelow = true
 	}
 }
 
-// Progress returns how far the peer is now. idle reports that the peer has consumed everything that the kernel has: the
-// program is late, not the peer.
+// Progress returns the current progress of the peer. idle reports that the peer has consumed everything that the kernel
+// has. In that case, the program is late, not the peer.
 func (s *Stream) Progress() (p Progress, idle bool) {
 	p.acked = s.queue.acked
 	if a := adapterOf(s.conn); a != nil {
@@ -32,14 +32,14 @@ func (s *Stream) Progress() (p Progress, idle bool) {
 		p.confirmed, p.unconsumed = netpoll.Progress(c)
 		return p, p.unconsumed == 0
 	}
-	if t := s.workers; t != nil && t.below != nil { // above it the bytes may wait for something else
+	if t := s.workers; t != nil && t.below != nil { // in the conns above it, bytes may wait for another reason
 		p.confirmed, p.unconsumed = netpoll.Progress(t.below)
 	}
 	return p, false
 }
 
-// lookBelow looks for a kernel conn under conns of the program's own. Their methods may block or panic: the writer
-// calls it.
+// lookBelow looks for a kernel conn below user-provided conns. The writer calls it, because their methods may block or
+// panic.
 func (t *goroutine) lookBelow() {
 	t.owner.Mutex().Lock()
 	wanted := t.findBelow && kernelConnOf(t.conn) == nil
@@ -53,7 +53,7 @@ func (t *goroutine) lookBelow() {
 			below = c
 		}
 		return nil
-	}, func(error, bool) { // one that panics is not used: what it takes is seen
+	}, func(error, bool) { // after a panic, only the bytes that the conn accepts count
 		t.owner.Mutex().Lock()
 		t.below = below
 		t.owner.Mutex().Unlock()

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	smallSegment = 2 << 10  // of a body, for a few messages
+	smallSegment = 2 << 10  // the first segment of a body, for a few messages
 	largeSegment = 16 << 10 // further bytes are kept in segments of this size
 )
 
@@ -18,31 +18,31 @@ var (
 	segments = sync.Pool{New: func() any { b := make([]byte, 0, largeSegment); return &b }}
 )
 
-// queue is the bytes of one connection that are accepted and not sent yet. It knows no connection. The zero
-// value is empty. The owner's lock guards it.
+// queue has the accepted bytes of one connection that are not sent yet. It does not know the connection. The zero value
+// is empty. The owner's lock guards it.
 type queue struct {
 	*body       // nil while nothing is queued, &discarded after drop
 	added int64 // bytes that were queued so far
-	acked int64 // bytes that the conn has taken
+	acked int64 // bytes that the conn has accepted
 }
 
-// body is what a queue needs while it is not empty.
+// body is the state of a queue that is not empty.
 type body struct {
 	segments fifo.Queue[*[]byte]
-	offset   int // of the first segment, sent already
+	offset   int // sent bytes of the first segment
 
-	pipe  *netpoll.SplicePipe // before the segments: what Pipe has moved within the kernel
-	pipes *SplicePipes        // that the pipe belongs to
+	pipe  *netpoll.SplicePipe // precedes the segments: bytes that Pipe has moved within the kernel
+	pipes *SplicePipes        // the owner of the pipe
 
-	direct    []byte // behind the segments: what Send is sending without a copy, while it runs
+	direct    []byte // follows the segments: bytes that a running Send sends without a copy
 	small     []byte // the first segment of a queue, if a small one is enough
-	barrier   int64  // bytes behind this offset stay
-	completed int64  // acked when the last segment was sent whole
+	barrier   int64  // bytes after this offset are held back
+	completed int64  // the value of acked when the last segment was sent completely
 }
 
 var discarded body // never changed
 
-// isActive reports whether there is a body to look at.
+// isActive reports whether the queue has a body in use.
 func (q *queue) isActive() bool { return q.body != nil && q.body != &discarded }
 
 // activate gives the queue a body.
@@ -68,7 +68,7 @@ func (q *queue) length() int {
 	return int(q.added - q.acked)
 }
 
-// sendable returns how many bytes may leave.
+// sendable returns the number of bytes that may be sent.
 func (q *queue) sendable() int {
 	if !q.isActive() {
 		return 0
@@ -76,14 +76,14 @@ func (q *queue) sendable() int {
 	return max(int(min(q.barrier, q.added)-q.acked), 0)
 }
 
-// hold keeps all bytes behind the offset from leaving.
+// hold holds back all bytes after the offset.
 func (q *queue) hold(offset int64) {
 	if q.activate(); q.isActive() {
 		q.barrier = offset
 	}
 }
 
-// raise lets all bytes leave that are queued now; a hold stays for those behind them.
+// raise allows all bytes that are queued now to be sent. A hold remains for later bytes.
 func (q *queue) raise() {
 	if q.isActive() && q.barrier != math.MaxInt64 {
 		q.barrier = q.added
@@ -111,19 +111,19 @@ func (q *queue) borrow(p []byte) {
 	q.direct = p
 }
 
-// keepDirect copies what is left of the borrowed bytes.
+// keepDirect copies the borrowed bytes that were not sent.
 func (q *queue) keepDirect() {
 	rest := q.direct
 	q.direct = nil
 	q.store(rest, q.length() == len(rest))
 }
 
-// store copies p, which is counted already. empty reports whether nothing is queued before it.
+// store copies p, which is counted already. empty reports whether the queue was empty before p.
 func (q *queue) store(p []byte, empty bool) {
 	if q.activate(); len(p) == 0 || !q.isActive() {
 		return
 	}
-	if empty && len(p) <= smallSegment { // no writer has the small segment
+	if empty && len(p) <= smallSegment { // no writer uses the small segment
 		q.small = append(q.small[:0], p...)
 		q.segments.Push(&q.small)
 		return
@@ -143,7 +143,7 @@ func (q *queue) store(p []byte, empty bool) {
 	}
 }
 
-// freeSegment returns a segment that nobody uses any more to the pool.
+// freeSegment returns an unused segment to the pool.
 func freeSegment(b *[]byte) {
 	if cap(*b) == largeSegment {
 		*b = (*b)[:0]
@@ -151,7 +151,7 @@ func freeSegment(b *[]byte) {
 	}
 }
 
-// piece returns the i-th piece of queued memory, nil behind the last.
+// piece returns the i-th piece of queued memory, nil after the last one.
 func (q *queue) piece(i int) []byte {
 	switch n := q.segments.Len(); {
 	case i == 0 && n > 0:
@@ -164,7 +164,7 @@ func (q *queue) piece(i int) []byte {
 	return nil
 }
 
-// advance removes the first n bytes, which the conn has taken, and reports whether a whole segment was sent.
+// advance removes the first n bytes, which the conn has accepted, and reports whether a segment was sent completely.
 func (q *queue) advance(n int) (completed bool) {
 	for n > 0 {
 		p := q.piece(0)
@@ -184,8 +184,8 @@ func (q *queue) advance(n int) (completed bool) {
 	return completed
 }
 
-// take gives a writer about limit bytes to write without the lock, and the segments to free then. They stay queued
-// until ack.
+// take returns about limit bytes that a writer writes without the lock, and the segments to free afterwards. The bytes
+// stay queued until ack.
 func (q *queue) take(limit int) (batch [][]byte, used []*[]byte) {
 	for limit = min(limit, q.sendable()); limit > 0; {
 		p := q.piece(0)
@@ -204,7 +204,7 @@ func (q *queue) take(limit int) (batch [][]byte, used []*[]byte) {
 	return batch, used
 }
 
-// ack counts n bytes that were taken before and are sent now. whole reports that they end one of the pieces.
+// ack counts n bytes that take returned and that are sent now. whole reports that they complete one of the pieces.
 func (q *queue) ack(n int, whole bool) {
 	q.acked += int64(n)
 	if whole && q.isActive() {
@@ -227,13 +227,13 @@ func (q *queue) pour() {
 	}
 }
 
-// returnPipe gives the empty splice pipe back.
+// returnPipe returns the empty splice pipe to its loop.
 func (q *queue) returnPipe() {
 	q.pipes.keep(q.pipe)
 	q.pipe, q.pipes = nil, nil
 }
 
-// drop empties the queue for good. Its segments are not freed: a writer may still use a part of one.
+// drop empties the queue permanently. It does not free the segments, because a writer may still use one.
 func (q *queue) drop() {
 	if q.isActive() && q.pipe != nil {
 		q.pipes.Discard(q.pipe)

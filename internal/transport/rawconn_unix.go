@@ -49,15 +49,15 @@ func (r *rawConn) tryWrite(p []byte) (int, error) {
 	return r.n, err
 }
 
-// whenWritable calls fn whenever there is room, until it returns true or the conn is closed.
+// whenWritable calls fn whenever the conn is writable, until fn returns true or the conn is closed.
 func (r *rawConn) whenWritable(fn func(write func([]byte) (int, error)) bool) error {
 	return r.raw.Write(func(fd uintptr) bool {
 		return fn(func(p []byte) (int, error) { return writeFD(fd, p) })
 	})
 }
 
-// untilReset waits, without reading, until the peer has reset the conn, a deadline passes or the conn is closed, and
-// returns which. Bytes that wait to be read hide a reset behind them.
+// untilReset waits, without reading, until the peer has reset the conn, a deadline has passed or the conn is closed. The
+// error distinguishes the cases. Unread bytes hide a reset that follows them.
 func (r *rawConn) untilReset() error {
 	var peeked [1]byte
 	var failed error
@@ -76,7 +76,7 @@ func (r *rawConn) untilReset() error {
 	return err
 }
 
-// writeFD writes as much as there is room for: 0 and no error if there is none.
+// writeFD writes as much as the kernel accepts. It returns 0 and no error if the kernel accepts nothing.
 func writeFD(fd uintptr, p []byte) (int, error) {
 	for {
 		n, err := syscall.Write(int(fd), p)

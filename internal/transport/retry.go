@@ -10,19 +10,19 @@ import (
 
 const (
 	immediateRetries = 3
-	maxFailures      = 10 // temporary ones, in a row
+	maxFailures      = 10 // consecutive temporary failures
 	noLimit          = 0
 
-	shortPause = 50 * time.Microsecond // between reads without data or error, up to
+	shortPause = 50 * time.Microsecond // between reads without data or error, increasing to
 	idlePause  = 10 * time.Millisecond
-	firstPause = time.Millisecond // after a failure, up to
+	firstPause = time.Millisecond // after a failure, increasing to
 	lastPause  = 100 * time.Millisecond
 )
 
-// retry counts how often in a row a conn has made no progress.
+// retry counts consecutive calls of a conn without progress.
 type retry int
 
-// again waits before the next try, longer from one to the next, or reports false after max of them.
+// again waits before the next retry, and longer each time. It returns false after max retries.
 func (n *retry) again(max int) bool {
 	*n++
 	first, last := firstPause, lastPause
@@ -40,17 +40,17 @@ func (n *retry) again(max int) bool {
 	return true
 }
 
-// isTemporary reports whether the next try may succeed after err, of a conn: err says so, and is not a timeout, which
-// the program has requested.
+// isTemporary reports whether a retry may succeed after the conn has returned err: err is temporary and not a timeout. The
+// program has requested a timeout itself.
 func isTemporary(err error) bool {
 	if err == nil {
-		return false // and nothing is allocated
+		return false // without an allocation
 	}
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary() && !timedOut(err)
 }
 
-// readInto is the conn's Read, whose count is checked.
+// readInto calls Read of the conn and checks the count.
 func readInto(conn net.Conn, p []byte) (int, error) {
 	n, err := conn.Read(p)
 	if n < 0 || n > len(p) {
@@ -59,15 +59,15 @@ func readInto(conn net.Conn, p []byte) (int, error) {
 	return n, err
 }
 
-// reads counts the Reads in a row that have returned nothing, and those that have failed.
+// reads counts consecutive Reads that returned no data, and consecutive Reads that failed.
 type reads struct{ empty, failed retry }
 
-// check waits if the conn is to be read again, and returns the error that counts, nil for a temporary one.
+// check waits before a retry if one is due. It returns the error to report, nil for a temporary error.
 func (r *reads) check(n int, err error) error {
 	switch {
 	case isTemporary(err) && r.failed.again(maxFailures):
 		err = nil
-	case n == 0 && err == nil: // io.Reader's discouraged but allowed answer
+	case n == 0 && err == nil: // io.Reader discourages but allows this result
 		r.empty.again(noLimit)
 	}
 	if n > 0 || err != nil {
@@ -76,8 +76,8 @@ func (r *reads) check(n int, err error) error {
 	return err
 }
 
-// writeAll also copes with a conn that takes a part, or nothing for now, and reports no error. isClosed reports that
-// the rest is of no use any more.
+// writeAll writes all of p. It retries if the conn accepts only a part, or nothing, without an error. isClosed reports that
+// the remaining bytes are no longer needed.
 func writeAll(conn net.Conn, p []byte, isClosed func() bool) (int, error) {
 	written := 0
 	var failed retry
@@ -94,7 +94,7 @@ func writeAll(conn net.Conn, p []byte, isClosed func() bool) (int, error) {
 		case err == nil && n > 0:
 			continue
 		case err == nil:
-			err = io.ErrShortWrite // unless more is taken soon
+			err = io.ErrShortWrite // unless a retry succeeds
 		case !isTemporary(err):
 			return written, err
 		}

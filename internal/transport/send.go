@@ -6,16 +6,16 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// Queued returns how many bytes wait to be sent, or are being written by a goroutine.
+// Queued returns the number of bytes that are pending or being written by a goroutine.
 func (s *Stream) Queued() int { return s.queue.length() }
 
-// Accepted returns how many bytes were queued or sent so far.
+// Accepted returns the number of bytes that were queued or sent so far.
 func (s *Stream) Accepted() int64 { return s.queue.added }
 
-// Acked returns how many bytes the conn has taken so far.
+// Acked returns the number of bytes that the conn has accepted so far.
 func (s *Stream) Acked() int64 { return s.queue.acked }
 
-// Completed returns what Acked was when the last queued piece had been sent whole.
+// Completed returns the value of Acked when the last queued piece was sent completely.
 func (s *Stream) Completed() int64 {
 	if s.queue.isActive() {
 		return s.queue.completed
@@ -23,25 +23,26 @@ func (s *Stream) Completed() int64 {
 	return s.queue.acked
 }
 
-// Sendable returns how many bytes are not held back.
+// Sendable returns the number of queued bytes that are not held back.
 func (s *Stream) Sendable() int { return s.queue.sendable() }
 
 // Append queues a copy of p.
 func (s *Stream) Append(p []byte) { s.queue.append(p) }
 
-// Hold keeps bytes that are queued from now on from leaving, until Unhold.
+// Hold holds back bytes that are queued from now on, until Unhold.
 func (s *Stream) Hold() { s.queue.hold(s.queue.added) }
 
-// HoldFrom is Hold of the bytes behind an offset of Accepted.
+// HoldFrom is Hold for the bytes after an offset of Accepted.
 func (s *Stream) HoldFrom(offset int64) { s.queue.hold(offset) }
 
-// ReleaseQueued lets all bytes leave that are queued now. A Hold goes on for those behind them.
+// ReleaseQueued allows all bytes that are queued now to be sent. A Hold remains for later bytes.
 func (s *Stream) ReleaseQueued() { s.queue.raise() }
 
 // Unhold undoes Hold. A Flush follows.
 func (s *Stream) Unhold() { s.queue.release() }
 
-// MayWrite reports whether Send, Flush and SendPipe may be called: the stream is open, and does not wait for room.
+// MayWrite reports whether Send, Flush and SendPipe may be called: the stream is open and does not wait for the conn to
+// become writable.
 func (s *Stream) MayWrite() bool {
 	if s.workers == nil {
 		return s.open && !s.writing
@@ -49,7 +50,7 @@ func (s *Stream) MayWrite() bool {
 	return s.open && s.workers.mayWrite()
 }
 
-// tryWrite hands the conn the sendable bytes that it takes without blocking.
+// tryWrite writes the sendable bytes that the conn accepts without blocking.
 func (s *Stream) tryWrite() (Flags, error) {
 	if s.workers == nil {
 		return (*epollDriver)(s).tryWrite()
@@ -57,7 +58,7 @@ func (s *Stream) tryWrite() (Flags, error) {
 	return s.workers.tryWrite()
 }
 
-// Send queues p and sends what the conn takes without blocking, with what is queued before; the rest of p is copied.
+// Send sends the queued bytes and p, as far as the conn accepts them without blocking. It queues a copy of the rest of p.
 func (s *Stream) Send(p []byte) (Flags, error) {
 	s.queue.borrow(p)
 	s.queue.raise()
@@ -66,8 +67,8 @@ func (s *Stream) Send(p []byte) (Flags, error) {
 	return s.afterWriting(flags, err)
 }
 
-// Flush sends what the conn takes without blocking. The rest leaves when there is room, and then the end, if End was
-// called.
+// Flush sends the queued bytes that the conn accepts without blocking. The rest is sent when the conn is writable, and then
+// the end, if End was called.
 func (s *Stream) Flush() (Flags, error) {
 	var flags Flags
 	var err error
@@ -93,13 +94,13 @@ func (s *Stream) afterWriting(flags Flags, err error) (Flags, error) {
 	return flags, err
 }
 
-// End has the end sent once the queue is empty: by the Flush that follows, or by the driver.
+// End requests that the end is sent once the queue is empty, by the next Flush or by the driver.
 func (s *Stream) End() { s.ending = true }
 
-// endDue reports whether the end is to be sent now.
+// endDue reports whether the end must be sent now.
 func (s *Stream) endDue() bool { return s.ending && !s.endSent && s.queue.length() == 0 }
 
-// sendEndIfDue sends the end when it is time to.
+// sendEndIfDue sends the end if it is due.
 func (s *Stream) sendEndIfDue() error {
 	switch {
 	case !s.endDue():
@@ -109,23 +110,23 @@ func (s *Stream) sendEndIfDue() error {
 		return nil
 	}
 	s.endSent = true
-	s.owner.Loop().PostReady(s.owner, Ended) // first, so that it never trails the peer's answer
+	s.owner.Loop().PostReady(s.owner, Ended) // first, so that it precedes the peer's answer
 	if s.peerEnded {
-		return nil // the owner closes the conn, which is an end too
+		return nil // the owner closes the conn, which also sends the end
 	}
 	return sendEnd(s.conn)
 }
 
-// EndUnderway reports whether a goroutine is sending the end, or is about to report a failure: closing the conn now
-// might cut the end off, or hide the failure.
+// EndUnderway reports whether a goroutine is sending the end or is about to report a failure. Closing the conn now might
+// cut off the end or hide the failure.
 func (s *Stream) EndUnderway() bool {
 	return s.open && s.workers != nil && (s.workers.ending || s.workers.failure != nil)
 }
 
-// EndSent reports whether the end is on its way.
+// EndSent reports whether the end was sent, or is being sent.
 func (s *Stream) EndSent() bool { return s.endSent }
 
-// AwaitRoom has Ready called when there is room, if the stream can tell.
+// AwaitRoom requests a call of Ready when the conn is writable. It reports whether the stream supports that.
 func (s *Stream) AwaitRoom() bool {
 	if s.MayWrite() {
 		s.driver().awaitWritable()
@@ -133,8 +134,8 @@ func (s *Stream) AwaitRoom() bool {
 	return s.workers == nil
 }
 
-// RetryWriting serves a stream that waits for room once more, before the next event: a loop that was late has not used
-// the room that there is.
+// RetryWriting serves a stream with pending bytes once more, before the next event. A loop that was late may have missed
+// that the conn is writable.
 func (s *Stream) RetryWriting() {
 	if s.open && s.workers == nil && s.writing && s.queue.sendable() > 0 {
 		s.owner.Loop().PostReady(s.owner, netpoll.Writable)
@@ -147,9 +148,9 @@ func (s *Stream) TakesPipes() bool { return s.open && s.workers == nil }
 // HoldsPipe reports whether the queue begins with a pipe.
 func (s *Stream) HoldsPipe() bool { return s.queue.isActive() && s.queue.pipe != nil }
 
-// SendPipe sends the bytes of a pipe, which the stream owns from then on. They are copied to the queue if they cannot be
-// sent from the pipe, and if too many pipes wait already: a pipe takes two descriptors, and a peer that does not read
-// could keep it for as long as it likes. canSend says that the owner allows sending now.
+// SendPipe sends the bytes of a pipe, which the stream owns from then on. It copies them to the queue if they cannot be
+// sent from the pipe, or if too many pipes are waiting. A pipe uses two descriptors, and a peer that does not read could
+// occupy it forever. canSend reports whether the owner allows sending now.
 func (s *Stream) SendPipe(pipe *netpoll.SplicePipe, pipes *SplicePipes, canSend bool) (flags Flags, err error) {
 	if !s.TakesPipes() || !canSend || s.queue.length() > 0 || !s.MayWrite() {
 		p := pipe.ReadAll()
@@ -175,9 +176,9 @@ func (s *Stream) SendPipe(pipe *netpoll.SplicePipe, pipes *SplicePipes, canSend 
 	return flags, err
 }
 
-// SendFile sends up to n bytes of a file from kernel to kernel. ok is false if that is impossible: the bytes are to be
-// read and written. Nothing sent and no error means that there is no room; ended is the end of the file. Bytes that
-// are queued would be overtaken: there must be none.
+// SendFile sends up to n bytes of a file within the kernel. If ok is false, that is impossible, and the caller must read
+// and write the bytes. If sent is 0 without an error, the conn is not writable, or ended reports the end of the file. No
+// bytes may be queued, because SendFile would overtake them.
 func (s *Stream) SendFile(file syscall.RawConn, n int) (sent int, ended, ok bool, err error) {
 	if !s.TakesPipes() || s.queue.length() > 0 {
 		return 0, false, false, nil
@@ -197,5 +198,5 @@ func (s *Stream) SendFile(file syscall.RawConn, n int) (sent int, ended, ok bool
 	return sent, ended, true, err
 }
 
-// CopyPipe copies the bytes of a splice pipe that the queue begins with, if there is one.
+// CopyPipe copies the bytes of the splice pipe at the front of the queue, if there is one.
 func (s *Stream) CopyPipe() { s.queue.pour() }

@@ -7,15 +7,15 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// A stream that is piped to another moves through a pipe of the kernel, if both are served by epoll. Small pieces are
-// copied, which is as cheap for them.
+// If epoll serves both streams, data that is piped from one to the other moves through a kernel pipe. Small pieces are
+// copied, which is as cheap.
 
 const (
 	bulk    = 16 << 10 // a chunk of this size starts the use of splice pipes
 	trickle = 4 << 10  // a splice pipe with less than this ends it
 )
 
-// Spliced is how many bytes left without being copied, for tests.
+// Spliced counts the bytes that were sent without a copy, for tests.
 var Spliced atomic.Int64
 
 // splice moves readable bytes into a pipe. It reports false, and has no effect, if that is impossible.
@@ -34,7 +34,7 @@ func (t *epollDriver) splice(c *netpoll.Call, r *Report) bool {
 			t.bulk = false // this kind of socket does not support it
 			return false
 		case err == nil:
-			return false // the end or an urgent byte: read distinguishes them
+			return false // either the end or an urgent byte; read distinguishes them
 		}
 		r.Err = readError(t.conn, err)
 		return true
@@ -48,7 +48,7 @@ func (t *epollDriver) splice(c *netpoll.Call, r *Report) bool {
 // Splices reports whether Serve may move received bytes into a pipe.
 func (s *Stream) Splices() bool { return s.workers == nil && s.bulk && !s.edgeTriggered }
 
-// writePipe sends the bytes of the queue's pipe, as far as there is room.
+// writePipe sends the bytes of the queue's pipe, as far as the kernel accepts them.
 func (t *epollDriver) writePipe(c *netpoll.Call) (flags Flags, err error) {
 	q := &t.queue
 	n, err := c.Drain(t.raw, q.pipe)

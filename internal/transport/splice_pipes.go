@@ -9,19 +9,19 @@ import (
 const (
 	maxWaiting = 16 // splice pipes of a loop that may wait for their destinations
 
-	// MaxSplicePipes is how many splice pipes a loop has at most.
+	// MaxSplicePipes is the maximum number of splice pipes of a loop.
 	MaxSplicePipes = maxWaiting + 1
 )
 
 // SplicePipes are the splice pipes of a loop. Any goroutine may call the methods. The zero value keeps no idle pipes.
 type SplicePipes struct {
 	mu      sync.Mutex
-	idle    []*netpoll.SplicePipe // empty ones
-	used    int                   // the others
-	running bool                  // somebody runs the loop: idle pipes are kept
+	idle    []*netpoll.SplicePipe // empty pipes
+	used    int                   // number of the other pipes
+	running bool                  // a goroutine runs the loop: idle pipes are kept
 }
 
-// SetRunning follows the begin of the loop's Run and precedes its end. A loop that nobody runs keeps no idle pipes.
+// SetRunning is called when the loop's Run begins and before it ends. A loop that is not running keeps no idle pipes.
 func (s *SplicePipes) SetRunning(running bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +55,7 @@ func (s *SplicePipes) take() *netpoll.SplicePipe {
 	return pipe
 }
 
-// keep takes an empty pipe back for later use.
+// keep returns an empty pipe to the idle pipes.
 func (s *SplicePipes) keep(pipe *netpoll.SplicePipe) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *SplicePipes) keep(pipe *netpoll.SplicePipe) {
 	s.idle = append(s.idle, pipe)
 }
 
-// Discard closes a pipe that is in use, and drops its bytes.
+// Discard closes a pipe that is in use and discards its bytes.
 func (s *SplicePipes) Discard(pipe *netpoll.SplicePipe) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,8 +75,8 @@ func (s *SplicePipes) Discard(pipe *netpoll.SplicePipe) {
 	pipe.Close()
 }
 
-// areScarce reports whether more pipes are in use than may wait for their destinations. One of MaxSplicePipes is thus
-// always free for streams whose destinations have room.
+// areScarce reports whether more pipes are in use than may wait for their destinations. As a result, one of MaxSplicePipes
+// is always free for streams whose destinations have room.
 func (s *SplicePipes) areScarce() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"evnet/internal/nodecode"
 )
 
-// TLS is a layer over a conn: package tls on an adapter.
+// TLS is a layer on top of a conn: package tls on an adapter.
 
 // Side is the role of a stream in the TLS handshake.
 type Side bool
@@ -21,9 +21,9 @@ const (
 	Server Side = true
 )
 
-// ErrTruncated is the error of a peer that has closed the connection without the end of TLS.
+// ErrTruncated is the error for a peer that closed the connection without close_notify.
 var ErrTruncated error = &nodecode.Error{
-	Text:  "unexpected EOF: the peer has closed the connection without the end of TLS (close_notify)",
+	Text:  "unexpected EOF: the peer closed the connection without close_notify, the end of TLS",
 	Code:  "ECONNRESET",
 	Cause: io.ErrUnexpectedEOF,
 }
@@ -33,8 +33,8 @@ type Handshaker interface {
 	HandshakeContext(context.Context) error
 }
 
-// Secure puts TLS over a conn, unless that speaks TLS itself. early is what was read from it already. A client config
-// without a server name gets host; the caller's is not changed.
+// Secure returns a TLS conn on top of conn, or conn itself if it already uses TLS. early has the bytes that were already
+// read from conn. For a client config without a server name, Secure uses a copy with host as the name.
 func Secure(conn net.Conn, side Side, config *tls.Config, host string, early []byte) net.Conn {
 	if _, secure := conn.(Handshaker); secure || config == nil {
 		return conn
@@ -50,8 +50,8 @@ func Secure(conn net.Conn, side Side, config *tls.Config, host string, early []b
 	return tls.Client(a, config)
 }
 
-// BeginHandshake returns what does the handshake of the conn, to be called without the lock on a goroutine of its own.
-// It returns the state that was agreed on, if the conn has one. EndHandshake follows.
+// BeginHandshake returns a function that performs the handshake of the conn. Call the function without the lock, on a
+// separate goroutine. It returns the negotiated state, if the conn has one. EndHandshake follows.
 func (s *Stream) BeginHandshake() func(context.Context) (*tls.ConnectionState, error) {
 	s.workers.handshaking = true
 	conn := s.conn.(Handshaker)
@@ -67,20 +67,20 @@ func (s *Stream) BeginHandshake() func(context.Context) (*tls.ConnectionState, e
 	}
 }
 
-// EndHandshake notes that nobody is in the handshake any more.
+// EndHandshake records that the handshake is no longer running.
 func (s *Stream) EndHandshake() { s.workers.handshaking = false }
 
-// adapter is the conn under a *tls.Conn that a stream has made.
+// adapter is the conn below a *tls.Conn that a stream has created.
 type adapter struct {
 	net.Conn
 	early   []byte // to be read first
 	ended   error  // to be reported after the last bytes
 	patient atomic.Bool
-	passed  atomic.Int64 // bytes that the conn has taken
-	closed  atomic.Bool  // or about to be
+	passed  atomic.Int64 // bytes that the conn has accepted
+	closed  atomic.Bool  // closed or about to be closed
 }
 
-// adapterOf returns the adapter of a *tls.Conn that a stream has made, nil for any other conn.
+// adapterOf returns the adapter of a *tls.Conn that a stream has created, nil for any other conn.
 func adapterOf(conn net.Conn) *adapter {
 	c, ok := conn.(*tls.Conn)
 	if !ok {
@@ -93,8 +93,8 @@ func adapterOf(conn net.Conn) *adapter {
 // NetConn returns the conn itself.
 func (a *adapter) NetConn() net.Conn { return a.Conn }
 
-// Read reports an end that TLS has not announced as an error: package tls takes it for a clean end if it comes between
-// two records, and then nobody could distinguish a truncated stream from a whole one.
+// Read returns an error for an end without close_notify. Package tls treats such an end as a clean one if it is between
+// two records, so that a truncated stream would look complete.
 func (a *adapter) Read(p []byte) (n int, err error) {
 	switch {
 	case len(a.early) > 0:
@@ -115,7 +115,7 @@ func (a *adapter) Read(p []byte) (n int, err error) {
 		err = &net.OpError{Op: "read", Net: networkOf(a.RemoteAddr()), Source: a.LocalAddr(), Addr: a.RemoteAddr(), Err: ErrTruncated}
 		a.ended = err
 	}
-	if n > 0 && err != nil { // package tls would not look at the bytes
+	if n > 0 && err != nil { // package tls would ignore the bytes
 		a.ended, err = err, nil
 	}
 	return n, err
@@ -135,12 +135,12 @@ func (a *adapter) readForeign(p []byte) (n int, err error) {
 	case !timedOut(err):
 		return n, permanent(err)
 	case n > 0:
-		return n, nil // if it is still so, the next Read reports it
+		return n, nil // the next Read reports the timeout, if it still applies
 	}
 	return 0, classified{err, true}
 }
 
-// Write writes all of p: package tls accepts the first result.
+// Write writes all of p, because package tls does not retry.
 func (a *adapter) Write(p []byte) (n int, err error) {
 	if IsKernelConn(a.Conn) {
 		n, err = a.Conn.Write(p)
@@ -160,8 +160,8 @@ func (a *adapter) Close() error {
 	return a.Conn.Close()
 }
 
-// classified is an error of a conn with what package tls, and who asks that, is to consider it: a temporary one is not
-// kept forever.
+// classified is an error of a conn that is marked as temporary or permanent for package tls and its callers. Package tls
+// does not store a temporary error.
 type classified struct {
 	error
 	temporary bool
@@ -171,7 +171,7 @@ func (c classified) Timeout() bool   { return c.temporary }
 func (c classified) Temporary() bool { return c.temporary }
 func (c classified) Unwrap() error   { return c.error }
 
-// permanent is err, which is not to be retried: that was done.
+// permanent marks err as permanent, because it was already retried.
 func permanent(err error) error {
 	if isTemporary(err) {
 		return classified{err, false}
@@ -187,8 +187,8 @@ func (a *adapter) SetWriteDeadline(d time.Time) error {
 	return a.Conn.SetWriteDeadline(d)
 }
 
-// sendEnd ends this side of TLS, and of the conn. Package tls would give a peer up that does not read for five seconds:
-// CloseTimeout is for that.
+// sendEnd ends this side of TLS and of the conn. It disables the limit of package tls of five seconds for a peer that does
+// not read, because CloseTimeout is the limit.
 func (a *adapter) sendEnd(over *tls.Conn) error {
 	a.patient.Store(true)
 	err := over.CloseWrite()
@@ -198,16 +198,16 @@ func (a *adapter) sendEnd(over *tls.Conn) error {
 	return err
 }
 
-// StartTLS puts TLS over a recalled conn. early is what the owner has received of the handshake already; what the
-// stream has not served follows it. It returns how much that is. The Closer of the driver below is to be closed
-// without the lock; it leaves the conn open. Handshake follows.
+// StartTLS starts TLS on a recalled conn. early has the bytes of the handshake that the owner has received. They are
+// followed by the bytes that the stream has not served, whose number StartTLS returns. Close the Closer of the driver
+// below without the lock. It leaves the conn open. The handshake follows.
 func (s *Stream) StartTLS(side Side, config *tls.Config, host string, early []byte) (unserved int, below Closer) {
 	conn, rest := s.Detach()
 	s.driver().retire()
 	old := s.workers
-	below = Closer{loop: s.owner.Loop(), conn: conn, workers: old, kept: true}
+	below = Closer{loop: s.owner.Loop(), conn: conn, workers: old, detached: true}
 	s.conn = Secure(conn, side, config, host, append(early, rest...))
 	s.workers = newGoroutine(s)
-	s.workers.moved = old != nil && old.moved // the event that reports it is pending
+	s.workers.moved = old != nil && old.moved // the event for it is pending
 	return len(rest), below
 }

@@ -1,10 +1,11 @@
-// Package transport moves the bytes of one connection without blocking: the queue of bytes to be sent, the epoll and
-// the goroutine driver, splice and sendfile, and the adapter under crypto/tls. It knows no event and no socket.
+// Package transport moves the bytes of one connection without blocking. It has the queue of outgoing bytes, the epoll
+// driver and the goroutine driver, splice and sendfile, and the adapter below crypto/tls. It knows neither events nor
+// sockets.
 //
 // A Stream is a field of its owner, whose lock guards it. The owner calls its methods with that lock, from any
-// goroutine; those that run on the loop, or without the lock, say so. The loop that runs the owner reports that a
-// descriptor is ready, or that a goroutine has something, by the owner's Ready. The owner then asks the Stream what has
-// happened, by Serve, and acts on it after unlocking: a Stream never pushes bytes or errors.
+// goroutine. Methods that must run on the loop, or without the lock, say so. When a descriptor is ready, or a goroutine
+// has a result, the loop calls Ready of the owner. The owner then calls Serve of the Stream and acts on the Report after
+// unlocking. A Stream never pushes bytes or errors.
 package transport
 
 import (
@@ -17,10 +18,10 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// maxChunk is the most that one Serve reads.
+// maxChunk is the maximum number of bytes that one Serve reads.
 const maxChunk = 64 << 10
 
-// Ended is the event of a Stream whose end is on its way, or was sent.
+// Ended is the event of a Stream whose end was sent, or is being sent.
 const Ended netpoll.Events = 1 << 24
 
 // Owner is the socket that a Stream is a field of. Its Ready, which may be spurious, calls Serve.
@@ -31,15 +32,15 @@ type Owner interface {
 	Mutex() *sync.Mutex
 	// Loop runs the owner.
 	Loop() Loop
-	// Member is what the loop knows the owner by. It is called with the lock.
+	// Member returns the membership of the owner in its loop. It is called with the lock.
 	Member() *eventloop.Member
 	// SplicePipes returns the pipes of the loop.
 	SplicePipes() *SplicePipes
-	// WatchesReset reports whether a reset may be reported although nothing is read. It is called with the lock and
+	// WatchesReset reports whether a reset may be reported while the Stream does not read. It is called with the lock and
 	// calls nothing.
 	WatchesReset() bool
-	// Progressed notes that a goroutine has sent bytes, and whether they end a piece that was queued. It is called with
-	// the lock and runs no callback.
+	// Progressed is called when a goroutine has sent bytes. The argument reports whether they complete a queued piece. It is
+	// called with the lock and runs no callback.
 	Progressed(completed bool)
 	// Failed is called without the lock on any goroutine when TakeFailure returns an error. It may be spurious.
 	Failed()
@@ -47,7 +48,7 @@ type Owner interface {
 	ClosePanicked(error)
 }
 
-// Loop is what a Stream needs of the loop that runs its owner; an eventloop.Loop has it.
+// Loop has the methods that a Stream needs of the loop that runs its owner. An eventloop.Loop implements it.
 type Loop interface {
 	Go(fn func())
 	Notify(eventloop.Source, netpoll.Events)
@@ -58,62 +59,62 @@ type Loop interface {
 	Unwatch(raw syscall.RawConn)
 	AcquireCall() *netpoll.Call
 	ReleaseCall(*netpoll.Call)
-	Call() *netpoll.Call // on the loop only, as ReadBuffer
+	Call() *netpoll.Call // on the loop only, like ReadBuffer
 	ReadBuffer() []byte
 }
 
-// Stream is one connection. The zero value has none; bytes may be queued already. A Stream is not copied.
+// Stream is one connection. The zero value has no connection, but bytes may be queued already. Do not copy a Stream.
 type Stream struct {
 	owner Owner
-	conn  net.Conn // stays after Retire
+	conn  net.Conn // remains after Retire
 	queue queue
 
 	workers *goroutine // the goroutine driver; nil when the connection is served by epoll, and after Retire
 
-	// The state of the epoll driver: in here it takes less room.
+	// The state of the epoll driver. It needs less memory here.
 	raw           syscall.RawConn // of conn
-	watched       netpoll.Events  // what the descriptor is watched for
-	registered    bool            // it is in the poller's set
-	edgeTriggered bool            // there are events that do not go away: each is to be reported only once
+	watched       netpoll.Events  // the watched events
+	registered    bool            // the descriptor is in the epoll set
+	edgeTriggered bool            // each event is reported only once, because one of them persists
 	wanted        bool            // the owner wants data
-	writing       bool            // there was no room: the queue waits for it
-	kept          bool            // Detach has given the conn away
-	bulk          bool            // much is received at a time: a splice pipe is worth its cost
+	writing       bool            // the queue waits until the descriptor is writable
+	detached      bool            // Detach has returned the conn
+	bulk          bool            // the stream arrives in large pieces: a splice pipe is worth its cost
 
 	open      bool
 	ending    bool // End was called
-	endSent   bool // the end is on its way
+	endSent   bool // the end was sent, or is being sent
 	peerEnded bool // the peer's end was delivered
 }
 
-// driver is what the two ways of serving a connection have in common. A method is called with the owner's lock.
+// driver is the common interface of the two drivers. Its methods are called with the owner's lock.
 type driver interface {
 	// setReading starts or stops the flow of data.
 	setReading(want bool)
 	// unread reports whether received bytes have not been served yet. It runs on the loop.
 	unread() (bool, error)
 
-	// awaitWritable has the queue sent when there is room, and then the end.
+	// awaitWritable sends the queue when the conn is writable, and then the end.
 	awaitWritable()
-	// deferFailure reports whether err of a write is put off, because the reader may know the cause.
+	// deferFailure reports whether the error of a write is deferred, because the reader may have the cause.
 	deferFailure(err error) bool
-	// endBlocks reports whether sending the end may block: awaitWritable is to do it.
+	// endBlocks reports whether sending the end may block. If so, awaitWritable must do it.
 	endBlocks() bool
 
 	retire()
 }
 
-// Report is what a Stream has to say of one event.
+// Report is the result of Serve for one event.
 type Report struct {
 	Data  []byte              // received: borrowed until Release
 	Pipe  *netpoll.SplicePipe // received instead of Data: for SendPipe
-	Pipes *SplicePipes        // that Pipe belongs to
+	Pipes *SplicePipes        // the owner of Pipe
 	Err   error               // io.EOF: the peer's end
 	ack   chan<- struct{}     // the reader waits for it
 	Flags
 }
 
-// Release lets a waiting reader go on.
+// Release lets a waiting reader continue.
 func (r *Report) Release() {
 	if r.ack != nil {
 		r.ack <- struct{}{}
@@ -123,20 +124,20 @@ func (r *Report) Release() {
 // IsEmpty reports whether nothing was received.
 func (r *Report) IsEmpty() bool { return len(r.Data) == 0 && r.Pipe == nil && r.Err == nil }
 
-// Flags say what else has happened.
+// Flags report what else has happened.
 type Flags uint8
 
 const (
 	Moved       Flags = 1 << iota // bytes were handed to the conn
-	Completed                     // they end a piece that was queued
-	WriteFailed                   // Err is of a write
-	Reset                         // Err is a reset that has also failed a write: it is reported as the reader's
+	Completed                     // they complete a queued piece
+	WriteFailed                   // Err is the error of a write
+	Reset                         // Err is a reset that also made a write fail; it is reported as the reader's error
 )
 
-// Init sets what runs the owner. It comes first.
+// Init sets the owner. It must be called first.
 func (s *Stream) Init(owner Owner) { s.owner = owner }
 
-// Open begins to serve a connected conn.
+// Open starts to serve a connected conn.
 func (s *Stream) Open(conn net.Conn) {
 	s.conn, s.open = conn, true
 	if !s.openEpoll() {
@@ -158,15 +159,16 @@ func (s *Stream) driver() driver {
 // IsOpen reports whether there is a connection: Open was called and Retire was not.
 func (s *Stream) IsOpen() bool { return s.open }
 
-// Conn returns the conn that Open was given, or what StartTLS made of it. It stays after Retire.
+// Conn returns the conn passed to Open, or the TLS conn that StartTLS has created. It remains after Retire.
 func (s *Stream) Conn() net.Conn { return s.conn }
 
-// SetReading starts or stops the flow of data. While it is stopped a reset is watched for, if the owner wants that and
+// SetReading starts or stops the flow of data. While it is stopped, the stream detects a reset if the owner wants that and
 // the conn supports it.
 func (s *Stream) SetReading(want bool) { s.driver().setReading(want) }
 
-// Serve sets r, which is zero, to what an event of Ready has brought: at most limit received bytes, or what became of the
-// queue. With splice, received bytes may be moved into a pipe of the kernel. It runs on the loop. The stream is open.
+// Serve handles an event of Ready and sets r, which must be zero, to the result: at most limit received bytes, or the
+// progress of the queue. With splice, received bytes may be moved into a kernel pipe. It runs on the loop. The stream must
+// be open.
 func (s *Stream) Serve(what netpoll.Events, limit int, splice bool, r *Report) {
 	if s.workers == nil {
 		(*epollDriver)(s).serve(what, limit, splice, r)
@@ -178,35 +180,35 @@ func (s *Stream) Serve(what netpoll.Events, limit int, splice bool, r *Report) {
 	}
 }
 
-// Unread reports whether received bytes have not been served yet, or a failure to read, which is reported only once. It
-// runs on the loop.
+// Unread reports whether received bytes were not served yet. It returns an error if reading has failed, and reports such a
+// failure only once. It runs on the loop.
 func (s *Stream) Unread() (bool, error) { return s.driver().unread() }
 
 // HalfCloses reports whether the conn can be half open. If not, sending the end closes it.
 func (s *Stream) HalfCloses() bool { return s.workers == nil || halfCloses(s.conn) }
 
-// NotePeerEnd notes that the peer's end was delivered: sending the end is not required then.
+// NotePeerEnd records that the peer's end was delivered. Sending the end is not required then.
 func (s *Stream) NotePeerEnd() { s.peerEnded = true }
 
 // Closer closes the conn of a retired stream. The zero value does nothing.
 type Closer struct {
-	loop    Loop
-	conn    net.Conn
-	workers *goroutine
-	reset   bool
-	kept    bool
+	loop     Loop
+	conn     net.Conn
+	workers  *goroutine
+	reset    bool
+	detached bool
 }
 
-// Retire ends the stream. Queued bytes are dropped. The conn is closed by the Closer, with a reset if that is requested
-// and supported.
+// Retire ends the stream and discards queued bytes. The Closer closes the conn, with a reset if that is requested and
+// supported.
 func (s *Stream) Retire(reset bool) Closer {
 	s.queue.drop()
 	if !s.open {
 		return Closer{}
 	}
 	s.driver().retire()
-	c := Closer{loop: s.owner.Loop(), conn: s.conn, workers: s.workers, reset: reset, kept: s.kept}
-	s.open, s.workers = false, nil // a closed connection that is still referenced has no buffer
+	c := Closer{loop: s.owner.Loop(), conn: s.conn, workers: s.workers, reset: reset, detached: s.detached}
+	s.open, s.workers = false, nil // releases the buffer even if the closed connection is still referenced
 	return c
 }
 
@@ -220,7 +222,7 @@ func (c Closer) Close() {
 		return
 	}
 	c.loop.LeavePoll()
-	if c.kept {
+	if c.detached {
 		return
 	}
 	if c.reset {
