@@ -6,11 +6,11 @@ import (
 )
 
 var (
-	errUnwound = errors.New("it has unwound out of Run") // the value of a panic that is not contained
+	errUnwound = errors.New("it unwound out of Run") // the value of a panic that is not contained
 	errGoexit  = errors.New("runtime.Goexit was called")
 )
 
-// call runs one task. If the task does not return, its owner fails; the panic goes to Host.OnPanic, or unwinds.
+// call runs one task. If the task does not return, its owner fails. Host.OnPanic contains the panic, or it unwinds.
 func (l *Loop) call(t task) {
 	l.owner, l.inTask = nil, true
 	returned := false
@@ -21,7 +21,7 @@ func (l *Loop) call(t task) {
 		contain := l.host.OnPanic()
 		var value any
 		if contain != nil {
-			value = recover() // nil when it is runtime.Goexit
+			value = recover() // nil for runtime.Goexit
 		}
 		l.taskFailed(value, contain)
 	}()
@@ -29,7 +29,7 @@ func (l *Loop) call(t task) {
 	returned = true
 }
 
-// taskFailed follows a task that has not returned. value is nil if that was not contained.
+// taskFailed handles a task that has not returned. value is nil if the panic was not contained.
 func (l *Loop) taskFailed(value any, contain func(error)) {
 	owner := l.owner
 	l.owner = nil
@@ -51,7 +51,7 @@ func (l *Loop) taskFailed(value any, contain func(error)) {
 	}
 }
 
-// Contain runs fn, then done, also if fn panics or calls runtime.Goexit: done gets what w makes of that.
+// Contain runs fn, then done, even if fn panics or calls runtime.Goexit. In that case, done gets the error from w.
 func Contain(w PanicWrapper, fn func() error, done func(error)) {
 	var err error
 	returned := false
@@ -69,7 +69,7 @@ func Contain(w PanicWrapper, fn func() error, done func(error)) {
 	returned = true
 }
 
-// Offload runs fn contained on a goroutine, as Go does, then done on the loop.
+// Offload runs fn on a goroutine, like Go, and contains its panics. Then it runs done on the loop.
 func (l *Loop) Offload(w PanicWrapper, fn func() error, done func(error)) {
 	l.Go(func() {
 		Contain(w, fn, func(err error) { l.Event(func() { done(err) }) })

@@ -1,15 +1,15 @@
 // Package eventloop runs tasks one at a time on the goroutine that calls Run or Serve: posted functions, ready
 // sources, events and timers, and the ends of handles, in the order of a turn.
 //
-// Handles that are open, goroutines started with Go, and calls of Ref keep Run going; handles.go counts them. turn.go
-// decides what is next: a task, waiting, or the end of Run. While nothing is to be done the loop waits, for readiness of
-// descriptors where there is epoll, and on a channel otherwise.
+// Open handles, goroutines started with Go, and calls of Ref keep Run from returning. handles.go counts them. turn.go
+// decides the next step: run a task, wait, or return from Run. An idle loop waits for ready descriptors if there is
+// epoll, and on a channel otherwise.
 //
-// Methods may be called on any goroutine, unless their comment says that they belong to the loop. The lock of the
-// loop is taken after the locks of its callers, and no task and no method of an interface runs while it is held.
+// Methods may be called on any goroutine, unless their comment requires the loop. The lock of the loop is taken after
+// the locks of its callers. No task and no method of an interface runs while it is held.
 //
-// The package knows no socket, no event of one, and no meaning of what a task does. Its callers implement the
-// interfaces below.
+// The package knows neither sockets nor their events, nor the meaning of a task. Its callers implement the interfaces
+// below.
 package eventloop
 
 import (
@@ -18,64 +18,64 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// Events is what a descriptor is watched for, or what has happened to it.
+// Events are the events that a descriptor is watched for, or that have occurred.
 type Events = netpoll.Events
 
-// Handle is something open. It is a pointer, or comparable.
+// Handle is an open resource. Its type must be comparable, such as a pointer.
 type Handle interface {
-	// Halt closes the handle, because the loop ends. It runs on the loop, as a task. The handle is removed then or
-	// by a later task.
+	// Halt closes the handle, because the loop ends. It runs on the loop, as a task. Halt or a later task removes the
+	// handle.
 	Halt()
 }
 
 // Source is a handle with a descriptor that the loop watches.
 type Source interface {
 	Handle
-	// Ready runs on the loop, as a task, after ev has happened to the descriptor. It may be spurious.
+	// Ready runs on the loop, as a task, after the events ev of the descriptor. It may be spurious.
 	Ready(ev Events)
 }
 
-// Flusher has writes that leave together after the running task.
+// Flusher has writes that are sent together after the running task.
 type Flusher interface {
 	// Flush runs on the loop.
 	Flush()
 }
 
-// PanicWrapper makes errors of panics. Any goroutine may call it.
+// PanicWrapper turns panics into errors. Any goroutine may call it.
 type PanicWrapper interface {
 	PanicError(value any, stack []byte) error
 }
 
-// Owner is whose callbacks a task runs.
+// Owner is the object whose callbacks a task runs.
 type Owner interface {
 	PanicWrapper
-	// Fail ends the owner, one of whose callbacks has panicked or called runtime.Goexit: what was to follow the
-	// callback is lost. It runs on the loop.
+	// Fail ends the owner after one of its callbacks has panicked or called runtime.Goexit. The steps after the callback
+	// are lost. It runs on the loop.
 	Fail(err error)
 }
 
 // Host is the package that a loop belongs to.
 type Host interface {
 	PanicWrapper // for tasks without an owner
-	// OnPanic returns the function that contains panics of tasks, nil if they unwind out of Run. Any goroutine may
+	// OnPanic returns the function that contains panics of tasks, or nil if panics unwind out of Run. Any goroutine may
 	// call it.
 	OnPanic() func(error)
-	// SetRunning follows the begin of Run or Serve, and precedes its end, on the goroutine that runs the loop.
+	// SetRunning is called when Run or Serve begins and before it returns, on the goroutine that runs the loop.
 	SetRunning(bool)
-	// RoomAvailable follows AwaitRoom: much less is buffered than before. It runs on the loop.
+	// RoomAvailable is called after AwaitRoom, once much less is buffered than before. It runs on the loop.
 	RoomAvailable()
-	// Tracing reports whether emitted events are shown to somebody. Trace shows one, on the loop.
+	// Tracing reports whether there is a Tracer. Trace passes one event to it, on the loop.
 	Tracing() bool
 	Trace(TraceEvent)
 }
 
-// Emitter is something that keeps the loop running, as its users know it.
+// Emitter is the public object of a handle, as users of the loop know it.
 type Emitter interface {
 	Ref()
 	Unref()
 }
 
-// TraceEvent is an emitted event of an Emitter that another package than the host has made.
+// TraceEvent is an event emitted by an Emitter that does not belong to the host's package.
 type TraceEvent struct {
 	Source Emitter
 	Name   string

@@ -1,8 +1,8 @@
 package eventloop
 
-// What keeps Run going: open handles, goroutines, and calls of Ref.
+// Reasons for Run not to return: open handles, goroutines, and calls of Ref.
 
-// Ref keeps Run going until Unref has been called as often.
+// Ref keeps Run from returning until Unref has been called as often.
 func (l *Loop) Ref() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -18,15 +18,15 @@ func (l *Loop) Unref() {
 	l.wakeLocked()
 }
 
-// Add opens h, which keeps Run going if it is referenced. It does nothing if h is open already. It reports false when
-// the loop is ending and adds nothing: nothing at all while Serve ends, nothing unreferenced while Run ends.
+// Add opens h. If h is referenced, it keeps Run from returning. Add does nothing if h is already open. While Serve ends,
+// Add adds nothing and returns false. While Run ends, it does so for a handle that is not referenced.
 func (l *Loop) Add(h Handle, m *Member, isReferenced bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.addLocked(h, m, isReferenced, 0)
 }
 
-// AddBuffering is Add of a handle that gets a share of what the loop may buffer: see Share.
+// AddBuffering is Add for a handle that gets a share of the bytes that the loop may buffer: see Share.
 func (l *Loop) AddBuffering(h Handle, m *Member, isReferenced bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,14 +47,14 @@ func (l *Loop) addLocked(h Handle, m *Member, isReferenced bool, bits int32) boo
 	return true
 }
 
-// Remove closes a handle that Add has opened. It does nothing if it is not open.
+// Remove closes a handle that Add has opened. It does nothing if the handle is not open.
 func (l *Loop) Remove(m *Member) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.removeLocked(m)
 }
 
-// RemoveIfEnding is Remove on a loop that is ending, which need not wait for another loop.
+// RemoveIfEnding is Remove if the loop is ending, so that the loop does not wait for another loop.
 func (l *Loop) RemoveIfEnding(m *Member) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,7 +76,7 @@ func (l *Loop) removeLocked(m *Member) {
 	l.wakeLocked()
 }
 
-// SetRef changes whether a handle keeps Run going. It does nothing if it is not open.
+// SetRef changes whether a handle keeps Run from returning. It does nothing if the handle is not open.
 func (l *Loop) SetRef(m *Member, isReferenced bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,14 +96,14 @@ func (l *Loop) setRefLocked(m *Member, isReferenced bool) {
 	case isReferenced:
 		m.v |= referenced
 		l.refs++
-		l.leaving, l.grace = false, 0 // also where Run was about to return
+		l.leaving, l.grace = false, 0 // even if Run was about to return
 	default:
 		m.v &^= referenced
 		l.refs--
 	}
 }
 
-// Go runs fn on a goroutine. Run does not return before it ends, and runs what it has posted.
+// Go runs fn on a goroutine. Run does not return before fn has returned and the functions that it posted have run.
 func (l *Loop) Go(fn func()) {
 	done := l.Expect()
 	go func() {

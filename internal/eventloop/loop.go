@@ -14,13 +14,13 @@ import (
 type Loop struct {
 	mu sync.Mutex // guards the fields below it
 
-	// Tasks, in order of precedence. A turn is what was in events and closing when it began.
+	// Tasks, in order of precedence. A turn runs the tasks that were in events and closing when it began.
 	posted    fifo.Queue[task]   // before the next event
 	events    fifo.Queue[task]   // I/O and timers
 	closing   fifo.Queue[func()] // ends of handles: at the end of the turn
 	turn      int                // events left in this turn
 	closes    int                // closing left in this turn; -1: its events have not run yet
-	ran       int                // posted functions run in a row; the runner's alone
+	ran       int                // consecutive posted functions that have run; used by the runner only
 	hasPosted atomic.Bool        // posted is not empty
 
 	poll pollState
@@ -28,19 +28,19 @@ type Loop struct {
 	timers   timerHeap
 	timerSeq uint64
 
-	// What keeps Run going.
+	// Reasons for Run not to return.
 	handles      table
 	refs         int // open handles that are referenced
 	externalRefs int // calls of Ref
-	workers      int // goroutines that are going to post
+	workers      int // goroutines that will post
 
-	// Who runs the loop.
-	running  bool          // Run or Serve
-	borrowed bool          // Do, on the caller's goroutine, while nobody runs the loop
+	// The runner of the loop.
+	running  bool          // Run or Serve runs the loop
+	borrowed bool          // Do runs the loop on the caller's goroutine, without Run or Serve
 	canceled bool          // the context of Serve has ended
-	stopping bool          // the same, noticed: no handle is added
-	leaving  bool          // no referenced handle is left: no other one is added
-	grace    int           // tasks that may still run when nothing is open; 0: this has not begun
+	stopping bool          // the loop has handled canceled: no handle is added
+	leaving  bool          // no referenced handle remains: no unreferenced handle is added
+	grace    int           // tasks that may still run when nothing is open; 0: the limit is not set
 	free     *sync.Cond    // signaled when running or borrowed becomes false
 	left     chan struct{} // closed when running becomes false
 	asleep   sleepState
@@ -52,12 +52,12 @@ type Loop struct {
 	memory
 	runner atomic.Uintptr // the goroutine, while running or borrowed; 0: none
 
-	// Of the runner alone.
-	owner   Owner     // whose callback runs
+	// Used by the runner only.
+	owner   Owner     // its callback runs
 	inTask  bool      // a task is running
-	toFlush []Flusher // after the running task
+	toFlush []Flusher // flushed after the running task
 	spare   []Flusher // the other array of toFlush
-	turns   uint32    // that have begun
+	turns   uint32    // turns that have begun
 	yielded int       // functions passed to Yield that have not run
 }
 
@@ -77,16 +77,16 @@ func New(host Host) *Loop {
 	return l
 }
 
-// Host returns what New was given.
+// Host returns the host that was passed to New.
 func (l *Loop) Host() Host { return l.host }
 
-// Log limits the rate of the records that peers can cause, for all handles of the loop together.
+// Log returns the rate limit of the log records that peers can cause, for all handles of the loop together.
 func (l *Loop) Log() *ratelimit.Log { return &l.log }
 
-// Post queues fn to run after the running task and what was posted before, and before the next event.
+// Post queues fn to run after the running task and all functions posted before, and before the next event.
 func (l *Loop) Post(fn func()) { l.post(funcTask(fn)) }
 
-// PostReady is Post of s.Ready(ev). It does not allocate.
+// PostReady posts s.Ready(ev). It does not allocate.
 func (l *Loop) PostReady(s Source, ev Events) { l.post(task{s, ev}) }
 
 func (l *Loop) post(t task) {
@@ -107,7 +107,7 @@ func (l *Loop) HasPosted() bool { return l.hasPosted.Load() }
 // Event queues fn to run in order with I/O and timers.
 func (l *Loop) Event(fn func()) { l.event(funcTask(fn)) }
 
-// Notify is Event of s.Ready(ev). It does not allocate.
+// Notify queues s.Ready(ev) like Event. It does not allocate.
 func (l *Loop) Notify(s Source, ev Events) { l.event(task{s, ev}) }
 
 func (l *Loop) event(t task) {
@@ -117,7 +117,7 @@ func (l *Loop) event(t task) {
 	l.mu.Unlock()
 }
 
-// AtTurnEnd queues fn to run when the events of this turn, and what they post, have run.
+// AtTurnEnd queues fn to run after the events of this turn and the functions that they post.
 func (l *Loop) AtTurnEnd(fn func()) {
 	l.mu.Lock()
 	l.closing.Push(fn)
@@ -125,7 +125,7 @@ func (l *Loop) AtTurnEnd(fn func()) {
 	l.mu.Unlock()
 }
 
-// Yield queues fn behind the pending events: it runs in the next turn. It belongs to the loop.
+// Yield queues fn behind the pending events, so that it runs in the next turn. Call it on the loop only.
 func (l *Loop) Yield(fn func()) {
 	l.yielded++
 	l.Event(func() {
@@ -134,16 +134,16 @@ func (l *Loop) Yield(fn func()) {
 	})
 }
 
-// Yielded returns the number of functions that Yield has queued and that have not run. It belongs to the loop.
+// Yielded returns the number of functions that Yield has queued and that have not run. Call it on the loop only.
 func (l *Loop) Yielded() int { return l.yielded }
 
-// Turn returns the number of turns that have begun. It belongs to the loop.
+// Turn returns the number of turns that have begun. Call it on the loop only.
 func (l *Loop) Turn() uint32 { return l.turns }
 
-// SetOwner notes whose callbacks the running task runs from here on, nil for nobody's. It belongs to the loop.
+// SetOwner sets the owner of the callbacks that the running task runs from now on, nil for none. Call it on the loop only.
 func (l *Loop) SetOwner(o Owner) { l.owner = o }
 
-// FlushLater makes f be flushed after the running task. It belongs to the loop.
+// FlushLater flushes f after the running task. Call it on the loop only.
 func (l *Loop) FlushLater(f Flusher) { l.toFlush = append(l.toFlush, f) }
 
 // InTask reports whether the caller is in a task of the loop.
@@ -152,7 +152,7 @@ func (l *Loop) InTask() bool { return l.OnLoop() && l.inTask }
 // OnLoop reports whether the caller is the goroutine that runs the loop.
 func (l *Loop) OnLoop() bool { return l.runner.Load() == goid.Self() }
 
-// wakeLocked makes a waiting loop go on.
+// wakeLocked wakes a waiting loop.
 func (l *Loop) wakeLocked() {
 	switch l.asleep {
 	case onChannel:
@@ -166,5 +166,5 @@ func (l *Loop) wakeLocked() {
 	l.asleep = notAsleep
 }
 
-// backOffTime is how long a loop pauses that has seen too many events without a source.
+// backOffTime is the pause of a loop after too many events without a source.
 const backOffTime = time.Millisecond

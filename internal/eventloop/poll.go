@@ -8,25 +8,25 @@ import (
 )
 
 const (
-	maxStray = 100      // rounds without a source: a few are natural, of handles that were removed in the turn before
+	maxStray = 100      // rounds without a source; a few are normal, from handles that were removed in the last turn
 	maxRead  = 64 << 10 // the size of ReadBuffer
 )
 
-// pollState is the part of a loop that serves descriptors: one set, one buffer.
+// pollState is the part of a loop that serves descriptors. It has one epoll set and one buffer.
 type pollState struct {
 	// Guarded by the loop's mu.
-	set   *netpoll.Poller // nil until it is needed, and when nobody runs the loop and nobody needs it
-	users int             // sources that may still touch set
+	set   *netpoll.Poller // nil until it is needed, and while the loop is not running and no source needs it
+	users int             // sources that may still use set
 
-	// Of the runner alone.
+	// Used by the runner only.
 	batch []task
-	at    int // batch before it is done
-	stray int // rounds in a row that had events, all of them without a source
+	at    int // the first event of batch that was not served
+	stray int // consecutive rounds with events, none of which has a source
 	buf   []byte
 	call  *netpoll.Call
 }
 
-// any reports whether there are ready sources to be served.
+// any reports whether ready sources are waiting.
 func (p *pollState) any() bool { return p.at < len(p.batch) }
 
 // pop takes the next ready source, if there is one.
@@ -41,7 +41,7 @@ func (p *pollState) pop() task {
 	return t
 }
 
-// inUse returns the set, nil if no source needs it.
+// inUse returns the epoll set, nil if no source needs it.
 func (p *pollState) inUse() *netpoll.Poller {
 	if p.users == 0 {
 		return nil
@@ -49,8 +49,8 @@ func (p *pollState) inUse() *netpoll.Poller {
 	return p.set
 }
 
-// fillLocked takes n events from the set, once the last of those before has been served. A slot may have another
-// handle by now, to which the event is spurious.
+// fillLocked takes n events from the epoll set after all earlier events have been served. A slot may belong to another
+// handle by now, for which the event is spurious.
 func (l *Loop) fillLocked(n int) {
 	p := &l.poll
 	p.batch, p.at = p.batch[:0], 0
@@ -62,9 +62,9 @@ func (l *Loop) fillLocked(n int) {
 	}
 }
 
-// strayLocked takes the n events that a wait has found. It reports whether the loop should pause: events without a
-// source keep coming. They do for a conn that was closed behind its owner's back while a copy of its descriptor lives
-// on: nobody can take that out of the set any more.
+// strayLocked takes the n events that a wait has found. It reports whether the loop should pause because events without a
+// source persist. Such events occur if a conn is closed directly, without its owner, while a copy of its descriptor is
+// open. That descriptor can no longer be removed from the epoll set.
 func (l *Loop) strayLocked(n int) bool {
 	p := &l.poll
 	l.fillLocked(n)
@@ -76,7 +76,7 @@ func (l *Loop) strayLocked(n int) bool {
 	return p.stray > maxStray
 }
 
-// JoinPoll announces a source that is going to use Watch, until LeavePoll. It reports false where there is no epoll.
+// JoinPoll registers a source that uses Watch, until LeavePoll. It returns false if there is no epoll.
 func (l *Loop) JoinPoll() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,7 +87,7 @@ func (l *Loop) JoinPoll() bool {
 			return false
 		}
 		p.set = set
-		l.wakeLocked() // to wait for the set instead of the channel
+		l.wakeLocked() // wait for the epoll set instead of the channel
 	}
 	p.users++
 	return true
@@ -102,24 +102,24 @@ func (l *Loop) LeavePoll() {
 	}
 }
 
-// Watch makes the loop call Ready of the source that m is the membership of when one of the events happens. isWatched
-// says that it is watched already, for other events. Without a place for another descriptor in the kernel it returns
-// an error. JoinPoll precedes it.
+// Watch makes the loop call Ready of the source with the membership m when one of the events occurs. isWatched reports
+// that the source is already watched, for other events. If the kernel cannot register another descriptor, Watch returns
+// an error. JoinPoll must precede it.
 func (l *Loop) Watch(raw syscall.RawConn, m *Member, isWatched bool, ev Events) error {
 	c := l.AcquireCall()
 	defer l.ReleaseCall(c)
 	return c.Watch(raw, l.poll.set, isWatched, m.Slot(), ev)
 }
 
-// Unwatch ends Watch, which closing the descriptor does only when there is no copy of it.
+// Unwatch ends Watch. Closing the descriptor does so only if there is no copy of it.
 func (l *Loop) Unwatch(raw syscall.RawConn) {
 	c := l.AcquireCall()
 	defer l.ReleaseCall(c)
 	c.Unwatch(raw, l.poll.set)
 }
 
-// ParkSoon makes the loop wait without spinning the next few times: other goroutines have work, such as accepting. It
-// belongs to the loop.
+// ParkSoon makes the next few waits park without spinning, because other goroutines have work, such as accepting. Call it
+// on the loop only.
 func (l *Loop) ParkSoon() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -128,7 +128,7 @@ func (l *Loop) ParkSoon() {
 	}
 }
 
-// ReadBuffer returns the buffer that all sources of the loop read into, of 64 KiB. It belongs to the loop.
+// ReadBuffer returns the buffer that all sources of the loop read into, of 64 KiB. Call it on the loop only.
 func (l *Loop) ReadBuffer() []byte {
 	if l.poll.buf == nil {
 		l.poll.buf = make([]byte, maxRead)
@@ -136,13 +136,13 @@ func (l *Loop) ReadBuffer() []byte {
 	return l.poll.buf
 }
 
-// Ready returns the number of sources that were ready when the loop looked last. It belongs to the loop.
+// Ready returns the number of sources that the last poll of the loop found ready. Call it on the loop only.
 func (l *Loop) Ready() int { return len(l.poll.batch) }
 
 // callPool is for callers off the loop.
 var callPool = sync.Pool{New: func() any { return netpoll.NewCall() }}
 
-// AcquireCall returns what makes system calls, to be passed to ReleaseCall: the loop's own for a caller on the loop.
+// AcquireCall returns a Call for system calls. The caller must pass it to ReleaseCall. On the loop, it is the loop's own.
 func (l *Loop) AcquireCall() *netpoll.Call {
 	if !l.OnLoop() {
 		return callPool.Get().(*netpoll.Call)
@@ -150,7 +150,7 @@ func (l *Loop) AcquireCall() *netpoll.Call {
 	return l.Call()
 }
 
-// Call returns what makes system calls on the loop. It belongs to the loop.
+// Call returns the loop's own Call for system calls. Call it on the loop only.
 func (l *Loop) Call() *netpoll.Call {
 	if l.poll.call == nil {
 		l.poll.call = netpoll.NewCall()
@@ -165,14 +165,14 @@ func (l *Loop) ReleaseCall(c *netpoll.Call) {
 	}
 }
 
-// releaseLocked gives up what a loop that nobody runs does not need.
+// releaseLocked releases the resources that a loop needs only while it runs.
 func (p *pollState) releaseLocked() {
 	clear(p.batch)
 	p.batch, p.at, p.stray, p.buf, p.call = p.batch[:0], 0, 0, nil, nil
 	p.closeLocked()
 }
 
-// closeLocked closes the set if no source needs it.
+// closeLocked closes the epoll set if no source needs it.
 func (p *pollState) closeLocked() {
 	if p.set != nil && p.users == 0 {
 		p.set.Close()

@@ -7,14 +7,14 @@ import (
 	"evnet/internal/goid"
 )
 
-// Run runs tasks on the calling goroutine until nothing referenced is open and nothing is queued. Then it halts what
-// is open but not referenced, and runs what follows from that. It reports false, and does nothing, if the loop runs
-// already.
+// Run runs tasks on the calling goroutine until no referenced handle is open and no task is queued. Then it halts the
+// open handles that are not referenced, and runs the tasks that this causes. If the loop is already running, Run does
+// nothing and returns false.
 //
 // A panic of a task that Host.OnPanic does not contain unwinds out of Run, which may be called again.
 func (l *Loop) Run() bool { return l.run(context.Background(), false) }
 
-// Serve is Run that goes on, while nothing is open too, until ctx ends. Then it halts everything.
+// Serve is like Run, but it continues until ctx ends, even if nothing is open. Then it halts all handles.
 func (l *Loop) Serve(ctx context.Context) bool { return l.run(ctx, true) }
 
 func (l *Loop) run(ctx context.Context, serve bool) bool {
@@ -36,7 +36,7 @@ func (l *Loop) run(ctx context.Context, serve bool) bool {
 	}
 }
 
-// RunObserved is Run that calls observe before each call of Source.Ready. It is for tests that count these calls.
+// RunObserved is like Run, but calls observe before each call of Source.Ready. Tests use it to count these calls.
 func (l *Loop) RunObserved(observe func(Source)) bool {
 	if l.enter() == nil {
 		return false
@@ -55,8 +55,8 @@ func (l *Loop) RunObserved(observe func(Source)) bool {
 	}
 }
 
-// enter makes the caller the runner of the loop. It returns the channel that leave closes, nil if the loop has a
-// runner.
+// enter makes the caller the runner of the loop. It returns the channel that leave closes, or nil if the loop already has
+// a runner.
 func (l *Loop) enter() chan struct{} {
 	l.mu.Lock()
 	left := l.enterLocked()
@@ -82,7 +82,7 @@ func (l *Loop) enterLocked() chan struct{} {
 	return l.left
 }
 
-// cancel wakes the loop because the context of the run that closes left has ended.
+// cancel wakes the loop because the context of a Serve has ended. left identifies that Serve.
 func (l *Loop) cancel(left chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,7 +92,7 @@ func (l *Loop) cancel(left chan struct{}) {
 	}
 }
 
-// leave also runs when a panic of a task unwinds: the loop must be fit to run again.
+// leave ends Run. It also runs when a panic of a task unwinds, so that the loop can run again.
 func (l *Loop) leave() {
 	l.flush()
 	l.host.SetRunning(false)
@@ -105,7 +105,7 @@ func (l *Loop) leave() {
 	l.mu.Unlock()
 }
 
-// Do runs fn on the loop and returns when fn has returned. On the loop itself, and while nobody runs the loop, fn
+// Do runs fn on the loop and returns when fn has returned. If the caller is on the loop, or the loop is not running, fn
 // runs on the caller's goroutine.
 func (l *Loop) Do(fn func()) {
 	c := doCall{me: goid.Self(), fn: fn, done: make(chan struct{})}
@@ -120,7 +120,7 @@ func (l *Loop) Do(fn func()) {
 			return
 		case doBorrowed:
 			l.inTask = true
-			defer l.giveBack()
+			defer l.endBorrow()
 			c.run()
 			return
 		case doWait:
@@ -130,7 +130,7 @@ func (l *Loop) Do(fn func()) {
 			select {
 			case <-c.done:
 				return
-			case <-left: // before the loop has come to it: try again
+			case <-left: // the loop ended before it ran c: retry
 			}
 		}
 	}
@@ -140,7 +140,7 @@ func (l *Loop) Do(fn func()) {
 type doCall struct {
 	me      uintptr
 	fn      func()
-	claimed atomic.Bool // by the loop, or by the caller when the loop has stopped first
+	claimed atomic.Bool // by the loop, or by the caller if the loop has stopped before
 	posted  bool
 	done    chan struct{}
 }
@@ -152,7 +152,7 @@ func (c *doCall) run() {
 	}
 }
 
-// doStep is what Do does next, without the lock.
+// doStep is the next step of Do, without the lock.
 type doStep uint8
 
 const (
@@ -184,8 +184,8 @@ func (l *Loop) tryDoLocked(c *doCall) doStep {
 	return doBorrowed
 }
 
-// giveBack ends a task that Do has run on its caller's goroutine.
-func (l *Loop) giveBack() {
+// endBorrow ends a task that Do has run on its caller's goroutine.
+func (l *Loop) endBorrow() {
 	l.flush()
 	l.mu.Lock()
 	l.borrowed = false

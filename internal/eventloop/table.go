@@ -1,14 +1,14 @@
 package eventloop
 
-// Member is the membership of one handle in one loop: its slot in the table of what is open, and whether it is
-// referenced. The zero value is that of a handle that is not open. The loop's lock guards it, and the lock under which
+// Member is the membership of one handle in one loop: its slot in the table of open handles, and whether it is
+// referenced. The zero value belongs to a handle that is not open. Two locks guard it: the loop's, and the lock with which
 // the handle's owner adds and removes it.
 type Member struct{ v int32 }
 
-// The bits of Member.v beside the slot.
+// The bits of Member.v below the slot.
 const (
-	referenced int32 = 1 << iota // it keeps Run going
-	buffering                    // it has a share of the memory that the loop may buffer
+	referenced int32 = 1 << iota // the handle keeps Run from returning
+	buffering                    // the handle has a share of the bytes that the loop may buffer
 	slotUnit                     // 1 in the slot
 )
 
@@ -17,16 +17,16 @@ func (m *Member) Slot() int { return int(m.v / slotUnit) }
 
 func (m *Member) has(bit int32) bool { return m.v&bit != 0 }
 
-// table has the open handles, each in a slot of its own, from 1 on: it is smaller than a map, and takes the garbage
-// collector less time. The zero value is empty.
+// table has the open handles, each in its own slot. Slots are numbered from 1. A table is smaller than a map and costs the
+// garbage collector less time. The zero value is empty.
 type table struct {
-	list []Handle // at slot - 1; nil where there is none
-	free []int32  // such slots
+	list []Handle // at slot - 1; nil in a free slot
+	free []int32  // the free slots
 }
 
 func (t *table) len() int { return len(t.list) - len(t.free) }
 
-// put enters h and returns its slot.
+// put adds h and returns its slot.
 func (t *table) put(h Handle) int32 {
 	if n := len(t.free); n > 0 {
 		slot := t.free[n-1]
@@ -46,7 +46,7 @@ func (t *table) at(slot int) Handle {
 	return t.list[slot-1]
 }
 
-// take empties a slot. A table that is empty again is released.
+// take frees a slot. It releases the memory of a table that has become empty.
 func (t *table) take(slot int) {
 	t.list[slot-1] = nil
 	t.free = append(t.free, int32(slot))

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Timer runs a function on a loop after a time. AfterFunc makes one. It ends by running, by Stop, or with the loop.
+// Timer runs a function on a loop after a duration. AfterFunc makes one. It ends when it has run, by Stop, or with the
+// loop.
 type Timer struct {
 	loop *Loop
 	fn   func() // nil: it never runs
@@ -14,20 +15,21 @@ type Timer struct {
 	member Member
 	timer  *time.Timer // nil unless running
 	when   time.Time
-	seq    uint64 // in order of starting
+	seq    uint64 // the order in which timers were started
 	index  int    // in loop.timers
 	unref  bool
 }
 
-// AfterFunc runs fn on the loop after d, and keeps Run going until then. Timers run in the order in which they are
-// due, those due together in the order in which they were started. With a nil fn the timer never starts.
+// AfterFunc runs fn on the loop after d, and keeps Run from returning until then. Timers run in the order in which they
+// are due. Timers that are due at the same time run in the order in which they were started. With a nil fn, the timer
+// never starts.
 func (l *Loop) AfterFunc(d time.Duration, fn func()) *Timer {
 	t := &Timer{loop: l, fn: fn}
 	t.Reset(d)
 	return t
 }
 
-// Stop keeps fn from running. It reports whether the timer was running.
+// Stop prevents fn from running. It reports whether the timer was running.
 func (t *Timer) Stop() bool {
 	t.loop.mu.Lock()
 	defer t.loop.mu.Unlock()
@@ -45,8 +47,8 @@ func (t *Timer) stopLocked() bool {
 	return true
 }
 
-// Reset starts the timer again, whether it has run or not, and reports whether it was running. On a loop that is
-// ending it stays stopped.
+// Reset starts the timer again, whether it has run or not, and reports whether it was running. On a loop that is ending,
+// the timer remains stopped.
 func (t *Timer) Reset(d time.Duration) bool {
 	l := t.loop
 	l.mu.Lock()
@@ -91,7 +93,7 @@ func (t *Timer) ran() {
 	}
 }
 
-// SetRef changes whether the timer keeps Run going, which it does from the start.
+// SetRef changes whether the timer keeps Run from returning. A new timer does.
 func (t *Timer) SetRef(isReferenced bool) {
 	t.loop.mu.Lock()
 	defer t.loop.mu.Unlock()
@@ -99,7 +101,7 @@ func (t *Timer) SetRef(isReferenced bool) {
 	t.loop.changeRefLocked(&t.member, isReferenced)
 }
 
-// timerHandle is a Timer as its loop sees it.
+// timerHandle is a Timer in the form of a Handle.
 type timerHandle Timer
 
 func (h *timerHandle) Halt() { (*Timer)(h).Stop() }

@@ -7,13 +7,13 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// What a loop does next: posted functions, ready sources, events, ends of handles, and waiting.
+// The steps of a loop: posted functions, ready sources, events, ends of handles, and waiting.
 
 // maxPosted limits the posted functions that run while events wait: a function that posts itself forever must not
 // starve the sources.
 const maxPosted = 4096
 
-// task is a source that is ready, or a function in the form of one.
+// task is a ready source, or a function in the form of a source.
 type task struct {
 	source Source
 	events Events
@@ -29,49 +29,49 @@ func (taskFunc) Halt()          {}
 
 func funcTask(fn func()) task { return task{source: taskFunc(fn)} }
 
-// step is what the runner does next, without the lock.
+// step is the next step of the runner, without the lock.
 type step uint8
 
 const (
 	runTask    step = iota // run round.task
-	pollReady              // look for ready sources in round.set
+	pollReady              // poll round.set for ready sources
 	waitReady              // wait for ready sources in round.set, or for a wake-up
 	waitWakeup             // wait for a wake-up
 	backOff                // pause
 	haltAll                // halt round.open
-	leave                  // nothing is left to do
+	leave                  // return from Run
 )
 
 // round is the state of one call of next.
 type round struct {
-	serve bool // go on while nothing is open
-	ended bool // the context has
+	serve bool // continue while nothing is open
+	ended bool // the context has ended
 
 	phase  phase
-	polled bool // since this round began: a turn has begun
+	polled bool // since this round began, and so a turn has begun
 
-	// Of the last step.
+	// Arguments and results of the last step.
 	task  task
 	set   *netpoll.Poller
 	found int // events in set
 	open  []Handle
 }
 
-// phase is where decideLocked continues.
+// phase is the point where decideLocked continues.
 type phase uint8
 
 const (
 	beginRound phase = iota // has the context ended?
-	checkGrace              // has a callback that goes on forever had its time?
-	takeTask                // the next one, in order of precedence
-	beginTurn               // ready sources have been looked for
-	checkRefs               // there is no task: is anything referenced left?
-	checkEnd                // is nothing left?
+	checkGrace              // has a callback that posts itself forever used up its limit?
+	takeTask                // take the next task, in order of precedence
+	beginTurn               // the poll for ready sources is complete
+	checkRefs               // there is no task: is a referenced handle open?
+	checkEnd                // is everything closed?
 	checkIdle               // wait
 	wokenUp                 // the wait has ended
 )
 
-// next waits for the next task. It returns none when the loop is to be left.
+// next waits for the next task. It returns none when Run must return.
 func (l *Loop) next(ctx context.Context, serve bool) task {
 	if !l.hasPosted.Load() {
 		if t := l.poll.pop(); !t.none() {
@@ -147,7 +147,7 @@ func (l *Loop) decideLocked(r *round) step {
 			if l.stopping || !r.serve && l.refs+l.externalRefs == 0 {
 				r.phase = checkEnd
 				if l.handles.len() > 0 {
-					l.leaving = true // an unreferenced handle that opens again must not hold Run back
+					l.leaving = true // an unreferenced handle that opens again must not delay the end of Run
 					r.open = l.handles.all()
 					return haltAll
 				}
@@ -178,8 +178,8 @@ func (l *Loop) decideLocked(r *round) step {
 	}
 }
 
-// graceEndsLocked reports whether the loop is to be left although tasks are queued: nothing is open, and a callback
-// that goes on forever must not hold the end back.
+// graceEndsLocked reports whether Run must return although tasks are queued. Nothing is open, and a callback that posts
+// itself forever must not delay the end.
 func (l *Loop) graceEndsLocked() bool {
 	ending := l.stopping || l.leaving && l.refs+l.externalRefs == 0
 	if !ending || l.handles.len() > 0 || l.workers > 0 {
@@ -192,13 +192,13 @@ func (l *Loop) graceEndsLocked() bool {
 	return l.grace == 0
 }
 
-// takeLocked takes the next task of this turn in order of precedence, if there is one. turnBegan reports whether the
-// turn began in this round.
+// takeLocked takes the next task of this turn, in order of precedence, if there is one. turnBegan reports whether the turn
+// began in this round.
 func (l *Loop) takeLocked(turnBegan bool) task {
 	alone := turnBegan && !l.poll.any() && l.turn == 0 && l.closing.Len() == 0
 	if l.posted.Len() > 0 && (l.ran < maxPosted || alone) {
 		if alone {
-			l.ran = 0 // nothing else is waiting
+			l.ran = 0 // no other task is waiting
 		}
 		l.ran++
 		t := l.posted.Pop()
@@ -215,7 +215,7 @@ func (l *Loop) takeLocked(turnBegan bool) task {
 		return l.events.Pop()
 	}
 	if l.closes < 0 {
-		l.closes = l.closing.Len() // with those that this turn's events have queued
+		l.closes = l.closing.Len() // includes the tasks that this turn's events have queued
 	}
 	if l.closes > 0 {
 		l.ran = 0
@@ -229,7 +229,7 @@ func (l *Loop) idleLocked() bool {
 	return l.posted.Len()+l.events.Len()+l.closing.Len() == 0 && !l.poll.any()
 }
 
-// halt ends open handles, each in a task: a Halt may call a function of the program's, which may panic.
+// halt ends open handles, each in its own task, because Halt may call a user-provided function that panics.
 func (l *Loop) halt(open []Handle) {
 	for _, h := range open {
 		l.call(funcTask(h.Halt))
@@ -237,7 +237,7 @@ func (l *Loop) halt(open []Handle) {
 	l.flush()
 }
 
-// flush ends a task: its writes leave, several writes of one flusher together.
+// flush ends a task and sends its writes. Several writes of one flusher are sent together.
 func (l *Loop) flush() {
 	for len(l.toFlush) > 0 {
 		batch := l.toFlush
