@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// markdownFiles returns the pages of the repository, including those of its other modules.
+// markdownFiles returns the pages of the repository, including the pages of its other modules.
 func markdownFiles(t testing.TB) []string {
 	var files []string
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -65,7 +65,7 @@ func prose(t testing.TB, file string) []string {
 	return lines
 }
 
-// anchors returns the valid anchors of links into a page: those that the usual hosts make of its headings, and
+// anchors returns the valid anchors of links into a page: the anchors that the usual hosts create for its headings, and
 // explicit ones.
 func anchors(t testing.TB, file string) map[string]bool {
 	names := map[string]bool{}
@@ -121,7 +121,7 @@ func TestLinksHaveTargets(t *testing.T) {
 					if _, err := os.Stat(target); !assert.NoError(t, err, at) || to.Fragment == "" {
 						continue
 					}
-					if assert.Equal(t, ".md", filepath.Ext(target), "%s: an anchor in what is no page", at) {
+					if assert.Equal(t, ".md", filepath.Ext(target), "%s: an anchor of a file that is not a page", at) {
 						assert.True(t, anchors(t, target)[to.Fragment], "%s: there is no such heading", at)
 					}
 				}

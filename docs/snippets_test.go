@@ -178,7 +178,7 @@ func TestSnippetsOfGoCompile(t *testing.T) {
 		}
 		for _, s := range snippets(t, file) {
 			if s.language != "go" {
-				assert.Empty(t, s.with, "%s:%d: names for what is no Go", file, s.line)
+				assert.Empty(t, s.with, "%s:%d: names for a block that is not Go", file, s.line)
 				continue
 			}
 			count++

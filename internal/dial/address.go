@@ -23,7 +23,7 @@ type textAddr struct{ network, address string }
 func (a textAddr) Network() string { return a.network }
 func (a textAddr) String() string  { return a.address }
 
-// OpError returns err with the network and address that were to be connected to.
+// OpError returns err with the network and the address of the destination.
 func OpError(network, address string, err error) *net.OpError {
 	return &net.OpError{Op: "dial", Net: network, Addr: textAddr{network, address}, Err: err}
 }
@@ -87,7 +87,8 @@ func splitHostPort(network, address string) (host string, port uint16, err error
 	return host, uint16(n), nil
 }
 
-// bind sets the local address, and the family to that of Dialer.LocalAddr: no other can be reached from there.
+// bind sets the local address, and limits the Race to the family of Dialer.LocalAddr, because that address cannot reach
+// another family.
 func (r *Race) bind() error {
 	if r.config.Dial != nil {
 		return nil
@@ -143,7 +144,7 @@ func (r *Race) attemptAt(ip netip.Addr) Attempt {
 	}
 }
 
-// candidates returns the addresses to try, in order: the families alternate, beginning with that of the first answer.
+// candidates returns the addresses to try, in order. The families alternate, starting with the family of the first answer.
 // Each address occurs once.
 func (r *Race) candidates(ips []netip.Addr) []Attempt {
 	byFamily := map[int][]Attempt{}
@@ -176,7 +177,7 @@ func (r *Race) refusal(a Attempt) error {
 	if r.config.Allow == nil || a.Family == 0 {
 		return nil
 	}
-	to, _ := netip.ParseAddrPort(a.Address) // which is the text of one
+	to, _ := netip.ParseAddrPort(a.Address) // always valid
 	err := r.config.Allow(to.Addr())
 	if err == nil {
 		return nil

@@ -1,4 +1,4 @@
-// Package dial makes one outgoing connection: it looks the host up and races the addresses (RFC 8305; Node:
+// Package dial makes one outgoing connection. It looks up the host and races the addresses (RFC 8305; Node:
 // autoSelectFamily).
 //
 // The owner creates a Race with New, calls Start, and calls Cancel when it does not want the connection any more.
@@ -6,7 +6,7 @@
 // Observer there, once for each step. The resolver and the dialer run off the loop, by way of the Loop interface, which
 // also contains their panics.
 //
-// The package knows no socket and no listener. The owner decides what it emits for a step, and when a Race is stale.
+// The package knows neither sockets nor listeners. The owner decides what it emits for a step, and when a Race is stale.
 package dial
 
 import (
@@ -25,7 +25,7 @@ type Attempt struct {
 
 // Lookup is one address of the resolver's answer, or its error.
 type Lookup struct {
-	Err     error  // why the host was not found; then Address is "" and Family 0
+	Err     error  // the error of the lookup; then Address is "" and Family 0
 	Address string // the IP address, "" if the resolver's answer is not one
 	Family  int    // 4 or 6
 	Host    string // the host name that was looked up
@@ -48,10 +48,10 @@ type Observer interface {
 	AttemptFailed(Attempt, error) bool
 	// Connected is called with the connection, which the Observer owns from then on, also if the Race is stale.
 	Connected(net.Conn)
-	// Failed is called when the Race has failed: with the one error, or with that of each attempt in the order in
-	// which they failed. The Race is over, and its context stays open until Cancel.
+	// Failed is called when the Race has failed. errs has one error, or the error of each attempt in the order in which
+	// they failed. The Race is over, and its context remains open until Cancel.
 	Failed([]error)
-	// Discard closes a connection that is not wanted: another attempt was faster, or the Race was cancelled.
+	// Discard closes an unwanted connection: another attempt was faster, or the Race was cancelled.
 	Discard(net.Conn)
 }
 
@@ -59,8 +59,8 @@ type Observer interface {
 type Loop interface {
 	// Post runs fn on the loop, before its next event. Any goroutine calls it.
 	Post(fn func())
-	// Offload runs fn on a goroutine of its own, then done on the loop with the error that fn returned. If fn panics or
-	// calls runtime.Goexit, done gets an error that says so. Any goroutine calls Offload.
+	// Offload runs fn on a new goroutine, then done on the loop with the error that fn returned. If fn panics or calls
+	// runtime.Goexit, done gets an error that says so. Any goroutine calls Offload.
 	Offload(fn func() error, done func(error))
 	// Contain runs fn, then done, both on the calling goroutine. If fn panics or calls runtime.Goexit, done gets an
 	// error that says so. Any goroutine calls Contain.
@@ -70,12 +70,12 @@ type Loop interface {
 	AfterFunc(d time.Duration, fn func()) (stop func())
 }
 
-// Resolver looks host names up, as *net.Resolver does. It is called off the loop.
+// Resolver looks up host names, like *net.Resolver. It is called off the loop.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Config is what New requires. A Race does not change it.
+// Config is the configuration of a Race, which does not change it.
 type Config struct {
 	Network string // "tcp", "tcp4", "tcp6" or "unix"
 	Address string // host:port, where no host is localhost, or the path
@@ -83,8 +83,8 @@ type Config struct {
 
 	// FirstOnly limits the Race to the first address of the resolver's answer.
 	FirstOnly bool
-	// Delay is how long an attempt may take before the next address is tried beside it. If it is not positive, the next
-	// attempt starts when the last one has failed.
+	// Delay is the time after which the next address is tried in parallel with an unfinished attempt. If it is not
+	// positive, the next attempt starts when the last one has failed.
 	Delay time.Duration
 
 	Resolver Resolver

@@ -35,7 +35,7 @@ func (r *Race) dialer() *net.Dialer {
 	}
 	dialer.ControlContext = func(ctx context.Context, network, address string, raw syscall.RawConn) error {
 		done := make(chan error, 1)
-		go r.config.Loop.Contain(func() error { // on its own goroutine: a runtime.Goexit must not end that of package net
+		go r.config.Loop.Contain(func() error { // on its own goroutine: runtime.Goexit must not end a goroutine of package net
 			if controlContext != nil {
 				return controlContext(ctx, network, address, raw)
 			}

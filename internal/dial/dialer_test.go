@@ -64,7 +64,7 @@ func TestRace_ContainsControl(t *testing.T) {
 		require.Len(t, o.errs, 1)
 		assert.ErrorContains(t, o.errs[0], text)
 		var op *net.OpError
-		assert.ErrorAs(t, o.errs[0], &op, "package net has handled it: it closes the descriptor")
+		assert.ErrorAs(t, o.errs[0], &op, "package net handles the error and closes the descriptor")
 	}
 }
 

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errRefused = errors.New("refused")
 
-// owner is the loop and the Observer of one Race. It notes each step. Its timers fire when a test says so.
+// owner is the loop and the Observer of one Race. It records each step. Its timers fire when a test fires them.
 type owner struct {
 	t         *testing.T
 	race      *Race
@@ -129,7 +129,7 @@ func (o *owner) run() {
 	}
 }
 
-// newOwner returns the owner of a new Race. What config lacks is set so that no network is reached.
+// newOwner returns the owner of a new Race. It sets unset fields of config so that no network is used.
 func newOwner(t *testing.T, config Config) *owner {
 	o := &owner{t: t, tasks: make(chan func(), 100)}
 	t.Cleanup(func() {
@@ -199,7 +199,7 @@ func addrs(texts ...string) (ips []netip.Addr) {
 	return ips
 }
 
-// outcome is what one attempt at an address comes to.
+// outcome is the result of one attempt at an address.
 type outcome struct {
 	conn net.Conn
 	err  error

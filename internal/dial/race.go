@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// Race is the making of one connection.
+// Race is the establishment of one connection.
 type Race struct {
 	config Config
 
@@ -30,12 +30,12 @@ type Race struct {
 
 	mu        sync.Mutex // guards the fields below it
 	cancelled bool
-	cancel    context.CancelFunc // of ctx
-	stopTimer func()             // of the next attempt
+	cancel    context.CancelFunc // cancels ctx
+	stopTimer func()             // stops the timer of the next attempt
 }
 
-// New returns a Race for an address. It returns an error if the configuration does not permit any connection; it does not
-// look the host up.
+// New returns a Race for an address. It returns an error if the configuration does not permit any connection. It does not
+// look up the host.
 func New(config Config) (*Race, error) {
 	r := &Race{config: config}
 	if err := r.parse(); err != nil {
@@ -66,8 +66,9 @@ func (r *Race) Start(ctx context.Context) {
 	r.lookup()
 }
 
-// Cancel ends everything that is under way, without calling the Observer. A connection that is made nevertheless is
-// discarded. Cancel must be called in the end, also when the Race has connected or failed. Any goroutine may call it, and again.
+// Cancel ends the lookup, all attempts and the timer, without calling the Observer. A connection that is established
+// nevertheless is discarded. Cancel must be called in the end, even if the Race has connected or failed. Any goroutine may
+// call it, more than once.
 func (r *Race) Cancel() {
 	r.mu.Lock()
 	r.cancelled = true
@@ -79,7 +80,8 @@ func (r *Race) Cancel() {
 	r.stopDelay()
 }
 
-// over reports whether the Race has nothing more to do: it was cancelled, or its context has ended, which it reports.
+// over reports whether the Race has ended: it was cancelled, or its context has ended. In the latter case, over reports the
+// failure.
 func (r *Race) over() bool {
 	r.mu.Lock()
 	cancelled := r.cancelled
@@ -188,7 +190,7 @@ func (r *Race) startDelay(a Attempt) {
 		return
 	}
 	r.stopTimer = r.config.Loop.AfterFunc(r.config.Delay, func() {
-		if len(r.todo) == left { // else a has failed in the meantime
+		if len(r.todo) == left { // otherwise a has failed in the meantime
 			r.next(&a)
 		}
 	})

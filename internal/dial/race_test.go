@@ -135,7 +135,7 @@ func TestRace_StartsTheNextAttemptAfterTheDelay(t *testing.T) {
 	conn := newConn()
 	d.at(first) <- outcome{conn: conn}
 	o.run()
-	assert.Same(t, conn, o.conn, "a slow attempt goes on beside the next ones")
+	assert.Same(t, conn, o.conn, "a slow attempt continues in parallel with the next ones")
 	assert.Equal(t, "connected", o.steps[len(o.steps)-1], "the attempts that were cancelled are not reported")
 }
 
@@ -206,7 +206,7 @@ func TestRace_SkipsAddressesThatAreNotAllowed(t *testing.T) {
 	assert.Equal(t, []string{"failed"}, o.steps)
 	assert.Len(t, o.errs, 1)
 
-	// The delay of an attempt ends although no other address is allowed: the attempt goes on.
+	// The delay of an attempt ends, but no other address is allowed. The attempt continues.
 	d := new(dials)
 	config = named(d)
 	config.Allow = blocked("10.0.0.2", "10.0.0.3")
@@ -285,7 +285,7 @@ func TestRace_CancelEndsTheLookup(t *testing.T) {
 	o.race.Start(context.Background())
 	o.race.Cancel()
 	o.run()
-	assert.Equal(t, []string{"resolved"}, o.steps, "only the Observer knows that it is stale")
+	assert.Equal(t, []string{"resolved"}, o.steps, "only the Observer knows that the Race is stale")
 }
 
 func TestRace_CancelEndsAttemptsAndTimers(t *testing.T) {
@@ -317,7 +317,7 @@ func TestRace_StartsNoTimerOnceCancelled(t *testing.T) {
 }
 
 func TestRace_DiscardsConnectionsThatAreLate(t *testing.T) {
-	// deaf does not return before it is allowed to, whatever its context says.
+	// deaf does not return before it is allowed to, even if its context has ended.
 	allow := map[string]chan net.Conn{first: make(chan net.Conn, 1), second: make(chan net.Conn, 1)}
 	deaf := func(_ context.Context, _, address string) (net.Conn, error) { return <-allow[address], nil }
 	config := named(nil)

@@ -21,7 +21,7 @@ func TestPanic_FailsTheOwnerAndGoesToOnPanic(t *testing.T) {
 	o := fakeOwner{&failed}
 	l.Host().(*fakeHost).onPanic = func(err error) { reported = append(reported, err) }
 	l.Post(func() { l.SetOwner(o); panic("owned") })
-	l.Post(func() { panic("nobody's") }) // the owner is that of one task
+	l.Post(func() { panic("without an owner") }) // an owner applies to one task only
 	l.Post(func() { l.SetOwner(o); l.SetOwner(nil); panic("after") })
 	l.Run()
 	require.Len(t, failed, 1)
@@ -61,7 +61,7 @@ func TestPanic_FailsTheOwnerAlsoWhereItUnwinds(t *testing.T) {
 func TestPanic_OfGoexitIsNotContained(t *testing.T) {
 	l := newLoop()
 	var failed []error
-	l.Host().(*fakeHost).onPanic = func(error) { t.Error("it is no panic") }
+	l.Host().(*fakeHost).onPanic = func(error) { t.Error("runtime.Goexit is not a panic") }
 	l.Post(func() { l.SetOwner(fakeOwner{&failed}); runtime.Goexit() })
 	ended := make(chan struct{})
 	go func() { defer close(ended); l.Run() }()

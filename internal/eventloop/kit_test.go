@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeHost is a Host that records what it is called for. Set onPanic before Run.
+// fakeHost is a Host that records its calls. Set onPanic before Run.
 type fakeHost struct {
 	onPanic func(error)
 	roomy   int // calls of RoomAvailable

@@ -47,7 +47,7 @@ func (s *fakeSource) Ready(ev Events) {
 	}
 }
 
-// read takes what is in the pipe.
+// read empties the pipe.
 func (s *fakeSource) read() {
 	c := s.l.AcquireCall()
 	defer s.l.ReleaseCall(c)
@@ -102,7 +102,7 @@ func TestTurn_ReadySourceWaitsForMaxPostedAtMost(t *testing.T) {
 	assert.Equal(t, maxPosted+1, ran)
 }
 
-// A source that is removed in a turn gets no event that was found in it, nor does the handle that takes its slot.
+// A source that is removed in a turn gets no more events of that turn. Neither does a handle that reuses its slot.
 func TestSource_SlotOfAnotherHandle(t *testing.T) {
 	l := newLoop()
 	h := &fakeHandle{l: l}
@@ -110,7 +110,7 @@ func TestSource_SlotOfAnotherHandle(t *testing.T) {
 	second := newSource(t, l, nil)
 	first.write(t)
 	slot := first.member.Slot()
-	// As the loop does while another goroutine does what follows.
+	// The loop does this while another goroutine runs the code below.
 	n := l.poll.set.Wait()
 	require.Equal(t, 1, n)
 	first.done()
@@ -134,11 +134,11 @@ func TestSource_WakesALoopThatWaits(t *testing.T) {
 	l.Event(func() { go s.write(t) })
 	l.Run()
 	assert.Equal(t, 1, s.received)
-	assert.Nil(t, l.poll.set, "nobody needs the set any more")
+	assert.Nil(t, l.poll.set, "no source needs the epoll set")
 	assert.Nil(t, l.poll.buf)
 }
 
-// A loop that waits on its channel goes over to the set when a source joins.
+// A loop that waits on its channel switches to the epoll set when a source joins.
 func TestSource_JoinsALoopThatWaits(t *testing.T) {
 	l := newLoop()
 	l.Ref()
@@ -170,7 +170,7 @@ func TestSource_PostWakesALoopThatWaits(t *testing.T) {
 	assert.Zero(t, s.received)
 }
 
-// A descriptor that was closed behind its owner's back, while a copy of it lives on, stays in the set.
+// A descriptor that is closed directly, without its owner, stays in the epoll set while a copy of it is open.
 func TestSource_EventsWithoutASourcePauseTheLoop(t *testing.T) {
 	l := newLoop()
 	kept, lost := newSource(t, l, nil), newSource(t, l, nil)
@@ -254,7 +254,7 @@ func TestSource_DoesNotAllocate(t *testing.T) {
 	var before, after runtime.MemStats
 	s := newSource(t, l, func(s *fakeSource, _ Events) {
 		s.read()
-		l.SetOwner(nobody)
+		l.SetOwner(noOwner)
 		l.FlushLater(flusher{})
 		switch left--; left {
 		case 1000:
@@ -271,8 +271,8 @@ func TestSource_DoesNotAllocate(t *testing.T) {
 	assert.Less(t, after.Mallocs-before.Mallocs, uint64(100), "in 1000 rounds")
 }
 
-// nobody is converted to an interface once.
-var nobody Owner = fakeOwner{}
+// noOwner is converted to an interface once.
+var noOwner Owner = fakeOwner{}
 
 type flusher struct{}
 

@@ -83,7 +83,7 @@ func TestTurn_EventWaitsForMaxTicksAtMost(t *testing.T) {
 	l.Run()
 	require.Len(t, at, 2)
 	assert.Equal(t, maxPosted, at[0])
-	assert.Equal(t, 2*maxPosted, at[1], "an event lets as many run again")
+	assert.Equal(t, 2*maxPosted, at[1], "an event resets the limit")
 }
 
 func TestTurn_PostedAloneAreNotLimited(t *testing.T) {
@@ -117,7 +117,7 @@ func TestGrace_EndsServeWhileACallbackPosts(t *testing.T) {
 	}
 }
 
-// Run without a context waits for a callback that goes on, unless it has halted something.
+// Run without a context waits for a callback that posts itself forever, unless it has halted a handle.
 func TestGrace_BeginsWhenRunHasHalted(t *testing.T) {
 	l, ran := newLoop(), 0
 	h := &fakeHandle{l: l}
@@ -161,7 +161,7 @@ func TestRun_HaltsWhatIsNotReferenced(t *testing.T) {
 	h.closed = func() {
 		got.note("closed")()
 		assert.False(t, late.add(false), "the loop is leaving")
-		assert.True(t, welcome.add(true), "a reference takes that back")
+		assert.True(t, welcome.add(true), "a reference cancels that")
 		assert.True(t, late.add(false))
 		l.Event(func() { l.SetRef(&welcome.member, false) })
 	}
@@ -178,7 +178,7 @@ func TestRun_WaitsForWhatIsReferenced(t *testing.T) {
 	l, got := newLoop(), journal{}
 	h := &fakeHandle{l: l}
 	require.True(t, h.add(true))
-	require.True(t, h.add(false), "it is open already")
+	require.True(t, h.add(false), "the handle is already open")
 	l.Go(func() {
 		l.Event(func() {
 			got.note("event")()
@@ -262,7 +262,7 @@ func TestDo_OnALoopThatDoesNotRun(t *testing.T) {
 		got.note("outer")()
 	})
 	assert.False(t, l.OnLoop())
-	assert.Equal(t, "inner outer", got.String(), "what was posted waits for Run")
+	assert.Equal(t, "inner outer", got.String(), "posted functions wait for Run")
 	assert.PanicsWithValue(t, "do", func() { l.Do(func() { panic("do") }) })
 	l.Run()
 	assert.Equal(t, "inner outer tick", got.String())
@@ -280,7 +280,7 @@ func TestOnPanic_TasksContinue(t *testing.T) {
 		host.onPanic = func(err error) { panic(err.(*fakePanic).value) }
 		panic(cause)
 	})
-	assert.PanicsWithValue(t, cause, func() { l.Run() }, "one of the hook unwinds")
+	assert.PanicsWithValue(t, cause, func() { l.Run() }, "a panic of the hook unwinds")
 	assert.Equal(t, "event0 event1 event2", got.String())
 	assert.Equal(t, []string{"event0", "event1", "event2"}, reported)
 	l.Run()

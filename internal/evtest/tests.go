@@ -106,7 +106,7 @@ type Boom string
 
 func (b Boom) Error() string { return string(b) }
 
-// UseEpoll chooses the transport of kernel sockets until the test ends: epoll, if the system has it, or goroutines.
+// UseEpoll chooses the transport of kernel sockets until the test ends: epoll, if it is available, or goroutines.
 func UseEpoll(t testing.TB, epoll bool) {
 	before := netpoll.Enabled
 	netpoll.Enabled = epoll

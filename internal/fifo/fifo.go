@@ -1,7 +1,7 @@
 // Package fifo provides a first-in, first-out queue that reuses its memory.
 //
-// A Queue is a value without a lock: its owner calls it under a lock of its own, or on one goroutine. The package knows
-// nothing of what is queued.
+// A Queue has no lock. Its owner calls it with the owner's lock, or on one goroutine. The package does not know the queued
+// items.
 package fifo
 
 // Queue is a first-in, first-out queue. The zero value is empty.

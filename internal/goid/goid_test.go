@@ -20,7 +20,7 @@ func TestSelf(t *testing.T) {
 		done.Go(func() {
 			first := goid.Self()
 			start.Done()
-			start.Wait() // all are alive at once
+			start.Wait() // all goroutines are alive at the same time
 			assert.Equal(t, first, deep(100), "a grown stack")
 			mu.Lock()
 			defer mu.Unlock()

@@ -16,10 +16,10 @@ var errNoConn = errors.New("evnet: accept: the listener returned neither a conne
 
 // Owner receives what an Acceptor accepts. Run calls the methods on its own goroutine, one at a time.
 type Owner interface {
-	// Accepted takes over a connection: the owner closes it. It may block, which holds up accepting. The
-	// acceptor may have been closed meanwhile.
+	// Accepted takes over a connection. The owner closes it. Accepted may block, which delays accepting. The acceptor
+	// may have been closed meanwhile.
 	Accepted(net.Conn)
-	// AcceptFailed reports an error after which the acceptor tries again.
+	// AcceptFailed reports an error after which the acceptor retries.
 	AcceptFailed(error)
 }
 
@@ -30,8 +30,7 @@ type Acceptor struct {
 	closed chan struct{}
 }
 
-// NewAcceptor returns an acceptor of any listener, which belongs to it from then on. It accepts nothing before
-// Run.
+// NewAcceptor returns an acceptor for any listener, and takes over the listener. It accepts nothing before Run.
 func NewAcceptor(ln net.Listener, owner Owner) *Acceptor {
 	return &Acceptor{ln: ln, owner: owner, closed: make(chan struct{})}
 }
@@ -39,8 +38,8 @@ func NewAcceptor(ln net.Listener, owner Owner) *Acceptor {
 // Addr returns the address of the listener.
 func (a *Acceptor) Addr() net.Addr { return a.ln.Addr() }
 
-// Run accepts until Close, after which it returns nil, or until a permanent error, which it returns. It blocks;
-// the owner gives it a goroutine. A panic or a runtime.Goexit of the listener's Accept passes through Run: the
+// Run accepts until Close, after which it returns nil, or until a permanent error, which it returns. It blocks, so the
+// owner calls it on a separate goroutine. A panic or a runtime.Goexit of the listener's Accept passes through Run. The
 // owner contains it.
 func (a *Acceptor) Run() error {
 	pause := firstPause
@@ -70,7 +69,7 @@ func (a *Acceptor) Run() error {
 	}
 }
 
-// wait reports false if the acceptor is closed meanwhile.
+// wait waits for the pause. It returns false if the acceptor is closed meanwhile.
 func (a *Acceptor) wait(pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -82,8 +81,8 @@ func (a *Acceptor) wait(pause time.Duration) bool {
 	}
 }
 
-// Close closes the listener and ends Run, also in its pause after an error. Call it once, from any goroutine.
-// What the listener's Close returns, or raises, passes through.
+// Close closes the listener and ends Run, even during its pause after an error. Call it once, from any goroutine. It
+// returns the error of the listener's Close, and does not contain its panic.
 func (a *Acceptor) Close() error {
 	close(a.closed)
 	return a.ln.Close()

@@ -58,7 +58,7 @@ func (r recorder) AcceptFailed(err error) {
 	}
 }
 
-// conn is a connection that is only handed over.
+// conn is a connection that is only passed on.
 type conn struct{ net.Conn }
 
 var errAccept = errors.New("no more descriptors")
@@ -95,7 +95,7 @@ func TestAcceptor_PausesLongerAfterEachFailure(t *testing.T) {
 			pauses = append(pauses, int(time.Since(last)/time.Millisecond))
 			last = time.Now()
 			switch call {
-			case 11: // a success ends the row of failures
+			case 11: // a success resets the pause
 				return &conn{}, nil
 			case 13: // counts as a failure
 				return nil, nil
@@ -148,7 +148,7 @@ func TestAcceptor_ReturnsTheListenersCloseError(t *testing.T) {
 	assert.ErrorIs(t, NewAcceptor(ln, recorder{}).Close(), net.ErrClosed)
 }
 
-// The owner contains what Accept raises; Run does not recover.
+// The owner contains a panic of Accept. Run does not recover.
 func TestAcceptor_PassesPanicsAndGoexit(t *testing.T) {
 	assert.PanicsWithValue(t, "boom", func() {
 		_ = NewAcceptor(script(func(int) (net.Conn, error) { panic("boom") }), recorder{}).Run()

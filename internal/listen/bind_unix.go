@@ -17,7 +17,7 @@ import (
 const (
 	// maxPath is the maximum length of a socket's path, without the NUL at its end.
 	maxPath = len(syscall.RawSockaddrUnix{}.Path) - 1
-	// backlog is more than kernels grant: each reduces it to its own maximum.
+	// backlog is more than any kernel allows. Each kernel reduces it to its own maximum.
 	backlog = 1<<16 - 1
 )
 
@@ -42,8 +42,8 @@ func absolute(path string) (string, error) {
 	return dir + "/" + path, err
 }
 
-// bindFile listens at a path that must be free, and returns the socket's file. It sets the mode after bind and before
-// listen, because nobody can connect until then; net.Listen does both in one call.
+// bindFile listens at a path that must be free, and returns the socket's file. It sets the mode between bind and listen,
+// before a client can connect. net.Listen does both in one call.
 func bindFile(path string, mode fs.FileMode) (*net.UnixListener, fs.FileInfo, error) {
 	fd, err := unixSocket(syscall.SOCK_STREAM)
 	if err != nil {

@@ -6,22 +6,22 @@ import (
 	"evnet/internal/fifo"
 )
 
-// Handoff is a set of bounded queues, one for each receiver, that fill in turn. It passes accepted connections to
+// Handoff is a set of bounded queues, one for each receiver, that fill in rotation. It passes accepted connections to
 // the loops of a server. NewHandoff makes one.
 //
-// Any goroutine may call the methods. The handoff calls nobody: the caller of Put notifies the receiver, which
-// then calls Take once. Whoever gets an item, from Take or from Close, owns it. The lock of a handoff is the
-// innermost: its methods take no other.
+// Any goroutine may call the methods. The handoff makes no calls: the caller of Put notifies the receiver, which then
+// calls Take once. The caller of Take or Close owns the items that it returns. The lock of a handoff is the innermost,
+// because its methods take no other.
 type Handoff[T any] struct {
 	mu     sync.Mutex // guards everything below
 	queues []fifo.Queue[T]
 	room   int // of each queue
-	next   int // the receiver whose turn it is
+	next   int // the next receiver
 	closed bool
 	freed  *sync.Cond // signalled when an item is taken, and on Close
 }
 
-// NewHandoff returns a handoff to so many receivers, with room for so many items for each.
+// NewHandoff returns a handoff for the given number of receivers, with room for the given number of items per receiver.
 func NewHandoff[T any](receivers, room int) *Handoff[T] {
 	h := &Handoff[T]{queues: make([]fifo.Queue[T], receivers), room: room}
 	h.freed = sync.NewCond(&h.mu)
@@ -29,7 +29,7 @@ func NewHandoff[T any](receivers, room int) *Handoff[T] {
 }
 
 // Put queues an item for the next receiver that has room, and returns its number, from 0. It blocks while no
-// receiver has room. It reports false if the handoff is closed: the item is still the caller's.
+// receiver has room. It returns false if the handoff is closed. In that case, the caller still owns the item.
 func (h *Handoff[T]) Put(item T) (receiver int, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,8 +55,8 @@ func (h *Handoff[T]) nextLocked() (receiver int, ok bool) {
 	return 0, false
 }
 
-// Take removes the receiver's oldest item and returns it. It reports false if there is none, which is so after
-// Close. It does not block.
+// Take removes the receiver's oldest item and returns it. It returns false if there is none, as after Close. It does
+// not block.
 func (h *Handoff[T]) Take(receiver int) (item T, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

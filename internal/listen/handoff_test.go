@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// put puts an item that must find room, and returns its receiver.
+// put puts an item, for which there must be room, and returns its receiver.
 func put(t *testing.T, h *Handoff[int], item int) int {
 	receiver, ok := h.Put(item)
 	assert.True(t, ok)
@@ -60,7 +60,7 @@ func TestHandoff_PutWaitsForRoom(t *testing.T) {
 		for range 1 + producers {
 			synctest.Wait() // the producers have no room
 			seen[take(t, h, 0)] = true
-			synctest.Wait() // each Take lets one of them go on
+			synctest.Wait() // each Take unblocks one of them
 		}
 		all.Wait()
 		assert.Len(t, seen, 1+producers)
@@ -89,7 +89,7 @@ func TestHandoff_CloseReturnsTheRest(t *testing.T) {
 	})
 }
 
-// Every item has exactly one owner in the end, whoever closes when.
+// Every item has exactly one owner in the end, for any order of calls.
 func TestHandoff_LosesNothing(t *testing.T) {
 	const items, receivers = 2000, 3
 	h := NewHandoff[int](receivers, 4)

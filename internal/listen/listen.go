@@ -1,12 +1,12 @@
-// Package listen binds listeners, accepts connections and hands them over.
+// Package listen binds listeners, accepts connections and passes them on.
 //
-// Listen returns a listener for TCP or for a Unix path. It replaces stale socket files, sets their permissions
-// before anybody can connect, and removes them at Close. An Acceptor accepts from any listener, on a goroutine that
-// its owner provides, and gives each connection to the owner. A Handoff queues accepted connections for
-// those that serve them, in turn; it skips one whose queue is full.
+// Listen returns a listener for TCP or for a Unix path. It replaces stale socket files, sets their permissions before a
+// client can connect, and removes them at Close. An Acceptor accepts from any listener, on a goroutine of its owner, and
+// passes each connection to the owner. A Handoff queues accepted connections for several receivers, in rotation, and
+// skips a receiver whose queue is full.
 //
-// Functions without a receiver may be called from any goroutine; those that bind may block for a short time. The
-// package knows no server, no loop and no event. It reads and writes no data.
+// Functions without a receiver may be called from any goroutine. Functions that bind may block for a short time. The
+// package knows neither servers nor loops nor events. It reads and writes no data.
 package listen
 
 import (
@@ -29,14 +29,14 @@ var (
 		Text: "SocketMode has bits that are not permissions", Code: "ERR_INVALID_ARG_VALUE"}
 	errAbstractMode error = &nodecode.Error{
 		Text: "SocketMode is set for an abstract name, which has no file", Code: "ERR_INVALID_ARG_VALUE"}
-	// errReplaced says that another file has the path.
+	// errReplaced reports that another file has the path.
 	errReplaced error = &nodecode.Error{
 		Text: "the file at the path is not the socket that was bound", Cause: syscall.EADDRINUSE}
 )
 
 // Config has the options of Listen. The zero value means none.
 type Config struct {
-	ReusePort  bool        // of TCP: share the port with other listeners that do
+	ReusePort  bool        // for TCP: share the port with other listeners that set it
 	SocketMode fs.FileMode // the permissions of a socket file; 0 leaves them to the umask
 }
 
@@ -66,7 +66,7 @@ func Listen(ctx context.Context, network, address string, c Config) (net.Listene
 	return config.Listen(ctx, network, address)
 }
 
-// CheckPath returns an error for a Unix address that the kernel would truncate or take for another one.
+// CheckPath returns an error for a Unix address that the kernel would truncate or misinterpret.
 func CheckPath(address string) error {
 	limit := maxPath
 	switch {

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shortDir returns a directory with a path that is short enough for a socket, as that of t.TempDir may not be.
+// shortDir returns a directory whose path is short enough for a socket. The path of t.TempDir may be too long.
 func shortDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "listen")
 	require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestListen_CloseKeepsAnotherFile(t *testing.T) {
 	assert.FileExists(t, path)
 }
 
-// A relative path is that of the working directory at Listen.
+// A relative path is relative to the working directory at the time of Listen.
 func TestListen_CloseInAnotherDirectory(t *testing.T) {
 	dir := shortDir(t)
 	t.Chdir(dir)

@@ -12,11 +12,11 @@ import (
 // How Listen sets the permissions of a socket file although another user may have write permission for its directory,
 // and may replace the file or the directory at any moment.
 //
-//  1. restrict removes all permissions from the socket. bind creates the file with those of the
-//     socket, so that there are none to use before SocketMode is set.
+//  1. restrict removes all permissions from the socket. bind creates the file with the same
+//     permissions, so that no user can connect before SocketMode is set.
 //  2. openCreated opens the file without following a link, and checks that it is the one that bind
 //     created.
-//  3. chmodOpened changes the open file, whatever the path leads to by then.
+//  3. chmodOpened changes the open file, even if the path leads to another file by then.
 //
 // One gap remains without CAP_NET_ADMIN: see checkCreated.
 
@@ -67,7 +67,7 @@ func openCreated(fd int, path string, mode fs.FileMode) (*os.File, fs.FileInfo, 
 	return f, file, nil
 }
 
-// checkSocketFile returns an error unless file is that of the bound socket fd.
+// checkSocketFile returns an error unless file belongs to the bound socket fd.
 func checkSocketFile(fd int, file fs.FileInfo, mode fs.FileMode) error {
 	bound := boundFile(fd)
 	switch {

@@ -35,7 +35,7 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-// Until SocketMode is set, nobody has a permission, whatever the umask. Then all of its bits are set.
+// Until SocketMode is set, no user has a permission, for any umask. Then all of its bits are set.
 func TestSettleFile_StartsWithoutPermissions(t *testing.T) {
 	umask := syscall.Umask(0)
 	defer syscall.Umask(umask)
@@ -117,7 +117,7 @@ func TestSettleFile_RefusesAnotherFile(t *testing.T) {
 	}
 }
 
-// Only the kernel can tell another restricted socket of the same user apart. It does so for a process with
+// Only the kernel can distinguish another restricted socket of the same user. It does so for a process with
 // CAP_NET_ADMIN.
 func TestSettleFile_RefusesAnotherRestrictedSocket(t *testing.T) {
 	t.Chdir(t.TempDir())

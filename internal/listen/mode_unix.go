@@ -15,8 +15,8 @@ func restrict(int, fs.FileMode) error { return nil }
 // if it may not be the socket's. If settleFile returns a file and an error, the caller removes the file.
 //
 // Chmod follows a link, and a socket file cannot be opened. The checks before and after it report a file that was
-// replaced, but they do not protect the file that Chmod may have changed instead. So ServerOptions.SocketMode says
-// that nobody else may have write permission for the directory.
+// replaced, but they do not protect the file that Chmod may have changed instead. So ServerOptions.SocketMode requires
+// that no other user has write permission for the directory.
 func settleFile(_ int, path string, mode fs.FileMode) (fs.FileInfo, error) {
 	file, err := os.Lstat(path)
 	if err != nil {

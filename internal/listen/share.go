@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// Several listeners at one address: the lock on a directory for those that start at the same moment, SO_REUSEPORT for
-// those that share a port.
+// Several listeners at one address: a lock on the directory for listeners that start at the same moment, SO_REUSEPORT for
+// listeners that share a port.
 
-// lockTimeout limits how long another program that has locked the directory can hold Listen up. Listen holds the lock
-// for a fraction of a millisecond.
+// lockTimeout limits how long another program that has locked the directory can delay Listen. Listen holds the lock for a
+// fraction of a millisecond.
 const lockTimeout = 100 * time.Millisecond
 
 // lockDirectory keeps other processes that use the same lock from binding in dir and from removing socket files
-// there. The lock creates no file and ends with its process. If it is not available, Listen goes on without it: its
-// other checks remain.
+// there. The lock creates no file and ends with its process. If it is not available, Listen continues without it, because
+// its other checks remain.
 func lockDirectory(dir string) (unlock func()) {
 	f, err := os.OpenFile(dir, syscall.O_DIRECTORY, 0)
 	if err != nil {

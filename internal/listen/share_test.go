@@ -24,7 +24,7 @@ func TestListen_InALockedDirectory(t *testing.T) {
 	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
 	began := time.Now()
 	ln := listenAt(t, "unix", path, Config{})
-	assert.GreaterOrEqual(t, time.Since(began), lockTimeout/2, "it did not request the lock")
+	assert.GreaterOrEqual(t, time.Since(began), lockTimeout/2, "Listen did not wait for the lock")
 	requireAccepts(t, ln, "unix", path)
 }
 
@@ -34,5 +34,5 @@ func TestListen_ReusePort(t *testing.T) {
 	second := listenAt(t, "tcp", address, Config{ReusePort: true})
 	assert.Equal(t, first.Addr(), second.Addr())
 	_, err := Listen(t.Context(), "tcp", address, Config{})
-	assert.ErrorIs(t, err, syscall.EADDRINUSE, "it does not share")
+	assert.ErrorIs(t, err, syscall.EADDRINUSE, "the other listener does not share its port")
 }

@@ -1,9 +1,9 @@
-// Package netpoll waits for many sockets at once and makes nonblocking system calls on them: a thin layer over epoll.
-// On systems other than Linux, New and NewSplicePipe fail.
+// Package netpoll waits for many sockets and makes nonblocking system calls on them. It is a thin layer over epoll. On
+// systems other than Linux, New and NewSplicePipe fail.
 //
 // A Poller reports which descriptors are ready, by the slots under which they were registered. A Call reads, writes and
-// registers; it reaches a descriptor through its syscall.RawConn, whose lock prevents that a closed and reused number is
-// used. Both belong to one goroutine at a time, that of an event loop; only Poller.Wake may be called from any goroutine.
+// registers. It uses a descriptor through its syscall.RawConn, whose lock prevents the use of a closed descriptor. Only one
+// goroutine at a time, which runs an event loop, may use them. Poller.Wake may be called from any goroutine.
 //
 // The package has no locks of its own. It does not know what a slot stands for, who owns a connection, or when it ends.
 package netpoll

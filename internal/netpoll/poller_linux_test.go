@@ -137,7 +137,7 @@ type work struct {
 	n  int
 }
 
-// However many goroutines call Wake at once, Wait misses neither their work nor an event.
+// If many goroutines call Wake at the same time, Wait misses neither their work nor an event.
 func TestWake_ManyGoroutines(t *testing.T) {
 	p := newPoller(t)
 	here, there := pair(t)

@@ -72,7 +72,7 @@ func TestSplicePipe_ReadAll(t *testing.T) {
 	assert.NotEmpty(t, rest)
 	assert.Zero(t, p.Len())
 	assert.Empty(t, p.ReadAll())
-	more := make([]byte, len(sent)) // what Fill has left in the socket
+	more := make([]byte, len(sent)) // the bytes that remain in the socket after Fill
 	n, _, err := c.Read(raw(t, from), more)
 	require.NoError(t, err)
 	require.NoError(t, to.CloseWrite())

@@ -1,7 +1,7 @@
-// Package nodecode finds the code that Node has for an error, such as "ECONNREFUSED".
+// Package nodecode returns Node's code for an error, such as "ECONNREFUSED".
 //
-// An error that evnet or dgram creates carries its code as an Error. For all other errors, Of knows those of the operating
-// system, of package net and of crypto/tls. The package knows neither sockets nor loops; any goroutine may call it.
+// An error that evnet or dgram creates carries its code as an Error. Of also has the codes for errors of the operating
+// system, of package net and of crypto/tls. The package knows neither sockets nor loops. Any goroutine may call it.
 package nodecode
 
 import (

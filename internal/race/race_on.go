@@ -1,7 +1,7 @@
 //go:build race
 
-// Package race reports memory accesses to the race detector that it cannot observe: those of raw system
-// calls. Any goroutine may call it. Without the race detector the functions do nothing.
+// Package race reports the memory accesses of raw system calls to the race detector, which cannot observe
+// them. Any goroutine may call it. Without the race detector the functions do nothing.
 package race
 
 import (

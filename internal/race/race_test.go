@@ -12,22 +12,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the race detector reports of a program built with it, and what it does not.
+// The race detector reports races in a program that is built with it, and no false ones.
 func TestDetector(t *testing.T) {
 	if !evtest.Long() {
-		t.Skip("compiles the whole module once more: with -long")
+		t.Skip("compiles the whole module again: run with -long")
 	}
 	program := filepath.Join(t.TempDir(), "detect")
 	build := exec.Command("go", "build", "-race", "-o", program, "./testdata/detect")
 	build.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := build.CombinedOutput(); err != nil {
-		if os.Getenv("EVNET_CI") != "" && os.Getenv("GOARCH") == "" { // not every system has one
+		if os.Getenv("EVNET_CI") != "" && os.Getenv("GOARCH") == "" { // not every system has a race detector
 			require.NoError(t, err, "%s", out)
 		}
 		t.Skipf("no program can be built with the race detector: %s", out)
 	}
 	for name, races := range map[string]bool{
-		"wrote": true, "read": true, "none": false, "kept": true, "given": true, "order": false,
+		"wrote": true, "read": true, "none": false, "retained": true, "modified": true, "order": false,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, transport := range []string{"", "goroutine"} {

@@ -1,12 +1,12 @@
-// Package ratelimit limits the rate of events: of events in general with [Bucket], and of log records with
-// [Log]. It does not know what the events are. The methods of a Log may be called from any goroutine; the
-// owner of a Bucket locks it.
+// Package ratelimit limits the rate of events with [Bucket], and of log records with [Log]. It does not know
+// the meaning of the events. The methods of a Log may be called from any goroutine. The owner of a Bucket
+// locks it.
 package ratelimit
 
 import "time"
 
 // maxRate is the highest rate and the largest burst, so that the arithmetic does not overflow. It is one
-// event per nanosecond, which is no limit in practice.
+// event per nanosecond, which does not limit in practice.
 const maxRate = 1_000_000_000
 
 // cost is the credit that one event uses. Credit is counted in billionths of an event: in each nanosecond the

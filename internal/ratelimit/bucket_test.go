@@ -31,12 +31,12 @@ func TestBucket_AllowsBurstThenRate(t *testing.T) {
 	}
 }
 
-// Credit is exact: what is not enough for one event now is still there for the next.
+// Credit is exact: a fraction that is not enough for one event is kept for the next one.
 func TestBucket_LosesNoFraction(t *testing.T) {
 	b, start := NewBucket(3, 2), time.Unix(1_000_000, 0)
 	assert.Equal(t, 2, takes(&b, start, 3))
 	allowed := 0
-	for ms := 1; ms <= 10_000; ms++ { // asked each millisecond, which earns three thousandths
+	for ms := 1; ms <= 10_000; ms++ { // Take once per millisecond, which adds three thousandths
 		allowed += takes(&b, start.Add(time.Duration(ms)*time.Millisecond), 1)
 	}
 	assert.Equal(t, 30, allowed)

@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// records is a handler that keeps what it is given.
+// records is a handler that keeps its records.
 type records struct {
 	slog.Handler
-	from slog.Level // the lowest that it handles
+	from slog.Level // the lowest level that it handles
 	mu   sync.Mutex
 	list []slog.Record
 }
@@ -68,7 +68,7 @@ func TestLog_AllowsBurstThenRate(t *testing.T) {
 			write(&log, logger, slog.LevelWarn, 100)
 		}
 		require.Len(t, written.list, LogBurst+10)
-		assert.EqualValues(t, 2000-LogBurst+9*99, written.suppressed(), "what came before the last record")
+		assert.EqualValues(t, 2000-LogBurst+9*99, written.suppressed(), "the records before the last one")
 
 		last := written.list[len(written.list)-1]
 		attrs := map[string]any{}
@@ -83,7 +83,7 @@ func TestLog_AllowsBurstThenRate(t *testing.T) {
 	})
 }
 
-// What the handler does not want uses nothing up and is not counted.
+// Records that the handler does not handle use no credit and are not counted.
 func TestLog_IgnoresDisabledRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log Log
@@ -106,11 +106,11 @@ func TestLog_LimitsLevelsApart(t *testing.T) {
 		assert.Len(t, written.list, 2*LogBurst)
 		time.Sleep(time.Second)
 		write(&log, logger, slog.LevelWarn, 1)
-		assert.EqualValues(t, 1000-LogBurst, written.suppressed(), "of its own level")
+		assert.EqualValues(t, 1000-LogBurst, written.suppressed(), "only of the same level")
 	})
 }
 
-// Each record is either written or counted, whoever writes it.
+// Each record is either written or counted, for any number of goroutines.
 func TestLog_CountsEachRecordOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log Log

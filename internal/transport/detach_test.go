@@ -11,7 +11,7 @@ import (
 	"evnet/internal/netpoll"
 )
 
-// A recalled conn is free: nobody is in its Read. It is detached with what was read and not served.
+// A recalled conn is free: no Read is running. It is detached with the bytes that were read and not served.
 func TestDetach(t *testing.T) {
 	l := newLoop(t)
 	here, there := pipePair(t)
@@ -30,7 +30,7 @@ func TestDetach(t *testing.T) {
 	l.running.Wait()
 	go func() { _, _ = there.Write([]byte("mine")) }()
 	p := make([]byte, 8)
-	n, err := here.Read(p) // it is open, and has no deadline
+	n, err := here.Read(p) // the conn is open and has no deadline
 	require.NoError(t, err)
 	assert.Equal(t, "mine", string(p[:n]))
 }
@@ -49,7 +49,7 @@ func recall(t testing.TB, o *testOwner) {
 	}
 }
 
-// Unrecall lets the reader go on.
+// Unrecall lets the reader continue.
 func TestUnrecall(t *testing.T) {
 	l := newLoop(t)
 	here, there := pipePair(t)
@@ -58,7 +58,7 @@ func TestUnrecall(t *testing.T) {
 	recall(t, o)
 	o.do(func(s *Stream) {
 		s.SetReading(true)
-		assert.False(t, s.workers.want, "it is recalled")
+		assert.False(t, s.workers.want, "the conn is recalled")
 		s.Unrecall()
 		s.SetReading(true)
 	})
@@ -72,11 +72,11 @@ func TestUnreported(t *testing.T) {
 		o, _ := holding(t, "", err)
 		o.do(func(s *Stream) { assert.Equal(t, want, s.Unreported()) })
 		o.Ready(netpoll.Readable)
-		o.do(func(s *Stream) { assert.NoError(t, s.Unreported(), "it was served") })
+		o.do(func(s *Stream) { assert.NoError(t, s.Unreported(), "the failure was served") })
 	}
 }
 
-// Bytes that the writer has sent before TLS was put over the conn are reported also if the loop comes to it later.
+// Bytes that the writer sent before StartTLS are reported even if the loop serves the stream only later.
 func TestStartTLS_ReportsBytesSentBefore(t *testing.T) {
 	l := newLoop(t)
 	here, there := pipePair(t)

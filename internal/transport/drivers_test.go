@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What both drivers have in common.
+// Behaviour of both drivers.
 
 // pairs are connections of different kinds, each with both ends.
 var pairs = map[string]func(t testing.TB) (here, there net.Conn){
 	"tcp": func(t testing.TB) (net.Conn, net.Conn) {
 		a, b := tcpPair(t)
-		require.NoError(t, a.SetWriteBuffer(64<<10)) // so that there is no room soon
+		require.NoError(t, a.SetWriteBuffer(64<<10)) // so that the conn is not writable for a while
 		require.NoError(t, b.SetReadBuffer(64<<10))
 		return a, b
 	},
@@ -35,7 +35,7 @@ func onEachConn(t *testing.T, fn func(t *testing.T, here, there net.Conn)) {
 	})
 }
 
-// Received bytes arrive in order and once, and then the end, which is reported once.
+// Received bytes are reported in order and once. Then the end is reported once.
 func TestReceive(t *testing.T) {
 	want := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
 	onEachConn(t, func(t *testing.T, here, there net.Conn) {
@@ -56,7 +56,7 @@ func TestReceive(t *testing.T) {
 	})
 }
 
-// Nothing is received while the owner does not want it.
+// Nothing is received while the owner does not want data.
 func TestSetReading(t *testing.T) {
 	onEachConn(t, func(t *testing.T, here, there net.Conn) {
 		l := newLoop(t)
@@ -80,8 +80,8 @@ func TestSetReading(t *testing.T) {
 	})
 }
 
-// A queue of many pieces is sent whole and in order as room becomes available, and then the end. After everything is sent
-// the owner gets a report, and may write.
+// A queue of many pieces is sent completely and in order as the conn becomes writable, and then the end. After everything is
+// sent, the owner gets a report and may write.
 func TestSend(t *testing.T) {
 	want := make([]byte, 200*largeSegment+777)
 	for i := range want {
@@ -102,7 +102,7 @@ func TestSend(t *testing.T) {
 			p = p[n:]
 		}
 		o.do(func(s *Stream) {
-			assert.False(t, s.MayWrite(), "there is no room")
+			assert.False(t, s.MayWrite(), "the conn is not writable")
 			assert.EqualValues(t, len(want), s.Accepted())
 		})
 		got := make(chan []byte)
@@ -126,7 +126,7 @@ func TestSend(t *testing.T) {
 	})
 }
 
-// A held byte stays, and the end waits for it.
+// A held byte is not sent, and the end waits for it.
 func TestHold(t *testing.T) {
 	onEachConn(t, func(t *testing.T, here, there net.Conn) {
 		l := newLoop(t)
@@ -166,7 +166,7 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// A stream that was retired drops its queue, and closes the conn, by a reset if that is requested.
+// A retired stream discards its queue and closes the conn, with a reset if that is requested.
 func TestRetire(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, reset := range []bool{false, true} {
@@ -191,12 +191,12 @@ func TestRetire(t *testing.T) {
 			assert.Empty(t, got)
 			assert.Equal(t, reset, err != nil)
 			assert.Empty(t, o.errs)
-			o.retire(false) // which closes nothing
+			o.retire(false) // closes nothing
 		}
 	})
 }
 
-// The memory of a driver is not kept as long as a closed connection is known.
+// The memory of a driver is released even if the closed connection is still referenced.
 func TestRetire_DropsTheDriver(t *testing.T) {
 	l := newLoop(t)
 	here, _ := pipePair(t)

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What both drivers do with a descriptor that can be written to without blocking.
+// Behaviour of both drivers with a descriptor that can be written to without blocking.
 
-// Send leaves together with what was held before it.
+// The bytes of Send are sent together with bytes that were held before.
 func TestSend_BehindHeldBytes(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := newLoop(t)
@@ -25,7 +25,7 @@ func TestSend_BehindHeldBytes(t *testing.T) {
 			assert.NoError(t, err)
 			assert.Equal(t, Moved|Completed, flags)
 			s.Append([]byte("three"))
-			assert.Zero(t, s.Sendable(), "the hold goes on")
+			assert.Zero(t, s.Sendable(), "the hold remains")
 		})
 		p := make([]byte, 7)
 		_, err := io.ReadFull(there, p)
@@ -34,7 +34,7 @@ func TestSend_BehindHeldBytes(t *testing.T) {
 	})
 }
 
-// If the peer has ended already, this side's end is not sent: the owner closes the conn.
+// If the peer has already ended, this side's end is not sent, because the owner closes the conn.
 func TestEnd_AfterThePeers(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := newLoop(t)

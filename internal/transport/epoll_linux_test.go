@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The loop serves the streams of the kernel itself, and no conn that may have methods of its own.
+// The loop serves kernel streams itself, but not a conn that may override the methods.
 func TestOpen_ChoosesTheDriver(t *testing.T) {
 	type embedsTCP struct{ *net.TCPConn }
 	type embedsUnix struct{ *net.UnixConn }
@@ -61,20 +61,20 @@ func TestOpen_ChoosesTheDriver(t *testing.T) {
 	})
 }
 
-// refuse makes the kernel refuse to watch the descriptor: it is in the set already, for another slot.
+// refuse makes the kernel refuse to watch the descriptor, which is already in the epoll set for another slot.
 func refuse(t testing.TB, o *testOwner) {
 	require.False(t, o.stream.registered)
 	require.NoError(t, o.loop.Watch(o.stream.raw, &o.member, false, netpoll.EdgeTriggered))
 }
 
-// If the kernel refuses to watch a descriptor, goroutines go on with everything that was to be done.
+// If the kernel refuses to watch a descriptor, the goroutine driver takes over all pending work.
 func TestWatch_Refused(t *testing.T) {
 	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
 	for name, begin := range map[string]func(t *testing.T, o *testOwner){
 		"at the beginning": func(t *testing.T, o *testOwner) { refuse(t, o) },
 		"after a hang-up": func(t *testing.T, o *testOwner) {
 			o.do(func(s *Stream) {
-				s.SetReading(false) // a reset is watched for
+				s.SetReading(false) // the stream watches for a reset
 				(*epollDriver)(s).unregister()
 			})
 			refuse(t, o)
@@ -116,7 +116,7 @@ func TestWatch_Refused(t *testing.T) {
 	}
 }
 
-// While nothing is read a reset is reported, if the owner allows that, and is not reported forever.
+// While the stream does not read, a reset is reported if the owner allows that, and is not reported forever.
 func TestReset_WhileNotReading(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for _, allowed := range []bool{true, false} {
@@ -143,7 +143,8 @@ func TestReset_WhileNotReading(t *testing.T) {
 	})
 }
 
-// Unread sees bytes, the end and a reset that were not served yet. A reset is returned: the kernel reports it once.
+// Unread reports bytes, the end and a reset that were not served yet. It returns the reset, because the kernel reports it
+// only once.
 func TestUnread(t *testing.T) {
 	evtest.UseEpoll(t, true)
 	for name, act := range map[string]func(there *net.TCPConn){
@@ -173,17 +174,17 @@ func TestUnread(t *testing.T) {
 			if err != nil {
 				assert.ErrorIs(t, err, syscall.ECONNRESET)
 				unread, err = check()
-				assert.True(t, unread, "an end is left")
+				assert.True(t, unread, "the end remains")
 				assert.NoError(t, err)
 			}
 			o.do(func(s *Stream) { s.SetReading(false) })
 			unread, _ = check()
-			assert.False(t, unread, "nothing is to be read")
+			assert.False(t, unread, "there is no data")
 		})
 	}
 }
 
-// A reset is not EPIPE for a writer that meets it before the loop has read.
+// A writer that detects a reset before the loop has read reports the reset, not EPIPE.
 func TestSend_AfterAReset(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := newLoop(t)
@@ -193,7 +194,7 @@ func TestSend_AfterAReset(t *testing.T) {
 		o.do(func(s *Stream) { s.SetReading(true) })
 		require.NoError(t, there.SetLinger(0))
 		require.NoError(t, there.Close())
-		if !netpoll.Enabled { // the reader meets it first, and waits for the loop
+		if !netpoll.Enabled { // the reader detects it first, and waits for the loop
 			for unread := false; !unread; {
 				o.do(func(s *Stream) { unread, _ = s.Unread() })
 			}
@@ -204,7 +205,7 @@ func TestSend_AfterAReset(t *testing.T) {
 				assert.ErrorIs(t, err, syscall.ECONNRESET)
 				return
 			}
-			assert.NoError(t, err, "it is deferred")
+			assert.NoError(t, err, "the failure is deferred")
 			assert.ErrorIs(t, s.DeferredFailure(), syscall.EPIPE)
 			assert.False(t, s.MayWrite())
 		})
@@ -219,11 +220,11 @@ func TestSend_AfterAReset(t *testing.T) {
 			r.Release()
 		}
 		l.running.Wait()
-		assert.Empty(t, o.failures, "it was reported already")
+		assert.Empty(t, o.failures, "the failure was reported already")
 	})
 }
 
-// A deferred failure is reported by the reader's goroutine if the owner has seen the end before.
+// The reader's goroutine reports a deferred failure if the owner has received the end before.
 func TestDeferredFailure_AfterTheEnd(t *testing.T) {
 	evtest.UseEpoll(t, true)
 	netpoll.Enabled = false

@@ -20,7 +20,7 @@ var (
 	errBroken = &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
 )
 
-// holding makes an owner whose reader, which does not run, has something for the loop.
+// holding makes an owner whose reader, which does not run, has a chunk or an error for the loop.
 func holding(t testing.TB, data string, err error) (*testOwner, *goroutine) {
 	here, _ := pipePair(t)
 	o := own(newLoop(t), here)
@@ -29,8 +29,8 @@ func holding(t testing.TB, data string, err error) (*testOwner, *goroutine) {
 	return o, g
 }
 
-// The reader may be the first to see why the writer, which has not reported it yet, has failed: a reset, and data before
-// it, are reported. An end that follows a reset is not.
+// The reader may determine why the writer has failed before the writer reports it. A reset, and data before it, are
+// reported. An end that follows a reset is not.
 func TestServe_WhileTheWriterFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		data      string
@@ -60,8 +60,8 @@ func TestServe_WhileTheWriterFails(t *testing.T) {
 	}
 }
 
-// The reader that was asked for the cause of a failed write has a reset, which is reported as its own, or anything else,
-// and then the write has failed.
+// When the reader determines the cause of a failed write, a reset is reported as the reader's error. After any other result,
+// the failure of the write is reported.
 func TestServe_CauseOfAFailedWrite(t *testing.T) {
 	for _, test := range []struct {
 		err, want error
@@ -85,7 +85,7 @@ func TestServe_CauseOfAFailedWrite(t *testing.T) {
 	assert.Empty(t, o.flags)
 }
 
-// Sent and received bytes are reported apart: what the owner calls back after the former may stop the flow.
+// Sent and received bytes are reported separately, because a callback after the former may stop the flow.
 func TestServe_SentAndReceivedApart(t *testing.T) {
 	for _, events := range [][]netpoll.Events{
 		{netpoll.Readable, netpoll.Writable},
@@ -120,7 +120,7 @@ func failingConn(t testing.TB, write func([]byte) (int, error)) (c *scriptedConn
 	return c
 }
 
-// Until the owner has taken the failure of the writer nobody else may write, and the end of the connection waits.
+// Until the owner has taken the failure of the writer, no other goroutine may write, and the end of the connection waits.
 func TestFailure_IsPendingUntilTaken(t *testing.T) {
 	failed := errors.New("on purpose")
 	l := newLoop(t)
@@ -141,12 +141,12 @@ func TestFailure_IsPendingUntilTaken(t *testing.T) {
 	o.do(func(s *Stream) {
 		assert.False(t, s.EndUnderway())
 		err, _ := s.TakeFailure()
-		assert.NoError(t, err, "it is reported once")
+		assert.NoError(t, err, "the failure is reported once")
 		assert.Equal(t, 1, s.Queued())
 	})
 }
 
-// A method of the conn that panics, or ends its goroutine, has failed.
+// A method of the conn that panics or calls runtime.Goexit has failed.
 func TestMethodThatDoesNotReturn(t *testing.T) {
 	for name, leave := range map[string]func(){
 		"panic":  func() { panic("on purpose") },
@@ -179,7 +179,7 @@ func TestMethodThatDoesNotReturn(t *testing.T) {
 	}
 }
 
-// hookedConn is a conn some of whose methods are the test's.
+// hookedConn is a conn with methods that the test can replace.
 type hookedConn struct {
 	net.Conn
 	read  func([]byte) (int, error)
@@ -208,8 +208,8 @@ func (c hookedConn) Close() error {
 	return c.close()
 }
 
-// The end follows the queue, is sent once, and returns the memory of the queue. If it is sent by closing the conn, the
-// conn is not closed again.
+// The end follows the queue, is sent once, and releases the memory of the queue. If the end is sent by closing the conn,
+// the conn is not closed again.
 func TestEnd_ByClosing(t *testing.T) {
 	l := newLoop(t)
 	here, there := pipePair(t)
@@ -224,7 +224,7 @@ func TestEnd_ByClosing(t *testing.T) {
 		got <- string(p)
 	}()
 	assert.Equal(t, "last", <-got)
-	l.until(t, func() bool { return o.ended == 2 }) // it is on its way, and sent
+	l.until(t, func() bool { return o.ended == 2 }) // reported before and after it is sent
 	o.do(func(s *Stream) {
 		assert.True(t, s.EndSent())
 		assert.False(t, s.EndUnderway())
@@ -248,7 +248,7 @@ func TestServe_FailureAfterTheEndThatCloses(t *testing.T) {
 	assert.Equal(t, []error{io.EOF}, o.errs)
 }
 
-// A failed end is reported, except one that the peer needs no more.
+// A failure to send the end is reported, unless the peer no longer needs the end.
 func TestEnd_Fails(t *testing.T) {
 	for _, peerEnded := range []bool{false, true} {
 		l := newLoop(t)
@@ -270,7 +270,7 @@ func TestEnd_Fails(t *testing.T) {
 	}
 }
 
-// Goroutines of a retired stream do not touch the connection that the owner has made since.
+// Goroutines of a retired stream do not touch a later connection of the owner.
 func TestRetire_EarlierGoroutines(t *testing.T) {
 	for name, err := range map[string]error{"sent": nil, "failed": io.ErrClosedPipe} {
 		t.Run(name, func(t *testing.T) {
@@ -329,8 +329,8 @@ func TestRetire_WaitingReader(t *testing.T) {
 	assert.Equal(t, served, o.served)
 }
 
-// When the writer has nothing more to do the owner gets an event, although all that was sent is reported already: only
-// now it may write. A retired stream gets none.
+// When the writer has finished, the owner gets an event even if all sent bytes are already reported, because it may write
+// only now. The owner of a retired stream gets none.
 func TestNextStep_ReportsRoom(t *testing.T) {
 	for _, retired := range []bool{false, true} {
 		here, _ := pipePair(t)

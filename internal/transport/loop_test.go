@@ -22,14 +22,14 @@ type testLoop struct {
 	buf   []byte
 
 	poller  *netpoll.Poller // nil until JoinPoll
-	streams int             // that use the poller
+	streams int             // streams that use the poller
 	owners  []*testOwner    // by slot
 	pipesOn bool            // streams may splice
 	refuse  bool            // JoinPoll returns false
 
 	mu      sync.Mutex
 	posted  []readyCall
-	events  []readyCall // after those that are posted
+	events  []readyCall // run after the posted ones
 	waiting chan struct{}
 	running sync.WaitGroup
 }
@@ -39,8 +39,8 @@ type readyCall struct {
 	what  netpoll.Events
 }
 
-// newLoop returns a loop whose goroutine is that of the test. When the test ends, all goroutines of its streams must
-// have ended, and all streams parted.
+// newLoop returns a loop that the goroutine of the test runs. When the test ends, all goroutines of its streams must have
+// ended, and no stream may use the poller.
 func newLoop(t testing.TB) *testLoop {
 	l := &testLoop{self: goid.Self(), call: netpoll.NewCall(), buf: make([]byte, maxChunk), waiting: make(chan struct{}, 1)}
 	l.pipes.SetRunning(true)
@@ -141,7 +141,7 @@ func (l *testLoop) step() bool {
 	return n > 0
 }
 
-// drain makes all calls that there are now and that they cause.
+// drain makes all pending calls and the calls that they cause.
 func (l *testLoop) drain() {
 	for l.step() {
 	}
@@ -159,7 +159,7 @@ func (l *testLoop) until(t testing.TB, condition func() bool) {
 		case <-l.waiting:
 		case <-limit:
 			require.FailNow(t, "the condition was not met")
-		case <-time.After(time.Millisecond): // the poller, or a state that goroutines change
+		case <-time.After(time.Millisecond): // for the poller, or for a change by a goroutine
 		}
 	}
 }

@@ -25,15 +25,15 @@ type testOwner struct {
 	stream Stream
 	loop   *testLoop
 	member eventloop.Member
-	noted  bool // a reset may be reported although nothing is read
+	noted  bool // a reset may be reported while the stream does not read
 
-	served    int // Serve was called
+	served    int // calls of Serve
 	got       bytes.Buffer
 	flags     []Flags // not empty, in order
 	errs      []error
 	pipes     []Report
-	ended     int // Ended was reported
-	completed int // Progressed was called with true
+	ended     int // reports of Ended
+	completed int // calls of Progressed with true
 	failures  []error
 	byWriter  bool  // of the last failure
 	closing   error // of ClosePanicked
@@ -138,7 +138,7 @@ func (o *testOwner) do(fn func(s *Stream)) {
 	fn(&o.stream)
 }
 
-// is returns what fn returns with the lock, for until.
+// is returns a condition for until that calls fn with the lock.
 func (o *testOwner) is(fn func(s *Stream) bool) func() bool {
 	return func() (holds bool) {
 		o.do(func(s *Stream) { holds = fn(s) })
@@ -146,7 +146,7 @@ func (o *testOwner) is(fn func(s *Stream) bool) func() bool {
 	}
 }
 
-// send sends p as a caller that holds the lock does: at once if that is possible.
+// send sends p as a caller with the lock does: immediately if that is possible.
 func (o *testOwner) send(t testing.TB, p []byte) {
 	o.do(func(s *Stream) {
 		if !s.MayWrite() {
@@ -197,7 +197,7 @@ func tcpPair(t testing.TB) (here, there *net.TCPConn) {
 	return here, there
 }
 
-// onEach runs the test with the goroutine driver and, if the system has it, with the epoll driver.
+// onEach runs the test with the goroutine driver and, if epoll is available, with the epoll driver.
 func onEach(t *testing.T, fn func(t *testing.T)) {
 	for name, enabled := range map[string]bool{"epoll": true, "goroutine": false} {
 		t.Run(name, func(t *testing.T) {

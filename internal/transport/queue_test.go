@@ -12,7 +12,7 @@ import (
 
 func newQueue() *queue { return &queue{} }
 
-// Bytes behind a hold do not leave, and a queue that was dropped has nothing to send.
+// Bytes behind a hold are not sent, and a dropped queue has nothing to send.
 func TestQueue_HoldAndDrop(t *testing.T) {
 	q := newQueue()
 	q.append([]byte("queued before"))
@@ -29,7 +29,7 @@ func TestQueue_HoldAndDrop(t *testing.T) {
 	assert.Empty(t, batch)
 }
 
-// A hold may begin before bytes that are queued already.
+// A hold may start before bytes that are already queued.
 func TestQueue_HoldFromAnOffset(t *testing.T) {
 	q := newQueue()
 	q.append([]byte("sent"))
@@ -45,7 +45,7 @@ func TestQueue_HoldFromAnOffset(t *testing.T) {
 	assert.Equal(t, len("stays"), q.sendable())
 }
 
-// raise lets out what is queued, and keeps the hold for what follows.
+// raise releases the queued bytes and keeps the hold for later ones.
 func TestQueue_Raise(t *testing.T) {
 	q := newQueue()
 	q.raise()
@@ -76,13 +76,13 @@ func TestQueue_Settle(t *testing.T) {
 	assert.False(t, q.isActive())
 	assert.EqualValues(t, 1, q.acked)
 
-	q.append([]byte("y")) // with a body that was used before
+	q.append([]byte("y")) // reuses a body
 	assert.Equal(t, 1, q.sendable())
 	assert.Equal(t, int64(math.MaxInt64), q.barrier)
 	assert.EqualValues(t, 1, q.completed)
 }
 
-// What a writer has taken stays queued until it is acknowledged, and its memory is not used meanwhile.
+// Bytes that a writer has taken stay queued until they are acknowledged, and their memory is not reused before.
 func TestQueue_TakeAndAck(t *testing.T) {
 	q := newQueue()
 	q.append([]byte("small"))
@@ -90,7 +90,7 @@ func TestQueue_TakeAndAck(t *testing.T) {
 	require.Len(t, batch, 1)
 	assert.Empty(t, used, "the small segment stays with the queue")
 	assert.Equal(t, 5, q.length())
-	assert.Equal(t, 5, q.sendable(), "it is counted until it is sent")
+	assert.Equal(t, 5, q.sendable(), "taken bytes count until they are sent")
 
 	q.append([]byte("behind"))
 	assert.Equal(t, "small", string(batch[0]))
@@ -109,7 +109,7 @@ func TestQueue_TakeAndAck(t *testing.T) {
 	assert.True(t, q.isActive(), "a writer has bytes")
 	q.ack(7, true)
 	q.append([]byte("next"))
-	assert.Equal(t, "next", string(q.small), "nobody uses the small segment")
+	assert.Equal(t, "next", string(q.small), "the small segment is unused")
 }
 
 // take ends at a hold and at the limit, within a segment.
@@ -126,13 +126,13 @@ func TestQueue_TakeAPart(t *testing.T) {
 	require.Len(t, batch, 2)
 	assert.Len(t, batch[0], 1)
 	assert.Len(t, batch[1], 6)
-	assert.Len(t, used, 1, "of the second a part is left")
+	assert.Len(t, used, 1, "a part of the second segment remains")
 	q.ack(7, true)
 	assert.Equal(t, 4, q.length())
 	assert.Zero(t, q.sendable())
 }
 
-// A queue that was dropped does not accept bytes, and does not change what all of them share.
+// A dropped queue does not accept bytes, and does not change the body that all dropped queues share.
 func TestQueue_AppendAfterDrop(t *testing.T) {
 	q := newQueue()
 	q.append([]byte("x"))
@@ -148,7 +148,7 @@ func TestQueue_AppendAfterDrop(t *testing.T) {
 	assert.Equal(t, body{}, discarded)
 }
 
-// Borrowed bytes leave behind the queued ones; what is left of them is copied.
+// Borrowed bytes are sent after the queued ones. The rest of them is copied.
 func TestQueue_Borrow(t *testing.T) {
 	for _, sent := range []int{0, 3, 5, 7, 9} {
 		q := newQueue()
@@ -163,7 +163,7 @@ func TestQueue_Borrow(t *testing.T) {
 	}
 }
 
-// contents takes all that the queue has.
+// contents takes all bytes of the queue.
 func contents(q *queue) (got string) {
 	for n := q.sendable(); n > 0; n = q.sendable() {
 		p := q.piece(0)
@@ -173,7 +173,7 @@ func contents(q *queue) (got string) {
 	return got
 }
 
-// Bytes leave in order and once, whatever is done in which order, and a writer's bytes do not change.
+// Bytes are sent in order and once, for any order of operations, and a writer's bytes do not change.
 func TestQueue_Order(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := newQueue()
@@ -240,7 +240,7 @@ func TestQueue_Order(t *testing.T) {
 		q.release()
 		send(q.sendable())
 		if !bytes.Equal(want, got) {
-			t.Fatalf("%d bytes were queued, %d have left, or others", len(want), len(got))
+			t.Fatalf("%d bytes were queued, %d were sent, or their content differs", len(want), len(got))
 		}
 		if q.length() != 0 || q.added != int64(len(want)) || q.acked != q.added {
 			t.Fatalf("length %d, added %d, acked %d", q.length(), q.added, q.acked)

@@ -31,7 +31,7 @@ func pipeWith(t testing.TB, pipes *SplicePipes, text string) *netpoll.SplicePipe
 	return pipe
 }
 
-// The bytes of a pipe that cannot be sent from any more come before those that are queued behind it.
+// If a pipe can no longer be sent from, its bytes precede the bytes that are queued behind it.
 func TestQueue_Pour(t *testing.T) {
 	first, behind := strings.Repeat("first", 5_000), strings.Repeat("behind", 5_000)
 	var pipes SplicePipes
@@ -42,7 +42,7 @@ func TestQueue_Pour(t *testing.T) {
 	q.added += int64(len(first))
 	q.append([]byte(behind))
 	q.pour()
-	q.pour() // once is enough
+	q.pour() // a second call has no effect
 	assert.Nil(t, q.pipe)
 	assert.Zero(t, pipes.used)
 	assert.Equal(t, first+behind, contents(q))
@@ -89,7 +89,7 @@ func TestSplicePipes(t *testing.T) {
 	p.SetRunning(false)
 }
 
-// Bulk is spliced from one stream to another, and what there is no room for waits in the pipe.
+// Bulk is spliced from one stream to another. Bytes that the destination does not accept wait in the pipe.
 func TestSplice(t *testing.T) {
 	evtest.UseEpoll(t, true)
 	l := newLoop(t)
@@ -144,8 +144,8 @@ func TestSplice(t *testing.T) {
 	assert.Contains(t, dst.flags, Moved|Completed)
 }
 
-// A pipe is copied if its bytes cannot leave from it: to a stream of goroutines, behind queued bytes, and while the
-// owner does not send.
+// A pipe is copied if its bytes cannot be sent from it: to a stream of the goroutine driver, behind queued bytes, and while
+// the owner does not send.
 func TestSendPipe_Copies(t *testing.T) {
 	evtest.UseEpoll(t, true)
 	for name, test := range map[string]struct {
@@ -189,7 +189,7 @@ func TestSendPipe_Copies(t *testing.T) {
 	}
 }
 
-// A file leaves from kernel to kernel if nothing is queued before it. What it has sent is complete.
+// A file is sent within the kernel if nothing is queued before it. The bytes that it sends count as completed.
 func TestSendFile(t *testing.T) {
 	evtest.UseEpoll(t, true)
 	f, err := os.CreateTemp(t.TempDir(), "")
@@ -221,7 +221,7 @@ func TestSendFile(t *testing.T) {
 
 		s.Append([]byte("x"))
 		_, _, ok, _ = s.SendFile(file, 100)
-		assert.False(t, ok, "it would overtake what is queued")
+		assert.False(t, ok, "it would overtake queued bytes")
 		s.Unhold()
 		_, err = s.Flush()
 		assert.NoError(t, err)

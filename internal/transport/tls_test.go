@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// scriptedConn returns what the test wants. The other methods are those of a net.Pipe.
+// scriptedConn returns results from the test. Its other methods belong to a net.Pipe.
 type scriptedConn struct {
 	net.Conn
 	reads  []readResult
@@ -51,7 +51,7 @@ func (conditionError) Error() string     { return "on purpose" }
 func (e conditionError) Temporary() bool { return e.temporary }
 func (e conditionError) Timeout() bool   { return e.timeout }
 
-// Bytes that come with the end are not lost, and the end stays: the conn is not read again.
+// Bytes that arrive with the end are not lost, and the end is permanent: the conn is not read again.
 func TestAdapter_BytesWithTheEnd(t *testing.T) {
 	c := newScripted(t, readResult{"last", io.EOF})
 	a := &adapter{Conn: c, early: []byte("first")}
@@ -66,7 +66,7 @@ func TestAdapter_BytesWithTheEnd(t *testing.T) {
 		assert.Zero(t, n)
 		assert.ErrorIs(t, err, ErrTruncated)
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		assert.NotEqual(t, io.EOF, err, "which package tls would take for a clean end")
+		assert.NotEqual(t, io.EOF, err, "package tls would treat io.EOF as a clean end")
 	}
 	assert.Equal(t, 1, c.read)
 }
@@ -85,7 +85,7 @@ func TestAdapter_EarlyBytes(t *testing.T) {
 	assert.Nil(t, a.early)
 }
 
-// A truncated end is an error with the addresses, also of a kernel conn.
+// A truncated end is an error with the addresses, for a kernel conn too.
 func TestAdapter_TruncatedKernelConn(t *testing.T) {
 	here, there := tcpPair(t)
 	require.NoError(t, there.Close())
@@ -98,7 +98,7 @@ func TestAdapter_TruncatedKernelConn(t *testing.T) {
 	assert.Equal(t, ErrTruncated, op.Err)
 }
 
-// A temporary failure is retried; one that stays is permanent, so that package tls does not retry forever.
+// A temporary failure is retried. If it persists, it becomes permanent, so that package tls does not retry forever.
 func TestAdapter_TemporaryFailureToRead(t *testing.T) {
 	temporary := conditionError{temporary: true}
 	c := newScripted(t, readResult{"", temporary}, readResult{"", nil}, readResult{"data", nil})
@@ -118,7 +118,7 @@ func TestAdapter_TemporaryFailureToRead(t *testing.T) {
 	assert.Equal(t, maxFailures+1, c.read)
 }
 
-// A timeout was requested: it is reported as temporary, so that package tls does not keep it.
+// A timeout is reported as temporary, so that package tls does not store it.
 func TestAdapter_TimeoutWhileReading(t *testing.T) {
 	timeout := conditionError{timeout: true}
 	c := newScripted(t, readResult{"some", timeout}, readResult{"", timeout})
@@ -134,7 +134,7 @@ func TestAdapter_TimeoutWhileReading(t *testing.T) {
 	assert.ErrorIs(t, err, timeout)
 }
 
-// Write writes all, although the conn takes a part at a time, and reports a failure as permanent.
+// Write writes everything, even if the conn accepts only a part at a time, and reports a failure as permanent.
 func TestAdapter_Write(t *testing.T) {
 	c := newScripted(t)
 	got := ""
@@ -166,7 +166,7 @@ func TestAdapter_Write(t *testing.T) {
 	assert.Equal(t, 1, calls, "a closed conn is not retried")
 }
 
-// An adapter closes its conn once, and reading it after that is an end of the program's making.
+// An adapter closes its conn once. Reading it afterwards returns net.ErrClosed.
 func TestAdapter_Close(t *testing.T) {
 	c := newScripted(t, readResult{"", nil})
 	a := &adapter{Conn: c}
@@ -177,7 +177,7 @@ func TestAdapter_Close(t *testing.T) {
 	assert.Equal(t, c, a.NetConn())
 }
 
-// Package tls sets a write deadline of five seconds to end its side. It has no effect: a peer may be slow to read.
+// Package tls sets a write deadline of five seconds to end its side. It has no effect, because a peer may read slowly.
 func TestAdapter_SendEndIsPatient(t *testing.T) {
 	c := newScripted(t)
 	c.write = func(p []byte) (int, error) { return len(p), nil }
@@ -190,7 +190,7 @@ func TestAdapter_SendEndIsPatient(t *testing.T) {
 	assert.Equal(t, 1, c.limits)
 }
 
-// Secure leaves alone what speaks TLS itself, and does not change the caller's config.
+// Secure does not wrap a conn that uses TLS itself, and does not change the caller's config.
 func TestSecure(t *testing.T) {
 	here, _ := pipePair(t)
 	config := &tls.Config{}
@@ -207,7 +207,7 @@ func TestSecure(t *testing.T) {
 	assert.Equal(t, net.Conn(tcp), kernelConnOf(Secure(tcp, Server, config, "", nil)))
 }
 
-// isTemporary and timedOut distinguish what may be retried.
+// isTemporary and timedOut distinguish errors that may be retried.
 func TestIsTemporary(t *testing.T) {
 	assert.False(t, isTemporary(nil))
 	assert.False(t, isTemporary(io.EOF))

@@ -1,4 +1,4 @@
-// The race detector is to report some of these, and some not: the argument says which to do.
+// This program has functions with and without a data race. Its argument names the function to run.
 package main
 
 import (
@@ -13,14 +13,14 @@ import (
 
 func main() {
 	acts := map[string]func(){
-		"wrote": wrote, "read": read, "kept": kept, "given": given, "order": order, "none": none,
+		"wrote": wrote, "read": read, "retained": retained, "modified": modified, "order": order, "none": none,
 	}
 	acts[os.Args[1]]()
 	fmt.Println("done")
 }
 
-// beside runs fn while the race detector does not know in which order it and what follows happen.
-func beside(fn func()) (wait func()) {
+// concurrently runs fn on a goroutine. For the race detector, it is concurrent with the caller until wait.
+func concurrently(fn func()) (wait func()) {
 	done := make(chan struct{})
 	go func() { fn(); close(done) }()
 	return func() { <-done }
@@ -29,7 +29,7 @@ func beside(fn func()) (wait func()) {
 func wrote() {
 	p := make([]byte, 100)
 	seen := byte(0)
-	wait := beside(func() { seen = p[50] })
+	wait := concurrently(func() { seen = p[50] })
 	race.Wrote(p)
 	wait()
 	fmt.Println(seen)
@@ -37,7 +37,7 @@ func wrote() {
 
 func read() {
 	p := make([]byte, 100)
-	wait := beside(func() { p[50] = 1 })
+	wait := concurrently(func() { p[50] = 1 })
 	race.Read(p)
 	wait()
 	fmt.Println(p[50])
@@ -48,7 +48,7 @@ func none() {
 	race.Read(nil)
 	p := make([]byte, 100)
 	seen := byte(0)
-	wait := beside(func() { seen = p[50] })
+	wait := concurrently(func() { seen = p[50] })
 	race.Wrote(p[:50])
 	race.Wrote(p[51:])
 	race.Read(p)
@@ -56,7 +56,7 @@ func none() {
 	fmt.Println(seen)
 }
 
-// pair is a socket on DefaultLoop and its peer.
+// pair returns a socket on DefaultLoop and its peer.
 func pair() (*evnet.Socket, net.Conn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
@@ -74,16 +74,16 @@ func check(err error) {
 	}
 }
 
-// kept keeps the slices that OnRead has lent, and reads them on other goroutines while the loop goes
-// on. The detector sees what happens to be close together: one of many is enough.
-func kept() {
+// retained keeps the borrowed slices of OnRead, and reads them on other goroutines while the loop
+// continues. The detector reports accesses that are close together, so one race of many is enough.
+func retained() {
 	const rounds = 200
 	s, peer := pair()
 	var waits []func()
-	var seen [rounds]byte // printed later: printing counts as an order of events too
+	var seen [rounds]byte // printed later, because printing also orders events
 	check(s.OnRead(func(p []byte) bool {
 		if round := len(waits); round < rounds {
-			waits = append(waits, beside(func() { seen[round] = p[0] }))
+			waits = append(waits, concurrently(func() { seen[round] = p[0] }))
 			_, _ = peer.Write([]byte("more"))
 		} else {
 			_ = peer.Close()
@@ -98,11 +98,11 @@ func kept() {
 	fmt.Println(seen)
 }
 
-// given gives Write a buffer while another goroutine writes to it. It is too long to be copied.
-func given() {
+// modified passes a buffer to Write while another goroutine writes to it. It is too long to be copied.
+func modified() {
 	s, peer := pair()
 	p := make([]byte, 32<<10)
-	wait := beside(func() { p[len(p)/2] = 1 })
+	wait := concurrently(func() { p[len(p)/2] = 1 })
 	evnet.DefaultLoop.Post(func() {
 		_, _ = s.Write(p)
 		s.Destroy(nil)
@@ -112,8 +112,8 @@ func given() {
 	_ = peer.Close()
 }
 
-// order sets a variable before it writes and reads it when the answer has come, both ways. That is no
-// race: the bytes carry the order, as they do between two conns of package net.
+// order sets a variable before it writes, and reads a variable after it receives the answer, on both sides.
+// This does not race, because transferred bytes order events, as between two conns of package net.
 func order() {
 	s, peer := pair()
 	var asked, answered int
@@ -121,10 +121,10 @@ func order() {
 		for range p {
 			answered = asked
 			_, _ = s.Write(make([]byte, 10))
-			_, _ = s.Write(make([]byte, 32<<10)) // with the one before, in pieces
+			_, _ = s.Write(make([]byte, 32<<10)) // sent in pieces, together with the write before
 		}
 	})
-	wait := beside(func() {
+	wait := concurrently(func() {
 		for i := range 3 {
 			asked = i
 			_, _ = peer.Write([]byte("?"))
