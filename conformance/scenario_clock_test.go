@@ -10,30 +10,31 @@ import (
 	"evnet/conformance/scenario"
 )
 
-// The time of a script. Sockets of the kernel live in real time, in which a busy machine may stand still for longer than a
-// script waits. So the script's clock goes in steps that are turns of the loop, and a wait ends only when nothing is under way.
+// The clock of a script. Kernel sockets use real time, and a busy machine may stall for longer than a script waits. So the
+// script's clock advances in steps, which are turns of the loop, and a wait ends only when nothing is pending.
 
 const (
-	// ms is the millisecond of the scenarios, stretched.
+	// ms is the duration of a millisecond of the scenarios.
 	ms = 8 * time.Millisecond
-	// unhurried is how many times longer it is where timeouts run, which the library measures in real time. The short form
-	// first plays such a script without it: only a trace that differs then, as on a busy machine, is played again.
-	unhurried = 4
-	// step is how many of them the clock goes at once, or more on a long way: standing still for however long is one step.
+	// relaxed is the factor by which ms is longer for scripts with timeouts, which the library measures in real time. The
+	// short form first plays such a script without it. Only if the trace differs, as on a busy machine, is it played again.
+	relaxed = 4
+	// step is the number of milliseconds by which the clock advances, or more in a long wait. A stall of any length is one
+	// step.
 	step = 5
-	// patient is for how many steps nothing has to happen before bytes on their way are given up: where goroutines serve the
-	// conns the scheduler may leave one of them out for half a second while the clock goes on.
-	patient = 25
+	// maxIdle is the number of steps without progress after which pending bytes are ignored. With the goroutine transport,
+	// the scheduler may not run a goroutine for half a second while the clock advances.
+	maxIdle = 25
 )
 
-// clock runs the waits of a script, one after the other.
+// clock runs the waits of a script one after the other.
 type clock struct {
 	now      int
-	waits    []wait // the first is due first
+	waits    []wait // in the order in which they are due
 	ticking  bool
-	attempts map[any]bool // sockets that are about to be connected
+	attempts map[any]bool // sockets that are connecting
 	before   progress
-	still    int // steps without progress
+	idle     int // steps without progress
 	events   int
 }
 
@@ -42,27 +43,27 @@ type wait struct {
 	fn  func()
 }
 
-// progress is what a player sees of its connections.
+// progress is the progress of a player's connections.
 type progress struct {
 	events   int
 	received int64
 }
 
-// after runs fn when so many milliseconds have passed.
+// after runs fn after n milliseconds.
 func (p *player) after(n int, fn func()) {
 	if p.realTime {
-		// A timeout that was due before is told before, even if all timers come late.
+		// A timeout that was due before is emitted before, even if all timers are late.
 		p.l.AfterFunc(time.Duration(n)*p.ms, func() { p.l.AfterFunc(p.ms, fn) })
 		return
 	}
 	c := &p.clock
 	due := c.now + n
-	at, _ := slices.BinarySearchFunc(c.waits, due, func(w wait, due int) int { return w.due - due - 1 }) // behind its equals
+	at, _ := slices.BinarySearchFunc(c.waits, due, func(w wait, due int) int { return w.due - due - 1 }) // after equal ones
 	c.waits = slices.Insert(c.waits, at, wait{due, fn})
 	p.tick()
 }
 
-// tick goes on by a step. When several waits are due, what the first has done comes to rest before the next.
+// tick advances the clock by a step. If several waits are due, the effects of the first one end before the next one runs.
 func (p *player) tick() {
 	c := &p.clock
 	if c.ticking || len(c.waits) == 0 {
@@ -71,7 +72,7 @@ func (p *player) tick() {
 	c.ticking = true
 	left := c.waits[0].due - c.now
 	if left <= 0 {
-		left = step // over time: it looks again and again
+		left = step // overdue: check repeatedly
 	}
 	forward := min(left, max(step, left/4))
 	p.l.AfterFunc(time.Duration(forward)*p.ms, func() {
@@ -86,8 +87,8 @@ func (p *player) tick() {
 	})
 }
 
-// quiet reports whether nothing is under way: nobody is about to be connected, and what was written was read. What nobody
-// reads, or is lost, stays where it is for a while.
+// quiet reports whether nothing is pending: no socket is connecting, and all written bytes were read. Bytes that are not
+// read, or are lost, are ignored after a while.
 func (p *player) quiet() bool {
 	c := &p.clock
 	now, written := progress{events: c.events}, int64(0)
@@ -97,23 +98,23 @@ func (p *player) quiet() bool {
 			written += s.BytesWritten()
 		}
 	}
-	c.still++
+	c.idle++
 	if now != c.before {
-		c.before, c.still = now, 0
+		c.before, c.idle = now, 0
 	}
 	enough := 1
 	if written != now.received {
-		enough = patient
+		enough = maxIdle
 	}
-	return c.still >= enough && len(c.attempts) == 0 && p.unaccepted == 0
+	return c.idle >= enough && len(c.attempts) == 0 && p.unaccepted == 0
 }
 
-// follow notes that a socket begins to be connected, or has ended doing so.
+// follow records that a socket starts to connect, or that its attempt has ended.
 func (p *player) follow(emitter any, event string, args []any) {
 	p.clock.events++
 	switch event {
 	case "connectionAttempt":
-		if !strings.HasPrefix(args[0].(evnet.Attempt).Address, "127.0.0.3:") { // which never answers
+		if !strings.HasPrefix(args[0].(evnet.Attempt).Address, "127.0.0.3:") { // this address never answers
 			p.clock.attempts[emitter] = true
 		}
 	case "connectionAttemptFailed", "ready", "close":
@@ -121,8 +122,8 @@ func (p *player) follow(emitter any, event string, args []any) {
 	}
 }
 
-// inTwoRounds has the scripts with timeouts played after all others: one that moves megabytes can hold a process that gets
-// little of a busy machine back for seconds.
+// inTwoRounds plays the scripts with timeouts after all others. On a busy machine, a script that transfers megabytes can
+// delay the process for seconds.
 func inTwoRounds(t *testing.T, scripts []*scenario.Script, play func(t *testing.T, scripts []*scenario.Script)) {
 	var timed, untimed []*scenario.Script
 	for _, s := range scripts {
@@ -133,6 +134,6 @@ func inTwoRounds(t *testing.T, scripts []*scenario.Script, play func(t *testing.
 		}
 	}
 	t.Run("scenario", func(t *testing.T) { play(t, untimed) })
-	t.Parallel() // what is left waits
+	t.Parallel() // the remaining scripts wait
 	t.Run("timed", func(t *testing.T) { play(t, timed) })
 }

@@ -20,17 +20,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The scenarios are recorded over TCP. Played over another medium they show the same, but for what
-// testdata/media says.
+// The scenarios are recorded over TCP. Over another medium they have the same traces, except for the differences in
+// testdata/media.
 
-// medium is what connects the sockets of a scenario.
+// medium is the kind of connections that a scenario uses.
 type medium struct {
 	name string
-	// says is a line of TCP's trace as it reads there.
+	// says returns the form of a line of TCP's trace over this medium.
 	says func(line string) string
-	// more reports whether a line is one that TCP's trace does not have.
+	// more reports whether a line is an additional one, which TCP's trace does not have.
 	more func(line string) bool
-	// virtual says that all of it is goroutines of a bubble, whose time is exact and takes none.
+	// virtual reports that all goroutines are in a synctest bubble, whose time is exact.
 	virtual bool
 	// listen makes the server listen, dial connects a socket to it.
 	listen func(p *player, name string, onListening func()) error
@@ -86,7 +86,7 @@ func (m *medium) play(t *testing.T, s *scenario.Script, stretch int) (lines scen
 	return play(t, s, m, stretch)
 }
 
-// memoryNet is where servers and clients in memory meet.
+// memoryNet connects servers and clients in memory.
 type memoryNet struct {
 	mu        sync.Mutex
 	listeners map[string]*memoryListener
@@ -159,19 +159,19 @@ func (ln *memoryListener) Close() error {
 	return nil
 }
 
-// unfit is why a script cannot be played over another medium than TCP, "" if it can.
+// unfit returns why a script cannot be played over a medium other than TCP, "" if it can.
 func unfit(block []*scenario.Statement) string {
 	for _, st := range block {
 		_, method, _ := strings.Cut(st.Words[0], ".")
 		o := scenario.ParseOptions(st.Words[1:])
 		switch {
 		case st.Words[0] == "start" && o["path"] != "", method == "connect" && o["path"] != "", method == "listen" && o["path"] != "":
-			return "it is about a Unix socket's path"
+			return "the scenario is about the path of a Unix socket"
 		case method == "listen" && (o["port"] != "" || o["host"] != "" || o["signal"] != ""):
-			return "it is about listening"
+			return "the scenario is about listening"
 		case method == "connect" && (o["host"] != "" || net.ParseIP(st.Words[1]) != nil || st.Words[1] == "closed"),
 			st.Words[0] == "socket" && (o["lookup"] != "" || o["family"] != ""), st.Words[0] == "silent":
-			return "it is about addresses"
+			return "the scenario is about addresses"
 		}
 		if why := unfit(st.Block); why != "" {
 			return why
@@ -180,10 +180,10 @@ func unfit(block []*scenario.Statement) string {
 	return ""
 }
 
-// exception is what a scenario shows over another medium.
+// exception is the difference of a scenario over another medium.
 type exception struct {
 	because string
-	lines   scenario.TraceLines // of the actors that differ; nil: it is not played
+	lines   scenario.TraceLines // the traces of the actors that differ; nil: not played
 }
 
 // readExceptions reads testdata/media.
@@ -222,7 +222,7 @@ func TestTracesOverOtherMedia(t *testing.T) {
 				same++
 			}
 		}
-		assert.Empty(t, unknown, "no such scenarios")
+		assert.Empty(t, unknown, "testdata/media names unknown scenarios")
 		t.Logf("%d scenarios as over TCP, %d with a difference, %d that do not fit %s", same, differ, unfit, m.name)
 	}
 	inTwoRounds(t, scripts, func(t *testing.T, scripts []*scenario.Script) {
@@ -230,7 +230,7 @@ func TestTracesOverOtherMedia(t *testing.T) {
 			t.Run(m.name, func(t *testing.T) {
 				t.Parallel()
 				if m.name != "Unix" && os.Getenv("EVNET_TRANSPORT") == "goroutine" {
-					t.Skip("goroutines serve it in any case: it is played without the variable")
+					t.Skip("it always uses the goroutine transport, and is played without the variable")
 				}
 				for _, s := range scripts {
 					if x, excepted := exceptions[m][s.Name]; x.fits(s, excepted) {
@@ -245,12 +245,12 @@ func TestTracesOverOtherMedia(t *testing.T) {
 	})
 }
 
-// fits reports whether a script is played over a medium with that exception, if it is one.
+// fits reports whether a script is played over a medium. excepted reports whether x is an exception for it.
 func (x exception) fits(s *scenario.Script, excepted bool) bool {
 	return s.NodeOnly == "" && unfit(s.Steps) == "" && (!excepted || x.lines != nil)
 }
 
-// compare plays a script and compares what it shows with the recorded trace.
+// compare plays a script and compares its trace with the recorded one.
 func (m *medium) compare(t *testing.T, s *scenario.Script, x exception) {
 	want := s.Expected()
 	for actor, lines := range want {
@@ -262,7 +262,7 @@ func (m *medium) compare(t *testing.T, s *scenario.Script, x exception) {
 		if other := x.lines[actor]; other != nil {
 			other = slices.DeleteFunc(slices.Clone(other), func(line string) bool { return line == "(nothing)" })
 			matchStars(other, lines)
-			require.NotEqual(t, lines, other, "written down as a difference of %s, but it is none", actor)
+			require.NotEqual(t, lines, other, "listed as a difference of %s, but the traces are equal", actor)
 			want[actor] = other
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// player plays a script on evnet and notes what its actors do. Node's is testdata/node/scenario.js.
+// player plays a script on evnet and records the traces of its actors. The player for Node is testdata/node/scenario.js.
 type player struct {
 	testing.TB
 	l        *evnet.Loop
@@ -26,28 +26,28 @@ type player struct {
 	objects  map[string]any // sockets and servers
 	names    map[any]string
 	blocks   map[string][]*scenario.Statement
-	done     map[*scenario.Statement]bool // `when` that has run
+	done     map[*scenario.Statement]bool // `when` statements that have run
 	named    map[string][]evnet.Listener
 	hidden   map[string]bool // "actor event"
 	traffic  map[string]*traffic
 	cancels  map[string]context.CancelFunc
-	paths    map[string]string   // of servers and connects
-	accepted map[string]int      // by a server
-	addrs    map[string]net.Addr // where a server listens, or did
-	unrefed  map[string]bool     // servers whose Close, at the end of Run, a Node process leaves out
+	paths    map[string]string   // Unix paths of servers and connects
+	accepted map[string]int      // accepted sockets by server
+	addrs    map[string]net.Addr // the current or last addresses of servers
+	unrefed  map[string]bool     // servers whose Close at the end of Run is omitted, because a Node process just ends
 	dir      string
 	over     bool
 	medium   *medium // nil: TCP
 	memory   memoryNet
 	ms       time.Duration
-	realTime bool // waits are as long as they say, beside timeouts and in a bubble
+	realTime bool // waits use real time, in scripts with timeouts and in a bubble
 	clock    clock
 
-	unaccepted int  // connects less accepts
-	emitting   bool // the Timeout of `emit` is still to come
+	unaccepted int  // connects minus accepts
+	emitting   bool // the Timeout of `emit` is pending
 }
 
-// env is what a block may ask about in braces.
+// env has the values that a block may use in braces.
 type env map[string]any
 
 func (e env) with(more env) env {
@@ -73,7 +73,7 @@ func newPlayer(t testing.TB) *player {
 	return p
 }
 
-// play plays the whole script, until nothing is left open. No medium is TCP. The time of timeouts is stretched.
+// play plays the whole script, until nothing is open. A nil medium is TCP. stretch multiplies the time of timeouts.
 func play(t testing.TB, s *scenario.Script, over *medium, stretch int) scenario.TraceLines {
 	p := newPlayer(t)
 	p.medium = over
@@ -102,7 +102,7 @@ func (p *player) traced(emitter any, event string, args ...any) {
 	case event == "timeout" && p.emitting:
 		p.emitting = false
 		p.l.Unref()
-	case event == "connect": // a socket whose peer is still to be accepted keeps the loop going
+	case event == "connect": // keep the loop running until the peer is accepted
 		if p.unaccepted++; p.unaccepted == 1 {
 			p.l.Ref()
 		}
@@ -114,7 +114,7 @@ func (p *player) traced(emitter any, event string, args ...any) {
 	p.follow(emitter, event, args)
 	if event == "connection" {
 		p.accepted[p.names[emitter]]++
-		p.names[args[0]] = "" // named by its listener, or never
+		p.names[args[0]] = "" // its listener may name it later
 		args = nil
 	}
 	name := p.names[emitter]
@@ -141,7 +141,7 @@ func (p *player) place(name string) string {
 	return filepath.Join(p.dir, name)
 }
 
-// outcome is how a block ends: "return", "break", or "" at its end.
+// outcome is the way in which a block ends: "return", "break", or "" at its end.
 type outcome struct {
 	word  string
 	value bool
@@ -172,10 +172,10 @@ func (p *player) step(st *scenario.Statement, e env) outcome {
 	case "stale":
 		evtest.LeaveStale(p, p.place(args[0]))
 	case "silent":
-		require.Equal(p, "127.0.0.3", args[0]) // which always is
+		require.Equal(p, "127.0.0.3", args[0]) // always silent
 	case "define":
 		p.blocks[args[0]] = st.Block
-	case "show": // Node's own events
+	case "show": // events that only Node has
 	case "hide":
 		for _, event := range args[1:] {
 			p.hidden[args[0]+" "+event] = true
@@ -239,7 +239,7 @@ func number(text string) int {
 func (p *player) socket(name string) *evnet.Socket { return p.objects[name].(*evnet.Socket) }
 func (p *player) server(name string) *evnet.Server { return p.objects[name].(*evnet.Server) }
 
-// stop ends a scenario that would go on: nothing more is noted.
+// stop ends a scenario that would continue. Nothing more is recorded.
 func (p *player) stop() {
 	if p.over {
 		return
@@ -266,14 +266,14 @@ func (p *player) every(st *scenario.Statement, wait, times int, e env) {
 	p.after(wait, func() { p.every(st, wait, times-1, e) })
 }
 
-// unref lets the scenario end although a server listens. Run then closes it, which a Node process,
-// that just ends, does not tell.
+// unref lets the scenario end while a server listens. Run then closes the server and emits Close. A Node process
+// just ends, without an event.
 func (p *player) unref(name string) {
 	p.server(name).Unref()
 	p.unrefed[name] = true
 }
 
-// settled runs the block once the socket has read something and then no more for a while.
+// settled runs the block after the socket has read data, and then none for a while.
 func (p *player) settled(st *scenario.Statement, c *evnet.Socket, last int64, e env) {
 	if now := c.BytesRead(); now > 0 && now == last {
 		p.run(st.Block, e)
@@ -344,7 +344,7 @@ func (p *player) makeSocket(args []string) {
 	}
 }
 
-// abort ends a context and waits until the end was told, on a goroutine of its own.
+// abort cancels a context and waits until the cancellation was reported, on a separate goroutine.
 func (p *player) abort(name string) {
 	p.cancels[name]()
 	for {
@@ -362,8 +362,8 @@ func (p *player) abort(name string) {
 	}
 }
 
-// iterate ranges over the chunks on a goroutine of its own, and runs the block for each on the loop.
-// When they have ended by themselves, what follows is run after Close, so that its place is certain.
+// iterate ranges over the chunks on a separate goroutine, and runs the block for each on the loop. If the iteration
+// ends by itself, the named block runs after Close, so that its place in the trace is fixed.
 func (p *player) iterate(st *scenario.Statement, c *evnet.Socket, after string, e env) {
 	closed := make(chan struct{})
 	c.On.Close(func(bool) { close(closed) })

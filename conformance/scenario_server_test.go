@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a script does with servers, and asks of them.
+// The statements and values of servers.
 
 func (p *player) onServer(s *evnet.Server, name, method string, args []string, st *scenario.Statement, e env) {
 	block := p.then(st.Block, e)

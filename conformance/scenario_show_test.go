@@ -13,9 +13,9 @@ import (
 	"evnet"
 )
 
-// How a scenario writes what it sees.
+// The form of the lines in a trace.
 
-// describe writes an event as the traces do.
+// describe returns the line of a trace for an event.
 func describe(emitter any, event string, args []any) string {
 	text := event
 	for _, arg := range args {
@@ -59,7 +59,7 @@ func describe(emitter any, event string, args []any) string {
 	return text
 }
 
-// codeOf is Node's code, or the text of an error of the scenario's own.
+// codeOf returns Node's code for an error, or the text of an error that the scenario created.
 func codeOf(err error) string {
 	if err == nil {
 		return "ok"
@@ -82,7 +82,7 @@ func (t *traffic) count(chunk []byte) {
 	t.text = string(append([]byte(t.text), chunk...)[max(0, len(t.text)+len(chunk)-64):])
 }
 
-// errorEnv is what a block may ask of an error.
+// errorEnv returns the values of an error that a block may use.
 func errorEnv(err error) env {
 	e := env{"result": codeOf(err), "code": codeOf(err), "port": "undefined", "name": "Error", "errnoType": "number"}
 	if err == nil {
@@ -122,15 +122,15 @@ func errorEnv(err error) env {
 	return e
 }
 
-// traffic is what a socket has delivered.
+// traffic describes the data that a socket has delivered.
 type traffic struct {
 	received int
-	text     string // the last of it
+	text     string // the last chunk
 	verify   bool
-	wrong    bool // some byte was not that of the pattern
+	wrong    bool // a byte differs from the pattern
 }
 
-// encoded is what write gives to the conn for a text in an encoding.
+// encoded returns the bytes of a text in an encoding.
 func encoded(text []byte, encoding string) []byte {
 	if encoding == "hex" {
 		p, err := hex.DecodeString(string(text))

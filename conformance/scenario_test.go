@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The recorded traces of Node, testdata/traces.json, as scenarios: each script is played on evnet,
-// and on Node where it is installed, and the traces are compared three ways.
+// The recorded traces of Node, testdata/traces.json, as scenarios. Each script is played on evnet, and on Node if it is
+// installed. The test compares the three traces.
 
 // recorded is one entry of testdata/traces.json.
 type recorded struct {
@@ -57,7 +57,7 @@ func recordedTraces(t testing.TB) []recorded {
 	return all
 }
 
-// nodeVersion is the installed Node: its version, 0 if there is none.
+// nodeVersion returns the version of the installed Node, 0 if there is none.
 var nodeVersion = sync.OnceValue(func() int {
 	out, err := exec.Command("node", "-p", "process.versions.node").Output()
 	if err != nil {
@@ -68,7 +68,7 @@ var nodeVersion = sync.OnceValue(func() int {
 	return n
 })
 
-// nodePlay is Node playing scenarios; the trace of each can be waited for by name.
+// nodePlay is a Node process that plays scenarios. A test waits for the trace of each by name.
 type nodePlay struct{ results map[string]chan nodeResult }
 
 type nodeResult struct {
@@ -102,9 +102,9 @@ func playOnNode(t *testing.T, scripts []*scenario.Script) *nodePlay {
 			p.results[r.Name] <- r
 		}
 		err := cmd.Wait()
-		for _, r := range p.results { // those that are still waited for
+		for _, r := range p.results { // tests are waiting for these
 			select {
-			case r <- nodeResult{Error: fmt.Sprint("node has ended: ", err)}:
+			case r <- nodeResult{Error: fmt.Sprint("node ended: ", err)}:
 			default:
 			}
 		}
@@ -113,7 +113,7 @@ func playOnNode(t *testing.T, scripts []*scenario.Script) *nodePlay {
 	return p
 }
 
-// matchStars makes a line seen as the one wanted where a * stands for what is not the same each time.
+// matchStars replaces a line seen by the wanted line if they match. A * in the wanted line matches text that varies.
 func matchStars(want, seen []string) {
 	for i, line := range want {
 		if i < len(seen) && strings.Contains(line, "*") {
@@ -124,10 +124,9 @@ func matchStars(want, seen []string) {
 	}
 }
 
-// compare plays a script and compares what its actors show, once brought to the form of the trace that is wanted, with that.
-// A script with timeouts is played at its own speed first, and again without hurry if the traces differ: a machine that is
-// busy for so long that a wait and a timeout change places does not make the test fail. A trace that is the same is the
-// same at any speed. The long form is never in a hurry.
+// compare plays a script and compares the traces of its actors with the wanted ones. form brings a trace to the form of the
+// wanted trace first. A script with timeouts is played at its own speed first, and slowly if the traces differ, because on a
+// busy machine a wait and a timeout may change places. The long form always plays slowly.
 func compare(t *testing.T, s *scenario.Script, over *medium, want scenario.TraceLines, form func(seen []string) []string) {
 	played := func(stretch int) scenario.TraceLines {
 		got, all := over.play(t, s, stretch), scenario.TraceLines{}
@@ -141,9 +140,9 @@ func compare(t *testing.T, s *scenario.Script, over *medium, want scenario.Trace
 		if maps.EqualFunc(want, played(1), slices.Equal) {
 			return
 		}
-		t.Log("played again, without hurry")
+		t.Log("played again, slowly")
 	}
-	seen := played(unhurried)
+	seen := played(relaxed)
 	for actor := range want {
 		assert.Equal(t, want[actor], seen[actor], "trace of %s", actor)
 	}
@@ -161,8 +160,8 @@ func TestTraces(t *testing.T) {
 	var onNode *nodePlay
 	switch {
 	case !evtest.Long():
-		t.Log("compared with the recorded traces; with -long also with Node")
-	case nodeVersion() >= 20: // older ones lack events
+		t.Log("compared with the recorded traces; -long also compares with Node")
+	case nodeVersion() >= 20: // older versions lack events
 		onNode = playOnNode(t, scripts)
 		t.Logf("each is compared with Node %d, playing the same script now", nodeVersion())
 	case os.Getenv("EVNET_CI") != "":
@@ -184,7 +183,7 @@ func TestTraces(t *testing.T) {
 	inTwoRounds(t, scripts, func(t *testing.T, scripts []*scenario.Script) {
 		for _, s := range scripts {
 			t.Run(s.Name, func(t *testing.T) {
-				t.Parallel() // much of it is waiting
+				t.Parallel() // scenarios mostly wait
 				rec, ok := byName[s.Name]
 				require.True(t, ok, "no such recorded trace")
 				assert.Equal(t, byActor(rec.Trace), s.Recorded, "the scenario's trace is not the recorded one")
@@ -192,7 +191,7 @@ func TestTraces(t *testing.T) {
 					assert.Equal(t, byActor(rec.TraceSince22), s.Since22)
 				}
 				if rec.Platform == "linux" && !evtest.OnLinux {
-					t.Skip("recorded on Linux; the kernel decides")
+					t.Skip("recorded on Linux; the result depends on the kernel")
 				}
 				if onNode != nil {
 					got := <-onNode.results[s.Name]
@@ -211,7 +210,7 @@ func TestTraces(t *testing.T) {
 					for actor, lines := range s.NodeTrace(22) {
 						same = same && slices.Equal(want[actor], scenario.Merge(lines, scenario.NoCounterpart))
 					}
-					require.False(t, same, "marked as a difference, but it is none: %s", s.Because)
+					require.False(t, same, "marked as a difference, but the traces are equal: %s", s.Because)
 				}
 				compare(t, s, nil, want, func(seen []string) []string { return seen })
 			})

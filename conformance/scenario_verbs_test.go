@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a script does with sockets, and asks of them.
+// The statements and values of sockets.
 
 var braces = regexp.MustCompile(`\{([^}]+)\}`)
 
@@ -145,7 +145,7 @@ func (p *player) socketValue(c *evnet.Socket, name, prop, arg string) any {
 	return nil
 }
 
-// blockOf is a statement's own block, or the one it names.
+// blockOf returns a statement's own block, or the block that it names.
 func (p *player) blockOf(st *scenario.Statement, name string) []*scenario.Statement {
 	if len(st.Block) > 0 {
 		return st.Block
@@ -175,16 +175,16 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 		p.named[key] = all[:len(all)-1]
 	case "removeAllListeners":
 		c.RemoveAllListeners()
-	case "emit": // there is no public one: this is its Timeout
+	case "emit": // there is no public emit: emulate it with Timeout
 		defer func() {
 			if value := recover(); value != nil {
 				e["result"] = value
-				c.On.Error(func(error) {}) // the socket's end, which follows in evnet
+				c.On.Error(func(error) {}) // the error is the socket's own in evnet
 				p.hidden[name+" error"], p.hidden[name+" close"] = true, true
 			}
 		}()
 		p.emitting = true
-		p.l.Ref() // until traced sees it
+		p.l.Ref() // until traced handles it
 		c.SetTimeout(time.Nanosecond)
 		p.l.Run()
 	case "connect":
@@ -225,7 +225,7 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 		e["returned"] = true
 	case "unshift":
 		e["result"] = codeOf(c.Unshift(scenario.ParseData(args[0])))
-	case "read": // there is none: what a new consumer would get at once
+	case "read": // there is no read: the data that a new consumer would get immediately
 		e["chunk"] = "null"
 	case "setTimeout":
 		e["returned"] = true
@@ -252,8 +252,7 @@ func (p *player) onSocket(c *evnet.Socket, name, method string, args []string, s
 	}
 }
 
-// timeoutListener does what the callback of Node's setTimeout does: it is a one-time listener, and
-// goes with a time of 0.
+// timeoutListener emulates the callback of Node's setTimeout: a one-time listener, which a time of 0 removes.
 func (p *player) timeoutListener(c *evnet.Socket, name string, args []string, st *scenario.Statement, e env) {
 	block := p.blockOf(st, last(args))
 	key := name + " setTimeout " + last(args)
@@ -266,7 +265,7 @@ func (p *player) timeoutListener(c *evnet.Socket, name string, args []string, st
 	}
 }
 
-// listener registers a statement's block, or the one it names, for an event.
+// listener registers a statement's block, or the block that it names, for an event.
 func (p *player) listener(v evnet.SocketEvents, name string, args []string, st *scenario.Statement, e env) {
 	block := p.blockOf(st, last(args))
 	do := func(more env) { p.run(block, e.with(more)) }
@@ -333,7 +332,7 @@ func (p *player) connect(c *evnet.Socket, args []string, st *scenario.Statement,
 	c.Connect(network, address)
 }
 
-// write also does Node's end with data: a write, then End.
+// write also emulates Node's end with data: a write, then End.
 func (p *player) write(c *evnet.Socket, method string, args []string, st *scenario.Statement, e env) {
 	if len(args) > 0 && p.blocks[args[0]] == nil {
 		done := func(error) {}
@@ -349,7 +348,7 @@ func (p *player) write(c *evnet.Socket, method string, args []string, st *scenar
 	}
 }
 
-// pump writes so many bytes of the pattern in pieces, waits for Drain, and ends.
+// pump writes total bytes of the pattern in pieces, waits for Drain, and ends.
 func (p *player) pump(c *evnet.Socket, total, piece int) {
 	sent := 0
 	var send func()

@@ -1,3 +1,3 @@
-// Package scenario reads the scripts of conformance/testdata/scenarios, whose README describes their form. It is no part
+// Package scenario reads the scripts of conformance/testdata/scenarios, whose README describes their form. It is not part
 // of the library, and only tests import it.
 package scenario

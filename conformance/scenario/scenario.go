@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Timed reports whether a script has timeouts, which its waits are measured against.
+// Timed reports whether a script has timeouts, whose time its waits depend on.
 func (s *Script) Timed() bool { return Timed(s.Steps) }
 
 func Timed(block []*Statement) bool {
@@ -24,26 +24,26 @@ func Timed(block []*Statement) bool {
 	})
 }
 
-// Script is one scenario: what is done, and what is to be seen.
+// Script is one scenario: its statements and its expected traces.
 type Script struct {
 	Name  string
 	Steps []*Statement
 
 	Recorded TraceLines // Node's trace
-	Since22  TraceLines // Node's trace from version 22 on, where it is another
-	Evnet    TraceLines // of the actors where evnet differs
-	Because  string     // why it differs
-	Differs  string     // the line of the package documentation that says so
+	Since22  TraceLines // Node's trace from version 22 on, if it differs
+	Evnet    TraceLines // evnet's traces of the actors that differ
+	Because  string     // why evnet differs
+	Differs  string     // the title of the difference in the package documentation
 	NodeOnly string     // why evnet has no counterpart
 }
 
-// TraceLines are what each actor has noted.
+// TraceLines are the lines of a trace by actor.
 type TraceLines map[string][]string
 
 // Statement is one line of a script, with the lines indented below it.
 type Statement struct {
 	Words []string
-	Text  string // behind the second word
+	Text  string // the text after the second word
 	Block []*Statement
 	Line  int
 }
@@ -72,7 +72,7 @@ func ParseSteps(text string) []*Statement {
 	return root.Block
 }
 
-// ParseData reads "text", bytes:"text", hex:616263, or a size such as 100, 64K or 8M: so many bytes.
+// ParseData parses "text", bytes:"text", hex:616263, or a number of bytes such as 100, 64K or 8M.
 func ParseData(text string) []byte {
 	text = strings.TrimPrefix(text, "bytes:")
 	if strings.HasPrefix(text, `"`) {
@@ -94,7 +94,7 @@ func ParseData(text string) []byte {
 	return []byte(strings.Repeat("x", n*map[string]int{"": 1, "K": 1 << 10, "M": 1 << 20}[m[2]]))
 }
 
-// ParseOptions reads name=value, and a name alone as "true".
+// ParseOptions parses name=value, and a name alone as "true".
 func ParseOptions(words []string) map[string]string {
 	options := map[string]string{}
 	for _, w := range words {
@@ -107,7 +107,7 @@ func ParseOptions(words []string) map[string]string {
 	return options
 }
 
-// ParseLines reads lines of the form "actor: what".
+// ParseLines parses lines of the form "actor: what".
 func ParseLines(text string) TraceLines {
 	all := TraceLines{}
 	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
@@ -165,13 +165,13 @@ func (s *Script) readEvnet(body string) {
 	s.Evnet = ParseLines(strings.Join(rest, "\n"))
 }
 
-// NoCounterpart leaves out the lines that evnet has no counterpart for, whatever the scenario: events
-// of Node's streams, phases of its loop, callbacks of end, and methods that return the emitter.
+// NoCounterpart matches the lines that evnet has no counterpart for in any scenario: events of Node's streams, phases
+// of its loop, callbacks of end, and methods that return the emitter.
 var NoCounterpart = regexp.MustCompile(`^(pause|resume|pipe|unpipe|readable|end cb.*|setImmediate.*|setTimeout returned.*|.*returned self=true)$`)
 
 var DataLine = regexp.MustCompile(`^data (\d+)$`)
 
-// Merge joins adjacent data: how a stream is cut into chunks is not to be relied on.
+// Merge joins adjacent data lines, because the split of a stream into chunks is not defined.
 func Merge(in []string, skip *regexp.Regexp) []string {
 	var out []string
 	sum := -1
@@ -192,7 +192,7 @@ func Merge(in []string, skip *regexp.Regexp) []string {
 	return out[:len(out)-1]
 }
 
-// Expected is what a script is to show on evnet: Node's trace but for what differs.
+// Expected returns the expected traces on evnet: Node's traces, with the documented differences.
 func (s *Script) Expected() TraceLines {
 	want := TraceLines{}
 	for actor, all := range s.NodeTrace(22) {
@@ -204,7 +204,7 @@ func (s *Script) Expected() TraceLines {
 	return want
 }
 
-// NodeTrace is the recorded trace of a version of Node.
+// NodeTrace returns the recorded traces of a version of Node.
 func (s *Script) NodeTrace(version int) TraceLines {
 	if version >= 22 && s.Since22 != nil {
 		return s.Since22

@@ -1,5 +1,5 @@
 'use strict';
-// The lesson's client on Node's net: node client.js PORT.
+// The client of the lesson on Node's net: node client.js PORT.
 
 const net = require('node:net');
 

@@ -1,6 +1,6 @@
 'use strict';
 // An echo of many bytes: node echo.js server PORT, or node echo.js client PORT SIZE.
-// Each side prints how many bytes it has received, and their SHA-256; the client also what it sent.
+// Each side prints the number of bytes that it received, and their SHA-256. The client also prints them for the bytes it sent.
 
 const crypto = require('node:crypto');
 const net = require('node:net');

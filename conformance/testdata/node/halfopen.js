@@ -1,5 +1,5 @@
 'use strict';
-// The client asks and ends; the server answers a while after that end, and ends too:
+// The client sends a question and ends. The server answers a while after that end, and ends too:
 // node halfopen.js server PORT, or node halfopen.js client PORT. Each side prints its events.
 
 const net = require('node:net');

@@ -1,5 +1,5 @@
-// Plays scenarios, a few at a time, each in a thread of its own, which ends when nothing is left open
-// in it, as a process does. node play.js FILE... prints a line of JSON for each: {name, lines, error}.
+// Plays scenarios, a few at a time, each in its own thread. Like a process, a thread ends when nothing in it is open.
+// node play.js FILE... prints a line of JSON for each scenario: {name, lines, error}.
 'use strict';
 const path = require('path');
 const { Worker } = require('worker_threads');
@@ -19,4 +19,4 @@ function next() {
   });
 }
 
-for (let i = 0; i < 8; i++) next(); // most of them wait most of the time
+for (let i = 0; i < 8; i++) next(); // most scenarios mostly wait

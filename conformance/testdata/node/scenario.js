@@ -1,6 +1,6 @@
-// Plays one scenario of conformance/testdata/scenarios on Node: node scenario.js FILE prints what every actor
-// noted, as JSON; play.js plays many. The language is described in conformance/testdata/scenarios/README.md;
-// evnet's own player is scenario_*_test.go.
+// Plays one scenario of conformance/testdata/scenarios on Node. node scenario.js FILE prints the trace of each actor
+// as JSON. play.js plays several scenarios. conformance/testdata/scenarios/README.md describes the language.
+// The player of evnet is scenario_*_test.go.
 'use strict';
 const fs = require('fs');
 const net = require('net');
@@ -34,7 +34,7 @@ function note(actor, text) {
   if (!over) (lines[actor] = lines[actor] || []).push(text);
 }
 
-// watch notes every event of an object as it is emitted, heard or not.
+// watch records every event of an object when it is emitted, with or without a listener.
 function watch(name, object) {
   objects[name] = object;
   object.label = name;
@@ -96,7 +96,7 @@ function place(name) {
   return path.join(dir, name);
 }
 
-// show fills the braces of a log line: {object.property} or {argument}.
+// show replaces the braces of a log line: {object.property} or {argument}.
 function show(text, env) {
   return text.replace(/\{([^}]+)\}/g, (_, name) => String(value(name, env)));
 }
@@ -124,7 +124,7 @@ function value(name, env) {
   }
 }
 
-// errorArgs is what a block may ask of an error.
+// errorArgs returns the properties of an error that a block may use.
 function errorArgs(err) {
   const one = (e) => `${e.code} ${e.address}`;
   return {
@@ -145,7 +145,7 @@ function eventArgs(event, args) {
   }
 }
 
-// callback makes a function of a statement's block, or of the block it names.
+// callback returns a function for a statement's block, or for the block that it names.
 function callback(st, name, env, toArgs) {
   const block = st.block.length ? st.block : name && blocks[name];
   if (!block) return undefined;
@@ -158,7 +158,7 @@ function callback(st, name, env, toArgs) {
 
 const stopIteration = Symbol('break');
 
-// run plays a block. It returns what a `return` statement says.
+// run plays a block. It returns the value of a `return` statement.
 function run(block, env) {
   for (const st of block) {
     const out = step(st, env);
@@ -228,7 +228,7 @@ function makeServer([name, ...rest]) {
   s.aborter = new AbortController();
 }
 
-// start listens, and lets the scenario go on once it does.
+// start listens, and continues the scenario when the server is listening.
 function start(s, o) {
   return new Promise((resolve) => {
     const to = o.path ? { path: place(o.path) } : { port: 0, host: '127.0.0.1' };
@@ -236,7 +236,7 @@ function start(s, o) {
     s.listen(to);
     s.unref();
     const emit = s.emit;
-    s.emit = function (event, ...args) { // without a listener that would be counted
+    s.emit = function (event, ...args) { // without adding a listener, which would be counted
       const out = emit.call(this, event, ...args);
       if (event === 'listening') { s.emit = emit; resolve(); }
       return out;
@@ -276,7 +276,7 @@ function lookup(text) {
   };
 }
 
-// stale leaves a socket file behind that nobody listens on.
+// stale leaves a socket file at which no server listens.
 function stale(file) {
   return new Promise((resolve) => {
     const s = net.createServer().listen(`${file}.tmp`, () => {
@@ -286,8 +286,8 @@ function stale(file) {
   });
 }
 
-// silent makes an address that never answers, at the port of a server: its backlog is full and
-// nobody accepts.
+// silent creates an address that never answers, at the port of a server. Its backlog is full, and no connection is
+// accepted.
 async function silent([address, name]) {
   const port = name ? objects[name].address().port : 0;
   const worker = new Worker(`
@@ -321,7 +321,7 @@ function every(st, ms, times, env) {
   once();
 }
 
-// settled runs the block once the socket has read something and then no more for a while.
+// settled runs the block after the socket has read data, and then none for a while.
 function settled(st, c, env) {
   let last = -1;
   const look = () => {

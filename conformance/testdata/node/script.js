@@ -1,7 +1,7 @@
 // Reads the script form of conformance/testdata/scenarios.
 'use strict';
 
-// parse gives the statements of the script: {words, text, block, line}.
+// parse returns the statements of the script: {words, text, block, line}.
 exports.parse = (text) => {
   const script = text.split(/^-- /m)[0];
   const root = { block: [] };
@@ -19,7 +19,7 @@ exports.parse = (text) => {
   return root.block;
 };
 
-// data reads "text", bytes:"text", hex:616263, or a size such as 100, 64K or 8M: so many bytes.
+// data parses "text", bytes:"text", hex:616263, or a number of bytes such as 100, 64K or 8M.
 exports.data = (text) => {
   if (text.startsWith('"')) return JSON.parse(text);
   if (text.startsWith('bytes:')) return Buffer.from(JSON.parse(text.slice(6)));
@@ -28,7 +28,7 @@ exports.data = (text) => {
   return Buffer.alloc(n * { '': 1, K: 1024, M: 1048576 }[unit], 'x');
 };
 
-// parseOptions reads name=value, and a name alone as true.
+// parseOptions parses name=value, and a name alone as true.
 exports.parseOptions = (words) => Object.fromEntries(words.map((w) => {
   const at = w.indexOf('=');
   return at < 0 ? [w, true] : [w.slice(0, at), w.slice(at + 1)];

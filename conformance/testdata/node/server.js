@@ -1,5 +1,5 @@
 'use strict';
-// The lesson's server on Node's net: node server.js PORT, where 0 takes a free port.
+// The server of the lesson on Node's net: node server.js PORT. Port 0 selects a free port.
 
 const net = require('node:net');
 

@@ -1,4 +1,4 @@
-// What only Node has: scenarios that evnet has no counterpart for.
+// Features that only Node has: scenarios without a counterpart in evnet.
 'use strict';
 const { errorMonitor, EventEmitter } = require('events');
 
@@ -29,7 +29,7 @@ exports['error-unhandled'] = (client, log) => {
   emit('error', 'text');
 };
 
-// newlistener is about any emitter: a socket of some versions leaves removeListener out.
+// newlistener tests a plain emitter, because the sockets of some versions do not emit removeListener.
 exports.newlistener = (_, log) => {
   const client = new EventEmitter();
   for (const event of ['newListener', 'removeListener']) {
