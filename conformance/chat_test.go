@@ -63,7 +63,7 @@ func (r *room) broadcast(line string) {
 func visitRoom(t *testing.T, l *evnet.Loop, addr string, done func()) {
 	want := []string{"welcome"}
 	for i := range members {
-		want = append(want, fmt.Sprintf("guest %d", i))
+		want = append(want, fmt.Sprintf("member %d", i))
 	}
 	slices.Sort(want)
 	left := members
@@ -74,7 +74,7 @@ func visitRoom(t *testing.T, l *evnet.Loop, addr string, done func()) {
 			assert.False(t, received[line], "%q received twice", line)
 			received[line] = true
 			if line == "welcome" {
-				_, _ = fmt.Fprintf(s, "guest %d\n", i)
+				_, _ = fmt.Fprintf(s, "member %d\n", i)
 			}
 			if len(received) == len(want) {
 				s.End()

@@ -35,7 +35,7 @@ func answering(errno syscall.Errno) *net.Dialer {
 	return &net.Dialer{Control: func(string, string, syscall.RawConn) error { return os.NewSyscallError("connect", errno) }}
 }
 
-// Each error has Node's code, wraps the system's error, and names the address and the call.
+// Each error has Node's code, wraps the kernel's error, and names the address and the call.
 func TestErrorsCode(t *testing.T) {
 	dir := evtest.SocketDir(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

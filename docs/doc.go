@@ -1,3 +1,3 @@
-// Package docs holds what is written to the code: the tests that every page's snippets compile, its links lead somewhere, its
-// names and tests exist, its figures are those measured, and that what is public is documented.
+// Package docs has the pages and the tests that compare them with the code. The tests check that snippets compile, that links
+// have targets, that names and tests exist, that figures equal the measurements, and that all exported names are documented.
 package docs

@@ -174,7 +174,7 @@ func traceEvents(lines []string) []string {
 var traceEvent = regexp.MustCompile(`^(lookup (null|[A-Z]+) .*|connectionAttempt(Failed|Timeout)? \S+ \S+ \S+.*|connect|ready` +
 	`|data (\d+|".*")|drain|end|finish|timeout|error [A-Z_]+|close( true| false)?|listening|connection|drop .*)$`)
 
-// Each path of docs/events.md matches its scenario.
+// Each event sequence in docs/events.md matches its scenario.
 func TestEventsPaths(t *testing.T) {
 	scripts := map[string]*scenario.Script{}
 	for _, s := range scenario.ReadScripts(t, "conformance/testdata/scenarios") {

@@ -44,7 +44,7 @@ func readLayers(t testing.TB) map[string]layerOf {
 	for _, row := range rowsOf(section(t, "docs/design.md", "The layers")) {
 		number, err := strconv.Atoi(row[0])
 		if err != nil {
-			continue // of another table
+			continue // a row of another table
 		}
 		names := backticked.FindAllStringSubmatch(row[1], -1)
 		require.Len(t, names, 1, "%q", row)
@@ -126,7 +126,7 @@ func importsOf(t testing.TB) (code, tests map[string]map[string]bool) {
 func TestLayers_ImportsPointDown(t *testing.T) {
 	layers := readLayers(t)
 	code, tests := importsOf(t)
-	imports := map[string]map[string]bool{} // by the rows of the table
+	imports := map[string]map[string]bool{} // by row of the table
 	for _, name := range slices.Sorted(maps.Keys(code)) {
 		row := rowOf(layers, name)
 		if !assert.NotEmpty(t, row, "docs/design.md has no row for package %s", name) {

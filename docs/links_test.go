@@ -115,7 +115,7 @@ func TestLinksHaveTargets(t *testing.T) {
 						target = filepath.Join(filepath.Dir(file), filepath.FromSlash(to.Path))
 					}
 					if !assert.False(t, strings.HasPrefix(to.Path, "/"), "%s begins at the root", at) ||
-						!assert.True(t, filepath.IsLocal(target), "%s leads out of the repository", at) {
+						!assert.True(t, filepath.IsLocal(target), "%s is outside the repository", at) {
 						continue
 					}
 					if _, err := os.Stat(target); !assert.NoError(t, err, at) || to.Fragment == "" {

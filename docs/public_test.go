@@ -29,7 +29,7 @@ func TestEverythingPublicIsDocumented(t *testing.T) {
 }
 
 // The API that new users need, and each task that the package documentation names, has an example. go vet reports an
-// example that is named for an unknown identifier.
+// example that is named after an unknown identifier.
 const firstHour = `
 Example Example_events Example_chat
 ExampleCreateServer ExampleNewServer ExampleServer_Listen ExampleServer_Listen_unix ExampleServer_ListenContext

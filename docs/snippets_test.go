@@ -23,14 +23,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every block of Go in the pages compiles and is vetted, so that readers can copy it. A block is a complete
-// program that begins with its package clause, declarations, or statements. A comment before the block lists
+// Every Go block in the pages compiles and passes go vet, so that readers can copy it. A block is a complete
+// program that begins with its package clause, or declarations, or statements. A comment before the block lists
 // the names that statements use and do not declare:
 //
 //	<!-- with: c *evnet.Socket, ctx context.Context -->
 //
-// These become the parameters of the function around the statements. Names that the statements declare count as
-// used. Imports follow from the names. Declarations with tests are run.
+// These names become the parameters of the function around the statements. Names that the statements declare count as
+// used. Imports are derived from the names. Declarations with tests are run.
 
 // snippetImports are the packages that snippets may use without an import, by name.
 var snippetImports = map[string]string{
@@ -81,7 +81,7 @@ func snippets(t testing.TB, file string) []snippet {
 			before = line
 		}
 	}
-	require.Empty(t, fence, "%s: a block that does not end", file)
+	require.Empty(t, fence, "%s: a block without an end", file)
 	return all
 }
 
@@ -96,7 +96,7 @@ func (s snippet) source(t *testing.T) []byte {
 	const head = "package snippet\n"
 	body := ""
 	if _, err := parseGo(head + s.text); err == nil {
-		require.Empty(t, s.with, "%s:%d: declarations declare all they use", s.file, s.line)
+		require.Empty(t, s.with, "%s:%d: declarations must declare all names that they use", s.file, s.line)
 		body = at + s.text
 	} else {
 		body = "func snippet(" + s.with + ") {" + at + s.text
@@ -171,7 +171,7 @@ func TestSnippetsOfGoCompile(t *testing.T) {
 	var tests []string
 	for _, file := range markdownFiles(t) {
 		if filepath.Dir(filepath.Dir(file)) == "examples" {
-			continue // their blocks are lines of the programs, which the programs' tests check
+			continue // the tests of the programs check these blocks
 		}
 		if isRecipes(file) {
 			continue // so are theirs: see recipes_test.go
@@ -199,7 +199,7 @@ func TestSnippetsOfGoCompile(t *testing.T) {
 	goCommand(t, dir, append([]string{"test", "-count=1"}, tests...)...)
 }
 
-// Node accepts the blocks of JavaScript.
+// Node accepts the JavaScript blocks.
 func TestSnippetsOfNode(t *testing.T) {
 	count := 0
 	for _, file := range markdownFiles(t) {

@@ -161,7 +161,7 @@ func TestBlockListRemove(t *testing.T) {
 
 	assert.True(t, list.RemoveAddress(mustIP("1.2.3.4")), "the newest rule, in another spelling")
 	assert.True(t, list.RemoveAddress(mustIP("1.2.3.4")))
-	assert.False(t, list.RemoveAddress(mustIP("1.2.3.4")), "a subnet is no address")
+	assert.False(t, list.RemoveAddress(mustIP("1.2.3.4")), "a subnet is not an address")
 	assert.True(t, list.Check(mustIP("1.2.3.4")))
 	assert.True(t, list.RemoveSubnet(mustNet("1.2.3.4/32")))
 	assert.False(t, list.Check(mustIP("1.2.3.4")))

@@ -216,7 +216,7 @@ func TestConnectContext_IgnoredByTheDial(t *testing.T) {
 // full makes a listener at 127.0.0.4 with a full backlog: the kernel does not answer further connects.
 func full(t *testing.T, p string) {
 	if !evtest.OnLinux {
-		t.Skip("the effect of a full backlog depends on the system")
+		t.Skip("the effect of a full backlog depends on the kernel")
 	}
 	ln, err := net.Listen("tcp", "127.0.0.4:"+p)
 	if err != nil {
@@ -292,7 +292,7 @@ func TestConnectBindErrors(t *testing.T) {
 			kit.BadInput{Is: []error{syscall.EINVAL}, Code: "EINVAL", Says: []string{"bind", "127.0.0.1", "[::1]:1"}}},
 		"typed nil": {(*net.TCPAddr)(nil), "127.0.0.1:1",
 			kit.BadInput{As: []any{kit.AddrError()}, Code: "ERR_INVALID_IP_ADDRESS", Says: []string{"127.0.0.1:1"}}},
-		"no TCP address": {&net.UnixAddr{Name: "/x", Net: "unix"}, "127.0.0.1:1",
+		"not a TCP address": {&net.UnixAddr{Name: "/x", Net: "unix"}, "127.0.0.1:1",
 			kit.BadInput{As: []any{kit.AddrError()}, Code: "ERR_INVALID_IP_ADDRESS", Says: []string{"127.0.0.1:1"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

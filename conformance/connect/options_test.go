@@ -126,7 +126,7 @@ func TestOptionsAttemptDelay(t *testing.T) {
 			assert.GreaterOrEqual(t, at, time.Duration(i)*30*time.Millisecond)
 		}
 	})
-	t.Run("failed attempts wait for nothing", func(t *testing.T) {
+	t.Run("failed attempts cause no delay", func(t *testing.T) {
 		a := &answers{list: []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}}
 		r := &tries{of: evnet.SocketOptions{Resolver: a, AttemptDelay: time.Hour}}
 		r.run(t, "tcp")
@@ -239,7 +239,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 		"destroy": {func(s *evnet.Socket, _ func()) { s.Destroy(cause) }, cause},
 	}
 	for how, e := range ends {
-		for _, when := range []string{"at once", "asked", "lookup", "attempt", "dialing", "dialed"} {
+		for _, when := range []string{"immediately", "requested", "lookup", "attempt", "dialing", "dialed"} {
 			t.Run(how+" "+when, func(t *testing.T) {
 				ln, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(t, err)
@@ -257,7 +257,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 					at("dialing")
 					return nil
 				}}
-				s = evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: d, Resolver: evtest.Hook(func() { at("asked") })})
+				s = evnet.NewSocket(&evnet.SocketOptions{Loop: l, Dialer: d, Resolver: evtest.Hook(func() { at("requested") })})
 				s.On.Lookup(func(evnet.Lookup) { at("lookup") })
 				s.On.ConnectionAttempt(func(evnet.Attempt) {
 					at("attempt")
@@ -276,7 +276,7 @@ func TestOptionsConnectEndedOnTheWay(t *testing.T) {
 				closes := 0
 				s.On.Close(func(bool) { closes++ })
 				s.ConnectContext(ctx, "tcp", "name.example:"+evtest.Port(ln.Addr().String()))
-				at("at once")
+				at("immediately")
 				kit.Run(t, l)
 				assert.Equal(t, 1, closes)
 				assert.ErrorIs(t, s.Err(), e.want)

@@ -104,7 +104,7 @@ func TestAnyConnLingeringHandshake(t *testing.T) {
 	}
 }
 
-// If the peer has ended and closed, a failure to send this side's end is no error, whichever error of a closed conn it is.
+// If the peer has ended and closed, a failure to send this side's end is not reported, for any error of a closed conn.
 func TestAnyConn_EndAfterThePeerClosed(t *testing.T) {
 	for name, left := range map[string]error{
 		"pipe": io.ErrClosedPipe, "closed": net.ErrClosed, "end": io.EOF, "system": syscall.EPIPE, "another": evtest.Boom("lost"),
@@ -126,7 +126,7 @@ func TestAnyConn_EndAfterThePeerClosed(t *testing.T) {
 	}
 }
 
-// leftConn fails to end its own side.
+// leftConn is a conn that fails to end its own side.
 type leftConn struct {
 	net.Conn
 	left error

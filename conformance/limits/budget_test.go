@@ -15,21 +15,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A socket that has many callbacks to run at once leaves turns to others in between.
+// A socket with many pending callbacks lets other sockets run in between.
 
 const (
 	manyCalls = 2000
-	callTime  = 50 * time.Microsecond // together a hundred times what a socket may take in one turn
+	callTime  = 50 * time.Microsecond // all calls together take a hundred times a socket's share of a turn
 	someTurns = 20
 )
 
-// work is what a callback does.
+// work is the work of a callback.
 func work() {
 	for began := time.Now(); time.Since(began) < callTime; {
 	}
 }
 
-// connection is one of TCP on this machine.
+// connection returns both ends of a TCP connection.
 func connection(t testing.TB) (here, there net.Conn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -43,7 +43,7 @@ func connection(t testing.TB) (here, there net.Conn) {
 
 func TestBudget_LeavesTurnsToOthers(t *testing.T) {
 	lines := bytes.Repeat([]byte("\n"), manyCalls)
-	// Each makes s run many callbacks, and calls done in the last.
+	// Each function makes s run many callbacks, and calls done in the last one.
 	for name, begin := range map[string]func(s *evnet.Socket, done func()){
 		"Scan": func(s *evnet.Socket, done func()) {
 			_ = s.Scan(nil, 0, counted(done))
@@ -100,7 +100,7 @@ func TestBudget_LeavesTurnsToOthers(t *testing.T) {
 			}
 			again(nil)
 		},
-		"callbacks of writes that are dropped": func(s *evnet.Socket, done func()) {
+		"callbacks of discarded writes": func(s *evnet.Socket, done func()) {
 			count := counted(done)
 			s.Cork()
 			for range manyCalls {
@@ -138,7 +138,7 @@ func TestBudget_LeavesTurnsToOthers(t *testing.T) {
 	}
 }
 
-// counted works for each token, and calls done for the last.
+// counted works for each token, and calls done for the last one.
 func counted(done func()) func([]byte) {
 	count := 0
 	return func([]byte) {
@@ -149,7 +149,7 @@ func counted(done func()) func([]byte) {
 	}
 }
 
-// What is held when its turn is over is neither lost nor late: End, Finish and Close come behind it.
+// Data and callbacks that remain at the end of a turn are not lost, and End, Finish and Close follow them.
 func TestBudget_KeepsTheOrder(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -185,7 +185,7 @@ func TestBudget_KeepsTheOrder(t *testing.T) {
 	})
 }
 
-// A limit in time does not cut off what was received in time and only waits for its turn.
+// A timeout does not cut off data that was received before the deadline and only waits for its share of a turn.
 func TestBudget_DoesNotCountAsSilence(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -25,14 +25,14 @@ func isLifetime(t testing.TB, err error) {
 	assert.Equal(t, "lifetime", op.Op)
 }
 
-// MaxLifetime ends a socket whatever happens on it.
+// MaxLifetime ends a socket with any traffic.
 func TestMaxLifetime_EndsABusySocket(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{MaxLifetime: 10 * time.Second, IdleTimeout: 3 * time.Second}, func(b *kit.Bubble) {
 		b.S.Pipe(b.S)
-		b.Finally(func() { time.Sleep(10 * time.Second) }) // of the bubble: the peer notices the end
+		b.Finally(func() { time.Sleep(10 * time.Second) }) // in the bubble: the peer detects the end
 		go func() {
 			for {
-				time.Sleep(time.Second) // of the bubble: no time passes
+				time.Sleep(time.Second) // in the bubble: no real time passes
 				if _, err := b.Peer.Write([]byte("x")); err != nil {
 					return
 				}
@@ -54,7 +54,7 @@ func TestMaxLifetime_IsNothingToASocketThatCloses(t *testing.T) {
 	})
 }
 
-// It begins with Connect, and anew with the next.
+// MaxLifetime starts with each Connect.
 func TestMaxLifetime_BeginsWithConnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
@@ -103,8 +103,7 @@ func TestMaxLifetime_OfAcceptedSockets(t *testing.T) {
 	})
 }
 
-// A peer that keeps the socket busy, so that something waits for its share of a turn at every look, does not keep it
-// open.
+// A peer cannot keep the socket open by keeping it busy, so that data waits for its share of a turn at every check.
 func TestLimitsEndAFlood(t *testing.T) {
 	cases := map[string]evnet.SocketOptions{
 		"MaxLifetime":  {MaxLifetime: 20 * time.Millisecond},
@@ -122,7 +121,7 @@ func TestLimitsEndAFlood(t *testing.T) {
 func endAFlood(t testing.TB, opts evnet.SocketOptions) {
 	l := evnet.NewLoop()
 	here, there := evtest.UnixPair(t)
-	_ = there.(*net.UnixConn).SetWriteBuffer(4 << 10) // chunks of that size
+	_ = there.(*net.UnixConn).SetWriteBuffer(4 << 10) // the size of the chunks
 	opts.Loop = l
 	s := evnet.Wrap(here, &opts)
 	s.On.Error(func(error) {})
@@ -147,5 +146,5 @@ func endAFlood(t testing.TB, opts evnet.SocketOptions) {
 	})
 	kit.Run(t, l)
 	assert.Equal(t, "ETIMEDOUT", evnet.Code(s.Err()))
-	assert.Less(t, tokens, 2_000_000, "a second or two")
+	assert.Less(t, tokens, 2_000_000, "the limit took many seconds")
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is done at MaxWriteBuffer.
+// The behaviour at MaxWriteBuffer.
 
 // whenFull calls fn on the loop once s needs to drain.
 func whenFull(l *evnet.Loop, s *evnet.Socket, fn func()) {
@@ -31,14 +31,14 @@ func whenFull(l *evnet.Loop, s *evnet.Socket, fn func()) {
 	fn()
 }
 
-// However low MaxWriteBuffer is, what Pipe, Relay and ReadFrom have read reaches a peer that is slow to
-// read: they are held back before the limit refuses anything.
+// With any MaxWriteBuffer, all data that Pipe, Relay and ReadFrom have read reaches a slow peer. They stop reading
+// before the limit refuses a write.
 func TestLimit_HoldsBackReading(t *testing.T) {
 	want := evtest.RandomBytes(2 * evtest.Megabyte)
 	for what, begin := range map[string]func(src, dst *evnet.Socket){
-		"Pipe":               func(src, dst *evnet.Socket) { src.Pipe(dst) },
-		"Pipe beside a Data": func(src, dst *evnet.Socket) { kit.Consume(src); src.Pipe(dst) }, // not by splice
-		"Relay":              func(src, dst *evnet.Socket) { evnet.Relay(src, dst, nil) },
+		"Pipe":          func(src, dst *evnet.Socket) { src.Pipe(dst) },
+		"Pipe and Data": func(src, dst *evnet.Socket) { kit.Consume(src); src.Pipe(dst) }, // without splice
+		"Relay":         func(src, dst *evnet.Socket) { evnet.Relay(src, dst, nil) },
 		"ReadFrom": func(src, dst *evnet.Socket) {
 			src.Destroy(nil)
 			go func() {
@@ -83,7 +83,7 @@ func TestLimit_HoldsBackReading(t *testing.T) {
 	}
 }
 
-// Where the program itself has filled the queue, Pipe goes beyond the limit by the one chunk that it has read.
+// If the program has filled the queue, Pipe exceeds the limit by the one chunk that it has read.
 func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 	want := evtest.RandomBytes(100_000)
 	evtest.OnBothTransports(t, func(t *testing.T) {
@@ -93,12 +93,12 @@ func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 		src := evnet.Wrap(from, &evnet.SocketOptions{Loop: l})
 		dst := evnet.Wrap(to, &evnet.SocketOptions{Loop: l, MaxWriteBuffer: 64 << 10})
 		src.Pipe(dst)
-		own := evtest.RandomBytes(16 * evtest.Megabyte) // begins below the limit: taken whole
+		own := evtest.RandomBytes(16 * evtest.Megabyte) // starts below the limit: accepted completely
 		var peers sync.WaitGroup
-		var came func()
-		came = func() {
+		var check func()
+		check = func() {
 			if src.BytesRead() == 0 {
-				l.AfterFunc(0, came)
+				l.AfterFunc(0, check)
 				return
 			}
 			assert.LessOrEqual(t, dst.BufferedAmount(), len(own)+64<<10, "one chunk more")
@@ -118,7 +118,7 @@ func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 				_, _ = writer.Write(want)
 				_ = writer.CloseWrite()
 			})
-			came()
+			check()
 		})
 		kit.Run(t, l)
 		peers.Wait()
@@ -126,26 +126,27 @@ func TestLimitLosesNoChunkOfPipe(t *testing.T) {
 	})
 }
 
-// A write that the limit refuses is told so soon, though those before it wait for a peer that does not read.
+// The callback of a write that the limit refuses runs asynchronously, although earlier writes wait for a peer that does not
+// read.
 func TestLimit_ReportsARefusedWriteAsynchronously(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{MaxWriteBuffer: 10})
 	defer peer.Close()
-	var told []error
-	note := func(err error) { told = append(told, err) }
+	var reported []error
+	note := func(err error) { reported = append(reported, err) }
 	s.WriteThen(make([]byte, 10), note)
 	s.WriteThen([]byte("x"), note)
 	s.WriteThen([]byte("y"), func(err error) {
 		note(err)
-		assert.Equal(t, []error{evnet.ErrWriteBufferFull, evnet.ErrWriteBufferFull}, told)
+		assert.Equal(t, []error{evnet.ErrWriteBufferFull, evnet.ErrWriteBufferFull}, reported)
 		s.Destroy(nil)
 	})
 	kit.Run(t, l)
-	require.Len(t, told, 3)
-	assert.ErrorIs(t, told[2], evnet.ErrDestroyed)
+	require.Len(t, reported, 3)
+	assert.ErrorIs(t, reported[2], evnet.ErrDestroyed)
 }
 
-// Of nothing, the callback waits for the connection all the same, and is told if there is none.
+// The callback of an empty write also waits for the connection, and gets an error if there is none.
 func TestWriteThenOfNothingWhileConnecting(t *testing.T) {
 	l := evnet.NewLoop()
 	server, addr := kit.Serve(t, l, nil, kit.Consume)
@@ -173,14 +174,14 @@ func TestWriteThenOfNothingWhileConnecting(t *testing.T) {
 	assert.Equal(t, kit.Notes{"connect", "written", "ready", "refused"}, events)
 }
 
-// A connection that never comes has not even nothing written, whatever is refused behind it.
+// If the connection is never established, an empty write fails too, even if a later write is refused.
 func TestWriteThen_EmptyWriteWithoutAConnection(t *testing.T) {
 	l := evnet.NewLoop()
 	s := evnet.NewSocket(&evnet.SocketOptions{
 		Loop: l, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, evtest.ErrRefused },
 	})
-	var told []error
-	note := func(err error) { told = append(told, err) }
+	var reported []error
+	note := func(err error) { reported = append(reported, err) }
 	l.Do(func() {
 		s.Connect("tcp", "127.0.0.1:1")
 		s.WriteThen(nil, note)
@@ -188,39 +189,39 @@ func TestWriteThen_EmptyWriteWithoutAConnection(t *testing.T) {
 		s.WriteThen([]byte("x"), note)
 	})
 	kit.Run(t, l)
-	require.Len(t, told, 2)
-	assert.ErrorIs(t, told[0], evtest.ErrRefused)
-	assert.ErrorIs(t, told[1], evnet.ErrWriteAfterEnd)
+	require.Len(t, reported, 2)
+	assert.ErrorIs(t, reported[0], evtest.ErrRefused)
+	assert.ErrorIs(t, reported[1], evnet.ErrWriteAfterEnd)
 }
 
-// A write that is refused after End is told in its turn: once what was written before it is sent, though that
-// has no callback.
+// The callback of a write that is refused after End runs in order: after the earlier bytes are sent, even if they have
+// no callback.
 func TestWriteThen_AfterEndReportsAsynchronously(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		here, there := net.Pipe()
 		s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l})
-		var told atomic.Bool
+		var reported atomic.Bool
 		l.Do(func() {
 			_, _ = s.WriteString("x")
 			s.End()
 			s.WriteThen([]byte("y"), func(err error) {
 				assert.ErrorIs(t, err, evnet.ErrWriteAfterEnd)
-				told.Store(true)
+				reported.Store(true)
 			})
 		})
 		go func() {
 			synctest.Wait()
-			assert.False(t, told.Load())
+			assert.False(t, reported.Load())
 			_, _ = io.Copy(io.Discard, there)
 			_ = there.Close()
 		}()
 		kit.Run(t, l)
-		assert.True(t, told.Load())
+		assert.True(t, reported.Load())
 	})
 }
 
-// labels gives the same byte again and again, and tells when that begins.
+// labels is a reader that repeats one byte, and calls began at the first Read.
 type labels struct {
 	label byte
 	began func()
@@ -238,7 +239,7 @@ func (r *labels) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ReadFrom writes to the connection on which it began, and to no later one.
+// ReadFrom writes only to the connection on which it started, not to a later one.
 func TestReadFromKeepsToItsConnection(t *testing.T) {
 	const readers = 4
 	rounds := evtest.Pick(100, 300)
@@ -292,7 +293,7 @@ func TestReadFromKeepsToItsConnection(t *testing.T) {
 	others.Wait()
 }
 
-// A stream that the program cuts off with io.EOF, such as another's Read has returned, passes for no whole one.
+// If the program destroys a socket with io.EOF, for example from another Read, the stream does not look complete.
 func TestDestroy_WithEOFIsNotReportedAsEnd(t *testing.T) {
 	for name, read := range map[string]func(s *evnet.Socket) error{
 		"Chunks": func(s *evnet.Socket) error {

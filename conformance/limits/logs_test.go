@@ -21,11 +21,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the documentation of SocketOptions.Logger says.
+// The limits in the documentation of SocketOptions.Logger.
 const (
 	logBurst = 20 // then one per second
 	flood    = 2000
-	later    = evtest.Patience / 2 // when a whole burst is allowed again
+	later    = evtest.Patience / 2 // a whole burst is allowed again by then
 )
 
 // leveled is a Logger that handles records from a level on.
@@ -36,7 +36,7 @@ type leveled struct {
 
 func (l *leveled) Enabled(_ context.Context, level slog.Level) bool { return level >= l.from }
 
-// flooded serves a flood of connections at one time, and one more later. fail makes each of them
+// flooded serves a flood of connections at the same time, and one more later. fail makes each of them
 // fail with one record.
 func flooded(t *testing.T, log slog.Handler, loops int, fail func(*evnet.Socket)) {
 	var opts evnet.ServerOptions
@@ -83,7 +83,7 @@ func TestLogger_LimitsRecordsOfAFlood(t *testing.T) {
 			s.Pipe(refusingWriter(func() { s.Destroy(nil) }))
 			require.NoError(t, s.Unshift([]byte("x")))
 		},
-		"pipes beside a consumer": func(s *evnet.Socket) {
+		"pipes and a consumer": func(s *evnet.Socket) {
 			require.NoError(t, s.OnRead(func([]byte) bool { return true }))
 			s.Pipe(io.Discard)
 			s.Destroy(nil)
@@ -147,7 +147,7 @@ func TestLogger_LimitsRecordsOfHandshakes(t *testing.T) {
 	})
 }
 
-// Records below the Logger's level use nothing up, and at debug level resets suppress no warning.
+// Records below the Logger's level do not count towards the limit. At debug level, resets suppress no warning.
 func TestLogger_LimitsLevelsApart(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelWarn, slog.LevelDebug} {
 		synctest.Test(t, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestLogger_LimitsLevelsApart(t *testing.T) {
 	}
 }
 
-// Failed accepts have a limit of their own, which a flood of failing connections leaves alone.
+// Failed accepts have a separate limit, which a flood of failing connections does not use up.
 func TestLogger_LimitsRecordsOfFailedAccepts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log evtest.Records
@@ -186,7 +186,7 @@ func TestLogger_LimitsRecordsOfFailedAccepts(t *testing.T) {
 				time.Sleep(later)
 				l.Post(func() { _ = server.Close(nil) })
 				return m.MemoryListener.Accept()
-			case n%2 == 0: // a failure after each success: it is tried again after 5 ms
+			case n%2 == 0: // a failure after each success: the retry follows after 5 ms
 				return nil, evtest.ErrAccept
 			}
 			here, _ := net.Pipe()
@@ -228,15 +228,15 @@ func TestLogger_LimitsRecordsOfALoop(t *testing.T) {
 		assert.Equal(t, flood-logBurst, suppressed)
 
 		log.List = nil
-		l = evnet.NewLoop() // which has a limit of its own
+		l = evnet.NewLoop() // it has its own limit
 		fail()
 		kit.Run(t, l)
 		assert.Len(t, log.List, 1)
 	})
 }
 
-// A conn of the program's own whose Close panics is one record for each connection, and a Relay that fails
-// at once is one for each call: both are limited, the latter in the default logger.
+// A user-provided conn whose Close panics causes one record per connection, and a Relay that fails immediately one per
+// call. Both are limited, the latter in the default logger.
 func TestLogger_LimitsOtherRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := slog.Default()
@@ -265,7 +265,7 @@ func TestLogger_LimitsOtherRecords(t *testing.T) {
 	})
 }
 
-// The limit of a loop goes with the loop.
+// The limit of a loop is released with the loop.
 func TestLogger_KeepsNoLoop(t *testing.T) {
 	freed := make(chan struct{})
 	func() {

@@ -17,11 +17,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What all sockets of a loop buffer together.
+// The limit of the bytes that all sockets of a loop buffer together.
 
 const kilobyte = 1 << 10
 
-// unread is a socket whose peer does not read.
+// unread returns a socket whose peer does not read.
 func unread(t testing.TB, l *evnet.Loop) (s *evnet.Socket, peer net.Conn) {
 	s, peer = kit.WrapPipe(l, evnet.SocketOptions{})
 	t.Cleanup(func() { _ = peer.Close() })
@@ -49,7 +49,7 @@ func TestMaxBuffered_CountsWhatIsQueuedAndHeld(t *testing.T) {
 			held.Destroy(nil)
 			assert.EqualValues(t, 10*kilobyte+64, l.Buffered())
 			queued.Destroy(nil)
-			assert.EqualValues(t, 64, l.Buffered(), "the callback is still to run")
+			assert.EqualValues(t, 64, l.Buffered(), "the callback is pending")
 		})
 	})
 	kit.Run(t, l)
@@ -73,13 +73,13 @@ func TestMaxBuffered_IsTheProgramsToSet(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// From half of the limit on a socket above its share needs to drain, from three quarters on it is full. Those below
+// From half of the limit on, a socket above its share needs to drain. From three quarters on, it is full. Sockets below
 // their share are not affected.
 func TestMaxBuffered_RefusesWritesOfTheLargest(t *testing.T) {
 	l := evnet.NewLoop()
 	l.SetMaxBuffered(80 * kilobyte)
 	var sockets []*evnet.Socket
-	for range 4 { // 5 KB is the share of each
+	for range 4 { // the share of each socket is 5 KB
 		s, _ := unread(t, l)
 		sockets = append(sockets, s)
 	}
@@ -105,8 +105,8 @@ func TestMaxBuffered_RefusesWritesOfTheLargest(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// A peer that asks and does not read is not read, once the loop has little room; another is served meanwhile. When
-// there is room again everything goes on, and nothing is lost.
+// When the loop is short of memory, it stops reading from a peer that sends requests and does not read. Another peer is
+// served meanwhile. When memory is available again, everything continues and nothing is lost.
 func TestMaxBuffered_HoldsBackPeersThatRequestWithoutReading(t *testing.T) {
 	const asked, answer = 3000, kilobyte
 	evtest.OnBothTransports(t, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestMaxBuffered_HoldsBackPeersThatRequestWithoutReading(t *testing.T) {
 	})
 }
 
-// A socket that is held back for long is destroyed, and others are not.
+// A socket that is held back for too long is destroyed. Others are not.
 func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -174,7 +174,7 @@ func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
 		})
 		_, _ = small.Write(make([]byte, kilobyte))
 		_, _ = large.Write(make([]byte, 60*kilobyte))
-		kit.Aside(l, func() { // it is looked at when it would be read
+		kit.Aside(l, func() { // the limit is checked when the socket would read
 			_, _ = large2.Write([]byte("x"))
 			_, _ = small2.Write([]byte("x"))
 		})
@@ -185,7 +185,7 @@ func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
 	})
 }
 
-// A socket is not destroyed for what the loop was short of before: it goes on.
+// A socket is not destroyed for an earlier shortage of the loop. It continues.
 func TestMaxBuffered_SparesWhomItHasRoomFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -203,7 +203,7 @@ func TestMaxBuffered_SparesWhomItHasRoomFor(t *testing.T) {
 		l.AfterFunc(time.Second, func() { other.Destroy(nil) }) // now less than half is buffered, but more than 3/8
 		began := time.Now()
 		kit.Aside(l, func() {
-			_, _ = peer.Write([]byte("a")) // which is held back
+			_, _ = peer.Write([]byte("a")) // held back
 			_, _ = peer.Write([]byte("b"))
 			l.Do(func() {
 				assert.Contains(t, got, "a")
@@ -218,7 +218,7 @@ func TestMaxBuffered_SparesWhomItHasRoomFor(t *testing.T) {
 	})
 }
 
-// What is held back because others hold so much goes on when they leave.
+// A socket that is held back because of the bytes of others continues when they are closed.
 func TestMaxBuffered_RoomIsFoundWhenOthersLeave(t *testing.T) {
 	l := evnet.NewLoop()
 	l.SetMaxBuffered(80 * kilobyte)
@@ -242,7 +242,7 @@ func TestMaxBuffered_RoomIsFoundWhenOthersLeave(t *testing.T) {
 	assert.Equal(t, long, token)
 }
 
-// An account that is not kept over a reconnect would grow forever.
+// The buffered bytes of a closed connection no longer count after a reconnect. Otherwise the sum would grow forever.
 func TestMaxBuffered_StartsAnewWithTheNextConnection(t *testing.T) {
 	l := evnet.NewLoop()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -19,9 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What counts as activity for SetTimeout, and what does not: Node's list, line by line.
+// The list of actions that count as activity for SetTimeout in Node, and of actions that do not.
 
-// A socket whose time is 2 s does this after 1 s: Timeout comes at 3 s if that was activity, else at 2.
+// A socket with a timeout of 2 s performs an action after 1 s. Timeout is emitted at 3 s if the action is activity,
+// otherwise at 2 s.
 func TestTimeoutActivity(t *testing.T) {
 	const counts, doesNot = 3 * time.Second, 2 * time.Second
 	stuck := func(b *kit.Bubble) { _, _ = b.S.Write(make([]byte, 1000)) } // the peer does not read
@@ -32,13 +33,13 @@ func TestTimeoutActivity(t *testing.T) {
 	}{
 		"bytes received":      {counts, func(b *kit.Bubble) { kit.Consume(b.S) }, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }},
 		"FIN received":        {counts, func(b *kit.Bubble) { kit.Consume(b.S) }, func(b *kit.Bubble) { _ = b.Peer.Close() }},
-		"unheard bytes":       {counts, nil, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }},
+		"bytes, no listener":  {counts, nil, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }},
 		"bytes, while paused": {doesNot, func(b *kit.Bubble) { b.S.Pause() }, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }},
-		"write handed over": {counts, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) },
+		"write accepted": {counts, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) },
 			func(b *kit.Bubble) { _, _ = b.S.WriteString("x") }},
-		"queued write completed":  {counts, stuck, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) }},
-		"write that nobody takes": {doesNot, nil, stuck},
-		"write behind another":    {doesNot, stuck, stuck},
+		"queued write completed": {counts, stuck, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) }},
+		"write not accepted":     {doesNot, nil, stuck},
+		"write behind another":   {doesNot, stuck, stuck},
 		"corked write": {doesNot, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer) },
 			func(b *kit.Bubble) { b.S.Cork(); _, _ = b.S.WriteString("x") }},
 		"empty write":        {doesNot, nil, func(b *kit.Bubble) { _, _ = b.S.Write(nil) }},
@@ -49,7 +50,7 @@ func TestTimeoutActivity(t *testing.T) {
 		"a bad SetTimeout":   {doesNot, nil, func(b *kit.Bubble) { require.Error(b, b.S.SetTimeout(-1)) }},
 		"Pause":              {doesNot, func(b *kit.Bubble) { kit.Consume(b.S) }, func(b *kit.Bubble) { b.S.Pause() }},
 		"Resume":             {doesNot, func(b *kit.Bubble) { b.S.Pause() }, func(b *kit.Bubble) { b.S.Resume() }},
-		"delivery of what was held": {doesNot, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }, func(b *kit.Bubble) {
+		"delivery of buffered data": {doesNot, func(b *kit.Bubble) { go b.Peer.Write([]byte("x")) }, func(b *kit.Bubble) {
 			require.Equal(b, 1, b.S.ReadableLength())
 			kit.Consume(b.S)
 		}},
@@ -85,11 +86,11 @@ func TestTimeoutActivity(t *testing.T) {
 type slowly []string
 
 func (a slowly) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	time.Sleep(time.Second) // of a bubble: no time passes
+	time.Sleep(time.Second) // in the bubble: no real time passes
 	return evtest.IPs(a...).LookupNetIP(ctx, network, host)
 }
 
-// The steps of Connect: to call it and the resolver's answer are activity, a further attempt is not.
+// The steps of Connect: the call and the resolver's answer are activity, a further attempt is not.
 func TestTimeoutActivityOfConnect(t *testing.T) {
 	for name, c := range map[string]struct {
 		resolver evnet.Resolver
@@ -112,7 +113,7 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 				s.On.ConnectionAttempt(func(evnet.Attempt) { attempts++ })
 				s.On.Timeout(func() {
 					assert.Equal(t, c.want, time.Since(began))
-					assert.True(t, s.Connecting(), "it does not end the attempt")
+					assert.True(t, s.Connecting(), "Timeout does not end the attempt")
 					s.Destroy(nil)
 				})
 				require.NoError(t, s.SetTimeout(2*time.Second))
@@ -127,7 +128,7 @@ func TestTimeoutActivityOfConnect(t *testing.T) {
 	}
 }
 
-// To be connected is activity.
+// The establishment of the connection is activity.
 func TestTimeoutActivityOfBeingConnected(t *testing.T) {
 	const limit = 150 * time.Millisecond
 	l := evnet.NewLoop()
@@ -143,7 +144,7 @@ func TestTimeoutActivityOfBeingConnected(t *testing.T) {
 	s.On.Connect(func() { connected = time.Now() })
 	s.On.Timeout(func() {
 		if connected.IsZero() {
-			return // the machine is busy; it comes again
+			return // on a busy machine; Timeout is emitted again
 		}
 		assert.Greater(t, time.Since(connected), limit-20*time.Millisecond)
 		s.Destroy(nil)
@@ -156,7 +157,7 @@ func TestTimeoutActivityOfBeingConnected(t *testing.T) {
 	assert.True(t, s.Destroyed())
 }
 
-// What the connection before has sent is nothing to a write that nobody takes on the next one.
+// Bytes that were sent on an earlier connection do not count for a write that is not accepted on the next one.
 func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
@@ -175,8 +176,8 @@ func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 			assert.False(t, hadError)
 			s.Connect("unix", "a path")
 		})
-		var told time.Duration
-		s.On.Timeout(func() { told = time.Since(began) })
+		var emitted time.Duration
+		s.On.Timeout(func() { emitted = time.Since(began) })
 		s.Connect("unix", "a path")
 		go func() {
 			peer := <-peers
@@ -184,7 +185,7 @@ func TestTimeoutOfStuckWriteOnceMore(t *testing.T) {
 			_ = peer.Close()
 		}()
 		kit.Run(t, l)
-		assert.Equal(t, 2*time.Second, told)
+		assert.Equal(t, 2*time.Second, emitted)
 		assert.Equal(t, 3*time.Second, time.Since(began))
 		_ = (<-peers).Close()
 	})

@@ -17,17 +17,17 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// WriteTimeout under a clock of their own, over conns in memory.
+// WriteTimeout over in-memory conns, under the fake clock of a bubble.
 
-// A socket with a WriteTimeout of 4 s looks every second. The first look finds how far the peer is, and the fourth
-// without progress behind it ends the socket.
+// A socket with a WriteTimeout of 4 s checks every second. The first check records the progress of the peer. The fourth
+// check after it without progress ends the socket.
 func TestWriteTimeout_Cases(t *testing.T) {
 	const never = -1
 	stuck := func(b *kit.Bubble) { _, _ = b.S.Write(make([]byte, 1<<20)) }
 	reads := func(b *kit.Bubble, every time.Duration, n int) {
 		go func() {
 			for {
-				time.Sleep(every) // of the bubble: no time passes
+				time.Sleep(every) // in the bubble: no real time passes
 				if _, err := io.ReadFull(b.Peer, make([]byte, n)); err != nil {
 					return
 				}
@@ -35,11 +35,11 @@ func TestWriteTimeout_Cases(t *testing.T) {
 		}()
 	}
 	for name, c := range map[string]struct {
-		want time.Duration // when the socket ends, if it does
+		want time.Duration // the time when the socket ends, if it ends
 		play func(b *kit.Bubble)
 	}{
 		"nothing is written": {never, func(b *kit.Bubble) {}},
-		"all is taken":       {never, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer); stuck(b) }},
+		"all is read":        {never, func(b *kit.Bubble) { go io.Copy(io.Discard, b.Peer); stuck(b) }},
 		"nothing is read":    {5 * time.Second, stuck},
 		"a write at three":   {8 * time.Second, func(b *kit.Bubble) { b.When(3*time.Second, func() { stuck(b) }) }},
 		"further writes":     {5 * time.Second, func(b *kit.Bubble) { stuck(b); b.When(3*time.Second, func() { stuck(b) }) }},
@@ -53,7 +53,7 @@ func TestWriteTimeout_Cases(t *testing.T) {
 			stuck(b)
 			go func() {
 				for {
-					time.Sleep(300 * time.Millisecond) // of the bubble: no time passes
+					time.Sleep(300 * time.Millisecond) // in the bubble: no real time passes
 					if _, err := b.Peer.Write([]byte("abc")); err != nil {
 						return
 					}
@@ -84,7 +84,7 @@ func TestWriteTimeout_Cases(t *testing.T) {
 				c.play(b)
 				b.DestroyAt(30 * time.Second)
 				b.Finally(func() {
-					time.Sleep(10 * time.Second) // of the bubble: the peer notices the end
+					time.Sleep(10 * time.Second) // in the bubble: the peer detects the end
 					assert.Equal(t, c.want, ended)
 					if c.want != never {
 						isWriteTimeout(t, b.S.Err())
@@ -95,7 +95,7 @@ func TestWriteTimeout_Cases(t *testing.T) {
 	}
 }
 
-// Under TLS a record that the conn has taken is progress, though the Write that it is part of goes on.
+// Under TLS, a record that the conn has accepted is progress, even if the Write that it belongs to continues.
 func TestWriteTimeout_CountsRecordsOfTLS(t *testing.T) {
 	for name, c := range map[string]struct {
 		every time.Duration // between two reads of a record
@@ -119,7 +119,7 @@ func TestWriteTimeout_CountsRecordsOfTLS(t *testing.T) {
 						return
 					}
 					for {
-						time.Sleep(c.every) // of the bubble: no time passes
+						time.Sleep(c.every) // in the bubble: no real time passes
 						if _, err := over.Read(make([]byte, 16<<10)); err != nil {
 							_ = over.Close()
 							return
@@ -139,14 +139,15 @@ func TestWriteTimeout_CountsRecordsOfTLS(t *testing.T) {
 	}
 }
 
-// What waits for the connection or the handshake is not the peer's fault, and the next connection begins anew.
+// Bytes that wait for the connection or the handshake do not count against the peer. The timeout starts again with the next
+// connection.
 func TestWriteTimeout_BeginsWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()
 		peers := make(chan net.Conn, 2)
 		s := evnet.NewSocket(&evnet.SocketOptions{Loop: l, WriteTimeout: 4 * time.Second, MaxWriteBuffer: -1,
 			Dial: func(context.Context, string, string) (net.Conn, error) {
-				time.Sleep(20 * time.Second) // of the bubble: no time passes
+				time.Sleep(20 * time.Second) // in the bubble: no real time passes
 				here, there := net.Pipe()
 				peers <- there
 				return here, nil
@@ -168,7 +169,7 @@ func TestWriteTimeout_BeginsWithTheConnection(t *testing.T) {
 	})
 }
 
-// A handshake that stalls is HandshakeTimeout's.
+// HandshakeTimeout, not WriteTimeout, ends a stalled handshake.
 func TestWriteTimeout_LeavesTheHandshakeAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, began := evnet.NewLoop(), time.Now()

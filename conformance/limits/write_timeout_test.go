@@ -18,28 +18,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// WriteTimeout over kernel conns, whose progress the kernel knows.
+// WriteTimeout over kernel conns, whose progress the kernel reports.
 
 const (
 	writeLimit = 400 * time.Millisecond
-	enough     = 10 << 20 // more than the kernel takes
+	enough     = 10 << 20 // more than the kernel accepts
 )
 
-// layer is a conn of the program's own over a kernel conn.
+// layer is a user-provided conn over a kernel conn.
 type layer struct{ net.Conn }
 
 func (l layer) NetConn() net.Conn { return l.Conn }
 
 // writeCase is a socket over a kernel conn, and its peer.
 type writeCase struct {
-	here  net.Conn // given to Wrap
+	here  net.Conn // passed to Wrap
 	there net.Conn // the peer's kernel conn
 	over  net.Conn // the peer's conn
 	opts  evnet.SocketOptions
 	begin func(s *evnet.Socket)
 }
 
-// plain is a kernel connection. The peer's kernel acknowledges in steps of some 64 KiB.
+// plain is a kernel connection. The peer's kernel acknowledges in steps of about 64 KiB.
 func plain(here, there net.Conn) writeCase {
 	if c, ok := there.(*net.TCPConn); ok {
 		_ = c.SetReadBuffer(64 << 10)
@@ -86,17 +86,18 @@ var writeCases = map[string]func(t testing.TB) writeCase{
 	},
 }
 
-// waiting runs a test that waits most of the time: in the long form on each transport, in the short one beside others.
+// waiting runs a test that waits most of the time. The long form runs on each transport, and the short form in parallel
+// with other tests.
 func waiting(t *testing.T, fn func(t *testing.T)) {
 	if evtest.Long() {
 		evtest.OnBothTransports(t, fn)
 		return
 	}
-	t.Parallel() // TestMain looks for goroutines that are left
+	t.Parallel() // TestMain checks for leaked goroutines
 	fn(t)
 }
 
-// together runs a test for every case at once, and is waiting.
+// together runs a test for all cases at the same time, like waiting.
 func together[C any](t *testing.T, cases map[string]C, fn func(t testing.TB, of C)) {
 	waiting(t, func(t *testing.T) {
 		var all sync.WaitGroup
@@ -120,7 +121,7 @@ func (c called) Errorf(format string, args ...any) {
 
 func (c called) FailNow() { c.Fail(); runtime.Goexit() }
 
-// play writes more than the kernel takes to a peer that does what it likes, and returns the socket when the loop has ended.
+// play writes more than the kernel accepts, runs the peer, and returns the socket when the loop has ended.
 func (c writeCase) play(t testing.TB, peer func(c writeCase, s *evnet.Socket)) *evnet.Socket {
 	l := evnet.NewLoop()
 	c.opts.Loop, c.opts.WriteTimeout, c.opts.MaxWriteBuffer = l, writeLimit, -1
@@ -150,7 +151,7 @@ func (c writeCase) play(t testing.TB, peer func(c writeCase, s *evnet.Socket)) *
 	return s
 }
 
-// A peer that reads nothing is cut off, though it sends something now and then.
+// A peer that reads nothing is disconnected, even if it sends data now and then.
 func TestWriteTimeout_EndsASocketWhoseWritesStall(t *testing.T) {
 	together(t, writeCases, func(t testing.TB, of func(testing.TB) writeCase) {
 		began := time.Now()
@@ -179,7 +180,7 @@ func isWriteTimeout(t testing.TB, err error) {
 	assert.NotNil(t, op.Addr)
 }
 
-// A peer that reads slowly and steadily stays, though the conn takes nothing more for longer than the limit.
+// A peer that reads slowly and steadily stays connected, even if the conn accepts nothing for longer than the limit.
 func TestWriteTimeout_SparesASlowReader(t *testing.T) {
 	together(t, writeCases, func(t testing.TB, of func(testing.TB) writeCase) {
 		s := of(t).play(t, func(c writeCase, s *evnet.Socket) {
@@ -197,7 +198,7 @@ func TestWriteTimeout_SparesASlowReader(t *testing.T) {
 	})
 }
 
-// The connection is reset: else the kernel goes on to hold what the peer has not read.
+// The connection is reset. Otherwise the kernel would keep the bytes that the peer has not read.
 func TestWriteTimeout_ResetsTheConnection(t *testing.T) {
 	waiting(t, func(t *testing.T) {
 		c := plain(evtest.TCPPair(t))
@@ -213,7 +214,7 @@ func TestWriteTimeout_ResetsTheConnection(t *testing.T) {
 	})
 }
 
-// What waits for room outside of the queue, as a file does, counts too; so does the end.
+// Data that waits outside of the queue, such as a file, counts too. So does the end.
 func TestWriteTimeout_EndsEveryKindOfWriter(t *testing.T) {
 	together(t, map[string]func(t testing.TB, l *evnet.Loop, s *evnet.Socket){
 		"a file": func(t testing.TB, l *evnet.Loop, s *evnet.Socket) {
@@ -233,7 +234,7 @@ func TestWriteTimeout_EndsEveryKindOfWriter(t *testing.T) {
 			c, err := s.BlockingConn()
 			require.NoError(t, err)
 			kit.Aside(l, func() {
-				_, err := c.Write(make([]byte, enough)) // it waits until that is sent
+				_, err := c.Write(make([]byte, enough)) // blocks until the bytes are sent
 				isWriteTimeout(t, err)
 			})
 		},
@@ -267,12 +268,12 @@ func TestWriteTimeout_EndsEveryKindOfWriter(t *testing.T) {
 	})
 }
 
-// zeros never ends.
+// zeros is an endless reader.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// Corked bytes wait for the program, and those before a cork for the peer.
+// Corked bytes wait for the program and do not count. Bytes before a cork wait for the peer.
 func TestWriteTimeout_LooksAtWhatMayBeSent(t *testing.T) {
 	waiting(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -48,7 +48,7 @@ func TestTLSBadCertificates(t *testing.T) {
 	of := func(change func(*x509.Certificate)) func() *tls.Config { return with(evtest.Issue(&a.Root, change)) }
 	unknownRoot := evtest.Issue(nil, func(c *x509.Certificate) {
 		c.IsCA, c.BasicConstraintsValid = true, true
-		c.Subject.CommonName = "stranger"
+		c.Subject.CommonName = "unknown root"
 	})
 	unknownLeaf := evtest.Issue(&unknownRoot, nil)
 	sign := func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid, c.ExtKeyUsage = true, true, nil }
@@ -57,8 +57,8 @@ func TestTLSBadCertificates(t *testing.T) {
 	const bad = "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE"
 	for name, j := range map[string]judged{
 		"self-signed":           {&x509.UnknownAuthorityError{}, "DEPTH_ZERO_SELF_SIGNED_CERT", "unknown authority", bad, with(evtest.Issue(nil, nil)), nil},
-		"of a stranger":         {&x509.UnknownAuthorityError{}, "UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unknown authority", bad, with(unknownLeaf), nil},
-		"a chain of strangers":  {&x509.UnknownAuthorityError{}, "SELF_SIGNED_CERT_IN_CHAIN", "unknown authority", bad, with(unknownLeaf, unknownRoot), nil},
+		"of an unknown issuer":  {&x509.UnknownAuthorityError{}, "UNABLE_TO_VERIFY_LEAF_SIGNATURE", "unknown authority", bad, with(unknownLeaf), nil},
+		"an unknown chain":      {&x509.UnknownAuthorityError{}, "SELF_SIGNED_CERT_IN_CHAIN", "unknown authority", bad, with(unknownLeaf, unknownRoot), nil},
 		"a chain without a top": {&x509.UnknownAuthorityError{}, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "unknown authority", bad, with(evtest.Issue(&a.Middle, nil), a.Middle), func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }},
 		"wrong name":            {&x509.HostnameError{}, "ERR_TLS_CERT_ALTNAME_INVALID", "not 127.0.0.1", bad, of(func(c *x509.Certificate) { c.IPAddresses = []net.IP{{10, 9, 8, 7}} }), nil},
 		"expired":               {&x509.CertificateInvalidError{}, "CERT_HAS_EXPIRED", "expired", "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE", of(func(c *x509.Certificate) { c.NotAfter = time.Unix(1e9, 0) }), nil},
@@ -164,8 +164,8 @@ func TestTLSBadPeers(t *testing.T) {
 		"a proxy's client":      {func(c *net.TCPConn) { _, _ = io.WriteString(c, "CONNECT x:1 HTTP/1.1\r\n\r\n") }, "ERR_SSL_HTTPS_PROXY_REQUEST", nil, ""},
 		"plain text":            {func(c *net.TCPConn) { _, _ = io.WriteString(c, "hello there, this is plain\r\n") }, "ERR_SSL_WRONG_VERSION_NUMBER", nil, "does not look like a TLS handshake"},
 		"rubbish":               {func(c *net.TCPConn) { _, _ = c.Write(append([]byte{22, 3, 1, 0, 4}, "\x01\x00\x00\x00"...)) }, "EPROTO", nil, ""},
-		"leaves at once":        {func(c *net.TCPConn) { _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
-		"leaves in the middle":  {func(c *net.TCPConn) { hello(c); _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
+		"closes immediately":    {func(c *net.TCPConn) { _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
+		"closes in the middle":  {func(c *net.TCPConn) { hello(c); _ = c.CloseWrite() }, "ECONNRESET", io.ErrUnexpectedEOF, "close_notify"},
 		"resets":                {func(c *net.TCPConn) { hello(c); _ = c.SetLinger(0); _ = c.Close() }, "ECONNRESET", syscall.ECONNRESET, "reset"},
 		"says nothing":          {func(c *net.TCPConn) {}, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "TLS handshake timeout"},
 		"stops in the middle":   {hello, "ERR_TLS_HANDSHAKE_TIMEOUT", os.ErrDeadlineExceeded, "TLS handshake timeout"},
@@ -348,8 +348,8 @@ func TestTLSEndedInTheHandshake(t *testing.T) {
 		"Destroy":        func(c *evnet.Socket) { c.Destroy(nil) },
 		"Destroy(err)":   func(c *evnet.Socket) { c.Destroy(evtest.Boom("x")) },
 		"Reset":          func(c *evnet.Socket) { c.Reset() },
-		"End, in time":   func(c *evnet.Socket) { c.End() },
-		"Close, in time": func(c *evnet.Socket) { _ = c.Close() },
+		"End, timeout":   func(c *evnet.Socket) { c.End() },
+		"Close, timeout": func(c *evnet.Socket) { _ = c.Close() },
 	} {
 		for _, in := range []string{"Connect", "Ready", "later"} {
 			t.Run(name+" in "+in, func(t *testing.T) {

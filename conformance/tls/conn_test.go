@@ -185,8 +185,8 @@ func TestTLSContextOfTheAttemptIsLetGo(t *testing.T) {
 	assert.NoError(t, c.Err())
 }
 
-// If the peer has ended and closed before this side ends, its close_notify cannot be sent. As without TLS, that is
-// no error.
+// If the peer has ended and closed before this side ends, its close_notify cannot be sent. As without TLS, this does
+// not cause an error.
 func TestTLS_PeerClosedAfterItsEnd(t *testing.T) {
 	evtest.VerifyNoLeaks(t)
 	l := evnet.NewLoop()

@@ -184,8 +184,8 @@ func TestStartTLSCorkAndFile(t *testing.T) {
 func TestStartTLSDeliversNoPlainText(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for name, start := range map[string]func(l *evnet.Loop, s *evnet.Socket, upgrade func()){
-			"at once": func(l *evnet.Loop, s *evnet.Socket, upgrade func()) { upgrade() },
-			"soon":    func(l *evnet.Loop, s *evnet.Socket, upgrade func()) { l.Post(upgrade) },
+			"in the callback": func(l *evnet.Loop, s *evnet.Socket, upgrade func()) { upgrade() },
+			"posted":          func(l *evnet.Loop, s *evnet.Socket, upgrade func()) { l.Post(upgrade) },
 			"and Resume": func(l *evnet.Loop, s *evnet.Socket, upgrade func()) {
 				l.Post(func() { upgrade(); s.Pause(); s.Resume() })
 			},

@@ -1,7 +1,7 @@
 'use strict';
-// Both sides send SIZE bytes of their own at once, under TLS, end, and print what they have sent and received, with the
-// events: node tls.js server PORT SIZE CERT KEY [starttls], or node tls.js client PORT SIZE CA [starttls]. With starttls
-// both begin as plain text, and agree on TLS by a line each.
+// Both sides send SIZE bytes to each other at the same time, under TLS, and end. They print their events, and the sizes and
+// hashes of the sent and received data: node tls.js server PORT SIZE CERT KEY [starttls], or
+// node tls.js client PORT SIZE CA [starttls]. With starttls, both start with plain text and agree on TLS with one line each.
 
 const crypto = require('node:crypto');
 const fs = require('node:fs');
