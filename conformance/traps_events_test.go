@@ -21,7 +21,7 @@ import (
 
 // Events must not be emitted before the method that causes them has returned, nor after Destroy.
 
-// After Destroy only Error and Close are emitted, whichever event it was called in.
+// After Destroy in the callback of any event, only Error and Close are emitted.
 func TestTrapNothingAfterDestroy(t *testing.T) {
 	events := []evnet.Event{
 		evnet.EventLookup, evnet.EventConnectionAttempt, evnet.EventConnectionAttemptFailed, evnet.EventConnect, evnet.EventReady,
@@ -183,7 +183,7 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 					inside = true
 					call(s, server, l)
 					inside = false
-					l.AfterFunc(0, func() { // ends the socket, whatever the method did
+					l.AfterFunc(0, func() { // ends the socket after any method
 						s.Destroy(nil)
 						_ = server.Close(nil)
 						server.CloseAllConnections()

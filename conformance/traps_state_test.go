@@ -67,7 +67,7 @@ func TestTrapAcceptedSocketIsOpen(t *testing.T) {
 	kit.Run(t, l)
 }
 
-// Lengths count received and sent bytes, whatever the encoding.
+// Lengths count received and sent bytes, in any encoding.
 func TestTrapLengthsAreBytes(t *testing.T) {
 	l := evnet.NewLoop()
 	s, peer := kit.WrapPipe(l, evnet.SocketOptions{})

@@ -156,7 +156,7 @@ func TestTrapConnectingAgainKeepsTheTimer(t *testing.T) {
 	})
 }
 
-// Close has a boolean argument, whatever ended the socket, and Err returns the cause.
+// Close has a boolean argument for every way to end the socket, and Err returns the cause.
 func TestTrapCloseArgument(t *testing.T) {
 	cause := evtest.Boom("boom")
 	for name, c := range map[string]struct {

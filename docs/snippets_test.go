@@ -87,7 +87,7 @@ func snippets(t testing.TB, file string) []snippet {
 
 var packageClause = regexp.MustCompile(`(?m)\A(\s*//.*\n)*\s*package \w+$`)
 
-// source returns the snippet as a file of its own package. Errors have the line numbers of the page.
+// source returns the snippet as a file of a separate package. Errors have the line numbers of the page.
 func (s snippet) source(t *testing.T) []byte {
 	at := fmt.Sprintf("\n//line %s:%d\n", filepath.Join(root(t), s.file), s.line)
 	if packageClause.MatchString(s.text) {

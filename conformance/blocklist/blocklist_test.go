@@ -218,7 +218,7 @@ func TestBlockListJSON(t *testing.T) {
 	assert.Zero(t, list.Len())
 }
 
-// A goroutine sees the rules that it has added, whatever other goroutines do.
+// A goroutine sees the rules that it has added, while other goroutines change the list.
 func TestBlockListConcurrent(t *testing.T) {
 	list := &evnet.BlockList{}
 	var all sync.WaitGroup

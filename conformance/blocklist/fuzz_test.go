@@ -61,7 +61,7 @@ func drawAddress(t *rapid.T) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0x20, 8: high, 15: n})
 }
 
-// Check and Rules return the same as a plain list of rules, whatever is added and removed.
+// Check and Rules return the same results as a plain list of rules, after any additions and removals.
 func TestBlockListAgainstReference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := &evnet.BlockList{}

@@ -104,7 +104,7 @@ type addrText struct{ network, text string }
 func (a addrText) Network() string { return a.network }
 func (a addrText) String() string  { return a.text }
 
-// Every peer with an IP address is checked, whatever the type of its address.
+// Every peer with an IP address is checked, for any type of address.
 func TestServerBlockListPeers(t *testing.T) {
 	for name, c := range map[string]struct {
 		addr    net.Addr

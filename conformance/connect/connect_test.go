@@ -82,7 +82,7 @@ func (f resolverFunc) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Add
 	return f(ctx)
 }
 
-// Whatever a Resolver or a Dialer does, Error and Close are emitted, the error names the address, and nothing
+// For any failure of a Resolver or a Dialer, Error and Close are emitted, the error names the address, and nothing
 // leaks.
 func TestConnectBadHelpers(t *testing.T) {
 	p := evtest.FreePort(t)
@@ -160,7 +160,7 @@ func TestConnectBadHelpers(t *testing.T) {
 	}
 }
 
-// Once the context has ended, only Error and Close are emitted, whichever way the socket learns of the end.
+// Once the context has ended, only Error and Close are emitted, no matter how the socket detects the end.
 func TestConnectContextEndsSilently(t *testing.T) {
 	for range 50 {
 		l := evnet.NewLoop()

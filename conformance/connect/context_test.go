@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The context of a connected socket destroys it, whatever is queued. The socket releases the context at its end.
+// The context of a connected socket destroys it, even with queued data. The socket releases the context at its end.
 func TestContextOfAConnectedSocket(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := evnet.NewLoop()
@@ -35,7 +35,7 @@ func TestContextOfAConnectedSocket(t *testing.T) {
 	assert.ErrorContains(t, s.Err(), address)
 }
 
-// A context that has already ended prevents any start, whichever way the socket gets its conn.
+// A context that has already ended prevents any start, for sockets that connect and for wrapped conns.
 func TestContextThatHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

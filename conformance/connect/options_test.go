@@ -83,7 +83,7 @@ func TestOptionsResolver(t *testing.T) {
 	}
 }
 
-// Family limits the attempts to its addresses, though the resolver returns others too.
+// Family limits the attempts to addresses of one family, even if the resolver returns others too.
 func TestOptionsFamily(t *testing.T) {
 	list := []string{"127.0.0.1", "::1", "127.0.0.2", "::2"}
 	for family, c := range map[int]struct {

@@ -167,7 +167,7 @@ func TestScanBeginsWithHalfACharacter(t *testing.T) {
 	}
 }
 
-// On a new connection Scan starts with an empty buffer, whichever way the old connection ended.
+// On a new connection, Scan starts with an empty buffer, for every way in which the old connection ended.
 func TestScanReconnects(t *testing.T) {
 	for name, leave := range map[string]func(s *evnet.Socket){
 		"destroyed": func(s *evnet.Socket) { s.Destroy(nil) },

@@ -128,7 +128,7 @@ func TestStartTLSEndedOnTheWay(t *testing.T) {
 	})
 }
 
-// StartTLS begins although the peer has closed, and the handshake fails.
+// StartTLS starts even if the peer has closed. Then the handshake fails.
 func TestStartTLS_PeerClosed(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {
 		for _, server := range []bool{false, true} {

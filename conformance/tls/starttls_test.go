@@ -89,7 +89,7 @@ var turnPairs = map[string]func(testing.TB) (here, there net.Conn){
 	},
 }
 
-// Data written before StartTLS is sent first and as plain text, whatever its size, corked or not. Data written
+// Data written before StartTLS is sent first and as plain text, in any size, corked or not. Data written
 // afterwards is sent under TLS. The answer arrives complete.
 func TestStartTLSOrderOfWrites(t *testing.T) {
 	evtest.OnBothTransports(t, func(t *testing.T) {

@@ -18,7 +18,7 @@ func end(t *testing.T, k Kind) {
 		got, err := io.ReadAll(s.peer)
 		no(t, err)
 		same(t, "the peer has got", want, got)
-		_ = s.peer.Close() // its error does not matter any more
+		_ = s.peer.Close() // its error no longer matters
 	})
 	_, err := s.Write(want)
 	no(t, err)

@@ -1,7 +1,7 @@
 // Package dial makes one outgoing connection. It looks up the host and races the addresses (RFC 8305; Node:
 // autoSelectFamily).
 //
-// The owner creates a Race with New, calls Start, and calls Cancel when it does not want the connection any more.
+// The owner creates a Race with New, calls Start, and calls Cancel when it no longer needs the Race.
 // Any goroutine may call Start and Cancel. Everything else of a Race happens on the event loop: the Race calls its
 // Observer there, once for each step. The resolver and the dialer run off the loop, by way of the Loop interface, which
 // also contains their panics.

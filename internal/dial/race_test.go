@@ -221,7 +221,7 @@ func TestRace_SkipsAddressesThatAreNotAllowed(t *testing.T) {
 	assert.Equal(t, errRefused, o.errs[2])
 }
 
-// A Race whose Observer has reported it stale calls nothing more, whatever the step.
+// After its Observer has reported a Race stale at any step, the Race makes no more calls.
 func TestRace_StopsOnceItIsStale(t *testing.T) {
 	start := func(stale string, d *dials) *owner {
 		o := newOwner(t, named(d))

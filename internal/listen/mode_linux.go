@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// How Listen sets the permissions of a socket file although another user may have write permission for its directory,
+// Listen sets the permissions of a socket file safely, although another user may have write permission for its directory,
 // and may replace the file or the directory at any moment.
 //
 //  1. restrict removes all permissions from the socket. bind creates the file with the same

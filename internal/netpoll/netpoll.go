@@ -5,7 +5,7 @@
 // registers. It uses a descriptor through its syscall.RawConn, whose lock prevents the use of a closed descriptor. Only one
 // goroutine at a time, which runs an event loop, may use them. Poller.Wake may be called from any goroutine.
 //
-// The package has no locks of its own. It does not know what a slot stands for, who owns a connection, or when it ends.
+// The package has no locks. It does not know the meaning of a slot, or the owner and lifetime of a connection.
 package netpoll
 
 import "os"

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Error is an error with Node's code for it. Use pointers to it: each is an error of its own for errors.Is.
+// Error is an error with Node's code. Use pointers to it: errors.Is treats each pointer as a distinct error.
 type Error struct {
 	Text  string
 	Code  string // if "", Of returns the code of Cause
@@ -75,7 +75,7 @@ var standard = []struct {
 func Of(err error) string {
 	var dns *net.DNSError
 	if errors.As(err, &dns) && !errors.Is(err, context.Canceled) {
-		return dnsCode(dns) // whatever error of the name server's connection it wraps
+		return dnsCode(dns) // even if it wraps an error of the connection to the name server
 	}
 	var own *Error
 	if errors.As(err, &own) && own.Code != "" {
