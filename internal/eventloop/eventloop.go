@@ -69,7 +69,7 @@ type Host interface {
 	Trace(TraceEvent)
 }
 
-// Emitter is the public object of a handle, as users of the loop know it.
+// Emitter is the public form of a handle, on which users call Ref and Unref.
 type Emitter interface {
 	Ref()
 	Unref()

@@ -50,7 +50,7 @@ func isDisconnect(err error) bool {
 }
 
 // TakeFailure returns and removes the error that a goroutine has stored for a failed write, nil if there is none. writer
-// is true if the writer stored it, and false if the reader stored it as the cause of a failed Flush.
+// reports whether the writer goroutine has failed. It is false if a Flush failed and the reader determined the cause.
 func (s *Stream) TakeFailure() (err error, writer bool) {
 	if !s.open || s.workers == nil {
 		return nil, false

@@ -14,7 +14,7 @@ type Progress struct {
 	unconsumed int32  // bytes that the peer has not acknowledged or read, if the kernel reports that
 }
 
-// TrackProgress makes Progress also use the kernel conn below a user-provided conn. Call it before bytes are queued.
+// TrackProgress makes Progress also use the kernel conn below a user-provided conn. Call it before any bytes are pending.
 func (s *Stream) TrackProgress() {
 	if s.workers != nil {
 		s.workers.findBelow = true
