@@ -16,7 +16,7 @@ import (
 // returns Node's code for any of them.
 var (
 	// ErrWriteAfterEnd is returned by Write after End, Close or the automatic end that follows the peer's. The socket
-	// continues to read.
+	// continues to read. It does not match net.ErrClosed.
 	ErrWriteAfterEnd error = coded("evnet: write after end", "ERR_STREAM_WRITE_AFTER_END", nil)
 	// ErrSocketClosed is returned by Write on a socket that was never connected. It matches
 	// net.ErrClosed.
@@ -27,7 +27,8 @@ var (
 	// ErrClosedBeforeConnect is reported to the callbacks of writes made during Connect if no connection is established.
 	// It matches net.ErrClosed.
 	ErrClosedBeforeConnect error = coded("evnet: socket closed before the connection was established", "ERR_SOCKET_CLOSED_BEFORE_CONNECTION", net.ErrClosed)
-	// ErrWriteBufferFull is returned by Write if the queued bytes have reached SocketOptions.MaxWriteBuffer.
+	// ErrWriteBufferFull is returned by Write if the queued bytes have reached SocketOptions.MaxWriteBuffer, or if the
+	// socket is above its share of Loop.SetMaxBuffered.
 	ErrWriteBufferFull error = coded("evnet: write buffer is full", "ENOBUFS", nil)
 	// ErrMaxBuffered is the cause if a socket buffers more than its share for too long while its loop has reached its
 	// limit: see Loop.SetMaxBuffered.
@@ -63,7 +64,8 @@ var (
 	ErrNilArgument error = coded("evnet: nil argument", "ERR_INVALID_ARG_TYPE", nil)
 	// ErrLoopRunning is returned by Serve, and is the value that Run panics with, if the loop is already running.
 	ErrLoopRunning error = errors.New("evnet: loop is already running")
-	// ErrLoopStopped is the cause for sockets and servers that are started while Serve is stopping.
+	// ErrLoopStopped is the cause for sockets and servers that are started while Serve is stopping. It matches
+	// net.ErrClosed.
 	ErrLoopStopped error = &nodecode.Error{Text: "evnet: loop is stopping", Cause: net.ErrClosed}
 	// ErrWritesQueued is the cause if Detach is called while written bytes are queued.
 	ErrWritesQueued error = errors.New("evnet: writes are queued")

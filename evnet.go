@@ -50,19 +50,20 @@
 //
 // # The order of events
 //
-// The events of one connection occur in this order, each at most once unless marked with a star:
+// The events of one connection occur in this order:
 //
 //	lookup* (connectionAttempt | connectionAttemptTimeout | connectionAttemptFailed)*
 //	connect drain? ready                   // only if Connect made the connection
 //	secureConnect                          // only with TLS
-//	(data | drain | timeout | end | finish)*
+//	(data | drain | timeout)*              // mixed with one end and one finish
 //	error                                  // if the socket failed
 //	close                                  // always, once, last
 //
-// Timeout may be emitted at any point before error and close, also while connecting. End is emitted when everything the
-// peer sent, and then its end, has been delivered. Finish is emitted when everything written, and then the end of this
-// side, has been handed to the operating system. After both, the socket closes. After [Socket.Destroy] only Error and
-// Close are emitted. No event is emitted before the method that causes it has returned.
+// A star means any number of times; the other events are emitted at most once. Timeout may be emitted at any point
+// before error and close, also while connecting. End is emitted when everything the peer sent, and then its end, has
+// been delivered. Finish is emitted when everything written, and then the end of this side, has been handed to the
+// operating system. After both, the socket closes. After [Socket.Destroy] only Error and Close are emitted. No event is
+// emitted before the method that causes it has returned.
 //
 // # Callbacks and goroutines
 //
@@ -144,7 +145,8 @@
 //   - Messages: as in Node, one Data event is not one message; Scan splits the stream into messages.
 //   - Encodings: utf16le never emits half a character, and a second SetEncoding flushes what the first has buffered.
 //   - Addresses: both remain available after Close.
-//   - Failures of a pipe: as in Node, Pipe does not forward failures. Relay destroys both sockets.
+//   - Failures of a pipe: as in Node, Pipe does not forward failures. If one socket of a Relay
+//     fails, Relay resets the other.
 //   - Unix paths: Listen replaces a socket file at which no process answers, and no other file. Close removes only the
 //     file that the server created. Errors come from the operating system unchanged. SocketMode sets the permissions
 //     before any client can connect.
@@ -162,8 +164,8 @@
 //   - Getters: Connections returns its result immediately; Timeout is 0 if none was set.
 //   - Listeners: emit is not public, and a socket works without any listeners.
 //   - Putting back: Unshift after End returns an error and has no other effect.
-//   - Consumers: OnRead, Scan, Chunks and BlockingConn are exclusive. A second consumer is refused, as is any consumer
-//     of a socket in a Relay.
+//   - Consumers: OnRead, Scan, Chunks and BlockingConn are exclusive. A second consumer is refused, as is any of
+//     these on a socket in a Relay.
 //   - Block lists: a rule that blocks an IPv4 address also blocks its NAT64 (64:ff9b::/96) and 6to4 (2002::/16) forms.
 //     UnmarshalJSON replaces the rules, and refuses a text that is not a rule.
 //   - The end of TLS: if the peer closes the connection without close_notify, that is an Error, because a third party

@@ -41,9 +41,9 @@ func (r ReadyState) String() string {
 // ended, or by Destroy, Reset, Close or a failure. Close is its last event. Until then it keeps Loop.Run running,
 // unless Unref was called. It may be connected again afterwards.
 //
-// Every method may be called from any goroutine and inside any callback. No method blocks, except ReadFrom, Chunks and
-// the conn of BlockingConn, which document it. No method runs a callback before it returns. Callbacks run on the
-// socket's Loop, one at a time.
+// Every method may be called from any goroutine and inside any callback. No method blocks, except ReadFrom, Chunks,
+// the conn of BlockingConn, and Detach for a short time, which document it. No method runs a callback before it
+// returns. Callbacks run on the socket's Loop, one at a time.
 //
 // Written data is copied. A chunk passed to Data or yielded by Chunks belongs to the receiver. A chunk passed to OnRead
 // or Scan is borrowed: it is valid until the callback returns.

@@ -19,10 +19,10 @@ const immediateSize = 16 << 10
 // Queued bytes are copied, so the caller may reuse p when Write has returned.
 //
 // It accepts all of p and returns len(p), or accepts nothing and returns 0 and an error: ErrWriteAfterEnd,
-// ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull. After ErrWriteBufferFull the socket
-// stays open and later writes may succeed, so a program that continues sends a stream without p. If the peer
-// needs every message, destroy the socket. A failure of the conn is reported by Error and Close. Write
-// implements io.Writer.
+// ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull at the limit of MaxWriteBuffer or
+// [Loop.SetMaxBuffered]. After ErrWriteBufferFull the socket stays open and later writes may succeed, so a program
+// that continues sends a stream without p. If the peer needs every message, destroy the socket. A failure of the
+// conn is reported by Error and Close. Write implements io.Writer.
 //
 // Node: socket.write.
 func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil, false) }
