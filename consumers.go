@@ -117,7 +117,7 @@ const (
 	Hex Encoding = "hex"
 )
 
-// SetEncoding makes Data, Pipe, Scan and Chunks deliver text: complete characters, decoded to UTF-8 (for hex and
+// SetEncoding makes Data, Pipe, Scan, Chunks and BlockingConn deliver text: complete characters, decoded to UTF-8 (for hex and
 // base64, the digits). Buffered data is decoded too. What is incomplete at the end of the stream is delivered before
 // End.
 //

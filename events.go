@@ -146,7 +146,7 @@ func (v SocketEvents) ConnectionAttemptTimeout(fn func(Attempt)) Listener {
 //
 // A chunk belongs to the receiver, which may keep it, change it and append to it. Several listeners of one socket get
 // the same slice: each sees the changes of the listeners before it. If there are several, clone a chunk before changing
-// it or appending to it. Destinations of Pipe get the data as received.
+// it or appending to it. Destinations of Pipe get the chunk without these changes.
 //
 // A chunk has at most 64 KiB of received data or, after SetEncoding, complete characters as UTF-8 text. It may be longer
 // if it contains data from Unshift, or data that was buffered for Scan.

@@ -40,9 +40,8 @@ func NewLoop() *Loop {
 // Any goroutine may call Run, but only one at a time. If the loop is running already, Run panics
 // with ErrLoopRunning. Serve returns that error instead.
 //
-// A panic in a callback unwinds out of Run unless OnPanic is set. Run may be called again afterwards:
-// it then closes everything that is still open, including the sockets that a server of several loops
-// waits for.
+// A panic in a callback unwinds out of Run unless OnPanic is set. Run may be called again afterwards
+// and continues with everything that is still open. A server of several loops cannot close before that.
 func (l *Loop) Run() {
 	if !l.core().Run() {
 		panic(ErrLoopRunning)
@@ -64,9 +63,9 @@ func (l *Loop) Serve(ctx context.Context) error {
 }
 
 // Post runs fn on the loop, asynchronously: after the running callback, before the next I/O event.
-// Functions run in the order of posting. A pending function keeps Run from returning, unless functions
-// that post others without end do so while Run or Serve is ending. A nil fn is logged and otherwise
-// ignored.
+// Functions run in the order of posting. A pending function keeps Run from returning. While Run or Serve is
+// ending, that is limited, so that functions which post others endlessly cannot prevent it. A nil fn is logged and
+// otherwise ignored.
 //
 // Node: process.nextTick.
 func (l *Loop) Post(fn func()) {

@@ -183,8 +183,8 @@ func (s *Socket) readFailureLocked(err error) error {
 // host passed to Connect is used; the config is not changed. HandshakeTimeout starts with the call. Afterwards the
 // socket behaves like one with SocketOptions.TLSConfig, as described there.
 //
-// A custom net.Conn must obey its read deadline while the socket reads from it, which it does not do while it delivers
-// data. If the conn returns an error for the deadline, the socket fails with that error. If the conn ignores the
+// A custom net.Conn must obey its read deadline during a Read of the socket. No Read is pending while a callback gets
+// its data. If the conn returns an error for the deadline, the socket fails with that error. If the conn ignores the
 // deadline, TLS begins when the next data has been received, with that data, which is early enough for a server.
 //
 // Any goroutine may call StartTLS. Only on the loop does the caller know which data was received before.
