@@ -12,8 +12,7 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-// BlockingConn is all that a net.Conn has to be, also over conns that are not: those of SSH have no
-// deadlines.
+// BlockingConn fulfils the contract of net.Conn, even over conns that do not: the conns of SSH have no deadlines.
 func TestBlockingConn(t *testing.T) {
 	for name, pair := range map[string]func(testing.TB) (net.Conn, net.Conn){
 		"ssh":   sshChannels,
@@ -23,7 +22,8 @@ func TestBlockingConn(t *testing.T) {
 			nettest.TestConn(t, func() (a, b net.Conn, stop func(), err error) {
 				l := evnet.NewLoop()
 				here, there := pair(t)
-				// The peer may close with what it has not read: where that is no reset, it is never taken.
+				// The peer may close with unread data. If the conn does not report that as a reset, the rest is never
+				// accepted, and CloseTimeout closes the socket.
 				opts := &evnet.SocketOptions{Loop: l, CloseTimeout: time.Second}
 				a, err = evnet.Wrap(here, opts).BlockingConn()
 				require.NoError(t, err)

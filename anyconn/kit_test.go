@@ -1,5 +1,5 @@
-// Package anyconn tests evnet over conns of other libraries, and its Tracer with OpenTelemetry: the evnet
-// module itself must not depend on them.
+// Package anyconn tests evnet with the conns of other libraries, and its Tracer with OpenTelemetry. It is a module of
+// its own because the evnet module must not depend on these libraries.
 package anyconn
 
 import (
@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const megabyte = 1 << 20
 
-// tcpConns is a connected pair.
+// tcpConns returns a connected pair of TCP conns.
 func tcpConns(t testing.TB) (client, server net.Conn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -27,7 +27,7 @@ func tcpConns(t testing.TB) (client, server net.Conn) {
 	return client, server
 }
 
-// closing closes c when the test ends, and then waits for over.
+// closing closes c when the test ends, and then waits until over is closed.
 func closing(t testing.TB, c io.Closer, over <-chan struct{}) {
 	t.Cleanup(func() {
 		_ = c.Close()

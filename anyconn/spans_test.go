@@ -45,7 +45,7 @@ func spans(start func(name string) (event func(name string, bytes int), end func
 	}
 }
 
-// openTelemetry is what spans begins a span with.
+// openTelemetry returns the function with which spans starts a span.
 func openTelemetry(tracer api.Tracer) func(string) (func(string, int), func(error)) {
 	return func(name string) (func(string, int), func(error)) {
 		_, span := tracer.Start(context.Background(), name)
@@ -63,7 +63,7 @@ func openTelemetry(tracer api.Tracer) func(string) (func(string, int), func(erro
 	}
 }
 
-// The guide shows spans as it stands here.
+// The guide contains spans exactly as it is written here.
 func TestSpans_EqualTheGuide(t *testing.T) {
 	here, err := os.ReadFile("spans_test.go")
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestSpans_EqualTheGuide(t *testing.T) {
 	assert.Contains(t, string(guide), "// spans makes"+shim+"\n```")
 }
 
-// Each connection is a span of OpenTelemetry with its events, and a failure its error.
+// Each connection becomes an OpenTelemetry span with its events. A failure is the span's error.
 func TestSpansOfOpenTelemetry(t *testing.T) {
 	recorded := tracetest.NewSpanRecorder()
 	provider := trace.NewTracerProvider(trace.WithSpanProcessor(recorded))
@@ -92,7 +92,7 @@ func TestSpansOfOpenTelemetry(t *testing.T) {
 	l.Run()
 	refused := evnet.NewSocket(&evnet.SocketOptions{Loop: l})
 	refused.On.Error(func(error) {})
-	refused.Connect("tcp", server.LocalAddr().String()) // whose listener is closed
+	refused.Connect("tcp", server.LocalAddr().String()) // its listener is closed
 	l.Run()
 	require.NoError(t, provider.Shutdown(t.Context()))
 

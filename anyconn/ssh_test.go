@@ -24,7 +24,7 @@ var hostKey = sync.OnceValues(func() (ssh.Signer, error) {
 	return ssh.NewSignerFromKey(key)
 })
 
-// channelConn is what a server makes of a channel. Like the conn of ssh.Client.Dial it has no deadlines.
+// channelConn makes a conn of a server's channel. Like the conn of ssh.Client.Dial, it has no deadlines.
 type channelConn struct {
 	ssh.Channel
 	over ssh.ConnMetadata
@@ -36,8 +36,8 @@ func (c channelConn) SetDeadline(time.Time) error      { return errors.ErrUnsupp
 func (c channelConn) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
 func (c channelConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
 
-// sshChannels are the two ends of a channel of an SSH connection over TCP: a forwarded connection, but
-// that the server serves it itself.
+// sshChannels returns the two ends of a channel of an SSH connection over TCP. It is a forwarded connection that the
+// SSH server serves itself.
 func sshChannels(t testing.TB) (dialled, accepted net.Conn) {
 	key, err := hostKey()
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// yamuxStreams are the two ends of a stream of a session over TCP.
+// yamuxStreams returns the two ends of a stream of a yamux session over TCP.
 func yamuxStreams(t testing.TB) (opened, accepted net.Conn) {
 	c, s := tcpConns(t)
 	config := yamux.DefaultConfig()
