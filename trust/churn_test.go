@@ -18,29 +18,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// churn opens and closes connections, some at a time, each in a manner drawn at random.
+// churn opens and closes connections, several at a time, each in a randomly chosen way.
 type churn struct {
-	t        *testing.T
-	l        *evnet.Loop
-	rng      *rand.Rand
-	address  string
-	secure   string          // that of a server with TLS
-	nobody   string          // an address that refuses
-	ctx      context.Context // which outlives all connections
-	left     int             // connections to begin
-	securely *evnet.Server   // that with TLS
-	open     int             // of those begun
-	over     func()
-	closed   int
-	oddly    []error
+	t          *testing.T
+	l          *evnet.Loop
+	rng        *rand.Rand
+	address    string
+	tlsAddress string          // address of the server with TLS
+	refusing   string          // an address that refuses connections
+	ctx        context.Context // outlives all connections
+	left       int             // connections still to start
+	tlsServer  *evnet.Server   // the server with TLS
+	open       int             // connections that are open now
+	over       func()
+	closed     int
+	unexpected []error
 }
 
-const churnAtOnce = 64
+const churnConcurrent = 64
 
-// run lets n connections come and go, then calls over.
+// run opens and closes n connections, then calls over.
 func (c *churn) run(n int, over func()) {
 	c.left, c.over = n, over
-	for range min(n, churnAtOnce) {
+	for range min(n, churnConcurrent) {
 		c.next()
 	}
 }
@@ -56,7 +56,7 @@ func (c *churn) next() {
 	c.open++
 	address, config := c.address, (*tls.Config)(nil)
 	if c.rng.IntN(8) == 0 {
-		address, config = c.secure, &tls.Config{InsecureSkipVerify: true}
+		address, config = c.tlsAddress, &tls.Config{InsecureSkipVerify: true}
 	}
 	s := evnet.NewSocket(&evnet.SocketOptions{
 		Loop: c.l, TLSConfig: config, HandshakeTimeout: time.Hour, Logger: quiet, AllowHalfOpen: c.rng.IntN(2) == 0,
@@ -88,11 +88,11 @@ func (c *churn) next() {
 		address = named(address)
 	case 1:
 		if c.rng.IntN(2) == 0 {
-			address = c.nobody
+			address = c.refusing
 		}
 	}
 	switch c.rng.IntN(8) {
-	case 0, 1, 2: // the common end
+	case 0, 1, 2: // the usual end
 		s.On.Connect(func() { _, _ = s.Write(payload); s.End() })
 	case 3:
 		s.On.Connect(func() { _, _ = s.Write(payload); _ = s.Close() })
@@ -100,10 +100,10 @@ func (c *churn) next() {
 		s.On.Connect(func() { _, _ = s.Write(payload); s.Destroy(nil) })
 	case 5:
 		s.On.Ready(func() { _, _ = s.Write(payload); s.Reset() })
-	case 6: // it fails by itself
+	case 6: // it is destroyed with an error
 		s.On.Data(func([]byte) {}).Off()
 		s.On.Connect(func() { s.Cork(); _, _ = s.Write(payload); s.Destroy(errCause) })
-	case 7: // while it connects
+	case 7: // while it is connecting
 		c.l.AfterFunc(time.Duration(c.rng.IntN(300))*time.Microsecond, func() { s.Destroy(nil) })
 	}
 	if c.rng.IntN(2) == 0 {
@@ -113,7 +113,7 @@ func (c *churn) next() {
 	}
 }
 
-// accepted is the server's part of a connection.
+// accepted is the server's side of a connection.
 func (c *churn) accepted(s *evnet.Socket) {
 	switch c.rng.IntN(8) {
 	case 0:
@@ -124,27 +124,27 @@ func (c *churn) accepted(s *evnet.Socket) {
 		_, _ = s.Write(block[:1000])
 		_ = s.Close()
 	case 3:
-		s.On.End(func() { _, _ = s.Write(block[:1000]); s.End() }) // half open meanwhile
+		s.On.End(func() { _, _ = s.Write(block[:1000]); s.End() }) // half-open meanwhile
 		s.Resume()
 	case 4:
 		s.End()
 		s.On.Data(func([]byte) {})
-	case 5: // unread at first
+	case 5: // paused at first
 		s.On.End(s.End)
 		c.l.AfterFunc(time.Duration(c.rng.IntN(300))*time.Microsecond, s.Resume)
 	default:
 		s.Pipe(s)
 	}
 	s.On.Error(func(err error) {
-		// A client with TLS that is destroyed says no more than any other.
-		cut := s.Server() == c.securely && errors.Is(err, io.ErrUnexpectedEOF)
+		// A TLS client that is destroyed sends no close_notify, so the server sees an unexpected EOF.
+		cut := s.Server() == c.tlsServer && errors.Is(err, io.ErrUnexpectedEOF)
 		if code := evnet.Code(err); code != "ECONNRESET" && code != "EPIPE" && !cut {
-			c.oddly = append(c.oddly, err)
+			c.unexpected = append(c.unexpected, err)
 		}
 	})
 }
 
-// chunksOf is a split function for tokens of n bytes; the last may be shorter.
+// chunksOf returns a split function for tokens of n bytes; the last token may be shorter.
 func chunksOf(n int) func([]byte, bool) (int, []byte, error) {
 	return func(data []byte, atEOF bool) (int, []byte, error) {
 		if len(data) == 0 || len(data) < n && !atEOF {
@@ -155,27 +155,27 @@ func chunksOf(n int) func([]byte, bool) (int, []byte, error) {
 	}
 }
 
-// weight is what a process carries.
+// weight is the resources that a process uses.
 type weight struct {
 	heap, goroutines, descriptors int
 }
 
 func weigh() weight {
 	var m runtime.MemStats
-	for range 3 { // pools are emptied by the second
+	for range 3 { // the second collection empties the pools
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)
 	return weight{int(m.HeapAlloc), runtime.NumGoroutine(), descriptors()}
 }
 
-// However many connections have come and gone, and however they ended, nothing of them stays: after
-// five times as many as at first the process weighs the same.
+// However many connections were opened and closed, and however they ended, they leave nothing behind. After five
+// times as many connections, the process uses the same resources as after the first round.
 func TestChurn(t *testing.T) {
 	n := evtest.Pick(500, 40_000)
 	onEach(t, func(t *testing.T) {
 		seed := seedOf(t)
-		c := &churn{t: t, l: evnet.NewLoop(), rng: rand.New(rand.NewPCG(seed, 0)), nobody: nobody(t)}
+		c := &churn{t: t, l: evnet.NewLoop(), rng: rand.New(rand.NewPCG(seed, 0)), refusing: refusedAddress(t)}
 		var unused context.CancelFunc
 		c.ctx, unused = context.WithCancel(context.Background())
 		defer unused()
@@ -185,14 +185,14 @@ func TestChurn(t *testing.T) {
 		var server *evnet.Server
 		server, c.address = serve(t, c.l, options, c.accepted)
 		options.TLSConfig = selfSigned()
-		c.securely, c.secure = serve(t, c.l, options, c.accepted)
+		c.tlsServer, c.tlsAddress = serve(t, c.l, options, c.accepted)
 		var first, last weight
 		began := time.Now()
-		// What is still on its way when the last client has closed ends soon.
+		// settled waits until the server has closed the connections of the last clients.
 		settled := func(then func(weight)) func() {
 			var wait func()
 			wait = func() {
-				if server.Connections()+c.securely.Connections() > 0 {
+				if server.Connections()+c.tlsServer.Connections() > 0 {
 					c.l.AfterFunc(time.Millisecond, wait)
 					return
 				}
@@ -204,14 +204,14 @@ func TestChurn(t *testing.T) {
 			first = w
 			c.run(4*n, settled(func(w weight) {
 				last = w
-				_, _ = server.Close(nil), c.securely.Close(nil)
+				_, _ = server.Close(nil), c.tlsServer.Close(nil)
 			}))
 		}))
-		hung := time.AfterFunc(10*patience, func() { panic("the churn does not end") })
+		hung := time.AfterFunc(10*patience, func() { panic("the connections do not end") })
 		c.l.Run()
 		hung.Stop()
 		require.Equal(t, 5*n, c.closed)
-		assert.Empty(t, errors.Join(c.oddly...))
+		assert.Empty(t, errors.Join(c.unexpected...))
 		t.Logf("%d connections in %.1f s: after %d %+v, at the end %+v", c.closed, time.Since(began).Seconds(), n, first, last)
 		assert.LessOrEqual(t, last.heap, first.heap+128<<10, "bytes in use")
 		assert.LessOrEqual(t, last.goroutines, first.goroutines+4, "goroutines")
@@ -219,7 +219,7 @@ func TestChurn(t *testing.T) {
 	})
 }
 
-// A Server that listens and closes again and again leaves nothing either.
+// A Server that listens and closes again and again leaves nothing behind either.
 func TestChurnOfServers(t *testing.T) {
 	n := 100
 	if evtest.Long() {
@@ -242,10 +242,10 @@ func TestChurnOfServers(t *testing.T) {
 			require.NoError(t, server.Listen("tcp", "127.0.0.1:0", func() {
 				c, err := net.Dial("tcp", server.Address().String())
 				if assert.NoError(t, err) {
-					_ = c.(*net.TCPConn).SetLinger(0) // no port is kept by TIME_WAIT
+					_ = c.(*net.TCPConn).SetLinger(0) // leaves no port in TIME_WAIT
 					_ = c.Close()
 				}
-				_ = server.Close(func() { l.AfterFunc(0, again) }) // what was accepted has its turn before
+				_ = server.Close(func() { l.AfterFunc(0, again) }) // after the callbacks of the accepted connection
 			}))
 		}
 		again()

@@ -22,15 +22,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// company is everybody else who is served in a process while one of its servers is attacked: by the same loop, by
-// another one, and by package net.
+// company is the other services of a process while one of its servers is attacked. They run on the same loop, on
+// another loop, and in package net.
 type company struct {
 	t     *testing.T
 	l     *evnet.Loop
 	other *evnet.Loop
 	dials map[string]func() (net.Conn, error)
 	ends  []func()
-	late  atomic.Int64 // how late a timer of the loop was at most
+	late  atomic.Int64 // the longest delay of a timer of the loop
 }
 
 func newCompany(t *testing.T, l *evnet.Loop) *company {
@@ -93,23 +93,23 @@ func (c *company) servePlainly() {
 			}
 			all.Go(func() {
 				defer conn.Close()
-				_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn}) // by no pipe of the kernel, which Go would keep
+				_, _ = io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn}) // without splice, whose pipes Go would keep
 			})
 		}
 	})
 	c.dials["package net"] = func() (net.Conn, error) { return net.Dial("tcp", ln.Addr().String()) }
 }
 
-// talk lets a client of each kind talk, and another that connects anew each time, until felt says so. None waits for
-// longer than is fair, nor does a timer.
-func (c *company) talk(slowest *atomic.Int64, felt func() bool) {
-	c.l.Do(func() { c.tick(time.Now(), felt) })
+// talk starts two clients of each kind until detected reports true: one keeps its connection, the other reconnects
+// for each exchange. No client waits longer than fair, and no timer is delayed longer.
+func (c *company) talk(slowest *atomic.Int64, detected func() bool) {
+	c.l.Do(func() { c.tick(time.Now(), detected) })
 	var all, others sync.WaitGroup
 	others.Go(c.other.Run)
 	for name, dial := range c.dials {
-		all.Go(func() { talk(c.t, dial, false, func() {}, slowest, felt) })
+		all.Go(func() { talk(c.t, dial, false, func() {}, slowest, detected) })
 		if name != "datagrams" {
-			all.Go(func() { talk(c.t, dial, true, func() {}, slowest, felt) })
+			all.Go(func() { talk(c.t, dial, true, func() {}, slowest, detected) })
 		}
 	}
 	all.Wait()
@@ -120,14 +120,14 @@ func (c *company) talk(slowest *atomic.Int64, felt func() bool) {
 	assert.Less(c.t, time.Duration(c.late.Load()), fair, "a timer of the loop")
 }
 
-// tick notes how late timers are.
-func (c *company) tick(due time.Time, felt func() bool) {
+// tick records how late the timers of the loop are.
+func (c *company) tick(due time.Time, detected func() bool) {
 	if late := int64(time.Since(due)); late > c.late.Load() {
 		c.late.Store(late)
 	}
-	if !felt() {
+	if !detected() {
 		next := time.Now().Add(time.Millisecond)
-		c.l.AfterFunc(time.Millisecond, func() { c.tick(next, felt) }).Unref()
+		c.l.AfterFunc(time.Millisecond, func() { c.tick(next, detected) }).Unref()
 	}
 }
 
@@ -135,7 +135,7 @@ func (c *company) tick(due time.Time, felt func() bool) {
 func onProcessors(t *testing.T, fn func(t *testing.T)) {
 	onEach(t, fn)
 	if !evtest.Long() || race.Enabled {
-		return // the detector slows one processor down by ten, and finds nothing there that it does not find on two
+		return // the race detector makes one processor ten times slower and finds nothing more on it than on two
 	}
 	t.Run("poll, GOMAXPROCS=1", func(t *testing.T) {
 		use(t, true)
@@ -145,7 +145,7 @@ func onProcessors(t *testing.T, fn func(t *testing.T)) {
 	})
 }
 
-// exchange sends a line and waits for it to come back.
+// exchange sends a line and waits until it is echoed.
 func exchange(conn net.Conn, line string) (time.Duration, error) {
 	began := time.Now()
 	_ = conn.SetDeadline(began.Add(fair))

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// crowd is a crowded server in a process of its own.
+// crowd is a server of every kind, in its own process.
 type crowd struct {
 	t   testing.TB
 	cmd *exec.Cmd
@@ -23,7 +23,7 @@ type crowd struct {
 
 func newCrowd(t testing.TB, vars ...string) *crowd {
 	t.Helper()
-	c := &crowd{t: t, cmd: play("crowded server", vars...)}
+	c := &crowd{t: t, cmd: childCommand("server of every kind", vars...)}
 	stdin, err := c.cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := c.cmd.StdoutPipe()
@@ -39,7 +39,7 @@ func newCrowd(t testing.TB, vars ...string) *crowd {
 	return c
 }
 
-// dial connects to one of the crowdPlaces, as a client of its kind does.
+// dial connects to one of the crowdPlaces, like a client of that kind.
 func (c *crowd) dial(place string) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: fair}
 	switch place {
@@ -53,7 +53,7 @@ func (c *crowd) dial(place string) (net.Conn, error) {
 	return dialer.Dial("tcp", c.at[place])
 }
 
-// attackers are connected, and have not begun yet.
+// attackers returns connections that have not sent anything yet.
 func (c *crowd) attackers(place string, peers int) []net.Conn {
 	c.t.Helper()
 	var conns []net.Conn
@@ -65,8 +65,8 @@ func (c *crowd) attackers(place string, peers int) []net.Conn {
 	return conns
 }
 
-// pourFeeds lets attackers send line feeds without end, or so many bytes once, and read what they are answered, until
-// stop is called. It returns once each has sent something.
+// pourFeeds makes each attacker send line feeds, either endlessly or for the given number of bytes, and read the
+// answers until stop is called. It returns once each attacker has sent something.
 func pourFeeds(conns []net.Conn, once int) (stop func()) {
 	var all, begun sync.WaitGroup
 	for _, conn := range conns {
@@ -76,7 +76,7 @@ func pourFeeds(conns []net.Conn, once int) (stop func()) {
 		}
 		all.Go(func() { _, _ = io.Copy(io.Discard, conn) })
 		if len(feeds) == 1 && conn != conns[0] {
-			continue // nothing holds a sender of datagrams back: one is enough to keep a processor busy
+			continue // a sender of datagrams gets no backpressure: one is enough to keep a processor busy
 		}
 		begun.Add(1)
 		all.Go(func() {

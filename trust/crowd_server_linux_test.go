@@ -16,15 +16,15 @@ import (
 	"evnet/dgram"
 )
 
-// A program that serves in every way at once: what one kind of peer does to the others shows here.
+// A program that serves in every way at the same time. It shows how one kind of peer affects the others.
 
-func init() { roles["crowded server"] = serveTheCrowd }
+func init() { roles["server of every kind"] = serveTheCrowd }
 
-// crowdPlaces are where the crowded server can be reached.
+// crowdPlaces maps the name of each service to its address.
 type crowdPlaces map[string]string
 
-// lineServers are the ways in which a line server may read, each with a listener of its own on the one loop.
-// Each answers a line, or echoes what it gets.
+// lineServers are the ways in which a line server may read. Each has its own listener, on the same loop. Each answers
+// a line, or echoes what it receives.
 var lineServers = map[string]func(s *evnet.Socket){
 	"Scan": func(s *evnet.Socket) {
 		_ = s.Scan(nil, 0, func(line []byte) { answerLine(s, line) })
@@ -73,20 +73,20 @@ var lineServers = map[string]func(s *evnet.Socket){
 
 var lineFeed = []byte("\n")
 
-// answerLine allocates nothing: a collection would wake the scheduler.
+// answerLine allocates nothing, because a garbage collection would wake the scheduler.
 func answerLine(s *evnet.Socket, line []byte) {
 	answer(s, line)
 	answer(s, lineFeed)
 }
 
-// answer ends a peer that does not read its answers.
+// answer destroys the socket of a peer that does not read its answers.
 func answer(s *evnet.Socket, p []byte) {
 	if _, err := s.Write(p); err != nil {
 		s.Destroy(err)
 	}
 }
 
-// serveTheCrowd prints its crowdPlaces, and then, for each line that it reads, the longest waits since the last.
+// serveTheCrowd prints its crowdPlaces, and then serves until its input ends.
 func serveTheCrowd() {
 	l := evnet.NewLoop()
 	at := crowdPlaces{}
@@ -118,15 +118,15 @@ func serveTheCrowd() {
 
 	listen("waits", l, "tcp", free, nil, func(s *evnet.Socket) {
 		_ = s.Scan(nil, 0, func(line []byte) {
-			asked := bytes.Clone(line)
-			begin(l, string(asked), func() { answerLine(s, asked) })
+			request := bytes.Clone(line)
+			begin(l, string(request), func() { answerLine(s, request) })
 		})
 	})
 
 	line, err := json.Marshal(at)
 	check(err)
 	fmt.Println(string(line))
-	go func() { // the parent has gone
+	go func() { // exits when the parent closes the input
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		_ = os.RemoveAll(dir)
 		os.Exit(0)
@@ -155,7 +155,7 @@ func echoPlainly(ln net.Listener) {
 	}
 }
 
-// begin has done called on the loop once what is named has come about.
+// begin runs done on the loop after the named event.
 func begin(l *evnet.Loop, what string, done func()) {
 	post := func() { l.Post(done) }
 	switch what {

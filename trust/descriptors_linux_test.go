@@ -24,19 +24,19 @@ func init() {
 	roles["no descriptors"] = workWithoutDescriptors
 }
 
-// transports are the environments of a process for each way of serving a socket.
+// transports maps each transport to the environment that selects it in a process.
 var transports = map[string]string{"poll": "EVNET_TRANSPORT=", "goroutine": "EVNET_TRANSPORT=goroutine"}
 
-const manyErrors = 8 // accepts that fail one after the other: more than a second
+const manyErrors = 8 // consecutive accepts that fail; they take more than a second
 
-// A server that has run out of descriptors serves those it has, says so, does not spin, and goes on when
-// there are some again.
+// A server without free descriptors serves the open connections, reports the error and does not spin. It accepts
+// again when descriptors are free.
 func TestDescriptorsRunOut(t *testing.T) {
 	t.Parallel()
 	for name, transport := range transports {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			child := play("few descriptors", transport)
+			child := childCommand("few descriptors", transport)
 			stdin, err := child.StdinPipe()
 			require.NoError(t, err)
 			stdout, err := child.StdoutPipe()
@@ -54,7 +54,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 				_, err = io.ReadFull(conns[i], make([]byte, 1))
 				require.NoError(t, err)
 			}
-			for range 100 { // the kernel takes them all
+			for range 100 { // the kernel accepts them all
 				c, err := net.Dial("tcp", address)
 				require.NoError(t, err)
 				defer c.Close()
@@ -70,11 +70,11 @@ func TestDescriptorsRunOut(t *testing.T) {
 			t.Logf("%v of processor time in %v without descriptors", used, time.Since(began))
 			assert.Less(t, used, time.Since(began)/2)
 
-			echo(0) // whom it has, it serves
+			echo(0) // open connections are served
 			for _, c := range conns[:90] {
 				_ = c.Close()
 			}
-			for i := 90; i < 100; i++ { // who had to wait is served now
+			for i := 90; i < 100; i++ { // the connections that had to wait are served now
 				echo(i)
 			}
 			_ = stdin.Close()
@@ -86,7 +86,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 	}
 }
 
-// cpu is the processor time that a process has used.
+// cpu returns the processor time that a process has used.
 func cpu(t testing.TB, pid int) time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	require.NoError(t, err)
@@ -94,7 +94,7 @@ func cpu(t testing.TB, pid int) time.Duration {
 	var user, system int
 	_, err = fmt.Sscan(fields[11]+" "+fields[12], &user, &system)
 	require.NoError(t, err)
-	return time.Duration(user+system) * 10 * time.Millisecond // in ticks of a hundredth
+	return time.Duration(user+system) * 10 * time.Millisecond // a tick is a hundredth of a second
 }
 
 func serveWithFewDescriptors() {
@@ -118,11 +118,12 @@ func serveWithFewDescriptors() {
 	evnet.Run()
 }
 
-// Without a descriptor left, what needs one fails with an error that says so, and what does not works on.
+// Without a free descriptor, an operation that needs one fails with an error that says so. Operations that need none
+// still work.
 func TestDescriptors_NoneLeft(t *testing.T) {
 	for name, transport := range transports {
 		t.Run(name, func(t *testing.T) {
-			child := play("no descriptors", transport)
+			child := childCommand("no descriptors", transport)
 			defer bound(t, "the program does not end").Stop()
 			out, err := child.Output()
 			require.NoError(t, err, "%s", out)
@@ -132,7 +133,7 @@ func TestDescriptors_NoneLeft(t *testing.T) {
 }
 
 func workWithoutDescriptors() {
-	l := evnet.NewLoop() // whose epoll descriptor is one of those that there are not
+	l := evnet.NewLoop() // its epoll descriptor is only opened later, when none is free
 	var pairs [3][2]net.Conn
 	for i := range pairs {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -145,7 +146,7 @@ func workWithoutDescriptors() {
 	}
 	check(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 60, Max: 60}))
 	var files []*os.File
-	use := func() { // all that there are
+	use := func() { // all free descriptors
 		for {
 			f, err := os.Open(os.DevNull)
 			if errors.Is(err, syscall.EMFILE) {
@@ -174,7 +175,7 @@ func workWithoutDescriptors() {
 	err := evnet.NewServer(nil).Listen("tcp", "127.0.0.1:0", nil)
 	expect(errors.Is(c.Err(), syscall.EMFILE) && errors.Is(err, syscall.EMFILE), "refused", c.Err(), err)
 
-	// With an epoll descriptor, and none for the pipes through which a stream would be spliced.
+	// The loop has an epoll descriptor, but there is none for the pipes with which a stream is spliced.
 	check(files[0].Close())
 	from, to := wrap(l, pairs[1][0]), wrap(l, pairs[2][0])
 	from.Pipe(to)
@@ -183,13 +184,13 @@ func workWithoutDescriptors() {
 		_, _ = pairs[1][1].Write(big)
 		check(pairs[1][1].(*net.TCPConn).CloseWrite())
 	}()
-	var heard []byte
-	aside(l, func() { heard, _ = io.ReadAll(pairs[2][1]); _ = pairs[2][1].Close() })
+	var received []byte
+	aside(l, func() { received, _ = io.ReadAll(pairs[2][1]); _ = pairs[2][1].Close() })
 	l.Run()
-	expect(bytes.Equal(heard, big), "piped", len(heard), from.Err(), to.Err())
+	expect(bytes.Equal(received, big), "piped", len(received), from.Err(), to.Err())
 }
 
-// expect says what went well, or ends the process with what did not.
+// expect prints what, or ends the process with a report of why it failed.
 func expect(ok bool, what string, why ...any) {
 	if !ok {
 		fmt.Fprintln(os.Stderr, append([]any{"not", what}, why...)...)

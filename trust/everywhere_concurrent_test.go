@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Every method may be called from any goroutine, at any time: while a connection is made, used and
-// closed, from eight at once.
+// Every method may be called from any goroutine, at any time. Here eight goroutines call them while a connection is
+// made, used and closed.
 func TestEverywhereConcurrently(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for range 20 {
@@ -31,7 +31,7 @@ func TestEverywhereConcurrently(t *testing.T) {
 							for name, call := range m.calls {
 								switch {
 								case name == "Run" || name == "Serve" || name == "Unref" && m.of != nil || name == "RemoveAllListeners":
-								case i > 0 && (name == "Chunks" || name == "Shutdown"): // which wait
+								case i > 0 && (name == "Chunks" || name == "Shutdown"): // these block
 								case i < 7 && (name == "Close" || name == "Destroy" || name == "Reset" || name == "End" || name == "Detach" || strings.HasPrefix(name, "StartTLS") || name == "CloseAllConnections"):
 								default:
 									call(p)
@@ -49,14 +49,14 @@ func TestEverywhereConcurrently(t *testing.T) {
 			p.l.Post(func() { close(start) })
 			run(t, p.l)
 			callers.Wait()
-			run(t, p.l) // what was begun after the end
+			run(t, p.l) // what was started after the end
 			p.cancel()
 		}
 	})
 }
 
-// Two loops, each with a socket at either end of the same pair of connections, write to each other's
-// sockets, and pipe and relay across, and neither waits for the other.
+// Two loops with a socket at either end of the same connections write to each other's sockets, pipe and relay between
+// the loops, and do not block each other.
 func TestEverywhereTwoLoops(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		text := bytes.Repeat([]byte("across the loops "), 1<<16)

@@ -22,22 +22,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// place is where a method is called from: one socket, its server and its loop.
+// place is where a method is called: one socket, its server and its loop.
 type place struct {
 	t      testing.TB
 	l      *evnet.Loop
 	server *evnet.Server
 	s      *evnet.Socket
 	cancel func()
-	stays  bool // the socket does not end by itself
+	stays  bool // the client does not end by itself
 
 	options  evnet.SocketOptions
-	listen   func() error // default: on a free port
-	timer    *evnet.Timer // an hour's, which does not keep Run going
+	listen   func() error // default: listens on a free port
+	timer    *evnet.Timer // of one hour; it does not keep Run going
 	listener evnet.Listener
 }
 
-// methods call every method of a type, by name. TestEverywhereIsComplete sees to it that none is missing.
+// These tables call every method of a type, by name. TestEverywhereIsComplete checks that none is missing.
 var (
 	socketMethods = map[string]func(p *place){
 		"AllowHalfOpen":      func(p *place) { p.s.AllowHalfOpen() },
@@ -47,7 +47,7 @@ var (
 		"BytesRead":          func(p *place) { p.s.BytesRead() },
 		"BytesWritten":       func(p *place) { p.s.BytesWritten() },
 		"Chunks": func(p *place) {
-			for range p.s.Chunks() { // refused, or ended
+			for range p.s.Chunks() { // it yields an error, or has ended
 				break
 			}
 		},
@@ -124,7 +124,7 @@ var (
 		"Listening":          func(p *place) { p.server.Listening() },
 		"Ref":                func(p *place) { p.server.Ref() },
 		"RemoveAllListeners": func(p *place) { p.server.RemoveAllListeners(evnet.EventDrop) },
-		"Serve":              func(p *place) { _ = p.server.Serve(give()); p.later(p.end) },
+		"Serve":              func(p *place) { _ = p.server.Serve(listenerOf()); p.later(p.end) },
 		"SetMaxConnections":  func(p *place) { p.server.SetMaxConnections(100) },
 		"Shutdown": func(p *place) {
 			ctx, cancel := context.WithTimeout(p.t.Context(), time.Millisecond)
@@ -167,16 +167,17 @@ var (
 	}
 )
 
+// later runs fn after a short delay.
 func (p *place) later(fn func()) { p.l.AfterFunc(time.Millisecond/10, fn) }
 
-// end makes Run return.
+// end closes everything, so that Run returns.
 func (p *place) end() {
 	_ = p.server.Close(nil)
 	p.server.CloseAllConnections()
 	p.s.Destroy(nil)
 }
 
-// selfSigned is a config for a server that nobody trusts.
+// selfSigned returns a server's config with a certificate that no client trusts.
 var selfSigned = sync.OnceValue(func() *tls.Config {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -196,7 +197,7 @@ func detach(p *place) {
 	}
 }
 
-// newPlace makes a server, and a client that is still to connect, by TLS if config is not nil.
+// newPlace makes a server, and a client that is not connected yet. They use TLS if config is not nil.
 func newPlace(t testing.TB, config *tls.Config) (p *place, connect func()) {
 	p = &place{t: t, l: evnet.NewLoop()}
 	p.server = evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{p.l}, Logger: quiet, TLSConfig: config})
@@ -219,7 +220,7 @@ func newPlace(t testing.TB, config *tls.Config) (p *place, connect func()) {
 		require.NoError(t, p.listen())
 		_, port, _ := net.SplitHostPort(p.server.Address().String())
 		if p.s.ListenerCount(evnet.EventData) == 0 && !p.s.Flowing() {
-			_ = p.s.OnRead(func([]byte) bool { return true }) // unless there is a consumer
+			_ = p.s.OnRead(func([]byte) bool { return true }) // unless there is already a consumer
 		}
 		p.s.On.Close(func(bool) { p.later(p.end) })
 		p.s.Connect("tcp", net.JoinHostPort("name.test", port))
@@ -232,7 +233,7 @@ func newPlace(t testing.TB, config *tls.Config) (p *place, connect func()) {
 	}
 }
 
-// socket makes the client anew, with the options as they are.
+// socket replaces the client by a new socket with the current options.
 func (p *place) socket() {
 	p.s = evnet.NewSocket(&p.options)
 	p.listener = p.s.On.Lookup(func(evnet.Lookup) {})

@@ -22,10 +22,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every method is tried, in every callback: a new one fails here until it is there.
+// Every method is called in every callback. A new method or callback fails this test until it is added to the tables.
 func TestEverywhereIsComplete(t *testing.T) {
-	for _, name := range takers() {
-		assert.True(t, isTried(name, callbacks) || isTried(name, tlsCallbacks), "there is no callback of %s", name)
+	for _, name := range callbackMethods() {
+		assert.True(t, isCovered(name, callbacks) || isCovered(name, tlsCallbacks), "no test for the callback of %s", name)
 	}
 	for _, m := range methods {
 		of := reflect.TypeOf(m.of)
@@ -36,8 +36,8 @@ func TestEverywhereIsComplete(t *testing.T) {
 	}
 }
 
-// callbacks are where a program's code runs on a loop. Each arranges for fn to be called once from there.
-// The socket is a client's, which sends and gets back a megabyte.
+// callbacks are the callbacks in which a program's code runs on a loop. Each arranges that fn is called once from
+// there. The socket is a client that sends 20,000 bytes and reads them back.
 var callbacks = map[string]func(p *place, fn func()){
 	"SocketEvents.Lookup":            func(p *place, fn func()) { p.s.On.Lookup(func(evnet.Lookup) { fn() }) },
 	"SocketEvents.ConnectionAttempt": func(p *place, fn func()) { p.s.On.ConnectionAttempt(func(evnet.Attempt) { fn() }) },
@@ -77,10 +77,10 @@ var callbacks = map[string]func(p *place, fn func()){
 	},
 	"SocketEvents.ConnectionAttemptTimeout": func(p *place, fn func()) {
 		p.options.AttemptDelay = 1
-		told, cancel := context.WithCancel(p.t.Context())
-		p.twoHosts(func(ctx context.Context) error { // it goes on meanwhile
+		reported, cancel := context.WithCancel(p.t.Context())
+		p.twoHosts(func(ctx context.Context) error { // the attempt continues until its timeout was reported
 			context.AfterFunc(ctx, cancel)
-			<-told.Done()
+			<-reported.Done()
 			return syscall.EHOSTUNREACH
 		})
 		p.s.On.ConnectionAttemptTimeout(func(evnet.Attempt) { fn(); cancel() })
@@ -107,7 +107,8 @@ var callbacks = map[string]func(p *place, fn func()){
 	},
 }
 
-// twoHosts has the client try an address first, of which fn says what becomes, and then the server's.
+// twoHosts makes the client try another address first. fn decides the result of that attempt. Then the client tries
+// the server's address.
 func (p *place) twoHosts(fn func(ctx context.Context) error) {
 	p.options.Resolver = addresses{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")}
 	p.options.Dialer = &net.Dialer{ControlContext: func(ctx context.Context, _, to string, _ syscall.RawConn) error {
@@ -126,7 +127,7 @@ func byBytes(data []byte, _ bool) (int, []byte, error) {
 	return len(data), data, nil
 }
 
-// relayed makes a relay that ends.
+// relayed makes a relay whose peers close immediately.
 func relayed(p *place, fn func()) {
 	a, peerA := net.Pipe()
 	b, peerB := net.Pipe()
@@ -144,10 +145,10 @@ func TestEverywhere(t *testing.T) {
 	onEach(t, func(t *testing.T) { callAll(t, callbacks, nil) })
 }
 
-// callAll calls every method in every callback. The short form calls each pair on one of the transports only, so that every
-// callback and every method is still tried on both.
+// callAll calls every method in every callback. The short form calls each pair on one transport only. It still tests
+// every callback and every method on both transports.
 func callAll(t *testing.T, callbacks map[string]func(*place, func()), config *tls.Config) {
-	tests := map[string]func(t *testing.T){} // which wait for their connections most of the time
+	tests := map[string]func(t *testing.T){} // they mostly wait for their connections
 	for i, where := range slices.Sorted(maps.Keys(callbacks)) {
 		tests[where] = func(t *testing.T) {
 			eachMethod(i, func(name string, call func(*place)) { callIn(t, where+": "+name, config, callbacks[where], call) })
@@ -156,7 +157,7 @@ func callAll(t *testing.T, callbacks map[string]func(*place, func()), config *tl
 	together(t, tests)
 }
 
-// eachMethod calls fn with each method that is called in the i-th callback on the transport in use.
+// eachMethod calls fn with each method to call in the i-th callback on the transport in use.
 func eachMethod(i int, fn func(name string, call func(*place))) {
 	if netpoll.Enabled {
 		i++
@@ -185,13 +186,13 @@ func callIn(t *testing.T, what string, config *tls.Config, arrange func(*place, 
 	p.l.Run()
 	hung.Stop()
 	require.True(t, called, what)
-	for _, trace := range strings.SplitAfter(*events, "z") { // of Connect in a callback too
+	for _, trace := range strings.SplitAfter(*events, "z") { // a method may also connect the socket again in a callback
 		require.True(t, trace == "" || grammar.MatchString(trace) || connected.MatchString(trace), "%s: %s", what, *events)
 	}
 	p.cancel()
 }
 
-// watchEvents notes the events of a socket by their letters.
+// watchEvents records the events of a socket as letters.
 func watchEvents(s *evnet.Socket) *string {
 	events := new(string)
 	note := func(letter string) func() { return func() { *events += letter } }

@@ -11,16 +11,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// tlsCallbacks are those that only TLS has, as callbacks.
+// tlsCallbacks are the callbacks to test under TLS, in the same form as callbacks.
 var tlsCallbacks = map[string]func(p *place, fn func()){
 	"SocketEvents.SecureConnect": func(p *place, fn func()) { p.s.On.SecureConnect(fn) },
 	"ServerEvents.Connection":    func(p *place, fn func()) { p.server.On.Connection(func(*evnet.Socket) { fn() }) },
 	"SocketEvents.Data":          func(p *place, fn func()) { p.s.On.Data(func([]byte) { fn() }) },
 	"ServerEvents.TLSClientError": func(p *place, fn func()) {
 		p.server.On.TLSClientError(func(error, *evnet.Socket) { fn(); p.s.Destroy(nil) })
-		p.s.On.Ready(func() { _, _ = p.s.Conn().(*tls.Conn).NetConn().Write([]byte("no TLS at all")) })
+		p.s.On.Ready(func() { _, _ = p.s.Conn().(*tls.Conn).NetConn().Write([]byte("not a TLS record")) })
 	},
-	"SocketEvents.Ready": func(p *place, fn func()) { p.s.On.Ready(fn) }, // in the midst of the handshake
+	"SocketEvents.Ready": func(p *place, fn func()) { p.s.On.Ready(fn) }, // during the handshake
 }
 
 // Every method may be called in every callback under TLS.
@@ -41,11 +41,12 @@ func TestEverywhereStartTLS(t *testing.T) {
 	})
 }
 
-// callInStartTLS has both sides turn to TLS in Data, and calls the method behind that, on one of them.
+// callInStartTLS starts TLS on both sides in Data. Then it calls the method on one of them while the handshake is
+// under way.
 func callInStartTLS(t *testing.T, side, what string, call func(*place)) {
 	p, _ := newPlace(t, nil)
 	called := false
-	turned := func(of string, s *evnet.Socket, err error) {
+	upgraded := func(of string, s *evnet.Socket, err error) {
 		require.NoError(t, err)
 		if of != side {
 			return
@@ -62,9 +63,9 @@ func callInStartTLS(t *testing.T, side, what string, call func(*place)) {
 	p.server.On.Connection(func(s *evnet.Socket) {
 		s.On.Close(over)
 		s.Once.Data(func([]byte) {
-			s.Resume() // for what comes under TLS
-			_, _ = s.WriteString("go on")
-			turned("server", s, s.StartTLSServer(selfSigned()))
+			s.Resume() // reads what is received under TLS
+			_, _ = s.WriteString("proceed")
+			upgraded("server", s, s.StartTLSServer(selfSigned()))
 		})
 	})
 	client := p.s
@@ -73,7 +74,7 @@ func callInStartTLS(t *testing.T, side, what string, call func(*place)) {
 	client.On.SecureConnect(client.End)
 	client.Once.Data(func([]byte) {
 		client.Resume()
-		turned("client", client, client.StartTLS(&tls.Config{InsecureSkipVerify: true}))
+		upgraded("client", client, client.StartTLS(&tls.Config{InsecureSkipVerify: true}))
 	})
 	require.NoError(t, p.listen())
 	client.Connect("tcp", p.server.Address().String())

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A conn that is closed behind its socket's back is noticed when something comes; and a copy of its
-// descriptor that lives on does not keep the loop busy.
+// A socket notices that its conn was closed directly when the peer sends something. A copy of the descriptor that
+// stays open does not keep the loop busy.
 func TestFaultsConnClosedBehindItsBack(t *testing.T) {
 	alternately(t, 0, func(t *testing.T) {
 		here, there := pair(t)
@@ -26,7 +26,7 @@ func TestFaultsConnClosedBehindItsBack(t *testing.T) {
 		s.On.Close(func(bool) { closes++ })
 		var used time.Duration
 		const watched = 500 * time.Millisecond
-		l.AfterFunc(time.Millisecond, func() { // when the socket is in the set
+		l.AfterFunc(time.Millisecond, func() { // after the socket was added to the epoll set
 			_ = s.Conn().Close()
 			_, _ = there.Write([]byte("x"))
 			before := ownTime(t)
@@ -40,7 +40,7 @@ func TestFaultsConnClosedBehindItsBack(t *testing.T) {
 	})
 }
 
-// ownTime is the processor time that this process has used.
+// ownTime returns the processor time that this process has used.
 func ownTime(t testing.TB) time.Duration {
 	var u syscall.Rusage
 	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))

@@ -17,14 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func init() { roles["in a network of its own"] = workInANetwork }
+func init() { roles["network faults"] = workInANetwork }
 
-// A network that loses packets, delays them, and is cut for a while, loses no byte; one that stays cut is
-// told by a timeout.
+// A network that loses and delays packets, and is down for a while, loses no byte. If it stays down, a timeout reports
+// the outage.
 func TestFaultsNetwork(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
-		t.Skip("only root may make a network")
+		t.Skip("only root can create a network namespace")
 	}
 	for _, program := range []string{"ip", "tc"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -37,17 +37,17 @@ func TestFaultsNetwork(t *testing.T) {
 	for name, transport := range transports {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			child := play("in a network of its own", transport)
+			child := childCommand("network faults", transport)
 			child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 			defer bound(t, "the program does not end").Stop()
 			out, err := child.Output()
 			if err != nil && len(out) == 0 && os.Getenv("EVNET_CI") == "" {
-				t.Skipf("this system makes no networks: %v", err)
+				t.Skipf("this system cannot create a network namespace: %v", err)
 			}
 			require.NoError(t, err, "%s", out)
 			t.Logf("%s", out)
 			lost := regexp.MustCompile(`\(dropped (\d+),`).FindSubmatch(out)
-			require.NotNil(t, lost, "tc tells what was lost")
+			require.NotNil(t, lost, "tc reports the lost packets")
 			assert.NotEqual(t, "0", string(lost[1]), "packets lost")
 		})
 	}
@@ -56,8 +56,8 @@ func TestFaultsNetwork(t *testing.T) {
 func workInANetwork() {
 	command("ip", "link", "set", "lo", "up")
 	fmt.Println("up")
-	// netem loses and delays at random. Where there is none, a queue that is far too short loses what
-	// comes too fast, and delays the rest.
+	// netem loses and delays packets at random. If it is not available, a queue that is far too short loses and
+	// delays packets instead.
 	if exec.Command("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "2ms", "1ms", "loss", "2%").Run() == nil {
 		fmt.Println("netem")
 	} else {
@@ -65,7 +65,7 @@ func workInANetwork() {
 		command("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "40mbit", "burst", "8kb", "limit", "20kb")
 		fmt.Println("tbf")
 	}
-	// Bytes both ways, with a cut of half a second in the middle.
+	// Send data in both directions, with an outage of half a second in the middle.
 	text := pattern(outgoing, 0, 1<<20)
 	l := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet})
@@ -86,12 +86,12 @@ func workInANetwork() {
 	_, _ = s.Write(text)
 	s.End()
 	l.Run()
-	expect(bytes.Equal(got, text) && s.Err() == nil, "everything came", len(got), s.Err())
+	expect(bytes.Equal(got, text) && s.Err() == nil, "everything arrived", len(got), s.Err())
 
 	stats, _ := exec.Command("tc", "-s", "qdisc", "show", "dev", "lo").Output()
 	fmt.Printf("%s", stats)
 
-	// And a cut for good.
+	// Then take the network down for good.
 	check(server.Listen("tcp", "127.0.0.1:0", nil))
 	a := evnet.NewSocket(&evnet.SocketOptions{Loop: l, Logger: quiet, IdleTimeout: 300 * time.Millisecond})
 	consume(a)
@@ -99,11 +99,11 @@ func workInANetwork() {
 		command("ip", "link", "set", "lo", "down")
 		_, _ = a.Write(text)
 	})
-	a.On.Close(func(bool) { _ = server.Close(nil); server.CloseAllConnections() }) // it may never have been accepted
+	a.On.Close(func(bool) { _ = server.Close(nil); server.CloseAllConnections() }) // the server may never have accepted it
 	a.Connect("tcp", server.Address().String())
 	l.Run()
 	timeout, ok := a.Err().(net.Error)
-	expect(ok && timeout.Timeout(), "the cut was told", a.Err())
+	expect(ok && timeout.Timeout(), "the outage was reported", a.Err())
 }
 
 func command(name string, args ...string) {

@@ -15,17 +15,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// badNetwork passes a connection on in pieces of any size, with stalls, and cuts it after some bytes, if
-// cut is not 0, by an end or a reset.
+// badNetwork relays a connection in pieces of any size, with stalls. If cut is not 0, it cuts the connection after
+// that many bytes, with an end or a reset.
 type badNetwork struct {
 	random *rand.Rand
 	cut    int
 	reset  bool
 }
 
-// relay joins two conns until both directions have ended, or it cuts them off.
+// relay joins two conns until both directions have ended or it cuts them.
 func (n *badNetwork) relay(a, b *net.TCPConn) {
-	var mu sync.Mutex // of random, and of what is left
+	var mu sync.Mutex // protects random and left
 	left := n.cut
 	step := func(want int) (k int, stall int) {
 		mu.Lock()
@@ -70,8 +70,8 @@ func (n *badNetwork) relay(a, b *net.TCPConn) {
 	_, _ = a.Close(), b.Close()
 }
 
-// Over a network that splits, delays, stalls and cuts, what arrives is the beginning of what was sent, and all
-// of it if both sides see the end.
+// Over a network that splits, delays, stalls and cuts, the received data is a prefix of what was sent. It is all of
+// it if both sides see the end.
 func TestFaultsBadNetwork(t *testing.T) {
 	const size = 500_000
 	onEach(t, func(t *testing.T) {
@@ -89,19 +89,19 @@ func TestFaultsBadNetwork(t *testing.T) {
 			var ended [2]bool
 			sockets := []*evnet.Socket{wrap(l, client), wrap(l, server)}
 			for i, s := range sockets {
-				s.On.Data(got[i].took)
+				s.On.Data(got[i].add)
 				s.On.End(func() { ended[i] = true })
 				_, _ = s.Write(text)
 				s.End()
 			}
 			run(t, l)
 			for i, s := range sockets {
-				require.True(t, bytes.HasPrefix(text, got[i].got.Bytes()), "seed %d: what came is not what was sent", seed)
+				require.True(t, bytes.HasPrefix(text, got[i].got.Bytes()), "seed %d: the received data differs from what was sent", seed)
 				if n.cut == 0 {
 					require.True(t, ended[i] && s.Err() == nil && got[i].got.Len() == size, "seed %d: %d bytes, %v", seed, got[i].got.Len(), s.Err())
 				}
 				if n.cut > 0 && n.reset && got[i].got.Len() < size {
-					assert.False(t, ended[i] && s.Err() == nil, "seed %d: a cut passed for an end", seed)
+					assert.False(t, ended[i] && s.Err() == nil, "seed %d: a cut was reported as an end", seed)
 				}
 			}
 		}

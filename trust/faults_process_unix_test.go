@@ -20,7 +20,7 @@ import (
 )
 
 func init() {
-	roles["talker"] = func() { // writes and reads without end
+	roles["talker"] = func() { // writes and reads endlessly
 		c, err := net.Dial("tcp", os.Args[1])
 		check(err)
 		go func() { _, _ = io.Copy(io.Discard, c) }()
@@ -30,7 +30,7 @@ func init() {
 			}
 		}
 	}
-	roles["reader"] = func() { // says what it has read
+	roles["reader"] = func() { // prints the hash of what it has read
 		c, err := net.Dial("tcp", os.Args[1])
 		check(err)
 		sum := sha256.New()
@@ -46,14 +46,14 @@ func check(err error) {
 	}
 }
 
-// A peer whose process is killed while bytes go both ways is an end or a reset, told once, and nothing
-// stays of it.
+// If a peer's process is killed while data flows both ways, the socket reports one end or one reset, and nothing is
+// left behind.
 func TestFaultsPeerIsKilled(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		events := ""
 		var server *evnet.Server
-		child := play("talker")
+		child := childCommand("talker")
 		server, address := serve(t, l, evnet.ServerOptions{}, func(s *evnet.Socket) {
 			_ = server.Close(nil)
 			s.Pipe(s)
@@ -78,13 +78,13 @@ func TestFaultsPeerIsKilled(t *testing.T) {
 	})
 }
 
-// A peer whose process is stopped takes nothing: the queue stops at its limit, and a timeout tells. When
-// it goes on, everything arrives.
+// A peer whose process is stopped reads nothing. The queue does not grow beyond its limit, and Timeout is emitted.
+// When the process continues, everything arrives.
 func TestFaultsPeerIsStopped(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		const limit = 1 << 20
 		l := evnet.NewLoop()
-		child := play("reader")
+		child := childCommand("reader")
 		sum := sha256.New()
 		var server *evnet.Server
 		stopped, timeouts := false, 0

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// collect is a consumer that notes what comes.
+// collect is a consumer that keeps the received data.
 type collect struct {
 	mu  sync.Mutex
 	got bytes.Buffer
@@ -30,15 +30,15 @@ func (c *collect) Write(p []byte) (int, error) {
 	return c.got.Write(p)
 }
 
-func (c *collect) took(p []byte) { _, _ = c.Write(p) }
+func (c *collect) add(p []byte) { _, _ = c.Write(p) }
 
-// consumers are the ways of reading a socket. What each calls happens on every chunk.
+// consumers are the ways to read a socket. Each of them except Chunks calls the function each on every chunk.
 var consumers = map[string]func(l *evnet.Loop, s *evnet.Socket, c *collect, each func()){
 	"Data": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
-		s.On.Data(func(p []byte) { c.took(p); each() })
+		s.On.Data(func(p []byte) { c.add(p); each() })
 	},
 	"OnRead": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
-		_ = s.OnRead(func(p []byte) bool { c.took(p); each(); return !s.Paused() })
+		_ = s.OnRead(func(p []byte) bool { c.add(p); each(); return !s.Paused() })
 	},
 	"Scan": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
 		split := func(data []byte, atEOF bool) (int, []byte, error) {
@@ -48,7 +48,7 @@ var consumers = map[string]func(l *evnet.Loop, s *evnet.Socket, c *collect, each
 			}
 			return n, data[:n], nil
 		}
-		_ = s.Scan(split, 5000, func(p []byte) { c.took(p); each() })
+		_ = s.Scan(split, 5000, func(p []byte) { c.add(p); each() })
 	},
 	"Pipe": func(_ *evnet.Loop, s *evnet.Socket, c *collect, each func()) {
 		s.Pipe(writer(func(p []byte) (int, error) { each(); return c.Write(p) }))
@@ -56,19 +56,19 @@ var consumers = map[string]func(l *evnet.Loop, s *evnet.Socket, c *collect, each
 	"Chunks": func(l *evnet.Loop, s *evnet.Socket, c *collect, _ func()) {
 		aside(l, func() {
 			for p := range s.Chunks() {
-				c.took(p)
+				c.add(p)
 			}
 		})
 	},
 }
 
-// The peer's end right behind much data comes after all of it, however slowly it is read.
+// A peer's end that follows a large amount of data is emitted after all of the data, however slowly the socket reads.
 func TestFaultsEndBehindMuchData(t *testing.T) {
 	text := pattern(incoming, 0, 8<<20)
 	number := 0
 	for name, consumer := range inOrder(consumers) {
 		for how, slow := range inOrder(map[string]func(l *evnet.Loop, s *evnet.Socket) (each func()){
-			"at once": func(*evnet.Loop, *evnet.Socket) func() { return func() {} },
+			"immediately": func(*evnet.Loop, *evnet.Socket) func() { return func() {} },
 			"with pauses": func(l *evnet.Loop, s *evnet.Socket) func() {
 				n := 0
 				return func() {
@@ -80,7 +80,7 @@ func TestFaultsEndBehindMuchData(t *testing.T) {
 			},
 			"late": func(l *evnet.Loop, s *evnet.Socket) func() {
 				s.Pause()
-				l.AfterFunc(20*time.Millisecond, s.Resume) // when the end is there
+				l.AfterFunc(20*time.Millisecond, s.Resume) // after the end has arrived
 				return func() {}
 			},
 		}) {
@@ -107,7 +107,7 @@ func TestFaultsEndBehindMuchData(t *testing.T) {
 						run(t, l)
 						require.NoError(t, s.Err())
 						require.True(t, bytes.Equal(text, c.got.Bytes()), "%d bytes of %d", c.got.Len(), len(text))
-						if name != "Chunks" { // which another goroutine takes
+						if name != "Chunks" { // whose chunks another goroutine consumes
 							require.Equal(t, len(text), atEnd)
 						}
 					})
@@ -117,8 +117,8 @@ func TestFaultsEndBehindMuchData(t *testing.T) {
 	}
 }
 
-// Bytes and an end that have come while the socket was paused are there on Resume, and harm nobody if
-// there is none.
+// Data and an end that arrive while the socket is paused are delivered on Resume. Without a Resume, they
+// cause no problem.
 func TestFaultsEndWhilePaused(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		for i, resume := range []bool{true, false, true, false} {
@@ -126,7 +126,7 @@ func TestFaultsEndWhilePaused(t *testing.T) {
 			l := evnet.NewLoop()
 			s := wrap(l, here)
 			var c collect
-			s.On.Data(c.took)
+			s.On.Data(c.add)
 			s.Pause()
 			ended := false
 			s.On.End(func() { ended = true })
@@ -151,17 +151,17 @@ func TestFaultsEndWhilePaused(t *testing.T) {
 	})
 }
 
-// A reset is told once, by Error, whatever it meets; what the peer has sent before is delivered first
-// where it was received at all.
+// Error reports a reset exactly once, whatever the state of the socket. Data that the peer sent before the reset is
+// delivered first, if it was received.
 func TestFaultsResets(t *testing.T) {
 	reset := func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }
 	for name, c := range map[string]struct {
 		peer  func(c *net.TCPConn, next <-chan struct{})
 		start func(s *evnet.Socket)
-		end   bool // End comes first
+		end   bool // End is emitted first
 		text  string
 	}{
-		"while nothing happens": {peer: func(c *net.TCPConn, _ <-chan struct{}) { reset(c) }},
+		"while idle": {peer: func(c *net.TCPConn, _ <-chan struct{}) { reset(c) }},
 		"after an end": {
 			peer: func(c *net.TCPConn, next <-chan struct{}) { _ = c.CloseWrite(); <-next; reset(c) },
 			end:  true,
@@ -174,11 +174,11 @@ func TestFaultsResets(t *testing.T) {
 			start: func(s *evnet.Socket) { _, _ = s.WriteString("hello") },
 			peer:  func(c *net.TCPConn, _ <-chan struct{}) { awaitBytes(c); _ = c.Close() },
 		},
-		"with much to be written": {
+		"with a large write pending": {
 			start: func(s *evnet.Socket) { _, _ = s.Write(make([]byte, 16<<20)) },
 			peer:  func(c *net.TCPConn, _ <-chan struct{}) { awaitBytes(c); reset(c) },
 		},
-		"with much to be written, paused": {
+		"with a large write pending, paused": {
 			start: func(s *evnet.Socket) { s.Pause(); _, _ = s.Write(make([]byte, 16<<20)) },
 			peer:  func(c *net.TCPConn, _ <-chan struct{}) { awaitBytes(c); reset(c) },
 		},
@@ -192,7 +192,7 @@ func TestFaultsResets(t *testing.T) {
 				once := sync.OnceFunc(func() { close(next) })
 				events, got := "", ""
 				s.On.Data(func(p []byte) { got += string(p); once() })
-				s.On.End(func() { events += "end "; once(); keepWriting(l, s) }) // as in Node, a write finds out
+				s.On.End(func() { events += "end "; once(); keepWriting(l, s) }) // as in Node, a write detects the reset
 				s.On.Error(func(error) { events += "error " })
 				s.On.Close(func(hadError bool) { events += "close"; assert.True(t, hadError) })
 				written := make(chan error, 1)
@@ -208,7 +208,7 @@ func TestFaultsResets(t *testing.T) {
 				}
 				assert.Equal(t, want, events)
 				assert.Equal(t, c.text, got)
-				if code := evnet.Code(s.Err()); c.end { // a write is the first to hear of it, or the second
+				if code := evnet.Code(s.Err()); c.end { // the first or second write detects it
 					assert.Contains(t, []string{"ECONNRESET", "EPIPE"}, code, "%v", s.Err())
 				} else {
 					assert.Equal(t, "ECONNRESET", code, "%v", s.Err())
@@ -230,8 +230,8 @@ func keepWriting(l *evnet.Loop, s *evnet.Socket) {
 // awaitBytes returns when there is something to read, without reading all of it.
 func awaitBytes(c *net.TCPConn) { _, _ = c.Read(make([]byte, 1)) }
 
-// A socket may be ended or destroyed, and its context may end, at any moment of its life: then come
-// Error, if there is a cause, and Close, and nothing is left.
+// A socket may be ended or destroyed, and its context may end, at any stage of its life. Then Error is emitted if
+// there is a cause, then Close, and nothing is left behind.
 func TestFaultsAtEachStage(t *testing.T) {
 	boom := errors.New("boom")
 	number := 0
@@ -269,8 +269,8 @@ func TestFaultsAtEachStage(t *testing.T) {
 type fault struct {
 	fn      func(s *evnet.Socket, cancel func())
 	cause   error
-	whole   bool // what was written leaves first, and then a clean end
-	connect bool // the context is that of ConnectContext, which has no effect once that is over
+	whole   bool // written data is sent first, and then a clean end
+	connect bool // the context is passed to ConnectContext; it has no effect after the connection is made
 }
 
 func stageFault(t *testing.T, do fault, stage string, at func(*evnet.Socket, func())) {
@@ -297,7 +297,7 @@ func stageFault(t *testing.T, do fault, stage string, at func(*evnet.Socket, fun
 		Loop: l, Logger: quiet, Context: whole, HighWaterMark: 1,
 		Resolver: addresses{netip.MustParseAddr("127.0.0.1")},
 	})
-	if stage == "after a failure" { // of the first address
+	if stage == "after a failure" { // the attempt with the first address
 		s = evnet.NewSocket(&evnet.SocketOptions{
 			Loop: l, Logger: quiet, Context: whole, NoAutoSelectFamily: false, AttemptDelay: -1,
 			Dialer:   failingFor("[::1]:" + port),
@@ -310,13 +310,13 @@ func stageFault(t *testing.T, do fault, stage string, at func(*evnet.Socket, fun
 			done = true
 			do.fn(s, cancel)
 			if do.connect && stage == "in Timeout" {
-				s.End() // if it has connected, nothing else does
+				s.End() // if it has connected, nothing else ends it
 			}
 		}
 	}
 	const size = 1 << 20
 	s.On.Data(func([]byte) {
-		// Where nothing else is to end it.
+		// End the socket, unless the fault itself is to end it.
 		waits := stage == "in Timeout" || errors.Is(cause, context.Canceled) && stage != "in End" && stage != "in Finish" && stage != "in Close"
 		if s.BytesRead() == size+int64(len("hello")) && !waits {
 			s.End()
@@ -338,12 +338,12 @@ func stageFault(t *testing.T, do fault, stage string, at func(*evnet.Socket, fun
 		assert.NoError(t, peer.Err())
 		assert.EqualValues(t, size, peer.BytesRead())
 	}
-	if do.connect && stage == "in Timeout" && s.Err() != nil { // which may come before Connect or after it
+	if do.connect && stage == "in Timeout" && s.Err() != nil { // the context may end before Connect or after it
 		cause = do.cause
 	}
 	want := "close"
 	late := stage == "in Close" || errors.Is(cause, context.Canceled) && !strings.Contains(events, "error") &&
-		(stage == "in End" || stage == "in Finish") // it may have closed before the context's end is told
+		(stage == "in End" || stage == "in Finish") // the socket may close before it reports the end of the context
 	if cause != nil && !late {
 		want = "error close"
 		assert.ErrorIs(t, s.Err(), cause)
@@ -351,12 +351,12 @@ func stageFault(t *testing.T, do fault, stage string, at func(*evnet.Socket, fun
 	assert.Equal(t, want, events)
 }
 
-// addresses answers every name.
+// addresses is a Resolver that returns itself for every name.
 type addresses []netip.Addr
 
 func (a addresses) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) { return a, nil }
 
-// failingFor is a Dialer that cannot reach one address.
+// failingFor returns a Dialer that cannot reach one address.
 func failingFor(address string) *net.Dialer {
 	return &net.Dialer{Control: func(_, to string, _ syscall.RawConn) error {
 		if to == address {

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the system had received before a reset is delivered, and the reset told behind it: Linux keeps it.
+// Linux keeps the data that the kernel received before a reset. The socket delivers it, and reports the reset after
+// it.
 func TestFaultsResetBehindUnreadBytes(t *testing.T) {
 	text := pattern(incoming, 0, 100_000)
 	onEach(t, func(t *testing.T) {
@@ -22,7 +23,7 @@ func TestFaultsResetBehindUnreadBytes(t *testing.T) {
 		l := evnet.NewLoop()
 		s := wrap(l, here)
 		var c collect
-		s.On.Data(c.took)
+		s.On.Data(c.add)
 		s.Pause()
 		events := ""
 		s.On.End(func() { events += "end " })
@@ -31,8 +32,8 @@ func TestFaultsResetBehindUnreadBytes(t *testing.T) {
 		aside(l, func() {
 			_, err := there.Write(text)
 			assert.NoError(t, err)
-			defer bound(t, "the bytes and the reset do not come").Stop()
-			// What has not come yet would be lost with the reset.
+			defer bound(t, "the bytes and the reset do not arrive").Stop()
+			// The reset would discard what has not arrived yet.
 			await(t, here, func(fd int) bool {
 				n, _, _ := syscall.Recvfrom(fd, make([]byte, 2*len(text)), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 				return n == len(text)
@@ -54,7 +55,7 @@ func TestFaultsResetBehindUnreadBytes(t *testing.T) {
 	})
 }
 
-// await asks again and again until the descriptor is as it must be.
+// await polls the descriptor until ready reports true.
 func await(t testing.TB, c *net.TCPConn, ready func(fd int) bool) {
 	raw, err := c.SyscallConn()
 	if !assert.NoError(t, err) {

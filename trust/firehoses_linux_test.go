@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// goodKinds are good clients beside firehoses: those that are connected, and those that connect for each line.
+// goodKinds are the well-behaved clients beside the firehoses: some stay connected, others reconnect for each line.
 var goodKinds = map[string]bystander{
 	"known":   {place: "Scan"},
 	"new":     {place: "Scan", fresh: true},
@@ -32,20 +32,20 @@ var goodKinds = map[string]bystander{
 type firehoses struct {
 	consumer string
 	peers    int
-	once     int // bytes of each, 0: without end
+	once     int // bytes that each peer sends; 0: endlessly
 	lasting  time.Duration
 }
 
 const burst = 256 << 10
 
-// However many peers send line feeds, of which one chunk holds 65,536, and whatever consumes them, others are served.
+// However many peers send line feeds (65,536 in one chunk), and whatever consumes them, other clients are served.
 func TestFirehosesLeaveTurns(t *testing.T) {
 	settings := [][]string{{"EVNET_TRANSPORT="}}
 	attacked := []string{"Scan", "Scan, WriteThen", "OnRead, Unshift", "Data as utf16le", "TLS", "dgram"}
 	counts := []int{60}
-	lasting := 100 * time.Millisecond // within which each good client begins an exchange, and then waits for as long as it takes
+	lasting := 100 * time.Millisecond // within this time each good client starts an exchange, and then waits as long as it takes
 	if race.Enabled {
-		counts = []int{40} // since each callback takes ten times as long
+		counts = []int{40} // because each callback takes ten times as long
 	}
 	if evtest.Long() {
 		settings = nil
@@ -67,7 +67,7 @@ func TestFirehosesLeaveTurns(t *testing.T) {
 					}
 					a := firehoses{consumer, peers, once, lasting}
 					if consumer == "TLS" && !evtest.Long() {
-						a.peers = 40 // whose handshakes take most of the time
+						a.peers = 40 // their handshakes take most of the time
 					}
 					t.Run(fmt.Sprint(setting, a), func(t *testing.T) { a.run(t, setting) })
 				}

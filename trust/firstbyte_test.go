@@ -16,22 +16,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// given is a listener of conns that there are already.
-type given struct {
+// connListener is a listener that accepts the conns it was made with.
+type connListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func give(conns ...net.Conn) *given {
-	g := &given{conns: make(chan net.Conn, len(conns)), closed: make(chan struct{})}
+func listenerOf(conns ...net.Conn) *connListener {
+	g := &connListener{conns: make(chan net.Conn, len(conns)), closed: make(chan struct{})}
 	for _, c := range conns {
 		g.conns <- c
 	}
 	return g
 }
 
-func (g *given) Accept() (net.Conn, error) {
+func (g *connListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-g.conns:
 		return c, nil
@@ -40,38 +40,38 @@ func (g *given) Accept() (net.Conn, error) {
 	}
 }
 
-func (g *given) Addr() net.Addr { return &net.TCPAddr{} }
-func (g *given) Close() error   { g.once.Do(func() { close(g.closed) }); return nil }
+func (g *connListener) Addr() net.Addr { return &net.TCPAddr{} }
+func (g *connListener) Close() error   { g.once.Do(func() { close(g.closed) }); return nil }
 
-// greeted is a conn with a handshake, which waits for a byte.
-type greeted struct{ net.Conn }
+// handshakeConn is a conn whose handshake waits for one byte.
+type handshakeConn struct{ net.Conn }
 
-func (c greeted) HandshakeContext(context.Context) error {
+func (c handshakeConn) HandshakeContext(context.Context) error {
 	_, err := io.ReadFull(c.Conn, make([]byte, 1))
 	return err
 }
 
-// A peer that sends nothing is cut off in time, and nobody else.
+// Only a peer that sends nothing before the deadline is disconnected.
 func TestFirstByteTimeout(t *testing.T) {
 	const limit = 10 * time.Second
 	for name, c := range map[string]struct {
 		shake bool
-		peer  func(peer net.Conn)                  // what it does
+		peer  func(peer net.Conn)                  // what the peer does
 		here  func(l *evnet.Loop, s *evnet.Socket) // what the program does
-		after time.Duration                        // when it is cut off, 0: never
+		after time.Duration                        // when the socket is closed by the timeout; 0: never
 	}{
-		"silent":                 {after: limit},
-		"silent in a handshake":  {shake: true, after: limit},
-		"silent after one":       {shake: true, peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }, after: limit},
-		"written to":             {here: func(_ *evnet.Loop, s *evnet.Socket) { _, _ = s.WriteString("hello") }, after: limit},
-		"a byte in time":         {peer: func(p net.Conn) { time.Sleep(limit - time.Second); _, _ = p.Write([]byte("x")) }},
-		"an end":                 {peer: func(p net.Conn) { _ = p.Close() }},
-		"paused, then silent":    {here: pausedFor(15 * time.Second), after: 2 * limit},
-		"paused, a byte waiting": {here: pausedFor(15 * time.Second), peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }},
-		"piped, then silent":     {here: pipedAfter(15 * time.Second), after: 2 * limit},
-		"piped, a byte waiting":  {here: pipedAfter(15 * time.Second), peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }},
-		"nobody reads, silent":   {here: func(_ *evnet.Loop, s *evnet.Socket) { s.RemoveAllListeners(evnet.EventData) }, after: limit},
-		"nobody reads, a byte": {
+		"silent":                     {after: limit},
+		"silent in a handshake":      {shake: true, after: limit},
+		"silent after the handshake": {shake: true, peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }, after: limit},
+		"written to":                 {here: func(_ *evnet.Loop, s *evnet.Socket) { _, _ = s.WriteString("hello") }, after: limit},
+		"a byte before the limit":    {peer: func(p net.Conn) { time.Sleep(limit - time.Second); _, _ = p.Write([]byte("x")) }},
+		"an end":                     {peer: func(p net.Conn) { _ = p.Close() }},
+		"paused, then silent":        {here: pausedFor(15 * time.Second), after: 2 * limit},
+		"paused, a byte pending":     {here: pausedFor(15 * time.Second), peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }},
+		"piped, then silent":         {here: pipedAfter(15 * time.Second), after: 2 * limit},
+		"piped, a byte pending":      {here: pipedAfter(15 * time.Second), peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) }},
+		"no consumer, silent":        {here: func(_ *evnet.Loop, s *evnet.Socket) { s.RemoveAllListeners(evnet.EventData) }, after: limit},
+		"no consumer, a byte": {
 			here: func(_ *evnet.Loop, s *evnet.Socket) { s.RemoveAllListeners(evnet.EventData) },
 			peer: func(p net.Conn) { _, _ = p.Write([]byte("x")) },
 		},
@@ -80,7 +80,7 @@ func TestFirstByteTimeout(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, peer := net.Pipe()
 				if c.shake {
-					conn = greeted{conn}
+					conn = handshakeConn{conn}
 				}
 				l := evnet.NewLoop()
 				server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, FirstByteTimeout: limit, Logger: quiet, AllowHalfOpen: true})
@@ -103,7 +103,7 @@ func TestFirstByteTimeout(t *testing.T) {
 					_, _ = io.Copy(io.Discard, peer)
 				}()
 				l.AfterFunc(time.Hour, func() { s.Destroy(nil); _ = peer.Close() })
-				require.NoError(t, server.Serve(give(conn)))
+				require.NoError(t, server.Serve(listenerOf(conn)))
 				l.Run()
 				if c.after == 0 {
 					assert.NoError(t, s.Err())
@@ -126,7 +126,7 @@ func pausedFor(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
 	}
 }
 
-// pipedAfter joins a socket with one that is full until then.
+// pipedAfter pipes the socket into one that is full until d has passed.
 func pipedAfter(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
 	return func(l *evnet.Loop, s *evnet.Socket) {
 		conn, peer := net.Pipe()
@@ -138,13 +138,13 @@ func pipedAfter(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
 	}
 }
 
-// It works on kernel sockets too, and is for accepted sockets alone.
+// FirstByteTimeout works on kernel sockets too. It only applies to accepted sockets.
 func TestFirstByteTimeoutOfKernelSockets(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		speaker, speaks := pair(t)
 		silent, isSilent := pair(t)
-		_, err := speaks.Write([]byte("x")) // the system has it when the time begins
+		_, err := speaks.Write([]byte("x")) // the kernel has received it before the time starts
 		require.NoError(t, err)
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet, FirstByteTimeout: 50 * time.Millisecond})
 		causes := map[net.Conn]error{}
@@ -158,7 +158,7 @@ func TestFirstByteTimeoutOfKernelSockets(t *testing.T) {
 				}
 			})
 		})
-		require.NoError(t, server.Serve(give(speaker, silent)))
+		require.NoError(t, server.Serve(listenerOf(speaker, silent)))
 		run(t, l)
 		_, _ = speaks.Close(), isSilent.Close()
 		require.ErrorIs(t, causes[silent], os.ErrDeadlineExceeded)

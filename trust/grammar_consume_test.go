@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-func (m *machine) took(p []byte) {
+func (m *machine) deliver(p []byte) {
 	c := m.conn()
-	if !strings.HasSuffix(c.events, "d") { // which would be long
+	if !strings.HasSuffix(c.events, "d") { // keep the trace short
 		c.events += "d"
 	}
 	c.mu.Lock()
 	c.got = append(c.got, p...)
 	c.mu.Unlock()
-	m.inside()
+	m.inCallback()
 }
 
-func (m *machine) Write(p []byte) (int, error) { m.took(p); return len(p), nil }
+func (m *machine) Write(p []byte) (int, error) { m.deliver(p); return len(p), nil }
 
-// consume makes another the consumer.
+// consume replaces the consumer.
 func (m *machine) consume(op operation) {
 	s := m.s
 	if m.plan.echo || m.isRanging() {
@@ -32,12 +32,12 @@ func (m *machine) consume(op operation) {
 	s.Unpipe(nil)
 	switch op.what {
 	case "data":
-		m.consumer = s.On.Data(m.took)
+		m.consumer = s.On.Data(m.deliver)
 	case "on read":
 		_ = s.OnRead(func(p []byte) bool {
-			m.took(p)
+			m.deliver(p)
 			if len(p)%7 == 0 {
-				m.l.AfterFunc(0, m.resumeSoon)
+				m.l.AfterFunc(0, m.resumeLater)
 				return false
 			}
 			return true
@@ -50,35 +50,35 @@ func (m *machine) consume(op operation) {
 			}
 			k := min(n, len(data))
 			return k, data[:k], nil
-		}, 5000, m.took)
+		}, 5000, m.deliver)
 	case "pipe":
 		s.Pipe(m)
 	}
 }
 
-// unshift puts back what was delivered last. Elsewhere it would not be known what that is.
+// unshift puts back the data that was delivered last. On another goroutine, it is not known which data that is.
 func (m *machine) unshift(op operation) {
 	c := m.conn()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if op.where == "elsewhere" || c.dropped || m.ranging {
+	if op.where == "goroutine" || c.dropped || m.ranging {
 		return
 	}
 	kept := len(c.got) - min(op.n, len(c.got))
 	if m.s.Unshift(c.got[kept:]) == nil {
 		c.got = c.got[:kept]
-		c.meet("bytes put back")
+		c.note("bytes put back")
 	}
 }
 
-// chunks ranges over some of what comes, on a goroutine of its own.
+// chunks ranges over some of the received data, on another goroutine.
 func (m *machine) chunks(op operation) {
 	c := m.conn()
 	if m.isRanging() {
 		return
 	}
 	if m.consume(operation{what: "no consumer"}); m.s.Paused() {
-		return // as after Pipe
+		return // for example after Pipe
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +91,7 @@ func (m *machine) chunks(op operation) {
 			}
 			c.mu.Lock()
 			c.got = append(c.got, p...)
-			c.meet("Chunks")
+			c.note("Chunks")
 			c.mu.Unlock()
 			if left%2 == 0 {
 				m.s.Pause()
@@ -115,7 +115,7 @@ func (m *machine) isRanging() bool {
 	return m.ranging
 }
 
-// detach takes what was not delivered, and closes the conn.
+// detach takes the undelivered data and closes the conn.
 func (m *machine) detach() {
 	c := m.conn()
 	conn, rest, err := m.s.Detach()
@@ -124,30 +124,30 @@ func (m *machine) detach() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.meet("a conn detached")
+	c.note("a conn detached")
 	c.got = append(c.got, rest...)
 	_ = conn.Close()
 }
 
-// isConsumed reports whether somebody takes what comes: a Pipe no longer does once its socket has ended or is destroyed,
-// and a Resume from then on has no consumer, on the next connection either.
+// isConsumed reports whether something consumes received data. A Pipe stops doing so when its socket has ended or is
+// destroyed. A later Resume then has no consumer, not even on the next connection.
 func (m *machine) isConsumed() bool {
 	return m.consumed && !(m.piped && (m.s.ReadableEnded() || m.s.Destroyed()))
 }
 
-// resumeSoon is resume once nothing is under way elsewhere.
-func (m *machine) resumeSoon() {
+// resumeLater calls resume once no operation is under way on another goroutine.
+func (m *machine) resumeLater() {
 	if m.busy {
-		m.l.AfterFunc(0, m.resumeSoon)
+		m.l.AfterFunc(0, m.resumeLater)
 		return
 	}
 	m.resume()
 }
 
-// resume notes that what comes is thrown away, if it is.
+// resume resumes the socket. It records whether received data will be discarded.
 func (m *machine) resume() {
 	if m.isRanging() {
-		return // it may have left already, and Resume without a consumer throws away what comes
+		return // the range may have ended already, and Resume without a consumer discards received data
 	}
 	if c := m.conn(); !m.isConsumed() {
 		c.mu.Lock()

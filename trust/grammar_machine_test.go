@@ -27,11 +27,11 @@ var (
 	operations = []string{
 		"write", "write", "write", "write then", "write then", "write then", "write then", "write string", "read from", "cork", "cork", "uncork", "uncork",
 		"pause", "resume", "resume", "data", "data", "on read", "scan", "pipe", "no consumer", "end", "close", "destroy",
-		"destroy with an error", "reset", "time out", "time out", "time out", "no time out", "encoding", "unref and ref", "look", "half open",
+		"destroy with an error", "reset", "timeout", "timeout", "timeout", "no timeout", "encoding", "unref and ref", "look", "half open",
 		"no delay", "unshift", "unshift", "unshift", "chunks", "chunks", "chunks", "chunks", "chunks", "cancel", "detach",
 	}
 	finales = []string{"end", "end", "wait", "wait", "close", "destroy", "destroy with an error", "reset", "cancel", "detach"}
-	places  = []string{"turn", "callback", "callback", "elsewhere"}
+	places  = []string{"turn", "callback", "callback", "goroutine"}
 )
 
 func drawOperation(of []string) *rapid.Generator[operation] {
@@ -41,7 +41,7 @@ func drawOperation(of []string) *rapid.Generator[operation] {
 	})
 }
 
-// machine plays a plan. Its fields belong to the loop, but for those of a connection.
+// machine runs a plan. Its fields belong to the loop, except the fields of its connections.
 type machine struct {
 	t    testing.TB
 	l    *evnet.Loop
@@ -49,12 +49,12 @@ type machine struct {
 	plan *plan
 
 	conns    []*connection
-	opener   func() // of one connection after the other
+	opener   func() // opens the next connection
 	cleanup  []func()
-	cancel   context.CancelFunc // of the options' context
-	wait     int                // turns for which the next operation has waited for a callback
-	busy     bool               // an operation is under way elsewhere
-	again    bool               // to be connected once more
+	cancel   context.CancelFunc // cancels the options' context
+	wait     int                // how many turns the next operation has waited for a callback
+	busy     bool               // an operation is under way on another goroutine
+	again    bool               // the socket must connect again
 	settling bool
 	reading  bool // ReadFrom is under way
 	ranging  bool // Chunks is the consumer
@@ -66,31 +66,31 @@ type machine struct {
 // connection is what happened between one Connect and its Close.
 type connection struct {
 	events   string
-	local    string // this side's address
+	local    string // address of this side
 	hadError bool
-	told     []bool // by the callback of each write that has one
-	next     int    // the first write whose callback may be told in order
+	called   []bool // whether each write's callback has run
+	next     int    // the first write whose callback may run in order
 
-	mu        sync.Mutex
-	got       []byte          // delivered
-	dropped   bool            // something was thrown away for want of a consumer
-	asked     bool            // by an operation, to close without waiting for both ends
-	met       map[string]bool // what has succeeded, to be counted
-	accepted  int             // by Write
-	doneWrong string
+	mu             sync.Mutex
+	got            []byte          // delivered data
+	dropped        bool            // something was discarded because there was no consumer
+	closeRequested bool            // an operation requested a close that does not wait for both ends
+	noted          map[string]bool // what has occurred, to be counted
+	accepted       int             // bytes accepted by Write
+	problem        string
 
-	sent     int    // by the peer
-	received []byte // by the peer
-	peerRead bool   // ... to the end
-	cut      bool   // the peer has reset or closed before that
+	sent     int    // bytes that the peer sent
+	received []byte // data that the peer received
+	peerRead bool   // the peer has read to the end
+	cut      bool   // the peer has reset or closed the connection before the end
 }
 
-// meet notes something that a test must come across. The lock is held.
-func (c *connection) meet(what string) {
-	if c.met == nil {
-		c.met = map[string]bool{}
+// note records that something occurred that a test must cover. c's lock is held.
+func (c *connection) note(what string) {
+	if c.noted == nil {
+		c.noted = map[string]bool{}
 	}
-	c.met[what] = true
+	c.noted[what] = true
 }
 
 func (m *machine) conn() *connection { return m.conns[len(m.conns)-1] }
@@ -108,7 +108,7 @@ func (m *machine) turn() {
 		return
 	}
 	switch op := m.plan.ops[0]; {
-	case op.where == "elsewhere":
+	case op.where == "goroutine":
 		m.plan.ops = m.plan.ops[1:]
 		m.busy = true
 		aside(m.l, func() {
@@ -130,21 +130,21 @@ func (m *machine) next() {
 	m.do(op)
 }
 
-// inside is called in each callback.
-func (m *machine) inside() {
+// inCallback is called in each callback.
+func (m *machine) inCallback() {
 	if !m.busy && len(m.plan.ops) > 0 && m.plan.ops[0].where == "callback" {
 		m.next()
 	}
 }
 
-// do does one operation, on the loop or elsewhere: no other is done meanwhile.
+// do does one operation, on the loop or on another goroutine. No other operation is done meanwhile.
 func (m *machine) do(op operation) {
 	s := m.s
 	switch op.what {
 	case "close", "destroy", "destroy with an error", "reset", "cancel", "detach":
 		c := m.conn()
 		c.mu.Lock()
-		c.asked = true
+		c.closeRequested = true
 		c.mu.Unlock()
 	}
 	switch op.what {
@@ -172,9 +172,9 @@ func (m *machine) do(op operation) {
 		s.Destroy(errors.New("on purpose"))
 	case "reset":
 		s.Reset()
-	case "time out":
+	case "timeout":
 		_ = s.SetTimeout(time.Duration(1 + op.n%3*100_000))
-	case "no time out":
+	case "no timeout":
 		_ = s.SetTimeout(0)
 	case "encoding":
 		_ = s.SetEncoding([]evnet.Encoding{evnet.UTF8, evnet.Latin1, evnet.ASCII}[op.n%3])
@@ -208,29 +208,29 @@ func (m *machine) write(op operation) {
 		return
 	}
 	p := pattern(outgoing, c.accepted, op.n)
-	took := func(n int, err error) {
+	record := func(n int, err error) {
 		if err == nil && n != len(p) || err != nil && n != 0 {
-			c.doneWrong = "the results of a write do not fit together"
+			c.problem = "a write returned an inconsistent count and error"
 		}
 		m.mayRefuse(c, err)
 		c.accepted += n
 	}
 	switch op.what {
 	case "write":
-		took(m.s.Write(p))
+		record(m.s.Write(p))
 	case "write string":
-		took(m.s.WriteString(string(p)))
+		record(m.s.WriteString(string(p)))
 	case "write then":
 		refused := m.s.Destroyed() || !m.s.Writable()
-		late, i := op.where == "elsewhere" || m.s.Closed(), len(c.told)
-		c.told = append(c.told, false)
+		late, i := op.where == "goroutine" || m.s.Closed(), len(c.called)
+		c.called = append(c.called, false)
 		m.s.WriteThen(p, func(err error) { m.written(c, i, late, err) })
 		if !refused && m.s.BytesWritten() == int64(c.accepted+len(p)) {
 			c.accepted += len(p)
 		}
 	case "read from":
-		if op.where != "elsewhere" {
-			return // it would block
+		if op.where != "goroutine" {
+			return // it would block the loop
 		}
 		m.reading = true
 		m.l.Ref()
@@ -245,27 +245,27 @@ func (m *machine) write(op operation) {
 	}
 }
 
-// written is the callback of the i-th write that has one. All come in order, but for those of writes that the
-// limit refuses, which do not wait for others.
+// written is the callback of the i-th write that has one. Callbacks run in order. Only the callback of a write that
+// is refused at the limit does not wait for the others.
 func (m *machine) written(c *connection, i int, late bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.told[i]:
-		c.doneWrong = "a callback of a write has run twice"
+	case c.called[i]:
+		c.problem = "a callback of a write has run twice"
 	case m.mayRefuse(c, err):
-		c.meet("a callback of a refused write")
+		c.note("a callback of a refused write")
 	case i < c.next:
-		c.doneWrong = "the callbacks of writes are out of order"
+		c.problem = "the callbacks of writes are out of order"
 	default:
 		c.next = i + 1
 	}
-	c.told[i] = true
+	c.called[i] = true
 	if !late && (c != m.conn() || strings.HasSuffix(c.events, "z")) {
-		c.doneWrong = "a callback of a write has come after Close"
+		c.problem = "a callback of a write ran after Close"
 	}
 	if err == nil && strings.Contains(c.events, "f") {
-		c.doneWrong = "Finish has come before the callback of a write"
+		c.problem = "Finish was emitted before the callback of a write"
 	}
 }
 
@@ -273,15 +273,15 @@ func (m *machine) written(c *connection, i int, late bool, err error) {
 func (m *machine) mayRefuse(c *connection, err error) bool {
 	refused := errors.Is(err, evnet.ErrWriteBufferFull)
 	if refused {
-		c.meet("a refused write")
+		c.note("a refused write")
 	}
-	if refused && m.plan.options.MaxWriteBuffer == 0 { // 64 MB
-		c.doneWrong = "a write was refused far from the limit"
+	if refused && m.plan.options.MaxWriteBuffer == 0 { // the limit is 64 MB then
+		c.problem = "a write was refused far from the limit"
 	}
 	return refused
 }
 
-// settle brings the socket to its end.
+// settle ends the socket.
 func (m *machine) settle() {
 	s := m.s
 	if m.isRanging() || !m.plan.echo && !m.isConsumed() {
@@ -300,13 +300,13 @@ func (m *machine) settle() {
 		}
 	default:
 		m.do(operation{what: m.plan.finale})
-		if m.plan.finale == "detach" && !s.Destroyed() { // it has failed
+		if m.plan.finale == "detach" && !s.Destroyed() { // Detach failed
 			s.Destroy(nil)
 		}
 	}
 }
 
-// takeTheRest consumes what comes from now on, once nobody else does.
+// takeTheRest becomes the consumer as soon as there is no other one.
 func (m *machine) takeTheRest() {
 	if m.isRanging() {
 		m.l.AfterFunc(time.Millisecond, m.takeTheRest)
@@ -351,14 +351,14 @@ func (m *machine) underWay() bool {
 	return m.reading || m.ranging
 }
 
-// stop ends what the test itself has opened.
+// stop closes what the test itself has opened.
 func (m *machine) stop() {
 	for _, fn := range m.cleanup {
 		fn()
 	}
 }
 
-// tighten makes the kernel hold little of a conn, so that queues fill soon.
+// tighten makes the kernel's buffers for a conn small, so that queues fill quickly.
 func tighten(conn net.Conn) {
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// LookupNetIP makes a plan the resolver of its name.
+// LookupNetIP returns the addresses of the plan. The plan is the Resolver of its name.
 func (p *plan) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
 	var ips []netip.Addr
 	for _, host := range p.hosts {
@@ -28,7 +28,7 @@ func (p *plan) LookupNetIP(context.Context, string, string) ([]netip.Addr, error
 	return ips, nil
 }
 
-// start makes the socket and its peer, and lets the operations begin.
+// start makes the socket and its peer, and starts the operations.
 func (m *machine) start() {
 	p := m.plan
 	p.options.Loop, p.options.Logger = m.l, quiet
@@ -54,7 +54,7 @@ func (m *machine) start() {
 		server := evnet.NewServer(&options)
 		address := m.address()
 		require.NoError(m.t, server.Listen(p.network, address, nil))
-		m.cancel = func() { m.s.Destroy(context.Canceled) } // an accepted socket has no Context
+		m.cancel = func() { m.s.Destroy(context.Canceled) } // an accepted socket does not have a Context
 		server.Once.Connection(func(s *evnet.Socket) {
 			_ = server.Close(nil)
 			m.adopt(s)
@@ -68,7 +68,7 @@ func (m *machine) start() {
 	}
 }
 
-// connecting connects to a listener that stays, so that it can be done again.
+// connecting connects to a listener that stays open, so that the socket can connect again.
 func (m *machine) connecting() {
 	p := m.plan
 	ln, err := net.Listen(p.network, m.address())
@@ -93,7 +93,7 @@ func (m *machine) connecting() {
 	})
 	m.opener = func() { m.s.Connect(p.network, to) }
 	var mu sync.Mutex
-	heard := map[string]*connection{} // by the peer
+	accepted := map[string]*connection{} // what the peer accepted, by remote address
 	m.peer(func() (net.Conn, *connection) {
 		c, err := ln.Accept()
 		if err != nil {
@@ -102,12 +102,12 @@ func (m *machine) connecting() {
 		mu.Lock()
 		defer mu.Unlock()
 		h := &connection{}
-		heard[c.RemoteAddr().String()] = h
+		accepted[c.RemoteAddr().String()] = h
 		return m.secured(c), h
 	})
 	m.cleanup = append(m.cleanup, func() {
 		for _, c := range m.conns {
-			if h := heard[c.local]; h != nil && strings.Contains(c.events, "c") { // else it was given up
+			if h := accepted[c.local]; h != nil && strings.Contains(c.events, "c") { // else the attempt was abandoned
 				c.sent, c.received, c.peerRead, c.cut = h.sent, h.received, h.peerRead, h.cut
 			}
 		}
@@ -123,7 +123,7 @@ func (m *machine) address() string {
 		if runtime.GOOS != "linux" {
 			return "127.0.0.1:0"
 		}
-		// Each port of an address may be used but once in a minute.
+		// A port of an address cannot be reused for a minute.
 		n := listeners.Add(1)
 		return fmt.Sprintf("127.0.%d.%d:0", 1+n/250%250, 1+n%250)
 	}
@@ -147,7 +147,7 @@ func (m *machine) pair() (here, there net.Conn) {
 	return here, there
 }
 
-// secured is the peer's conn under TLS, if the plan has that.
+// secured returns the peer's conn, under TLS if the plan says so.
 func (m *machine) secured(conn net.Conn) net.Conn {
 	switch {
 	case !m.plan.secure:
@@ -160,30 +160,30 @@ func (m *machine) secured(conn net.Conn) net.Conn {
 
 func (m *machine) adopt(s *evnet.Socket) {
 	m.s = s
-	m.attend()
+	m.recordEvents()
 	if conn := s.Conn(); conn != nil && m.plan.tight {
 		tighten(conn)
 	}
 	if m.plan.echo {
 		m.consumed = true
 		s.Pipe(s)
-		m.conn().dropped = true // nobody looks at it
+		m.conn().dropped = true // an echo does not check the delivered data
 	}
 	m.l.AfterFunc(0, m.turn)
 }
 
-// peer plays the peer of each conn that next gives, until it gives none.
+// peer runs the peer of each conn that next returns, until next returns nil.
 func (m *machine) peer(next func() (net.Conn, *connection)) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		for conn, c := next(); conn != nil; conn, c = next() {
-			done.Go(func() { m.plan.peer.play(conn, c, m.plan.tight) })
+			done.Go(func() { m.plan.peer.run(conn, c, m.plan.tight) })
 		}
 	})
 	m.cleanup = append(m.cleanup, done.Wait)
 }
 
-// only gives one conn, once.
+// only returns a function that returns one conn, once.
 func only(conn net.Conn, c *connection) func() (net.Conn, *connection) {
 	return func() (net.Conn, *connection) {
 		defer func() { conn = nil }()
@@ -191,8 +191,8 @@ func only(conn net.Conn, c *connection) func() (net.Conn, *connection) {
 	}
 }
 
-// play is the peer's side of one connection.
-func (p *peerPlan) play(conn net.Conn, c *connection, tight bool) {
+// run is the peer's side of one connection.
+func (p *peerPlan) run(conn net.Conn, c *connection, tight bool) {
 	defer conn.Close()
 	if tight {
 		tighten(conn)
@@ -226,12 +226,12 @@ func (p *peerPlan) play(conn net.Conn, c *connection, tight bool) {
 		over = true
 	default:
 	}
-	failed := conn.Close() != nil // under TLS it writes, and may take the reset with it, as in write
+	failed := conn.Close() != nil // under TLS, Close writes and may consume the reset, as in write
 	<-read
 	c.cut = c.cut || failed && !over
 }
 
-// write plays the steps, and reports which of them has ended the connection.
+// write runs the steps, and returns the step that ended the connection.
 func (p *peerPlan) write(conn net.Conn, c *connection) (ended string) {
 	sent := 0
 	for _, step := range p.steps {
@@ -244,7 +244,7 @@ func (p *peerPlan) write(conn net.Conn, c *connection) (ended string) {
 			sent += n
 			c.mu.Lock()
 			c.sent = sent
-			// A failing write takes the reset with it: Read then tells an end that was none.
+			// A failed write may consume the reset: Read then reports an end although the stream was cut.
 			c.cut = c.cut || err != nil
 			c.mu.Unlock()
 			if err != nil {
@@ -296,11 +296,11 @@ func (p *peerPlan) read(conn net.Conn, c *connection) {
 	}
 }
 
-// end ends the peer's side. A failure takes the reset with it, as in write.
+// end ends the peer's side. If it fails, it may have consumed the reset, as in write.
 func (c *connection) end(conn net.Conn) {
 	failed := false
 	if over, ok := conn.(*tls.Conn); ok {
-		failed = over.Handshake() != nil // before which there is no end
+		failed = over.Handshake() != nil // the TLS conn cannot be half-closed before the handshake
 	}
 	if half, ok := conn.(interface{ CloseWrite() error }); !ok {
 		_ = conn.Close()

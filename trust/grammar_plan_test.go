@@ -11,13 +11,13 @@ import (
 
 // plan is what happens in one run.
 type plan struct {
-	kind     string // how the socket comes to its conn
+	kind     string // how the socket gets its conn
 	network  string
-	secure   bool // by TLS; the socket is its server if it is accepted
+	secure   bool // with TLS; an accepted socket is the TLS server
 	tight    bool
 	echo     bool
 	connects int
-	hosts    []string // what the name stands for; none: an address is connected to
+	hosts    []string // addresses of the name; none: the socket connects to an address
 	options  evnet.SocketOptions
 	ops      []operation
 	finale   string
@@ -52,7 +52,7 @@ func drawPlan(t *rapid.T) *plan {
 		p.kind = "wrapped"
 	}
 	secure := rapid.IntRange(0, 3).Draw(t, "secure")
-	p.secure = secure == 0 || secure == 1 && p.kind == "accepted" // some of which are to fail in the handshake
+	p.secure = secure == 0 || secure == 1 && p.kind == "accepted" // some of them fail in the handshake
 	p.connects = 1
 	if p.kind == "connecting" && p.network == "tcp" {
 		p.connects = rapid.IntRange(1, 2).Draw(t, "connects")
@@ -73,13 +73,13 @@ func drawPlan(t *rapid.T) *plan {
 	if p.finale == "wait" && p.peer.finale == "wait" {
 		p.peer.finale = "end"
 	}
-	if p.echo { // and nothing else, so that it is known what must come back
+	if p.echo { // it only echoes, so that the returned data is known
 		if p.finale != "destroy" && p.finale != "reset" {
 			p.finale = "wait"
 		}
 		p.peer.finale = "end"
 		if p.peer.reader == "late" {
-			p.peer.reader = "bits" // else each would wait for the other to read
+			p.peer.reader = "bits" // else each side would wait until the other reads
 		}
 		p.ops = slices.DeleteFunc(p.ops, func(op operation) bool {
 			return slices.Contains([]string{"end", "close", "no consumer", "unshift", "chunks", "detach"}, op.what)

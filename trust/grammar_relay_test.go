@@ -17,46 +17,46 @@ import (
 	"pgregory.net/rapid"
 )
 
-// However two sockets come into a Relay, and whatever their peers do: each peer receives what the other
-// has sent, all of it if it sees an end, and done runs once, after both have closed.
+// However two sockets enter a Relay, and whatever their peers do: each peer receives what the other has sent, all of
+// it if it sees an end. done runs once, after both sockets have closed.
 func TestGrammarOfRelays(t *testing.T) {
 	must := []string{"a failure", "an end by the program", "an end in both directions", "much data"}
 	for _, entry := range entries {
 		must = append(must, "entry by "+entry)
 	}
-	checkEach(t, "relays", playRelay, must...)
+	checkEach(t, "relays", runRelay, must...)
 }
 
 // side is one of the two sockets of a relay, with its peer.
 type side struct {
-	network, comes string
-	secure, tight  bool
-	halfOpen       bool
-	mark, limit    int
-	peer           peerPlan
+	network, origin string
+	secure, tight   bool
+	halfOpen        bool
+	mark, limit     int
+	peer            peerPlan
 
 	s                  *evnet.Socket
 	conn               *connection
 	dialled, connected bool
 }
 
-// entries are what a program does with a socket before it is relayed; what it takes, it writes to the other.
+// entries are what a program does with a socket before the relay. What it reads, it writes to the other socket.
 var entries = []string{"nothing", "later", "paused", "data", "bytes put back", "scan", "on read", "chunks"}
 
 type relayPlan struct {
 	sides      [2]*side
 	loops      int
 	entry      string
-	n          int    // of what the entry needs a number for, and the disturbance's time
-	disturbed  string // how the program ends one of the two, "" if it does not
-	disturbing int    // which one
+	n          int    // the number that the entry needs, and the time of the disturbance
+	disturbed  string // how the program ends one of the two; "" if it does not
+	disturbing int    // which of the two it ends
 }
 
 func drawSide(t *rapid.T, label string) *side {
 	of := func(what string, list ...string) string { return rapid.SampledFrom(list).Draw(t, label+what) }
 	s := &side{
 		network:  of("network", "tcp", "tcp", "tcp", "unix", "pipe"),
-		comes:    of("comes", "wrapped", "wrapped", "dialled"),
+		origin:   of("origin", "wrapped", "wrapped", "dialled"),
 		secure:   rapid.IntRange(0, 4).Draw(t, label+"secure") == 0,
 		tight:    rapid.Bool().Draw(t, label+"tight"),
 		halfOpen: rapid.Bool().Draw(t, label+"half open"),
@@ -78,10 +78,10 @@ func drawRelay(t *rapid.T) *relayPlan {
 		disturbing: rapid.IntRange(0, 1).Draw(t, "disturbing"),
 	}
 	a, b := p.sides[0], p.sides[1]
-	if p.entry != "nothing" { // else an end that comes before the relay closes the socket
+	if p.entry != "nothing" { // else an end before the relay closes the socket
 		a.halfOpen, b.halfOpen = true, true
 	}
-	// Nobody may wait for the other forever, nor for a relay that waits for a's first byte or end.
+	// The two peers must not wait for each other forever, nor for a relay that waits for a's first byte or end.
 	if b.peer.reader == "late" {
 		a.peer.reader = "all"
 	}
@@ -92,9 +92,9 @@ func drawRelay(t *rapid.T) *relayPlan {
 	return p
 }
 
-func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
+func runRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 	p := drawRelay(rt)
-	told := fmt.Sprintf("%+v %+v %+v", *p, *p.sides[0], *p.sides[1])
+	details := fmt.Sprintf("%+v %+v %+v", *p, *p.sides[0], *p.sides[1])
 	loops := [2]*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
 	if p.loops == 1 {
 		loops[1] = loops[0]
@@ -114,7 +114,7 @@ func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 		if s.secure {
 			options.TLSConfig = &tls.Config{InsecureSkipVerify: true}
 		}
-		if s.comes == "dialled" {
+		if s.origin == "dialled" {
 			options.Dial = func(context.Context, string, string) (net.Conn, error) { s.dialled = true; return here, nil }
 			m.cleanup = append(m.cleanup, func() {
 				if !s.dialled {
@@ -128,7 +128,7 @@ func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 			s.s = evnet.Wrap(here, &options)
 			s.connected = true
 		}
-		peers.Go(func() { s.peer.play(there, s.conn, s.tight) })
+		peers.Go(func() { s.peer.run(there, s.conn, s.tight) })
 	}
 	done, closes := []error(nil), 0
 	var mu sync.Mutex
@@ -141,13 +141,13 @@ func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 			mu.Lock()
 			defer mu.Unlock()
 			if done = append(done, err); closes != 2 {
-				done = append(done, errors.New("before both had closed"))
+				done = append(done, errors.New("done ran before both had closed"))
 			}
 		})
 		p.disturb()
 	}))
 
-	hung := bound(t, "Run does not return\nplan "+told)
+	hung := bound(t, "Run does not return\nplan "+details)
 	var other sync.WaitGroup
 	if p.loops == 2 {
 		other.Go(loops[1].Run)
@@ -163,8 +163,8 @@ func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 	}
 	for i, to := range p.sides {
 		from := p.sides[1-i]
-		if why := p.wrong(from, to, done[0]); why != "" {
-			rt.Fatalf("from %d: %s\nsent %d, received %d; done %v\n%s", 1-i, why, from.conn.sent, len(to.conn.received), done[0], told)
+		if why := p.violation(from, to, done[0]); why != "" {
+			rt.Fatalf("from %d: %s\nsent %d, received %d; done %v\n%s", 1-i, why, from.conn.sent, len(to.conn.received), done[0], details)
 		}
 		if len(to.conn.received) > 100_000 {
 			seen["much data"]++
@@ -182,7 +182,7 @@ func playRelay(t testing.TB, rt *rapid.T, seen map[string]int) {
 	seen["anything"]++
 }
 
-// enter does what comes before the relay, and lets it begin at the latest when a has ended.
+// enter does the entry's part before the relay. It starts the relay when a has ended, at the latest.
 func (p *relayPlan) enter(l *evnet.Loop, a, b *evnet.Socket, begin func()) {
 	if p.entry != "nothing" {
 		a.On.End(begin)
@@ -225,7 +225,7 @@ func (p *relayPlan) enter(l *evnet.Loop, a, b *evnet.Socket, begin func()) {
 					break
 				}
 				pass(chunk)
-				if left--; left < 0 || p.sides[1].limit > 0 { // which may refuse the next
+				if left--; left < 0 || p.sides[1].limit > 0 { // the limit may refuse the next one
 					break
 				}
 			}
@@ -234,7 +234,7 @@ func (p *relayPlan) enter(l *evnet.Loop, a, b *evnet.Socket, begin func()) {
 	}
 }
 
-// disturb lets the program end one of the two, at some time.
+// disturb makes the program end one of the two sockets after some time.
 func (p *relayPlan) disturb() {
 	s := p.sides[p.disturbing].s
 	if p.disturbed == "" {
@@ -252,20 +252,20 @@ func (p *relayPlan) disturb() {
 	})
 }
 
-// wrong says what of one direction is not as it must be.
-func (p *relayPlan) wrong(from, to *side, cause error) string {
+// violation describes what is wrong with one direction, or returns "".
+func (p *relayPlan) violation(from, to *side, cause error) string {
 	got := to.conn.received
-	resets := to.network == "tcp" && to.connected // its peer can tell a cut from an end; package tls cannot
+	resets := to.network == "tcp" && to.connected // its peer can distinguish a cut from an end; package tls cannot
 	destroyed := p.disturbed == "destroy" || p.disturbed != "" && p.sides[p.disturbing] == to
 	switch whole := to.conn.peerRead && !to.conn.cut; {
 	case !isPattern(got, incoming, 0):
-		return "what was received is not what was sent"
+		return "the received data differs from what was sent"
 	case len(got) > from.conn.sent && !from.conn.cut: // a write that failed may have sent some
 		return "more was received than was sent"
 	case whole && len(got) != from.conn.sent && cause == nil:
-		return "not everything was passed on"
+		return "not everything was relayed"
 	case whole && len(got) != from.conn.sent && resets && !destroyed:
-		return "a stream that was cut off passes for a whole one"
+		return "a truncated stream was reported as complete"
 	}
 	return ""
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// talk is a good client, who is connected with its first word said, and goes on until the attack was felt too.
-// With again it uses a new connection for each exchange. In the short form it does not fill the wait for an attack that takes
-// its time with exchanges without a pause.
-func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected func(), slowest *atomic.Int64, felt func() bool) {
+// talk runs a well-behaved client. It calls connected after its first line, and continues until the attack was detected
+// too. With again it uses a new connection for each exchange. In the short form it pauses between further exchanges
+// while it waits for a slow attack.
+func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected func(), slowest *atomic.Int64, detected func() bool) {
 	connected = sync.OnceFunc(connected)
 	defer connected()
 	var c net.Conn
@@ -42,7 +42,7 @@ func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected fun
 	pace := time.NewTicker(10 * time.Millisecond)
 	defer pace.Stop()
 	began := time.Now()
-	for i := 0; i < goodExchanges() || !felt() && time.Since(began) < patience/2; i++ {
+	for i := 0; i < goodExchanges() || !detected() && time.Since(began) < patience/2; i++ {
 		if i >= goodExchanges() && !evtest.Long() {
 			<-pace.C
 		}
@@ -52,7 +52,7 @@ func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected fun
 		}
 		_ = c.SetDeadline(asked.Add(fair))
 		_, err := c.Write([]byte("hello\n"))
-		connected() // with something said, as FirstByteTimeout wants it
+		connected() // after the first line, because of FirstByteTimeout
 		if !assert.NoError(t, err) {
 			return
 		}
@@ -66,7 +66,7 @@ func talk(t *testing.T, dial func() (net.Conn, error), again bool, connected fun
 	}
 }
 
-// untilClosed waits until the server has enough, or the test has.
+// untilClosed waits until the server closes the connection or the test ends.
 func untilClosed(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
 	done := make(chan struct{})
 	defer close(done)
@@ -80,7 +80,7 @@ func untilClosed(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
 	_, _ = io.Copy(io.Discard, c)
 }
 
-// pour writes until it is cut off, or a gigabyte is through, or the test has enough.
+// pour writes until the server closes the connection, a gigabyte is written, or the test ends.
 func pour(c *net.TCPConn, p []byte, stop chan struct{}) (sent int) {
 	done := make(chan struct{})
 	defer close(done)

@@ -24,48 +24,48 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A good client waits no longer for an answer than this, whatever others do: a hundred times what it
-// takes without them, so that only one who is starved does.
+// fair is how long a well-behaved client may wait for an answer, whatever other peers do. It is a hundred times the
+// wait without attackers, so that only a starved client exceeds it.
 const fair = 5 * time.Second
 
 const (
 	goodClients = 5
 	shortTime   = 100 * time.Millisecond
-	slowTime    = 2 * time.Second // for what the good clients have no more of either
+	slowTime    = 2 * time.Second // for limits that the good clients also have to stay below
 )
 
-// goodExchanges is how often a good client sends a line at least.
+// goodExchanges is how many lines a good client sends at least.
 func goodExchanges() int { return evtest.Pick(10, 40) }
 
-// attack is what hostile peers do to a server while good clients talk to it.
+// attack is what hostile peers do to a server while good clients use it.
 type attack struct {
 	options evnet.ServerOptions
 	serve   func(l *evnet.Loop, s *evnet.Socket, seen *seen) // default: an echo
-	peers   int                                              // that attack at once
-	from    string                                           // their address
-	again   bool                                             // the good clients connect anew for each exchange
-	waits   bool                                             // it takes time, but no processor: such attacks run in parallel
-	// peer is one of them: it comes again and again until the good ones are done, when stop is closed.
+	peers   int                                              // that attack at the same time
+	from    string                                           // the address of the attackers
+	again   bool                                             // the good clients reconnect for each exchange
+	waits   bool                                             // it takes time, but no processor time: such attacks run in parallel
+	// peer is one attacker. It is called again and again until the good clients are done and stop is closed.
 	peer func(t *testing.T, c *net.TCPConn, stop chan struct{})
-	// felt says whether the attack has come about, and the server has defended itself.
-	felt func(seen *seen) bool
+	// detected reports whether the attack took place and the server has defended itself.
+	detected func(seen *seen) bool
 }
 
-// seen is what the server has noticed, and the attackers.
+// seen is what the server and the attackers have counted.
 type seen struct {
 	served, drops, tooLong, timeouts, urgent atomic.Int32
 
 	reasons [3]atomic.Int32 // of the drops
-	stayed  atomic.Int64    // the longest time that an attacker stayed before it was cut off, where that is noted
-	rounds  atomic.Int32    // attacks that are over
-	read    atomic.Int64    // from those that have closed
+	stayed  atomic.Int64    // the longest time before an attacker was disconnected, if the attack records it
+	rounds  atomic.Int32    // attacks that have ended
+	read    atomic.Int64    // bytes from closed connections
 	server  *evnet.Server
 }
 
-// longest notes how long an attacker has stayed.
+// longest records how long an attacker stayed connected.
 func (s *seen) longest(d time.Duration) { s.stayed.Store(max(s.stayed.Load(), int64(d))) }
 
-// poured is how many bytes the server has read.
+// poured returns how many bytes the server has read.
 func (s *seen) poured() int64 {
 	n := s.read.Load()
 	for _, socket := range s.server.Sockets() {
@@ -78,10 +78,10 @@ var attacks = map[string]attack{
 	"peers that never send": {
 		waits:   true,
 		options: evnet.ServerOptions{FirstByteTimeout: shortTime}, peers: 50,
-		peer: untilClosed,
-		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
+		peer:     untilClosed,
+		detected: func(s *seen) bool { return s.timeouts.Load() >= 50 },
 	},
-	"a byte now and then, forever": { // which no idle timeout ends
+	"a byte now and then, forever": { // no idle timeout ends them
 		waits:   true,
 		options: evnet.ServerOptions{FirstByteTimeout: shortTime, IdleTimeout: time.Minute}, peers: 50,
 		serve: func(l *evnet.Loop, s *evnet.Socket, _ *seen) {
@@ -95,7 +95,7 @@ var attacks = map[string]attack{
 			s.On.Close(func(bool) { limit.Stop() })
 		},
 		peer: func(_ *testing.T, c *net.TCPConn, stop chan struct{}) {
-			tick := time.NewTicker(slowTime / 50) // less than a line
+			tick := time.NewTicker(slowTime / 50) // 50 bytes before the limit, fewer than Scan's maximum
 			defer tick.Stop()
 			for {
 				if _, err := c.Write([]byte("x")); err != nil {
@@ -108,9 +108,9 @@ var attacks = map[string]attack{
 				}
 			}
 		},
-		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
+		detected: func(s *seen) bool { return s.timeouts.Load() >= 50 },
 	},
-	"a whole life of small questions": { // which are answered, and read
+	"a long series of small requests": { // they are answered, and the answers are read
 		waits:   true,
 		options: evnet.ServerOptions{MaxLifetime: slowTime, IdleTimeout: time.Minute, WriteTimeout: time.Minute}, peers: 50,
 		again: true,
@@ -129,33 +129,33 @@ var attacks = map[string]attack{
 				}
 			}
 		},
-		felt: func(s *seen) bool { return s.timeouts.Load() >= 50 },
+		detected: func(s *seen) bool { return s.timeouts.Load() >= 50 },
 	},
 	"more connections than are allowed": {
 		options: evnet.ServerOptions{MaxConnections: goodClients}, peers: 20,
-		peer: untilClosed,
-		felt: func(s *seen) bool { return s.drops.Load() >= 100 },
+		peer:     untilClosed,
+		detected: func(s *seen) bool { return s.drops.Load() >= 100 },
 	},
-	"one address takes every connection": { // half of them are left to the good clients, some for connections that are closing
+	"one address takes every connection": { // half of the connections are for the good clients, and some of those are still closing
 		options: evnet.ServerOptions{MaxConnections: 16 * goodClients, MaxConnectionsPerAddress: 8 * goodClients},
 		peers:   16 * goodClients, from: "127.0.0.66", again: true,
-		peer: untilClosed,
-		felt: func(s *seen) bool { return s.reasons[evnet.DropPerAddress].Load() >= 100 },
+		peer:     untilClosed,
+		detected: func(s *seen) bool { return s.reasons[evnet.DropPerAddress].Load() >= 100 },
 	},
 	"connections in a flood": {
 		options: evnet.ServerOptions{MaxConnectionRate: 4 * goodClients}, peers: 20,
-		peer: func(*testing.T, *net.TCPConn, chan struct{}) {},
-		felt: func(s *seen) bool { return s.reasons[evnet.DropRate].Load() >= 100 },
+		peer:     func(*testing.T, *net.TCPConn, chan struct{}) {},
+		detected: func(s *seen) bool { return s.reasons[evnet.DropRate].Load() >= 100 },
 	},
-	"connections that are reset at once": {
-		peers: 20,
-		peer:  func(_ *testing.T, c *net.TCPConn, _ chan struct{}) { _ = c.SetLinger(0) },
-		felt:  func(s *seen) bool { return s.served.Load() >= 100 },
+	"connections that are reset immediately": {
+		peers:    20,
+		peer:     func(_ *testing.T, c *net.TCPConn, _ chan struct{}) { _ = c.SetLinger(0) },
+		detected: func(s *seen) bool { return s.served.Load() >= 100 },
 	},
 	"blocked addresses": {
 		options: evnet.ServerOptions{BlockList: blocking("127.0.0.66")}, peers: 20, from: "127.0.0.66",
-		peer: untilClosed,
-		felt: func(s *seen) bool { return s.rounds.Load() >= 100 && s.served.Load() == goodClients },
+		peer:     untilClosed,
+		detected: func(s *seen) bool { return s.rounds.Load() >= 100 && s.served.Load() == goodClients },
 	},
 	"peers that end and neither read nor close": {
 		waits:   true,
@@ -175,9 +175,9 @@ var attacks = map[string]attack{
 			_ = c.CloseWrite()
 			<-stop
 		},
-		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each of them
+		detected: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each attacker
 	},
-	"peers that read nothing and send three bytes now and then": { // which no idle timeout ends
+	"peers that read nothing and send three bytes now and then": { // no idle timeout ends them
 		waits:   true,
 		options: evnet.ServerOptions{WriteTimeout: 5 * shortTime, IdleTimeout: time.Minute}, peers: 20,
 		serve: func(_ *evnet.Loop, s *evnet.Socket, seen *seen) {
@@ -210,7 +210,7 @@ var attacks = map[string]attack{
 				}
 			}
 		},
-		felt: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each of them
+		detected: func(s *seen) bool { return s.timeouts.Load() >= 20 }, // each attacker
 	},
 	"firehoses": {
 		peers: 5,
@@ -218,14 +218,14 @@ var attacks = map[string]attack{
 			go func() { _, _ = io.Copy(io.Discard, c) }()
 			pour(c, make([]byte, 64<<10), stop)
 		},
-		felt: func(s *seen) bool { return s.served.Load() >= goodClients+5 && s.poured() >= 20<<20 },
+		detected: func(s *seen) bool { return s.served.Load() >= goodClients+5 && s.poured() >= 20<<20 },
 	},
 	"firehoses that never read": {
-		peers: 20,
-		peer:  func(_ *testing.T, c *net.TCPConn, stop chan struct{}) { pour(c, make([]byte, 64<<10), stop) },
-		felt:  func(s *seen) bool { return s.served.Load() >= goodClients+20 && s.poured() >= 4<<20 },
+		peers:    20,
+		peer:     func(_ *testing.T, c *net.TCPConn, stop chan struct{}) { pour(c, make([]byte, 64<<10), stop) },
+		detected: func(s *seen) bool { return s.served.Load() >= goodClients+20 && s.poured() >= 4<<20 },
 	},
-	"lines without an end": {
+	"lines without a newline": {
 		peers: 10,
 		serve: func(_ *evnet.Loop, s *evnet.Socket, _ *seen) {
 			_ = s.Scan(nil, 4096, func(line []byte) { _, _ = s.Write(append(line, '\n')) })
@@ -234,9 +234,9 @@ var attacks = map[string]attack{
 			sent := pour(c, make([]byte, 64<<10), stop)
 			assert.Less(t, sent, 64<<20, "of a gigabyte")
 		},
-		felt: func(s *seen) bool { return s.tooLong.Load() >= 10 },
+		detected: func(s *seen) bool { return s.tooLong.Load() >= 10 },
 	},
-	"urgent bytes": { // which half of the sockets see
+	"urgent bytes": { // half of the sockets receive them
 		peers: 5,
 		serve: func(_ *evnet.Loop, s *evnet.Socket, seen *seen) {
 			if seen.served.Load()%2 == 0 {
@@ -253,27 +253,28 @@ var attacks = map[string]attack{
 				}
 			}
 		},
-		felt: func(s *seen) bool { return s.urgent.Load() >= 100 || runtime.GOOS == "windows" },
+		detected: func(s *seen) bool { return s.urgent.Load() >= 100 || runtime.GOOS == "windows" },
 	},
 }
 
-// Whatever some peers do, others are served, and in time. The short form tries each attack on one transport.
+// Whatever some peers do, the others are served, and within the limit fair. The short form tries each attack on one
+// transport.
 func TestHostilePeers(t *testing.T) {
 	onProcessors(t, func(t *testing.T) {
 		waiting := map[string]func(*testing.T){}
 		for i, name := range slices.Sorted(maps.Keys(attacks)) {
 			a := attacks[name]
-			// The first two, neighbours by their names, last longest, and so are tried at the same time.
+			// The first two attacks, which are adjacent by name, take longest. They run at the same time.
 			if !evtest.Long() && (i/2%2 == 0) != netpoll.Enabled {
 				continue
 			}
-			if a.waits && !race.Enabled { // the detector makes them compute
+			if a.waits && !race.Enabled { // under the race detector they need processor time
 				waiting[name] = a.run
 				continue
 			}
 			t.Run(name, func(t *testing.T) {
 				if a.from != "" && runtime.GOOS != "linux" {
-					t.Skip("this system has only one address of its own")
+					t.Skip("this system has only one loopback address")
 				}
 				a.run(t)
 			})
@@ -309,18 +310,18 @@ func (a attack) run(t *testing.T) {
 	stop := make(chan struct{})
 	others := newCompany(t, l)
 	dial := func() (net.Conn, error) { return net.Dial("tcp", address) }
-	felt := func() bool { return a.felt(seen) }
+	detected := func() bool { return a.detected(seen) }
 	var good, bad sync.WaitGroup
 	var slowest atomic.Int64
 	var connected sync.WaitGroup
 	connected.Add(goodClients)
 	for range goodClients {
-		good.Go(func() { talk(t, dial, a.again, connected.Done, &slowest, felt) })
+		good.Go(func() { talk(t, dial, a.again, connected.Done, &slowest, detected) })
 	}
-	good.Go(func() { others.talk(&slowest, felt) })
+	good.Go(func() { others.talk(&slowest, detected) })
 	for range a.peers {
 		bad.Go(func() {
-			connected.Wait() // they were here first
+			connected.Wait() // the good clients connect first
 			for {
 				select {
 				case <-stop:
@@ -345,17 +346,17 @@ func (a attack) run(t *testing.T) {
 	aside(l, func() {
 		good.Wait()
 		close(stop)
-		server.CloseAllConnections() // for those who wait for an answer
+		server.CloseAllConnections() // for attackers that wait for an answer
 		bad.Wait()
 		_ = server.Close(nil)
 		server.CloseAllConnections()
 	})
 	connected.Wait()
 	run(t, l)
-	t.Logf("the longest wait of a good client: %v; served %d, dropped %d, cut off %d and %d; %d MB read",
+	t.Logf("the longest wait of a good client: %v; served %d, dropped %d, timed out %d, overlong lines %d; %d MB read",
 		time.Duration(slowest.Load()), seen.served.Load(), seen.drops.Load(), seen.timeouts.Load(), seen.tooLong.Load(), seen.poured()>>20)
 	if d := time.Duration(seen.stayed.Load()); d > 0 {
-		t.Log("an attacker stayed for", d)
+		t.Log("the longest time an attacker stayed connected:", d)
 	}
-	assert.True(t, a.felt(seen), "the server has not noticed the attack")
+	assert.True(t, a.detected(seen), "the server did not detect the attack")
 }

@@ -18,10 +18,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// seed is for running a test again as it failed.
-var seed = flag.Uint64("seed", 0, "of soak and churn; 0 is another one each time")
+// seed is for running a failed test again with the same random choices.
+var seed = flag.Uint64("seed", 0, "seed of the soak and churn tests; 0 draws a new one for each run")
 
-// seedOf is the seed of this run, which the log tells.
+// seedOf returns the seed of this run and logs it.
 func seedOf(t testing.TB) uint64 {
 	n := *seed
 	for n == 0 {
@@ -31,15 +31,15 @@ func seedOf(t testing.TB) uint64 {
 	return n
 }
 
-// noDelay keeps a child that has the race detector from waiting for a second before it ends.
+// noDelay disables the second that a process with the race detector waits before it exits.
 const noDelay = "GORACE=atexit_sleep_ms=0"
 
-// The soak's messages have their length, four bytes, in front. The first on each connection is the
-// hello, which says who it is from and what is to be done.
+// Each message of the soak test starts with its length, in four bytes. The first message on each connection is the
+// hello: it has the client's identity and says what the server must do.
 
 const maxMessage = 60 << 10
 
-// messages is a split function; a token has its length in front.
+// messages is a split function. A token includes its length prefix.
 func messages(data []byte, _ bool) (int, []byte, error) {
 	if len(data) < 4 {
 		return 0, nil, nil
@@ -54,9 +54,9 @@ func messages(data []byte, _ bool) (int, []byte, error) {
 // hello is the first message.
 type hello struct {
 	id     uint32
-	manner uint8  // how the server consumes
-	late   bool   // the server ends its side only when the client has
-	echo   uint64 // how many bytes are sent back; what follows is only counted
+	manner uint8  // how the server consumes the stream
+	late   bool   // the server ends its side only after the client has ended
+	echo   uint64 // how many bytes the server echoes; it only counts the rest
 }
 
 const helloSize = 4 + 14
@@ -79,7 +79,7 @@ func parseHello(p []byte) (h hello, ok bool) {
 	return hello{binary.BigEndian.Uint32(p), p[4], p[5] == 1, binary.BigEndian.Uint64(p[6:])}, true
 }
 
-// The ways to consume, on both ends; pipe is the server's alone.
+// The ways to consume on both ends. Only the server uses byPipe.
 const (
 	byData uint8 = iota
 	byOnRead
@@ -88,7 +88,7 @@ const (
 	manyManners
 )
 
-// stream is one end of a connection of the soak: what it has sent and got.
+// stream is what one end of a soak connection has sent and received.
 type stream struct {
 	sent, got       hash.Hash
 	sentLen, gotLen uint64
@@ -99,7 +99,7 @@ func newStream() stream { return stream{sent: sha256.New(), got: sha256.New()} }
 func (st *stream) noteSent(p []byte) { st.sent.Write(p); st.sentLen += uint64(len(p)) }
 func (st *stream) noteGot(p []byte)  { st.got.Write(p); st.gotLen += uint64(len(p)) }
 
-// digest tells both directions, that from the client first.
+// digest returns the length and hash of both directions, client to server first.
 func (st *stream) digest(client bool) string {
 	up, down := fmt.Sprintf("%d:%x", st.sentLen, st.sent.Sum(nil)), fmt.Sprintf("%d:%x", st.gotLen, st.got.Sum(nil))
 	if !client {
@@ -108,11 +108,11 @@ func (st *stream) digest(client bool) string {
 	return up + " " + down
 }
 
-// erratic is a socket that is paused, resumed and corked at random, and written to in pieces.
+// erratic is a socket that is paused, resumed and corked at random, and whose writes are split.
 type erratic struct {
 	s     *evnet.Socket
 	rng   *rand.Rand
-	holds int // reasons to be paused
+	holds int // reasons to stay paused
 }
 
 func (e *erratic) hold() {
@@ -126,7 +126,7 @@ func (e *erratic) release() {
 	}
 }
 
-// mayPause pauses for a moment, sometimes.
+// mayPause sometimes pauses for a moment.
 func (e *erratic) mayPause() {
 	if e.rng.IntN(24) == 0 {
 		e.hold()
@@ -134,7 +134,7 @@ func (e *erratic) mayPause() {
 	}
 }
 
-// write writes p in pieces, sometimes corked.
+// write writes p in pieces, and sometimes corks the socket first.
 func (e *erratic) write(p []byte) error {
 	switch e.rng.IntN(12) {
 	case 0:
@@ -160,25 +160,25 @@ func (e *erratic) write(p []byte) error {
 	return nil
 }
 
-// consume gives took what comes, in the manner given. It may replace Scan.
-func (e *erratic) consume(manner uint8, took func(p []byte)) error {
+// consume passes received data to receive, in the given manner. It may replace Scan.
+func (e *erratic) consume(manner uint8, receive func(p []byte)) error {
 	if manner != byScan {
 		_ = e.s.Scan(nil, 0, nil)
 	}
 	switch manner {
 	case byOnRead:
-		return e.s.OnRead(func(p []byte) bool { took(p); return e.holds == 0 })
+		return e.s.OnRead(func(p []byte) bool { receive(p); return e.holds == 0 })
 	case byScan:
-		return e.s.Scan(messages, 4+maxMessage, took)
+		return e.s.Scan(messages, 4+maxMessage, receive)
 	case byPipe:
-		err := e.s.On.Data(took).Err()
+		err := e.s.On.Data(receive).Err()
 		e.s.Pipe(e.s)
 		return err
 	}
-	return e.s.On.Data(took).Err()
+	return e.s.On.Data(receive).Err()
 }
 
-// peakRSS is the most memory that this process has had, in MB, 0 where that cannot be told.
+// peakRSS returns the peak memory of this process in MB, or 0 if it is unknown.
 func peakRSS() int {
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
@@ -190,7 +190,7 @@ func peakRSS() int {
 	return 0
 }
 
-// leftNothing checks that no goroutine and no descriptor was left open.
+// leftNothing checks that no goroutine and no descriptor is left.
 func leftNothing(t testing.TB, goroutines goleak.Option, open int) {
 	t.Helper()
 	goleak.VerifyNone(t, goroutines)

@@ -13,25 +13,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stage is a loop on which one callback of a test goes wrong, and what is open on it besides.
+// stage is a loop on which one callback of a test does not return, and everything else that is open on it.
 type stage struct {
 	t      testing.TB
 	l      *evnet.Loop
-	boom   func()        // what the callback calls
-	victim *evnet.Socket // whose callback it is, nil if it is no socket's
+	boom   func()        // the callback calls this
+	victim *evnet.Socket // the socket whose callback it is; nil if it does not belong to a socket
 
 	mu      sync.Mutex
-	closers []func() // on the loop, at the end
+	closers []func() // called on the loop, at the end
 }
 
-// later has fn called at the end.
+// later schedules fn for the end.
 func (st *stage) later(fn func()) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.closers = append(st.closers, fn)
 }
 
-// clear closes what is open.
+// clear closes everything that is open.
 func (st *stage) clear() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -40,14 +40,14 @@ func (st *stage) clear() {
 	}
 }
 
-// server listens, and destroys what it has accepted at the end.
+// server starts a server that is closed at the end, with its connections.
 func (st *stage) server(opts evnet.ServerOptions, onConnection func(*evnet.Socket)) (*evnet.Server, string) {
 	server, address := serve(st.t, st.l, opts, onConnection)
 	st.later(func() { _ = server.Close(nil); server.CloseAllConnections() })
 	return server, address
 }
 
-// bare is a server that nothing listens with yet.
+// bare returns a server that does not listen yet.
 func (st *stage) bare(opts evnet.ServerOptions) *evnet.Server {
 	opts.Loops, opts.Logger = []*evnet.Loop{st.l}, quiet
 	server := evnet.NewServer(&opts)
@@ -55,7 +55,7 @@ func (st *stage) bare(opts evnet.ServerOptions) *evnet.Server {
 	return server
 }
 
-// socket is not connected, and destroyed at the end.
+// socket returns an unconnected socket that is destroyed at the end.
 func (st *stage) socket(opts evnet.SocketOptions) *evnet.Socket {
 	opts.Loop = st.l
 	if opts.Logger == nil {
@@ -66,13 +66,13 @@ func (st *stage) socket(opts evnet.SocketOptions) *evnet.Socket {
 	return s
 }
 
-// client is one that is to connect to an echo server of its own, at the address.
+// client returns an unconnected socket, and the address of an echo server for it.
 func (st *stage) client(opts evnet.SocketOptions) (s *evnet.Socket, address string) {
 	_, address = st.server(evnet.ServerOptions{}, func(c *evnet.Socket) { c.Pipe(c) })
 	return st.socket(opts), address
 }
 
-// pair is both ends of a connection, the second with somebody to read it.
+// pair returns both ends of a connection. The second end discards what it receives.
 func (st *stage) pair() (s, peer *evnet.Socket) {
 	a, b := pair(st.t)
 	s, peer = wrap(st.l, a), wrap(st.l, b)
@@ -81,12 +81,12 @@ func (st *stage) pair() (s, peer *evnet.Socket) {
 	return s, peer
 }
 
-// answers is a Resolver.
+// answers is a Resolver that calls a function.
 type answers func(ctx context.Context) ([]netip.Addr, error)
 
 func (a answers) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) { return a(ctx) }
 
-// loopback answers 127.0.0.1 as often as it is asked to.
+// loopback answers with the given number of loopback addresses.
 func loopback(times int) answers {
 	return func(context.Context) (ips []netip.Addr, err error) {
 		for i := range times {
@@ -96,14 +96,14 @@ func loopback(times int) answers {
 	}
 }
 
-// named is the address with a name that only a Resolver of the test knows.
+// named replaces the host of the address with a name that only a Resolver of the test knows.
 func named(address string) string {
 	_, port, _ := net.SplitHostPort(address)
 	return net.JoinHostPort("name.example", port)
 }
 
-// nobody is an address of 127.0.0.1 where nobody listens.
-func nobody(t testing.TB) string {
+// refusedAddress returns an address of 127.0.0.1 without a listener.
+func refusedAddress(t testing.TB) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer ln.Close()
@@ -119,8 +119,8 @@ func (h logging) WithAttrs([]slog.Attr) slog.Handler        { return h }
 func (h logging) WithGroup(string) slog.Handler             { return h }
 func (h logging) logger() *slog.Logger                      { return slog.New(h) }
 
-// Go makes its own poller when the network is first used, and keeps it: descriptors that onEach is not
-// to count.
+// Go opens its own poller when the network is first used, and keeps it. Open it here, so that onEach does not count
+// its descriptors.
 func init() {
 	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		_ = ln.Close()

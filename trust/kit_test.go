@@ -1,5 +1,5 @@
-// Package trust has the tests that try to break evnet: under load, with faults, and against hostile
-// peers. They see it as a program does, each on both ways of serving a socket.
+// Package trust has the tests that try to break evnet: under load, with faults, and against hostile peers. They use
+// evnet like a program does, each on both transports.
 package trust
 
 import (
@@ -25,8 +25,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// roles are what this program does instead of its tests when a test starts it again: the peers that
-// have to be processes of their own.
+// roles are functions that this program runs instead of its tests when a test starts it again: peers and servers that
+// need a process of their own.
 var roles = map[string]func(){}
 
 const roleVariable = "EVNET_TRUST_ROLE"
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(roleVariable); name != "" {
 		role, ok := roles[name]
 		if !ok {
-			fmt.Fprintf(os.Stderr, "there is no role %q\n", name)
+			fmt.Fprintf(os.Stderr, "unknown role %q\n", name)
 			os.Exit(2)
 		}
 		role()
@@ -43,31 +43,30 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	evtest.Default("rapid.checks", evtest.Pick(enoughChecks/4, enoughChecks))
-	evtest.AtOnce(8) // those that are parallel wait, mostly for a process
+	evtest.AtOnce(8) // parallel tests mostly wait for a process
 	goleak.VerifyTestMain(m)
 }
 
-// play is the command that plays a role; vars are added to its environment.
-func play(role string, vars ...string) *exec.Cmd {
+// childCommand returns the command that runs a role in a child process. vars are added to its environment.
+func childCommand(role string, vars ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(append(os.Environ(), roleVariable+"="+role, "GORACE=atexit_sleep_ms=0"), vars...)
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-// patience bounds what should take milliseconds: only a hang takes longer.
+// patience limits what should take milliseconds; only a hang takes longer.
 const patience = 60 * time.Second
 
-// onEach runs a test on each way of serving a kernel socket, and sees to it that nothing is left
-// behind: no goroutine and no descriptor.
+// onEach runs a test on each transport of a kernel socket. It checks that no goroutine and no descriptor is left.
 func onEach(t *testing.T, fn func(t *testing.T)) {
 	t.Helper()
 	onOne(t, true, fn)
 	onOne(t, false, fn)
 }
 
-// alternately is onEach in the long form. The short form runs the n-th of many cases on one transport, and the next one on the
-// other.
+// alternately is onEach in the long form. In the short form it runs one of many cases on one transport only: even n
+// on the epoll transport, odd n on the goroutine transport.
 func alternately(t *testing.T, n int, fn func(t *testing.T)) {
 	t.Helper()
 	if evtest.Long() {
@@ -88,7 +87,7 @@ func inOrder[V any](m map[string]V) iter.Seq2[string, V] {
 	}
 }
 
-// onOne runs a test on one way of serving a kernel socket.
+// onOne runs a test on one transport of a kernel socket.
 func onOne(t *testing.T, polled bool, fn func(t *testing.T)) {
 	t.Helper()
 	name := "goroutine"
@@ -104,7 +103,7 @@ func onOne(t *testing.T, polled bool, fn func(t *testing.T)) {
 	})
 }
 
-// together runs tests that wait in parallel, and returns when all have ended. They share the transport that is in use.
+// together runs tests that mostly wait in parallel, and returns when all have ended. They share the transport in use.
 func together(t *testing.T, tests map[string]func(t *testing.T)) {
 	t.Helper()
 	t.Run("together", func(t *testing.T) {
@@ -117,36 +116,35 @@ func together(t *testing.T, tests map[string]func(t *testing.T)) {
 	})
 }
 
-// use chooses how kernel sockets are served, until the test ends.
+// use chooses the transport of kernel sockets until the test ends.
 func use(t testing.TB, polled bool) {
 	before := netpoll.Enabled
 	netpoll.Enabled = polled
 	t.Cleanup(func() { netpoll.Enabled = before })
 }
 
-// descriptors is how many this process has open, 0 where that cannot be counted.
+// descriptors returns how many descriptors this process has open, or 0 if it cannot count them.
 func descriptors() int {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	return len(entries)
 }
 
-// run runs the loop until nothing is open on it. One that never ends is a failure with every
-// goroutine's stack.
+// run runs the loop until nothing is open on it. If it never ends, the test fails with the stacks of all goroutines.
 func run(t testing.TB, l *evnet.Loop) {
 	t.Helper()
 	hung := bound(t, "Loop.Run does not return")
 	defer hung.Stop()
 	l.Run()
-	require.Zero(t, l.Buffered(), "bytes that nobody has taken out of the account")
+	require.Zero(t, l.Buffered(), "bytes that are still counted as buffered")
 }
 
-// bound panics, and so shows every goroutine's stack, unless it is stopped in time.
+// bound panics, which prints the stacks of all goroutines, unless it is stopped before patience has passed.
 func bound(t testing.TB, what string) *time.Timer {
 	debug.SetTraceback("all")
 	return time.AfterFunc(patience, func() { panic(t.Name() + ": " + what) })
 }
 
-// aside runs fn on a goroutine of its own, which keeps the loop going.
+// aside runs fn on a new goroutine, and keeps the loop running until fn returns.
 func aside(l *evnet.Loop, fn func()) {
 	l.Ref()
 	go func() {
@@ -157,7 +155,7 @@ func aside(l *evnet.Loop, fn func()) {
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// serve makes a server on l that listens on a free port of 127.0.0.1.
+// serve starts a server on l that listens on a free port of 127.0.0.1.
 func serve(t testing.TB, l *evnet.Loop, opts evnet.ServerOptions, onConnection func(*evnet.Socket)) (*evnet.Server, string) {
 	t.Helper()
 	if opts.Loops == nil {
@@ -172,22 +170,22 @@ func serve(t testing.TB, l *evnet.Loop, opts evnet.ServerOptions, onConnection f
 	return server, server.Address().String()
 }
 
-// wrap makes a socket of conn on l.
+// wrap makes a socket from conn on l.
 func wrap(l *evnet.Loop, conn net.Conn) *evnet.Socket {
 	return evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet})
 }
 
-// pair is a TCP connection of this process with itself. What is still open is closed when the test ends.
+// pair returns both ends of a TCP connection. They are closed when the test ends.
 func pair(t testing.TB) (here, there *net.TCPConn) {
 	t.Helper()
 	a, c := pairOf(t, "tcp", "127.0.0.1:0")
 	return a.(*net.TCPConn), c.(*net.TCPConn)
 }
 
-// unixPair is the same over a Unix socket.
+// unixPair returns both ends of a Unix connection.
 func unixPair(t testing.TB) (here, there *net.UnixConn) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "evnet") // a test's own has a long path
+	dir, err := os.MkdirTemp("", "evnet") // t.TempDir's path is too long
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
 	a, c := pairOf(t, "unix", filepath.Join(dir, "s"))
@@ -207,7 +205,7 @@ func pairOf(t testing.TB, network, address string) (here, there net.Conn) {
 	return here, there
 }
 
-// streams are the ways to make a kernel's stream, which may be half-closed.
+// streams make pairs of kernel stream conns, which can be half-closed.
 var streams = map[string]func(t testing.TB) (here, there halfCloser){
 	"tcp":  func(t testing.TB) (here, there halfCloser) { return pair(t) },
 	"unix": func(t testing.TB) (here, there halfCloser) { return unixPair(t) },

@@ -5,6 +5,6 @@ import (
 	"testing"
 )
 
-// Nothing is urgent here.
+// The tests send no out-of-band bytes on Windows.
 func sendUrgent(testing.TB, *net.TCPConn) {}
 func readUrgent(*net.TCPConn)             {}

@@ -16,45 +16,44 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is in time although the loop is late: a limit that is up while a callback holds the loop up cuts
-// nobody off whose bytes were there before.
+// A limit may expire while a callback blocks the loop. It must not close a connection whose data arrived before that.
 
 const (
 	lateLimit = 500 * time.Millisecond
 	lateFor   = 2 * lateLimit
 )
 
-// late is a server whose loop stands still from Connection on, until the peer has done its part and the limit
-// is up.
+// late is a server whose loop is blocked from Connection on, until the peer has done its part and the limit has
+// expired.
 type late struct {
 	options evnet.ServerOptions
 	here    func(s *evnet.Socket) // in Connection
-	bytes   int                   // that the peer sends before it ends
+	bytes   int                   // how many the peer sends before it closes
 }
 
-// What is late on a loop that stands still costs nobody its connection.
+// A blocked loop does not cost a peer its connection.
 func TestLateLoop(t *testing.T) {
 	alternately(t, 0, func(t *testing.T) {
-		plays := map[string]func(*testing.T){"a peer that reads": spareReader}
-		maps.Copy(plays, cutNobodyOff)
+		tests := map[string]func(*testing.T){"a peer that reads": spareReader}
+		maps.Copy(tests, limitTests)
 		if netpoll.Enabled {
-			maps.Copy(plays, findManyReady)
+			maps.Copy(tests, manyReady)
 		}
-		together(t, plays)
+		together(t, tests)
 	})
 }
 
-// cutNobodyOff are limits that are up while the loop stands still.
-var cutNobodyOff = map[string]func(t *testing.T){
-	"the first byte": late{options: evnet.ServerOptions{FirstByteTimeout: lateLimit}, bytes: 5}.play,
-	"after silence":  late{options: evnet.ServerOptions{IdleTimeout: lateLimit}, bytes: 5}.play,
-	"an answer and its end": late{
+// limitTests have limits that expire while the loop is blocked.
+var limitTests = map[string]func(t *testing.T){
+	"the first byte": late{options: evnet.ServerOptions{FirstByteTimeout: lateLimit}, bytes: 5}.run,
+	"after silence":  late{options: evnet.ServerOptions{IdleTimeout: lateLimit}, bytes: 5}.run,
+	"an answer and an end": late{
 		options: evnet.ServerOptions{CloseTimeout: lateLimit}, here: (*evnet.Socket).End, bytes: 40_000,
-	}.play,
+	}.run,
 }
 
-// play lets the loop stand still in Connection.
-func (b late) play(t *testing.T) {
+// run blocks the loop in Connection.
+func (b late) run(t *testing.T) {
 	here, there := pair(t)
 	l := evnet.NewLoop()
 	b.options.Loops, b.options.Logger = []*evnet.Loop{l}, quiet
@@ -70,21 +69,21 @@ func (b late) play(t *testing.T) {
 		if b.here != nil {
 			b.here(s)
 		}
-		l.AfterFunc(0, func() { // when it has begun
-			_, err := there.Write(block[:b.bytes]) // the system holds it
+		l.AfterFunc(0, func() { // after the limit has started
+			_, err := there.Write(block[:b.bytes]) // the kernel has received it
 			assert.NoError(t, err)
 			assert.NoError(t, there.Close())
 			time.Sleep(lateFor)
 		})
 	})
-	require.NoError(t, server.Serve(give(here)))
+	require.NoError(t, server.Serve(listenerOf(here)))
 	run(t, l)
 	assert.Equal(t, b.bytes, got)
 	assert.True(t, ended)
 }
 
-// spareReader: a peer that reads all that the kernel has while a callback holds the loop up is not cut off, though the
-// socket has had nothing to send meanwhile.
+// spareReader checks a peer that reads everything from the kernel while a callback blocks the loop. WriteTimeout does
+// not close its connection, although the socket has nothing to send meanwhile.
 func spareReader(t *testing.T) {
 	const limit, total = 600 * time.Millisecond, 32 << 20
 	l := evnet.NewLoop()
@@ -92,7 +91,7 @@ func spareReader(t *testing.T) {
 	s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, Logger: quiet, WriteTimeout: limit, MaxWriteBuffer: -1})
 	_, _ = s.Write(make([]byte, total))
 	_ = s.Close()
-	l.AfterFunc(limit/3, func() { // the limit has begun
+	l.AfterFunc(limit/3, func() { // after the limit has started
 		aside(l, func() {
 			n, err := io.Copy(io.Discard, there)
 			assert.NoError(t, err)
@@ -105,9 +104,9 @@ func spareReader(t *testing.T) {
 	assert.NoError(t, s.Err())
 }
 
-// findManyReady: of many that are ready at once, nobody is idle because others are served first, and looking whether one is
-// takes nothing away.
-var findManyReady = map[string]func(t *testing.T){
+// manyReady checks many sockets that are ready at the same time. None is idle because the loop serves others first,
+// and the check for readiness consumes nothing.
+var manyReady = map[string]func(t *testing.T){
 	"many with a byte": func(t *testing.T) {
 		findReady(t, "", func(c *net.TCPConn) { _, _ = c.Write([]byte("x")) })
 	},
@@ -116,9 +115,9 @@ var findManyReady = map[string]func(t *testing.T){
 	},
 }
 
-// findReady lets many peers do something while the loop stands still, and wants each socket to end by that.
+// findReady lets many peers do something while the loop is blocked. Each socket must end because of that.
 func findReady(t *testing.T, code string, peer func(c *net.TCPConn)) {
-	const many = 600 // more than one look at the set finds
+	const many = 600 // more than one epoll wait returns
 	l := evnet.NewLoop()
 	var here, there []*net.TCPConn
 	for range many {
@@ -126,7 +125,7 @@ func findReady(t *testing.T, code string, peer func(c *net.TCPConn)) {
 		here, there = append(here, a), append(there, b)
 	}
 	codes := map[string]int{}
-	l.AfterFunc(0, func() { // due before any timeout, and all are in the set by then
+	l.AfterFunc(0, func() { // due before any timeout; all sockets are in the epoll set by then
 		for _, conn := range there {
 			peer(conn)
 		}
@@ -141,7 +140,7 @@ func findReady(t *testing.T, code string, peer func(c *net.TCPConn)) {
 	assert.Equal(t, map[string]int{code: many}, codes)
 }
 
-// A handshake that was done in time is done, though its socket hears so late.
+// A handshake that was completed before its deadline succeeds, although the loop processes it late.
 func TestLateLoopTakesAHandshakeThatIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -150,9 +149,9 @@ func TestLateLoopTakesAHandshakeThatIsDone(t *testing.T) {
 			Loops: []*evnet.Loop{l}, Logger: quiet, TLSConfig: selfSigned(), HandshakeTimeout: lateLimit,
 		})
 		server.On.TLSClientError(func(err error, _ *evnet.Socket) { assert.NoError(t, err); _ = server.Close(nil) })
-		told := 0
-		server.On.Connection(func(s *evnet.Socket) { told++; s.Destroy(nil); _ = server.Close(nil) })
-		require.NoError(t, server.Serve(give(here)))
+		connections := 0
+		server.On.Connection(func(s *evnet.Socket) { connections++; s.Destroy(nil); _ = server.Close(nil) })
+		require.NoError(t, server.Serve(listenerOf(here)))
 		var begin func()
 		begin = func() {
 			if server.Connections() == 0 {
@@ -169,6 +168,6 @@ func TestLateLoopTakesAHandshakeThatIsDone(t *testing.T) {
 		}
 		begin()
 		l.Run()
-		assert.Equal(t, 1, told)
+		assert.Equal(t, 1, connections)
 	})
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func init() { roles["answers"] = answerAtLength }
+func init() { roles["answers"] = serveLongAnswers }
 
-// Peers that ask for much and read nothing: each line feed is answered by a kilobyte.
+// Peers send many requests and read nothing: a line feed of one byte is answered by a kilobyte.
 const (
-	askingPeers  = 40
-	askedOfEach  = 96 << 10
+	requestPeers = 40
+	requestsEach = 96 << 10
 	answerLength = 1 << 10
 	answersBound = 100 << 20 // of memory, with default options
 )
 
-// Peers that ask without reading the answers cost little with default options.
+// With default options, peers that send requests and do not read the answers use little memory.
 func TestMemoryOfUnreadAnswers(t *testing.T) {
 	t.Parallel()
 	for name, transport := range transports {
@@ -36,7 +36,7 @@ func TestMemoryOfUnreadAnswers(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			child := play("answers", transport)
+			child := childCommand("answers", transport)
 			stdin, err := child.StdinPipe()
 			require.NoError(t, err)
 			stdout, err := child.StdoutPipe()
@@ -46,37 +46,37 @@ func TestMemoryOfUnreadAnswers(t *testing.T) {
 			out := bufio.NewReader(stdout)
 			address, err := out.ReadString('\n')
 			require.NoError(t, err)
-			for range askingPeers {
+			for range requestPeers {
 				c, err := net.Dial("tcp", address[:len(address)-1])
 				require.NoError(t, err)
 				defer c.Close()
 				_ = c.(*net.TCPConn).SetReadBuffer(4096)
-				_, err = c.Write(bytes.Repeat([]byte("\n"), askedOfEach))
+				_, err = c.Write(bytes.Repeat([]byte("\n"), requestsEach))
 				require.NoError(t, err)
 			}
-			said, err := out.ReadString('\n')
+			line, err := out.ReadString('\n')
 			require.NoError(t, err)
 			_ = stdin.Close()
 			require.NoError(t, child.Wait())
 			var peak, buffered, refused int
-			_, err = fmt.Sscan(said, &peak, &buffered, &refused)
-			require.NoError(t, err, said)
-			t.Logf("at most %d MB of memory, %d MB buffered, %d of %d answers refused", peak>>20, buffered>>20, refused, askingPeers*askedOfEach)
+			_, err = fmt.Sscan(line, &peak, &buffered, &refused)
+			require.NoError(t, err, line)
+			t.Logf("at most %d MB of memory, %d MB buffered, %d of %d answers refused", peak>>20, buffered>>20, refused, requestPeers*requestsEach)
 			assert.Positive(t, refused)
 			most := answersBound
 			if race.Enabled {
-				most *= 4 // the race detector keeps its own notes of each byte
+				most *= 4 // the race detector stores state for each byte
 			}
 			assert.Less(t, peak, most)
 		})
 	}
 }
 
-// answerAtLength is a server that heeds nothing. It says what it has used once everything was asked, and waits until
-// its input ends.
-func answerAtLength() {
+// serveLongAnswers is a server that ignores refused writes. After the last request, it prints its memory use. Then it
+// waits until its input ends.
+func serveLongAnswers() {
 	line := bytes.Repeat([]byte("x"), answerLength)
-	asked, refused := 0, 0
+	requests, refused := 0, 0
 	server := evnet.NewServer(&evnet.ServerOptions{Logger: quiet})
 	server.On.Connection(func(s *evnet.Socket) {
 		_ = s.Conn().(*net.TCPConn).SetWriteBuffer(4096)
@@ -84,7 +84,7 @@ func answerAtLength() {
 			if _, err := s.Write(line); err != nil {
 				refused++
 			}
-			if asked++; asked == askingPeers*askedOfEach {
+			if requests++; requests == requestPeers*requestsEach {
 				fmt.Println(peakMemory(), strconv.FormatInt(s.Loop().Buffered(), 10), refused)
 			}
 		})

@@ -27,13 +27,13 @@ func init() { roles["connections"] = serveConnections }
 
 const openedConns = 300
 
-// kept is what a connection of one kind makes a server keep.
+// kept is the memory that a connection of one kind uses in a server.
 type kept struct {
-	transport string // of transports, "" for the default
+	transport string // key of transports; "" for the default
 	tls       bool
 	serve     func(s *evnet.Socket)
-	client    func(c net.Conn) error // nil: it is silent
-	most      int                    // bytes, of memory of the server's process for each
+	client    func(c net.Conn) error // what the client does; nil: nothing
+	most      int                    // limit of the memory in the server's process, in bytes per connection
 }
 
 const bulkBytes = 1 << 20
@@ -55,22 +55,22 @@ func halfLine(c net.Conn) error {
 func echoing(s *evnet.Socket) { s.Pipe(s) }
 
 var keptBy = map[string]kept{
-	"silent, no consumer":                  {serve: func(*evnet.Socket) {}, most: 4 << 10},
-	"silent, OnRead":                       {serve: lineServers["OnRead"], most: 4 << 10},
-	"silent, Data":                         {serve: lineServers["Data"], most: 4 << 10},
-	"silent, Scan":                         {serve: lineServers["Scan"], most: 4 << 10},
-	"silent, Scan with an encoding":        {serve: lineServers["Scan with an encoding"], most: 4 << 10},
-	"silent, Pipe":                         {serve: echoing, most: 4 << 10},
-	"silent, BlockingConn in a Read":       {serve: readBlocking, most: 12 << 10},
-	"after 1 MB each way, Pipe":            {serve: echoing, client: echoBulk, most: 16 << 10},
-	"60 KB of a line without an end, Scan": {serve: lineServers["Scan"], client: halfLine, most: 160 << 10},
-	"silent, served by goroutines":         {transport: "goroutine", serve: echoing, most: 24 << 10},
-	"after 1 MB each way, by goroutines":   {transport: "goroutine", serve: echoing, client: echoBulk, most: 110 << 10},
-	"TLS, no hello":                        {tls: true, serve: echoing, most: 40 << 10},
-	"TLS, half a hello":                    {tls: true, serve: echoing, client: halfHello, most: 150 << 10},
-	"TLS, silent after the handshake":      {tls: true, serve: echoing, client: shake, most: 60 << 10},
-	"TLS, the same, with a chain of 10 KB": {tls: true, serve: echoing, client: shakeWithChain, most: 160 << 10},
-	"TLS, after 1 MB each way":             {tls: true, serve: echoing, client: echoBulkTLS, most: 220 << 10},
+	"silent, no consumer":                      {serve: func(*evnet.Socket) {}, most: 4 << 10},
+	"silent, OnRead":                           {serve: lineServers["OnRead"], most: 4 << 10},
+	"silent, Data":                             {serve: lineServers["Data"], most: 4 << 10},
+	"silent, Scan":                             {serve: lineServers["Scan"], most: 4 << 10},
+	"silent, Scan with an encoding":            {serve: lineServers["Scan with an encoding"], most: 4 << 10},
+	"silent, Pipe":                             {serve: echoing, most: 4 << 10},
+	"silent, BlockingConn in a Read":           {serve: readBlocking, most: 12 << 10},
+	"after 1 MB each way, Pipe":                {serve: echoing, client: echoBulk, most: 16 << 10},
+	"60 KB of an unfinished line, Scan":        {serve: lineServers["Scan"], client: halfLine, most: 160 << 10},
+	"silent, goroutine transport":              {transport: "goroutine", serve: echoing, most: 24 << 10},
+	"after 1 MB each way, goroutine transport": {transport: "goroutine", serve: echoing, client: echoBulk, most: 110 << 10},
+	"TLS, no hello":                            {tls: true, serve: echoing, most: 40 << 10},
+	"TLS, half a hello":                        {tls: true, serve: echoing, client: halfHello, most: 150 << 10},
+	"TLS, silent after the handshake":          {tls: true, serve: echoing, client: shake, most: 60 << 10},
+	"TLS, silent, with a chain of 10 KB":       {tls: true, serve: echoing, client: shakeWithChain, most: 160 << 10},
+	"TLS, after 1 MB each way":                 {tls: true, serve: echoing, client: echoBulkTLS, most: 220 << 10},
 }
 
 func readBlocking(s *evnet.Socket) {
@@ -79,14 +79,14 @@ func readBlocking(s *evnet.Socket) {
 	go func() { _, _ = c.Read(make([]byte, 1)) }()
 }
 
-// halfHello sends the beginning of a hello as long as one may be.
+// halfHello sends the beginning of a ClientHello of the maximum length.
 func halfHello(c net.Conn) error {
 	record := append([]byte{22, 3, 1, 64, 0, 1, 0, 254, 0}, make([]byte, 16<<10-4)...)
 	_, err := c.Write(append(record, record[:5]...))
 	return err
 }
 
-// clientConfig has a certificate chain of so many certificates.
+// clientConfig has a chain with the given number of certificates.
 func clientConfig(length int) *tls.Config {
 	certificate := selfSigned().Certificates[0]
 	for len(certificate.Certificate) < length {
@@ -102,12 +102,12 @@ func shakeWithChain(c net.Conn) error {
 
 func echoBulkTLS(c net.Conn) error { return echoBulk(tls.Client(c, clientConfig(1))) }
 
-// usualKinds are what the short form measures.
+// usualKinds are the kinds that the short form measures.
 var usualKinds = []string{
-	"silent, OnRead", "after 1 MB each way, Pipe", "60 KB of a line without an end, Scan", "TLS, silent after the handshake",
+	"silent, OnRead", "after 1 MB each way, Pipe", "60 KB of an unfinished line, Scan", "TLS, silent after the handshake",
 }
 
-// The memory of a connection of each kind is bounded. -v prints it.
+// The memory of a connection of each kind is limited. -v prints it.
 func TestMemoryOfConnections(t *testing.T) {
 	t.Parallel()
 	names := usualKinds
@@ -118,7 +118,7 @@ func TestMemoryOfConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := keptBy[name]
-			child := play("connections", "EVNET_TRANSPORT="+k.transport)
+			child := childCommand("connections", "EVNET_TRANSPORT="+k.transport)
 			child.Args = append(child.Args, name)
 			stdin, err := child.StdinPipe()
 			require.NoError(t, err)
@@ -130,16 +130,16 @@ func TestMemoryOfConnections(t *testing.T) {
 				_ = child.Wait()
 			}()
 			out := bufio.NewReader(stdout)
-			say := func() (line string) {
+			readLine := func() (line string) {
 				line, err := out.ReadString('\n')
 				require.NoError(t, err)
 				return strings.TrimSpace(line)
 			}
-			address := say()
+			address := readLine()
 			memory := func() (bytes int) {
 				_, err := io.WriteString(stdin, "\n")
 				require.NoError(t, err)
-				_, err = fmt.Sscan(say(), &bytes)
+				_, err = fmt.Sscan(readLine(), &bytes)
 				require.NoError(t, err)
 				return bytes
 			}
@@ -152,7 +152,7 @@ func TestMemoryOfConnections(t *testing.T) {
 					require.NoError(t, k.client(c))
 				}
 			}
-			connect() // what the first one needs is not of each
+			connect() // do not count what only the first connection needs
 			before := memory()
 			for range openedConns {
 				connect()
@@ -166,7 +166,8 @@ func TestMemoryOfConnections(t *testing.T) {
 	}
 }
 
-// serveConnections prints its memory for each line that it reads, once it has given back what it can.
+// serveConnections prints its memory for each line that it reads, after it has returned free memory to the operating
+// system.
 func serveConnections() {
 	k := keptBy[os.Args[1]]
 	opts := &evnet.ServerOptions{Logger: quiet}
@@ -183,8 +184,8 @@ func serveConnections() {
 			if _, err := in.ReadString('\n'); err != nil {
 				os.Exit(0)
 			}
-			time.Sleep(200 * time.Millisecond) // for what is on its way
-			for range 3 {                      // what pools keep goes with the second collection
+			time.Sleep(200 * time.Millisecond) // for data in flight
+			for range 3 {                      // the second collection empties the pools
 				debug.FreeOSMemory()
 			}
 			status, err := os.ReadFile("/proc/self/status")

@@ -21,38 +21,38 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func init() { roles["writer to the deaf"] = writeToTheDeaf }
+func init() { roles["writer to stalled peers"] = writeToStalledPeers }
 
 const (
-	deafPeers   = 1000
-	deafLimit   = 64 << 10 // of what waits for each
-	deafPiece   = 16 << 10
-	deafRounds  = 64 // of pieces: 1 MB for each, 1 GB for all where nothing stops the writer
-	deafProgram = 40 << 20
+	stalledPeers   = 1000
+	stalledLimit   = 64 << 10 // of the queue for each peer
+	stalledPiece   = 16 << 10
+	stalledRounds  = 64 // of pieces: 1 MB for each peer, 1 GB for all if nothing stops the writer
+	stalledProgram = 40 << 20
 )
 
-// What a peer that never reads may cost: the limit, the piece that went beyond it, and half a piece for the
-// socket, its conn and the ends of segments. The race detector keeps its own notes of each byte.
-func deafBound() int {
-	bound := deafProgram + deafPeers*(deafLimit+deafPiece+deafPiece/2)
+// stalledBound is the memory that the peers may cost: the limit, the piece that exceeds it, and half a piece for the
+// socket, its conn and the ends of segments. The race detector stores state for each byte.
+func stalledBound() int {
+	bound := stalledProgram + stalledPeers*(stalledLimit+stalledPiece+stalledPiece/2)
 	if race.Enabled {
 		bound *= 4
 	}
 	return bound
 }
 
-// A thousand peers that never read, each written to without end, cost what the program has set, whatever
-// it does about them.
+// A thousand peers that never read, each written to endlessly, use as much memory as the program's limits allow,
+// whatever the program does about these peers.
 func TestMemoryOfPeersThatNeverRead(t *testing.T) {
 	t.Parallel()
 	for i, name := range slices.Sorted(maps.Keys(transports)) {
 		transport := transports[name]
-		for j, policy := range []string{"refuse", "destroy", "refuse below the default mark", "time out", "drain", "pipe"} {
+		for j, policy := range []string{"refuse", "destroy", "refuse below the default mark", "timeout", "drain", "pipe"} {
 			if !evtest.Long() && (i+j)%2 == 1 {
 				continue // the short form tries each policy on one transport
 			}
 			t.Run(policy+" "+name, func(t *testing.T) {
-				child := play("writer to the deaf", transport)
+				child := childCommand("writer to stalled peers", transport)
 				child.Args = append(child.Args, policy)
 				stdin, err := child.StdinPipe()
 				require.NoError(t, err)
@@ -61,7 +61,7 @@ func TestMemoryOfPeersThatNeverRead(t *testing.T) {
 				require.NoError(t, child.Start())
 				defer bound(t, "the program does not end").Stop()
 				address := <-child.Stdout.(*lines).first
-				for range deafPeers {
+				for range stalledPeers {
 					c, err := net.Dial("tcp", address)
 					require.NoError(t, err)
 					defer c.Close()
@@ -72,13 +72,13 @@ func TestMemoryOfPeersThatNeverRead(t *testing.T) {
 				var peak, open, refused int
 				_, err = fmt.Sscan(out.String(), &peak, &open, &refused)
 				require.NoError(t, err, out.String())
-				t.Logf("at most %d MB of %d, %d sockets open at the end", peak>>20, deafBound()>>20, open)
-				assert.Less(t, peak, deafBound())
-				if policy == "destroy" || policy == "time out" {
+				t.Logf("at most %d MB of %d, %d sockets open at the end", peak>>20, stalledBound()>>20, open)
+				assert.Less(t, peak, stalledBound())
+				if policy == "destroy" || policy == "timeout" {
 					assert.Zero(t, open)
 				}
-				if strings.HasPrefix(policy, "refuse") || policy == "destroy" || policy == "time out" {
-					assert.GreaterOrEqual(t, refused, deafPeers, "writes refused")
+				if strings.HasPrefix(policy, "refuse") || policy == "destroy" || policy == "timeout" {
+					assert.GreaterOrEqual(t, refused, stalledPeers, "writes refused")
 				}
 				if policy == "drain" {
 					assert.Zero(t, refused, "writes refused")
@@ -88,16 +88,16 @@ func TestMemoryOfPeersThatNeverRead(t *testing.T) {
 	}
 }
 
-// lines hands on the first line that is written to it, and keeps the others.
+// lines sends the first line that is written to it on a channel, and passes the rest to w.
 type lines struct {
 	w     io.Writer
 	first chan string
-	said  bool
+	sent  bool
 }
 
 func (l *lines) Write(p []byte) (int, error) {
-	if line, rest, ok := strings.Cut(string(p), "\n"); ok && !l.said {
-		l.said = true
+	if line, rest, ok := strings.Cut(string(p), "\n"); ok && !l.sent {
+		l.sent = true
 		l.first <- line
 		_, _ = io.WriteString(l.w, rest)
 		return len(p), nil
@@ -105,21 +105,21 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-func writeToTheDeaf() {
+func writeToStalledPeers() {
 	policy := os.Args[1]
-	opts := &evnet.ServerOptions{Logger: quiet, MaxWriteBuffer: deafLimit, HighWaterMark: deafLimit / 2}
+	opts := &evnet.ServerOptions{Logger: quiet, MaxWriteBuffer: stalledLimit, HighWaterMark: stalledLimit / 2}
 	if policy == "refuse below the default mark" {
-		opts.MaxWriteBuffer, opts.HighWaterMark = deafLimit/8, 0
+		opts.MaxWriteBuffer, opts.HighWaterMark = stalledLimit/8, 0
 	}
-	if policy == "time out" {
+	if policy == "timeout" {
 		opts.IdleTimeout = 200 * time.Millisecond
 	}
 	server := evnet.NewServer(opts)
-	piece := make([]byte, deafPiece)
+	piece := make([]byte, stalledPiece)
 	var sockets []*evnet.Socket
-	atOnce := 0 // refused before all were there
+	early := 0 // refused before all peers were connected
 	started := func() {
-		if len(sockets) == deafPeers {
+		if len(sockets) == stalledPeers {
 			writeAll(policy, sockets, piece, func(refused int) {
 				open := 0
 				for _, s := range sockets {
@@ -127,7 +127,7 @@ func writeToTheDeaf() {
 						open++
 					}
 				}
-				fmt.Println(peakMemory(), open, atOnce+refused)
+				fmt.Println(peakMemory(), open, early+refused)
 				_ = server.Close(nil)
 				server.CloseAllConnections()
 			})
@@ -136,10 +136,10 @@ func writeToTheDeaf() {
 	server.On.Connection(func(s *evnet.Socket) {
 		_ = s.Conn().(*net.TCPConn).SetWriteBuffer(4096)
 		sockets = append(sockets, s)
-		if policy == "time out" { // that of the first may be up when the last comes
+		if policy == "timeout" { // the timeout of the first peer may expire before the last peer connects
 			for err := error(nil); err == nil; _, err = s.Write(piece) {
 			}
-			atOnce++
+			early++
 		}
 		started()
 	})
@@ -147,7 +147,7 @@ func writeToTheDeaf() {
 	evnet.Run()
 }
 
-// writeAll writes round after round to all, in the manner of the policy, and counts the writes that were refused.
+// writeAll writes to all sockets in rounds, according to the policy, and counts the writes that were refused.
 func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func(refused int)) {
 	if policy == "pipe" {
 		here, there := net.Pipe()
@@ -163,7 +163,7 @@ func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func(re
 			}
 		}()
 		var still func(before int64)
-		still = func(before int64) { // until the slowest holds the source back
+		still = func(before int64) { // until the slowest peer stops the source
 			evnet.DefaultLoop.AfterFunc(50*time.Millisecond, func() {
 				full := slices.ContainsFunc(sockets, (*evnet.Socket).NeedDrain)
 				if now := source.BytesRead(); !full || now != before {
@@ -192,11 +192,11 @@ func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func(re
 				s.Destroy(err)
 			}
 		}
-		if rounds++; rounds < deafRounds {
+		if rounds++; rounds < stalledRounds {
 			evnet.DefaultLoop.AfterFunc(0, round)
 			return
 		}
-		if policy == "time out" {
+		if policy == "timeout" {
 			evnet.DefaultLoop.AfterFunc(600*time.Millisecond, func() { done(refused) })
 			return
 		}
@@ -205,7 +205,7 @@ func writeAll(policy string, sockets []*evnet.Socket, piece []byte, done func(re
 	round()
 }
 
-// peakMemory is the most memory that this process has had.
+// peakMemory returns the peak memory of this process.
 func peakMemory() int {
 	status, err := os.ReadFile("/proc/self/status")
 	check(err)

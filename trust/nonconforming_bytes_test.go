@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// oddConn is one end of a net.Pipe with methods of a test's own.
-type oddConn struct {
+// customConn is one end of a net.Pipe. A test can replace its methods.
+type customConn struct {
 	net.Conn
 	read     func(p []byte) (int, error)
 	write    func(p []byte) (int, error)
@@ -28,28 +28,28 @@ type oddConn struct {
 	closes   atomic.Int32
 }
 
-func (c *oddConn) Read(p []byte) (int, error) {
+func (c *customConn) Read(p []byte) (int, error) {
 	if c.read != nil {
 		return c.read(p)
 	}
 	return c.Conn.Read(p)
 }
 
-func (c *oddConn) Write(p []byte) (int, error) {
+func (c *customConn) Write(p []byte) (int, error) {
 	if c.write != nil {
 		return c.write(p)
 	}
 	return c.Conn.Write(p)
 }
 
-func (c *oddConn) SetReadDeadline(t time.Time) error {
+func (c *customConn) SetReadDeadline(t time.Time) error {
 	if c.deadline != nil {
 		return c.deadline(t)
 	}
 	return c.Conn.SetReadDeadline(t)
 }
 
-func (c *oddConn) Close() error {
+func (c *customConn) Close() error {
 	c.closes.Add(1)
 	if c.close != nil {
 		return c.close()
@@ -57,22 +57,22 @@ func (c *oddConn) Close() error {
 	return c.Conn.Close()
 }
 
-func odd() (c *oddConn, peer net.Conn) {
+func newCustomConn() (c *customConn, peer net.Conn) {
 	here, there := net.Pipe()
-	return &oddConn{Conn: here}, there
+	return &customConn{Conn: here}, there
 }
 
-// passing is an error that says of itself that it passes.
-type passing struct{ timeout bool }
+// temporaryError is an error that reports itself as temporary.
+type temporaryError struct{ timeout bool }
 
-func (passing) Error() string   { return "try again" }
-func (passing) Temporary() bool { return true }
-func (p passing) Timeout() bool { return p.timeout }
+func (temporaryError) Error() string   { return "try again" }
+func (temporaryError) Temporary() bool { return true }
+func (p temporaryError) Timeout() bool { return p.timeout }
 
-// A conn may do what the rules of io allow, and what they discourage. Nothing is lost.
+// A conn may do what the contracts of io allow, and what they discourage. No data is lost.
 func TestNonConforming_Reads(t *testing.T) {
 	broken := errors.New("broken")
-	// Each answer of Read; one with neither bytes nor error is given that often.
+	// Each answer of Read. An answer with neither bytes nor an error is returned that many times.
 	type answer struct {
 		text  string
 		err   error
@@ -84,20 +84,20 @@ func TestNonConforming_Reads(t *testing.T) {
 		want    string
 		err     error
 	}{
-		"the end with the last bytes":             {[]answer{{text: "a"}, {text: "b", err: io.EOF}}, "ab", nil},
-		"an error with the last bytes":            {[]answer{{text: "a", err: broken}}, "a", broken},
-		"nothing, many times":                     {[]answer{many(500, nil), {text: "a"}, many(500, nil), {text: "b", err: io.EOF}}, "ab", nil},
-		"an error that passes":                    {[]answer{{text: "a"}, many(9, passing{}), {text: "b"}, many(9, passing{}), {err: io.EOF}}, "ab", nil},
-		"an error that passes, with bytes":        {[]answer{{text: "a", err: passing{}}, {text: "b", err: io.EOF}}, "ab", nil},
-		"an error that says it passes, and stays": {[]answer{{text: "a"}, many(1000, passing{})}, "a", passing{}},
-		"a timeout of the conn's own":             {[]answer{{text: "a"}, {err: passing{timeout: true}}}, "a", passing{timeout: true}},
+		"the end with the last bytes":     {[]answer{{text: "a"}, {text: "b", err: io.EOF}}, "ab", nil},
+		"an error with the last bytes":    {[]answer{{text: "a", err: broken}}, "a", broken},
+		"nothing, many times":             {[]answer{many(500, nil), {text: "a"}, many(500, nil), {text: "b", err: io.EOF}}, "ab", nil},
+		"a temporary error":               {[]answer{{text: "a"}, many(9, temporaryError{}), {text: "b"}, many(9, temporaryError{}), {err: io.EOF}}, "ab", nil},
+		"a temporary error, with bytes":   {[]answer{{text: "a", err: temporaryError{}}, {text: "b", err: io.EOF}}, "ab", nil},
+		"a temporary error that persists": {[]answer{{text: "a"}, many(1000, temporaryError{})}, "a", temporaryError{}},
+		"a timeout of the conn's own":     {[]answer{{text: "a"}, {err: temporaryError{timeout: true}}}, "a", temporaryError{timeout: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				defer peer.Close()
 				conn.read = func(p []byte) (int, error) {
-					require.NotEmpty(t, c.answers, "nothing more is to be read")
+					require.NotEmpty(t, c.answers, "Read after the last answer")
 					a := &c.answers[0]
 					if a.times--; a.times <= 0 {
 						c.answers = c.answers[1:]
@@ -120,10 +120,10 @@ func TestNonConforming_Reads(t *testing.T) {
 	}
 }
 
-// A conn whose Read gives nothing for an hour is asked, but a hundred times a second at most.
+// A conn whose Read returns nothing for an hour is read at most a hundred times a second.
 func TestNonConforming_EndlessEmptyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn, peer := odd()
+		conn, peer := newCustomConn()
 		defer peer.Close()
 		reads := 0
 		conn.read = func([]byte) (int, error) { reads++; return 0, nil }
@@ -139,17 +139,18 @@ func TestNonConforming_EndlessEmptyReads(t *testing.T) {
 	})
 }
 
-// What a conn takes in parts, or not at once, is written whole; what it never takes is an error.
+// Data that a conn accepts in parts, or only later, is written completely. If a conn never accepts it, that is an
+// error.
 func TestNonConforming_Writes(t *testing.T) {
 	for name, c := range map[string]struct {
 		write func(i, n int) (int, error) // the i-th answer, for n bytes
 		err   error
 	}{
-		"a part":               {func(i, n int) (int, error) { return min(n, 3), nil }, nil},
-		"nothing for a while":  {func(i, n int) (int, error) { return n * (i % 5 / 4), nil }, nil},
-		"nothing ever":         {func(i, n int) (int, error) { return 0, nil }, io.ErrShortWrite},
-		"an error that passes": {func(i, n int) (int, error) { return min(n, i%2), passing{} }, nil},
-		"an error that stays":  {func(i, n int) (int, error) { return 0, passing{} }, passing{}},
+		"a part":                          {func(i, n int) (int, error) { return min(n, 3), nil }, nil},
+		"nothing for a while":             {func(i, n int) (int, error) { return n * (i % 5 / 4), nil }, nil},
+		"nothing ever":                    {func(i, n int) (int, error) { return 0, nil }, io.ErrShortWrite},
+		"a temporary error":               {func(i, n int) (int, error) { return min(n, i%2), temporaryError{} }, nil},
+		"a temporary error that persists": {func(i, n int) (int, error) { return 0, temporaryError{} }, temporaryError{}},
 		"an error after a part": {func(i, n int) (int, error) {
 			if i == 0 {
 				return min(n, 2), nil
@@ -159,7 +160,7 @@ func TestNonConforming_Writes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				var wrote []byte
 				i := -1
 				conn.write = func(p []byte) (int, error) {
@@ -194,10 +195,10 @@ func TestNonConforming_Writes(t *testing.T) {
 	}
 }
 
-// A count that cannot be is an error.
+// An impossible count is an error.
 func TestNonConforming_Counts(t *testing.T) {
 	for _, n := range []int{-1, 1 << 20} {
-		conn, peer := odd()
+		conn, peer := newCustomConn()
 		conn.read = func([]byte) (int, error) { return n, nil }
 		l := evnet.NewLoop()
 		s := wrap(l, conn)
@@ -205,7 +206,7 @@ func TestNonConforming_Counts(t *testing.T) {
 		run(t, l)
 		assert.ErrorContains(t, s.Err(), "impossible count")
 
-		conn, _ = odd()
+		conn, _ = newCustomConn()
 		conn.write = func([]byte) (int, error) { return n, nil }
 		s = wrap(l, conn)
 		_, _ = s.WriteString("x")
@@ -215,22 +216,21 @@ func TestNonConforming_Counts(t *testing.T) {
 	}
 }
 
-// A method of a conn that does not return, but panics or ends its goroutine, is the error of that
-// socket, and of no other.
+// If a method of a conn panics or ends its goroutine, that is an error of its socket, and of no other socket.
 func TestNonConforming_Panics(t *testing.T) {
 	for how, fn := range map[string]func(){"panic": func() { panic("on purpose") }, "Goexit": runtime.Goexit} {
-		for where, set := range map[string]func(c *oddConn){
-			"Read":  func(c *oddConn) { c.read = func([]byte) (int, error) { fn(); return 0, nil } },
-			"Write": func(c *oddConn) { c.write = func([]byte) (int, error) { fn(); return 0, nil } },
-			"SetReadDeadline": func(c *oddConn) {
+		for where, set := range map[string]func(c *customConn){
+			"Read":  func(c *customConn) { c.read = func([]byte) (int, error) { fn(); return 0, nil } },
+			"Write": func(c *customConn) { c.write = func([]byte) (int, error) { fn(); return 0, nil } },
+			"SetReadDeadline": func(c *customConn) {
 				c.deadline = func(time.Time) error { fn(); return nil }
 			},
-			"Close": func(c *oddConn) {
+			"Close": func(c *customConn) {
 				c.close = func() error { _ = c.Conn.Close(); fn(); return nil }
 			},
 		} {
 			t.Run(how+" in "+where, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				set(conn)
 				l := evnet.NewLoop()
 				s := wrap(l, conn)
@@ -240,7 +240,7 @@ func TestNonConforming_Panics(t *testing.T) {
 				closes := 0
 				s.On.Close(func(bool) { closes++ })
 				other, friend := net.Pipe()
-				aside(l, func() { // which is served all the same
+				aside(l, func() { // the other socket is served all the same
 					defer friend.Close()
 					_, _ = friend.Write([]byte("x"))
 					p := make([]byte, 1)
@@ -267,10 +267,10 @@ func TestNonConforming_Panics(t *testing.T) {
 	}
 }
 
-// A conn that holds a lock of its own while it reads, which its other methods want too, holds nobody
-// else up.
+// A conn may hold its own lock while it reads, and its other methods may need the lock too. That does not block
+// anything else.
 func TestNonConforming_Locks(t *testing.T) {
-	conn, peer := odd()
+	conn, peer := newCustomConn()
 	var mu sync.Mutex
 	conn.read = func(p []byte) (int, error) { mu.Lock(); defer mu.Unlock(); return conn.Conn.Read(p) }
 	conn.deadline = func(d time.Time) error { mu.Lock(); defer mu.Unlock(); return conn.Conn.SetReadDeadline(d) }
@@ -279,7 +279,7 @@ func TestNonConforming_Locks(t *testing.T) {
 	got := ""
 	s.On.Data(func(p []byte) { got += string(p) })
 	paused := make(chan struct{})
-	l.AfterFunc(time.Millisecond, func() { // when it is in Read
+	l.AfterFunc(time.Millisecond, func() { // while it is in Read
 		s.Pause()
 		_ = s.Paused() // takes the socket's lock
 		l.Post(func() { close(paused); s.Resume() })
@@ -294,16 +294,16 @@ func TestNonConforming_Locks(t *testing.T) {
 	assert.Equal(t, "ab", got)
 }
 
-// A Close that takes its time, or a Read that does not heed it, delays Run's return, and nothing else.
+// A slow Close, or a Read that Close does not interrupt, delays Run's return and nothing else.
 func TestNonConforming_CloseIsSlow(t *testing.T) {
-	conn, peer := odd()
+	conn, peer := newCustomConn()
 	released := make(chan struct{})
 	conn.close = func() error { <-released; return conn.Conn.Close() }
 	conn.read = func(p []byte) (int, error) { <-released; return 0, io.EOF }
 	l := evnet.NewLoop()
 	s := wrap(l, conn)
 	consume(s)
-	s.On.Close(func(bool) { // comes while Close is still under way
+	s.On.Close(func(bool) { // emitted while the conn's Close is still running
 		l.AfterFunc(time.Millisecond, func() { close(released) })
 	})
 	l.Post(func() { s.Destroy(nil) })

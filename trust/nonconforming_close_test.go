@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// embedding is a type of a program's own, which goroutines serve.
+// embedding is a program's own conn type. It uses the goroutine transport.
 type embedding struct{ *net.TCPConn }
 
-// A reset that has come before this side's end is the reader's to tell, as over a kernel conn.
+// If a reset arrives before this side's end, the reader reports it, as over a kernel conn.
 func TestNonConforming_EndAfterAReset(t *testing.T) {
 	here, there := pair(t)
 	l := evnet.NewLoop()
@@ -27,30 +27,30 @@ func TestNonConforming_EndAfterAReset(t *testing.T) {
 		assert.NoError(t, there.Close())
 		s.End()
 	})
-	s.On.Finish(func() { l.AfterFunc(time.Millisecond, s.Resume) }) // when the end has failed
+	s.On.Finish(func() { l.AfterFunc(time.Millisecond, s.Resume) }) // after the end has failed
 	run(t, l)
 	assert.Equal(t, "ECONNRESET", evnet.Code(s.Err()), "%v", s.Err())
 }
 
-// uncomparable is a conn that == panics for.
+// uncomparable is a conn for which == panics.
 type uncomparable struct {
 	net.Conn
 	_ []func()
 }
 
-// over says of a conn what is below it.
-type over struct {
+// layered is a conn that returns the conn below it.
+type layered struct {
 	net.Conn
 	below net.Conn
 }
 
-func (c over) NetConn() net.Conn { return c.below }
+func (c layered) NetConn() net.Conn { return c.below }
 
-// A reset, by hand or by a Relay, closes a conn of any type, and the socket with it.
+// A reset, by the program or by a Relay, closes a conn of any type, and its socket.
 func TestNonConforming_Resets(t *testing.T) {
-	for name, of := range map[string]func(*oddConn) net.Conn{
-		"uncomparable": func(c *oddConn) net.Conn { return uncomparable{Conn: c} },
-		"over nothing": func(c *oddConn) net.Conn { return over{Conn: c} },
+	for name, of := range map[string]func(*customConn) net.Conn{
+		"uncomparable":        func(c *customConn) net.Conn { return uncomparable{Conn: c} },
+		"NetConn returns nil": func(c *customConn) net.Conn { return layered{Conn: c} },
 	} {
 		for how, reset := range map[string]func(l *evnet.Loop, s *evnet.Socket){
 			"Reset": func(_ *evnet.Loop, s *evnet.Socket) { s.Reset() },
@@ -62,7 +62,7 @@ func TestNonConforming_Resets(t *testing.T) {
 			},
 		} {
 			t.Run(name+", "+how, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				l := evnet.NewLoop()
 				s := wrap(l, of(conn))
 				closes := 0
@@ -77,26 +77,28 @@ func TestNonConforming_Resets(t *testing.T) {
 	}
 }
 
-// hooked is a conn that calls a test's own function when it is asked to be reset, or for the conn below it.
+// hooked is a conn that calls a test's function when it is to be reset.
 type hooked struct {
-	*oddConn
+	*customConn
 	linger func()
 }
 
 func (c hooked) SetLinger(int) error { c.linger(); return nil }
 
-type hookedOver struct {
-	*oddConn
+// hookedNetConn is a conn that calls a test's function when the conn below it is requested.
+type hookedNetConn struct {
+	*customConn
 	below func()
 }
 
-func (c hookedOver) NetConn() net.Conn { c.below(); return nil }
+func (c hookedNetConn) NetConn() net.Conn { c.below(); return nil }
 
-// What a reset calls of a conn may panic, exit or block: the conn is closed, under TLS too, and Close told.
+// A conn's methods that a reset calls may panic, exit or block. The conn is closed all the same, under TLS too, and
+// Close is emitted.
 func TestNonConforming_ResetsThatDoNotReturn(t *testing.T) {
-	for where, of := range map[string]func(*oddConn, func()) net.Conn{
-		"SetLinger": func(c *oddConn, fn func()) net.Conn { return hooked{c, fn} },
-		"NetConn":   func(c *oddConn, fn func()) net.Conn { return hookedOver{c, fn} },
+	for where, of := range map[string]func(*customConn, func()) net.Conn{
+		"SetLinger": func(c *customConn, fn func()) net.Conn { return hooked{c, fn} },
+		"NetConn":   func(c *customConn, fn func()) net.Conn { return hookedNetConn{c, fn} },
 	} {
 		closed := make(chan struct{})
 		for how, fn := range map[string]func(){
@@ -105,7 +107,7 @@ func TestNonConforming_ResetsThatDoNotReturn(t *testing.T) {
 			for _, secure := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s %s, TLS %t", where, how, secure), func(t *testing.T) {
 					closed = make(chan struct{})
-					conn, peer := odd()
+					conn, peer := newCustomConn()
 					calls := 0
 					opts := evnet.SocketOptions{Logger: quiet}
 					if secure {

@@ -15,29 +15,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// oddListener is one with methods of a test's own.
-type oddListener struct {
+// customListener is a listener whose methods a test can replace.
+type customListener struct {
 	net.Listener
 	accept func() (net.Conn, error)
 	addr   func() net.Addr
 	close  func() error
 }
 
-func (ln *oddListener) Accept() (net.Conn, error) {
+func (ln *customListener) Accept() (net.Conn, error) {
 	if ln.accept != nil {
 		return ln.accept()
 	}
 	return ln.Listener.Accept()
 }
 
-func (ln *oddListener) Addr() net.Addr {
+func (ln *customListener) Addr() net.Addr {
 	if ln.addr != nil {
 		return ln.addr()
 	}
 	return ln.Listener.Addr()
 }
 
-func (ln *oddListener) Close() error {
+func (ln *customListener) Close() error {
 	if ln.close != nil {
 		defer ln.Listener.Close()
 		return ln.close()
@@ -45,7 +45,7 @@ func (ln *oddListener) Close() error {
 	return ln.Listener.Close()
 }
 
-// A listener that does not return from Accept costs its own server, which says so and closes.
+// A listener whose Accept does not return affects only its own server, which reports an error and closes.
 func TestNonConforming_Listeners(t *testing.T) {
 	t.Run("Accept panics or exits", func(t *testing.T) {
 		for name, boom := range map[string]func(){
@@ -63,7 +63,7 @@ func TestNonConforming_Listeners(t *testing.T) {
 						events = append(events, "error")
 					})
 					server.On.Close(func() { events = append(events, "close") })
-					require.NoError(t, server.Serve(&oddListener{Listener: give(), accept: func() (net.Conn, error) { boom(); return nil, nil }}))
+					require.NoError(t, server.Serve(&customListener{Listener: listenerOf(), accept: func() (net.Conn, error) { boom(); return nil, nil }}))
 					run(t, l)
 					assert.Equal(t, []string{"error", "close"}, events)
 				})
@@ -71,16 +71,16 @@ func TestNonConforming_Listeners(t *testing.T) {
 		}
 	})
 
-	t.Run("Accept answers nothing", func(t *testing.T) {
+	t.Run("Accept returns neither a conn nor an error", func(t *testing.T) {
 		onEach(t, func(t *testing.T) {
 			l := evnet.NewLoop()
 			here, there := net.Pipe()
 			defer there.Close()
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet})
-			inner, nothing, failed := give(here), 2, 0
+			inner, nothing, failed := listenerOf(here), 2, 0
 			server.On.Error(func(err error) { assert.ErrorContains(t, err, "neither"); failed++ })
 			server.On.Connection(func(c *evnet.Socket) { c.Destroy(nil); _ = server.Close(nil) })
-			require.NoError(t, server.Serve(&oddListener{Listener: inner, accept: func() (net.Conn, error) {
+			require.NoError(t, server.Serve(&customListener{Listener: inner, accept: func() (net.Conn, error) {
 				if nothing--; nothing >= 0 {
 					return nil, nil
 				}
@@ -96,7 +96,7 @@ func TestNonConforming_Listeners(t *testing.T) {
 			l := evnet.NewLoop()
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet})
 			closed := false
-			require.NoError(t, server.Serve(&oddListener{Listener: give(), close: func() error { panic(errCause) }}))
+			require.NoError(t, server.Serve(&customListener{Listener: listenerOf(), close: func() error { panic(errCause) }}))
 			l.Post(func() { assert.NoError(t, server.Close(func() { closed = true })) })
 			run(t, l)
 			assert.True(t, closed)
@@ -107,57 +107,58 @@ func TestNonConforming_Listeners(t *testing.T) {
 		onEach(t, func(t *testing.T) {
 			l := evnet.NewLoop()
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet})
-			ln := &oddListener{Listener: give(), addr: func() net.Addr { panic(errCause) }}
-			assert.PanicsWithError(t, errCause.Error(), func() { _ = server.Serve(ln) }, "the caller's own")
+			ln := &customListener{Listener: listenerOf(), addr: func() net.Addr { panic(errCause) }}
+			assert.PanicsWithError(t, errCause.Error(), func() { _ = server.Serve(ln) }, "in the caller")
 			assert.False(t, server.Listening())
-			run(t, l) // nothing holds it
+			run(t, l) // nothing keeps the loop running
 			require.NoError(t, server.Listen("tcp", "127.0.0.1:0", func() { _ = server.Close(nil) }))
 			run(t, l)
 		})
 	})
 }
 
-// addressless is a conn whose own addresses panic.
-type addressless struct{ net.Conn }
+// panickingLocalAddr is a conn whose own address panics.
+type panickingLocalAddr struct{ net.Conn }
 
-func (c addressless) LocalAddr() net.Addr { panic(errCause) }
+func (c panickingLocalAddr) LocalAddr() net.Addr { panic(errCause) }
 
-// A conn whose address panics is the panic of a callback: with a hook the server goes on, and the conn is closed.
+// If the address of a conn panics, the panic is handled like a callback's. With a hook, the server continues, and the
+// conn is closed.
 func TestNonConforming_Addresses(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		var told []any
-		l.OnPanic(func(err *evnet.PanicError) { told = append(told, err.Value) })
-		odd, oddPeer := net.Pipe()
+		var reported []any
+		l.OnPanic(func(err *evnet.PanicError) { reported = append(reported, err.Value) })
+		bad, badPeer := net.Pipe()
 		good, goodPeer := net.Pipe()
 		defer goodPeer.Close()
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet})
 		server.On.Connection(func(c *evnet.Socket) { c.Destroy(nil); _ = server.Close(nil) })
-		require.NoError(t, server.Serve(give(addressless{odd}, good)))
+		require.NoError(t, server.Serve(listenerOf(panickingLocalAddr{bad}, good)))
 		run(t, l)
-		assert.Equal(t, []any{errCause}, told)
-		_, err := oddPeer.Read(make([]byte, 1))
-		assert.Equal(t, io.EOF, err, "it was closed")
+		assert.Equal(t, []any{errCause}, reported)
+		_, err := badPeer.Read(make([]byte, 1))
+		assert.Equal(t, io.EOF, err, "the conn was closed")
 
-		assert.PanicsWithError(t, errCause.Error(), func() { wrap(l, addressless{odd}) }, "the caller's own")
+		assert.PanicsWithError(t, errCause.Error(), func() { wrap(l, panickingLocalAddr{bad}) }, "in the caller")
 		run(t, l)
 	})
 }
 
-// stumbling is a conn that does whatever io allows, in turn: nothing, a part, a passing error; its last bytes
-// come with the end.
-type stumbling struct {
+// partialConn is a conn that returns everything io allows, one after the other: nothing, a part, a temporary error.
+// Its last bytes arrive together with EOF.
+type partialConn struct {
 	net.Conn
-	size         int // of all that comes
+	size         int // of all data that the conn reads
 	reads, wrote int
 }
 
-func (c *stumbling) Read(p []byte) (int, error) {
+func (c *partialConn) Read(p []byte) (int, error) {
 	switch c.reads++; c.reads % 5 {
 	case 1:
 		return 0, nil
 	case 2:
-		return 0, passing{}
+		return 0, temporaryError{}
 	case 3:
 		p = p[:min(len(p), 1)]
 	}
@@ -168,7 +169,7 @@ func (c *stumbling) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *stumbling) Write(p []byte) (int, error) {
+func (c *partialConn) Write(p []byte) (int, error) {
 	switch c.wrote++; c.wrote % 4 {
 	case 1:
 		return 0, nil
@@ -176,12 +177,12 @@ func (c *stumbling) Write(p []byte) (int, error) {
 		return c.Conn.Write(p[:(len(p)+1)/2])
 	case 3:
 		n, err := c.Conn.Write(p[:len(p)/3])
-		return n, errors.Join(err, passing{}, nil)
+		return n, errors.Join(err, temporaryError{}, nil)
 	}
 	return c.Conn.Write(p)
 }
 
-// Odd conns behind a server lose nothing, whatever takes what they bring.
+// Non-conforming conns of a server lose no data, whatever consumes it.
 func TestNonConforming_ConnsBehindAServer(t *testing.T) {
 	sent := make([]byte, 200_000)
 	for i := range sent {
@@ -224,7 +225,7 @@ func TestNonConforming_ConnsBehindAServer(t *testing.T) {
 					take(t, l, c)
 					_ = server.Close(nil)
 				})
-				require.NoError(t, server.Serve(give(&stumbling{Conn: here, size: len(sent)})))
+				require.NoError(t, server.Serve(listenerOf(&partialConn{Conn: here, size: len(sent)})))
 				var got []byte
 				aside(l, func() {
 					go func() { _, _ = there.Write(sent) }()

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Conns of the program's own, made by SocketOptions.Dial or given to Wrap, whose other methods than Read and
-// Write misbehave.
+// The program's own conns, made by SocketOptions.Dial or passed to Wrap, in which methods other than Read and Write
+// misbehave.
 
 // dialing makes a socket on l whose Dial is fn.
 func dialing(l *evnet.Loop, opts evnet.SocketOptions, fn func(ctx context.Context) (net.Conn, error)) *evnet.Socket {
@@ -29,7 +29,7 @@ func dialing(l *evnet.Loop, opts evnet.SocketOptions, fn func(ctx context.Contex
 	return evnet.NewSocket(&opts)
 }
 
-// counted notes the messages of a log.
+// counted records the messages of a log.
 type counted struct {
 	slog.Handler
 	mu   sync.Mutex
@@ -43,33 +43,33 @@ func (c *counted) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// A conn that comes when its socket is given up is closed, however it takes that, and nobody waits for it but
-// Run's return.
+// If Dial returns a conn after its socket was abandoned, the conn is closed, however its Close behaves. Only the
+// return of Run waits for it.
 func TestNonConforming_ConnsThatArriveLate(t *testing.T) {
 	t.Run("slow to close", func(t *testing.T) {
-		conn, peer := odd()
+		conn, peer := newCustomConn()
 		defer peer.Close()
 		l := evnet.NewLoop()
-		went := make(chan struct{}) // the loop has gone on
-		conn.close = func() error { <-went; return conn.Conn.Close() }
+		continued := make(chan struct{}) // closed when the loop has continued
+		conn.close = func() error { <-continued; return conn.Conn.Close() }
 		s := dialing(l, evnet.SocketOptions{}, func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return conn, nil })
 		s.On.ConnectionAttempt(func(evnet.Attempt) { l.Post(func() { s.Destroy(nil) }) })
-		var look func()
-		look = func() {
+		var poll func()
+		poll = func() {
 			if conn.closes.Load() == 0 {
-				l.AfterFunc(0, look)
+				l.AfterFunc(0, poll)
 				return
 			}
-			close(went)
+			close(continued)
 		}
-		look()
+		poll()
 		s.Connect("tcp", "127.0.0.1:1")
 		run(t, l)
 		assert.EqualValues(t, 1, conn.closes.Load())
 	})
 
 	t.Run("panics when closed", func(t *testing.T) {
-		conn, peer := odd()
+		conn, peer := newCustomConn()
 		defer peer.Close()
 		l := evnet.NewLoop()
 		conn.close = func() error { _ = conn.Conn.Close(); panic(errCause) }
@@ -81,7 +81,7 @@ func TestNonConforming_ConnsThatArriveLate(t *testing.T) {
 		assert.Equal(t, []string{"evnet: closing a conn has panicked"}, log.seen)
 	})
 
-	t.Run("a nil pointer beside an error", func(t *testing.T) { // as tls.Dial's answer in an interface
+	t.Run("a nil pointer with an error", func(t *testing.T) { // like the result of tls.Dial in an interface
 		l := evnet.NewLoop()
 		s := dialing(l, evnet.SocketOptions{}, func(ctx context.Context) (net.Conn, error) {
 			<-ctx.Done()
@@ -95,51 +95,51 @@ func TestNonConforming_ConnsThatArriveLate(t *testing.T) {
 	})
 }
 
-// nowhere has an address that panics.
-type nowhere struct{ *oddConn }
+// panickingAddr has an address that panics.
+type panickingAddr struct{ *customConn }
 
-func (nowhere) LocalAddr() net.Addr { panic(errCause) }
+func (panickingAddr) LocalAddr() net.Addr { panic(errCause) }
 
-// delayed has options that panic.
-type delayed struct {
-	*oddConn
+// optionConn calls functions when its options are set.
+type optionConn struct {
+	*customConn
 	noDelay, keepAlive func()
 }
 
-func (c delayed) SetNoDelay(bool) error                        { c.noDelay(); return nil }
-func (c delayed) SetKeepAliveConfig(net.KeepAliveConfig) error { c.keepAlive(); return nil }
+func (c optionConn) SetNoDelay(bool) error                        { c.noDelay(); return nil }
+func (c optionConn) SetKeepAliveConfig(net.KeepAliveConfig) error { c.keepAlive(); return nil }
 
-// A conn that Dial has made and whose address panics costs its own socket, and is closed.
+// If the address of a conn from Dial panics, that only affects the conn's own socket, and the conn is closed.
 func TestNonConforming_AddressesOfDialedConns(t *testing.T) {
-	conn, peer := odd()
+	conn, peer := newCustomConn()
 	defer peer.Close()
 	l := evnet.NewLoop()
-	var told []any
-	l.OnPanic(func(err *evnet.PanicError) { told = append(told, err.Value) })
-	s := dialing(l, evnet.SocketOptions{}, func(context.Context) (net.Conn, error) { return nowhere{conn}, nil })
+	var reported []any
+	l.OnPanic(func(err *evnet.PanicError) { reported = append(reported, err.Value) })
+	s := dialing(l, evnet.SocketOptions{}, func(context.Context) (net.Conn, error) { return panickingAddr{conn}, nil })
 	closed := 0
 	s.On.Close(func(bool) { closed++ })
 	s.Connect("tcp", "127.0.0.1:1")
 	run(t, l)
-	assert.Equal(t, []any{errCause}, told)
+	assert.Equal(t, []any{errCause}, reported)
 	assert.ErrorIs(t, s.Err(), errCause)
 	assert.Equal(t, 1, closed)
 	assert.EqualValues(t, 1, conn.closes.Load())
 }
 
-// One whose options panic when they are set costs its own socket: no lock is held then.
+// If setting an option of a conn panics, that only affects its own socket, because no lock is held then.
 func TestNonConforming_Options(t *testing.T) {
 	fine := func() {}
 	boom := func() { panic(errCause) }
-	for name, with := range map[string]func(conn *oddConn) delayed{
-		"NoDelay":   func(conn *oddConn) delayed { return delayed{conn, boom, fine} },
-		"KeepAlive": func(conn *oddConn) delayed { return delayed{conn, fine, boom} },
+	for name, with := range map[string]func(conn *customConn) optionConn{
+		"NoDelay":   func(conn *customConn) optionConn { return optionConn{conn, boom, fine} },
+		"KeepAlive": func(conn *customConn) optionConn { return optionConn{conn, fine, boom} },
 	} {
 		opts := evnet.SocketOptions{NoDelay: true, KeepAlive: time.Minute, Logger: quiet}
 		for how, made := range map[string]func(t *testing.T, l *evnet.Loop, conn net.Conn, closed func(s *evnet.Socket)){
 			"Dial": func(_ *testing.T, l *evnet.Loop, conn net.Conn, closed func(s *evnet.Socket)) {
 				s := dialing(l, opts, func(context.Context) (net.Conn, error) { return conn, nil })
-				s.On.Connect(func() { assert.Fail(t, "Connect comes after Destroy") })
+				s.On.Connect(func() { assert.Fail(t, "Connect was emitted after Destroy") })
 				s.On.Close(func(bool) { closed(s) })
 				s.Connect("tcp", "127.0.0.1:1")
 			},
@@ -150,23 +150,23 @@ func TestNonConforming_Options(t *testing.T) {
 			},
 			"Server": func(t *testing.T, l *evnet.Loop, conn net.Conn, closed func(s *evnet.Socket)) {
 				server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, NoDelay: true, KeepAlive: time.Minute, Logger: quiet})
-				server.On.Connection(func(*evnet.Socket) { assert.Fail(t, "Connection comes after Destroy") })
-				ln := give(conn)
+				server.On.Connection(func(*evnet.Socket) { assert.Fail(t, "Connection was emitted after Destroy") })
+				ln := listenerOf(conn)
 				require.NoError(t, server.Serve(ln))
-				var look func()
-				look = func() {
+				var poll func()
+				poll = func() {
 					sockets := server.Sockets()
 					if len(sockets) == 0 && len(ln.conns) > 0 {
-						l.AfterFunc(0, look)
+						l.AfterFunc(0, poll)
 						return
 					}
 					_ = server.Close(func() { assert.Zero(t, server.Connections()) })
 				}
-				look()
+				poll()
 			},
 		} {
 			t.Run(name+" "+how, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				defer peer.Close()
 				l := evnet.NewLoop()
 				made(t, l, with(conn), func(s *evnet.Socket) { assert.ErrorIs(t, s.Err(), errCause) })

@@ -18,9 +18,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// What odd conns may do, they may do under TLS too: package tls would take the first answer for good.
+// Non-conforming conns may behave under TLS as they may without it. Package tls alone would treat the first such
+// answer as final.
 
-// wrapTLS makes a socket that speaks TLS over conn, as the client.
+// wrapTLS makes a socket that is a TLS client over conn.
 func wrapTLS(l *evnet.Loop, conn net.Conn) *evnet.Socket {
 	return evnet.Wrap(conn, &evnet.SocketOptions{Loop: l, Logger: quiet, TLSConfig: &tls.Config{InsecureSkipVerify: true}})
 }
@@ -28,7 +29,8 @@ func wrapTLS(l *evnet.Loop, conn net.Conn) *evnet.Socket {
 func TestNonConforming_ReadsUnderTLS(t *testing.T) {
 	broken := errors.New("broken")
 	type reading func(p []byte) (int, error)
-	// Each answers the i-th Read of a conn by means of its own. last says that the last bytes come.
+	// Each answers the i-th Read of a conn by means of the conn's own Read. last reports whether the last bytes are
+	// being read.
 	for name, c := range map[string]struct {
 		read func(i int, p []byte, read reading, last func() bool) (int, error)
 		want string
@@ -41,15 +43,15 @@ func TestNonConforming_ReadsUnderTLS(t *testing.T) {
 			}
 			return read(p)
 		}, "onetwo", nil},
-		"an error that passes": {func(i int, p []byte, read reading, _ func() bool) (int, error) {
+		"a temporary error": {func(i int, p []byte, read reading, _ func() bool) (int, error) {
 			if i%10 != 0 {
-				return 0, passing{}
+				return 0, temporaryError{}
 			}
 			return read(p)
 		}, "onetwo", nil},
-		"an error that passes, with bytes": {func(_ int, p []byte, read reading, _ func() bool) (int, error) {
+		"a temporary error, with bytes": {func(_ int, p []byte, read reading, _ func() bool) (int, error) {
 			n, err := read(p)
-			return n, errors.Join(err, passing{})
+			return n, errors.Join(err, temporaryError{})
 		}, "onetwo", nil},
 		"an error with the last bytes": {func(_ int, p []byte, read reading, last func() bool) (int, error) {
 			n, err := read(p)
@@ -65,17 +67,17 @@ func TestNonConforming_ReadsUnderTLS(t *testing.T) {
 			}
 			return n, err
 		}, "onetwo", io.ErrUnexpectedEOF},
-		"an error that says it passes, and stays": {func(i int, _ []byte, _ reading, _ func() bool) (int, error) {
+		"a temporary error that persists": {func(i int, _ []byte, _ reading, _ func() bool) (int, error) {
 			if i > 10 {
-				return 0, broken // it is tried ten times
+				return 0, broken // the socket retries ten times
 			}
-			return 0, passing{}
-		}, "", passing{}},
-		"a timeout of the conn's own": {func(int, []byte, reading, func() bool) (int, error) { return 0, passing{timeout: true} }, "", passing{timeout: true}},
+			return 0, temporaryError{}
+		}, "", temporaryError{}},
+		"a timeout of the conn's own": {func(int, []byte, reading, func() bool) (int, error) { return 0, temporaryError{timeout: true} }, "", temporaryError{timeout: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				var last atomic.Bool
 				i := -1
 				conn.read = func(p []byte) (int, error) {
@@ -87,7 +89,7 @@ func TestNonConforming_ReadsUnderTLS(t *testing.T) {
 				got, half := "", make(chan struct{})
 				s.On.Data(func(p []byte) {
 					if got += string(p); got == "one" {
-						l.AfterFunc(time.Millisecond, func() { close(half) }) // when it is in Read
+						l.AfterFunc(time.Millisecond, func() { close(half) }) // while it is in Read
 					}
 				})
 				aside(l, func() {
@@ -110,10 +112,11 @@ func TestNonConforming_ReadsUnderTLS(t *testing.T) {
 	}
 }
 
-// A conn whose Read gives nothing for an hour is asked a hundred times a second at most, and let go then.
+// A conn whose Read returns nothing for an hour is read at most a hundred times a second. Then the handshake timeout
+// closes it.
 func TestNonConforming_ReadOfNothingUnderTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn, peer := odd()
+		conn, peer := newCustomConn()
 		defer peer.Close()
 		reads := 0
 		conn.read = func([]byte) (int, error) {
@@ -139,16 +142,16 @@ func TestNonConforming_WritesUnderTLS(t *testing.T) {
 		write func(i, n int) (int, error) // the i-th answer, for n bytes
 		err   error
 	}{
-		"a part":               {func(i, n int) (int, error) { return min(n, 30), nil }, nil},
-		"nothing for a while":  {func(i, n int) (int, error) { return n * (i % 5 / 4), nil }, nil},
-		"nothing ever":         {func(i, n int) (int, error) { return 0, nil }, io.ErrShortWrite},
-		"an error that passes": {func(i, n int) (int, error) { return n * (i % 2), passing{} }, nil},
-		"an error that stays":  {func(i, n int) (int, error) { return 0, passing{} }, passing{}},
+		"a part":                          {func(i, n int) (int, error) { return min(n, 30), nil }, nil},
+		"nothing for a while":             {func(i, n int) (int, error) { return n * (i % 5 / 4), nil }, nil},
+		"nothing ever":                    {func(i, n int) (int, error) { return 0, nil }, io.ErrShortWrite},
+		"a temporary error":               {func(i, n int) (int, error) { return n * (i % 2), temporaryError{} }, nil},
+		"a temporary error that persists": {func(i, n int) (int, error) { return 0, temporaryError{} }, temporaryError{}},
 	} {
 		for _, when := range []string{"in the handshake", "after it"} {
 			t.Run(name+", "+when, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					conn, peer := odd()
+					conn, peer := newCustomConn()
 					var begun atomic.Bool
 					begun.Store(when == "in the handshake")
 					i := -1
@@ -198,11 +201,14 @@ func TestNonConforming_WritesUnderTLS(t *testing.T) {
 func TestNonConforming_CountsUnderTLS(t *testing.T) {
 	impossible := func(n int) func([]byte) (int, error) { return func([]byte) (int, error) { return n, nil } }
 	for _, n := range []int{-1, 1 << 20} {
-		for _, set := range []func(*oddConn){
-			func(c *oddConn) { c.write = func(p []byte) (int, error) { return len(p), nil }; c.read = impossible(n) },
-			func(c *oddConn) { c.write = impossible(n) },
+		for _, set := range []func(*customConn){
+			func(c *customConn) {
+				c.write = func(p []byte) (int, error) { return len(p), nil }
+				c.read = impossible(n)
+			},
+			func(c *customConn) { c.write = impossible(n) },
 		} {
-			conn, peer := odd()
+			conn, peer := newCustomConn()
 			set(conn)
 			l := evnet.NewLoop()
 			s := wrapTLS(l, conn)
@@ -213,20 +219,20 @@ func TestNonConforming_CountsUnderTLS(t *testing.T) {
 	}
 }
 
-// stale is a timeout that does not say that it passes.
-type stale struct{ passing }
+// permanentTimeout is a timeout that does not report itself as temporary.
+type permanentTimeout struct{ temporaryError }
 
-func (stale) Temporary() bool { return false }
+func (permanentTimeout) Temporary() bool { return false }
 
-// A socket that is paused and goes on loses nothing, however its conn says that its deadline has passed.
+// A socket that is paused and resumed loses nothing, in whatever form its conn reports an expired deadline.
 func TestNonConforming_TimeoutsUnderTLS(t *testing.T) {
 	for name, as := range map[string]func(error) error{
 		"wrapped": func(err error) error { return fmt.Errorf("wrapped: %w", err) },
-		"another": func(error) error { return stale{passing{timeout: true}} },
+		"another": func(error) error { return permanentTimeout{temporaryError{timeout: true}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				conn.read = func(p []byte) (int, error) {
 					n, err := conn.Conn.Read(p)
 					if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -236,13 +242,13 @@ func TestNonConforming_TimeoutsUnderTLS(t *testing.T) {
 				}
 				l := evnet.NewLoop()
 				s := wrapTLS(l, conn)
-				goOn := make(chan struct{})
+				proceed := make(chan struct{})
 				got := ""
 				s.On.Data(func(p []byte) {
 					if got += string(p); got == "one" {
-						l.AfterFunc(time.Millisecond, func() { // when it is in Read
+						l.AfterFunc(time.Millisecond, func() { // while it is in Read
 							s.Pause()
-							l.AfterFunc(time.Millisecond, func() { s.Resume(); close(goOn) })
+							l.AfterFunc(time.Millisecond, func() { s.Resume(); close(proceed) })
 						})
 					}
 				})
@@ -251,7 +257,7 @@ func TestNonConforming_TimeoutsUnderTLS(t *testing.T) {
 					c := tls.Server(peer, selfSigned())
 					defer c.Close()
 					_, _ = io.WriteString(c, "one")
-					<-goOn
+					<-proceed
 					_, _ = io.WriteString(c, "two")
 				})
 				l.Run()
@@ -262,14 +268,14 @@ func TestNonConforming_TimeoutsUnderTLS(t *testing.T) {
 	}
 }
 
-// A conn is closed once, by nobody but its socket, also where the handshake is under way, and reset before that.
+// Only the socket closes its conn, and only once, even during the handshake. Reset sets SO_LINGER before the close.
 func TestNonConforming_CloseInTheHandshake(t *testing.T) {
 	for name, end := range map[string]func(*evnet.Socket){
 		"Destroy": func(s *evnet.Socket) { s.Destroy(nil) }, "Reset": (*evnet.Socket).Reset,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, peer := odd()
+				conn, peer := newCustomConn()
 				lingers, before := 0, 0
 				conn.close = func() error {
 					before = lingers
@@ -278,7 +284,7 @@ func TestNonConforming_CloseInTheHandshake(t *testing.T) {
 				}
 				l := evnet.NewLoop()
 				s := wrapTLS(l, hooked{conn, func() { lingers++ }})
-				l.AfterFunc(time.Millisecond, func() { end(s) }) // when it is in Write
+				l.AfterFunc(time.Millisecond, func() { end(s) }) // while it is in Write
 				l.Run()
 				synctest.Wait()
 				assert.EqualValues(t, 1, conn.closes.Load())

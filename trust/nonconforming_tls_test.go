@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inRead is an odd conn that tells by a channel that it is in Read for the first time.
-func inRead() (c *oddConn, peer net.Conn, inside chan struct{}) {
-	c, peer = odd()
+// inRead returns a non-conforming conn that closes a channel when its Read is called for the first time.
+func inRead() (c *customConn, peer net.Conn, inside chan struct{}) {
+	c, peer = newCustomConn()
 	inside = make(chan struct{})
 	var once sync.Once
 	c.read = func(p []byte) (int, error) {
@@ -29,21 +29,21 @@ func inRead() (c *oddConn, peer net.Conn, inside chan struct{}) {
 	return c, peer, inside
 }
 
-// A conn that ignores its deadlines does not stop the loop when it turns to TLS, and serves TLS.
+// A conn that ignores its deadlines does not block the loop in StartTLSServer, and the socket then uses TLS.
 func TestNonConforming_StartTLSWithoutDeadlines(t *testing.T) {
 	conn, peer, inside := inRead()
 	conn.deadline = func(time.Time) error { return nil }
 	l := evnet.NewLoop()
 	s := wrap(l, conn)
 	s.On.Data(func(p []byte) { _, _ = s.Write(p) })
-	goOn := make(chan struct{})
+	proceed := make(chan struct{})
 	aside(l, func() {
 		<-inside
 		l.Do(func() {
 			require.NoError(t, s.StartTLSServer(selfSigned()))
-			l.AfterFunc(time.Millisecond, func() { close(goOn) }) // the loop goes on, and only then the peer
+			l.AfterFunc(time.Millisecond, func() { close(proceed) }) // the loop continues, and only then the peer
 		})
-		<-goOn
+		<-proceed
 		c := tls.Client(peer, &tls.Config{InsecureSkipVerify: true})
 		defer c.Close()
 		_, err := c.Write([]byte("x"))
@@ -55,7 +55,7 @@ func TestNonConforming_StartTLSWithoutDeadlines(t *testing.T) {
 	assert.NoError(t, s.Err())
 }
 
-// Where that cannot be, it is an error: at once, or when the time for the handshake is up.
+// If StartTLS cannot interrupt the Read, it is an error: immediately, or when the handshake timeout expires.
 func TestNonConforming_StartTLSInTheMidstOfARead(t *testing.T) {
 	for name, c := range map[string]struct {
 		deadline func(time.Time) error
@@ -90,24 +90,24 @@ func TestNonConforming_StartTLSInTheMidstOfARead(t *testing.T) {
 	}
 }
 
-// whimsical is a conn whose address panics once it was asked for it.
-type whimsical struct {
-	*oddConn
-	asked int
+// secondAddrPanics is a conn whose LocalAddr panics from the second call on.
+type secondAddrPanics struct {
+	*customConn
+	calls int
 }
 
-func (c *whimsical) LocalAddr() net.Addr {
-	if c.asked++; c.asked > 1 {
+func (c *secondAddrPanics) LocalAddr() net.Addr {
+	if c.calls++; c.calls > 1 {
 		panic(errCause)
 	}
-	return c.oddConn.LocalAddr()
+	return c.customConn.LocalAddr()
 }
 
-// An address that panics harms nobody when a conn turns to TLS: it is known.
+// An address that panics later does not affect StartTLS, because the socket already knows the address.
 func TestNonConforming_AddressesUnderStartTLS(t *testing.T) {
-	conn, peer := odd()
+	conn, peer := newCustomConn()
 	l := evnet.NewLoop()
-	s := wrap(l, &whimsical{oddConn: conn})
+	s := wrap(l, &secondAddrPanics{customConn: conn})
 	l.Post(func() { assert.NoError(t, s.StartTLS(&tls.Config{InsecureSkipVerify: true})) })
 	s.On.SecureConnect(func() { s.End() })
 	aside(l, func() { _, _ = io.Copy(io.Discard, tls.Server(peer, selfSigned())); _ = peer.Close() })
@@ -116,10 +116,10 @@ func TestNonConforming_AddressesUnderStartTLS(t *testing.T) {
 	assert.True(t, secure)
 }
 
-// A SetReadDeadline that panics, when the reader is called back or the conn is let go, is Detach's error, or the
-// socket's own, and leaves no lock held.
+// SetReadDeadline may panic when the reader is interrupted or the conn is handed over. Detach returns the panic as an
+// error, or it is the socket's own error. No lock stays held.
 func TestNonConforming_DeadlinesThatPanic(t *testing.T) {
-	giveAway := map[string]func(s *evnet.Socket) error{
+	handOver := map[string]func(s *evnet.Socket) error{
 		"Detach": func(s *evnet.Socket) error {
 			_, _, err := s.Detach()
 			return err
@@ -129,7 +129,7 @@ func TestNonConforming_DeadlinesThatPanic(t *testing.T) {
 	for when, panics := range map[string]func(time.Time) bool{
 		"set": func(d time.Time) bool { return !d.IsZero() }, "cleared": time.Time.IsZero,
 	} {
-		for how, give := range giveAway {
+		for how, give := range handOver {
 			t.Run(how+", "+when, func(t *testing.T) {
 				conn, peer, inside := inRead()
 				conn.deadline = func(d time.Time) error {
@@ -146,7 +146,7 @@ func TestNonConforming_DeadlinesThatPanic(t *testing.T) {
 					l.Do(func() {
 						err := give(s)
 						if how == "Detach" {
-							l.Post(func() { s.Destroy(err) }) // its lock is free
+							l.Post(func() { s.Destroy(err) }) // the socket's lock is free
 						}
 					})
 				})

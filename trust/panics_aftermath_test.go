@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What callbacks that do not return leave owing: to other callbacks, to the program, to other loops.
+// These tests check what other callbacks, the program and other loops still get after a callback that does not return.
 
-// runAgain runs the loop until Run returns, and says how often a callback has ended it before.
+// runAgain runs the loop until Run returns, and returns how often a callback ended Run before that.
 func runAgain(t testing.TB, l *evnet.Loop, run func()) (unwound int) {
 	t.Helper()
 	hung := bound(t, "Loop.Run neither returns nor unwinds")
@@ -34,12 +34,12 @@ func runAgain(t testing.TB, l *evnet.Loop, run func()) (unwound int) {
 		if !returned {
 			unwound++
 		}
-		l.Do(func() {}) // it does not look as if it were running
+		l.Do(func() {}) // Do must not block, because the loop is not running
 	}
 	return unwound
 }
 
-// onEachManner tries each way not to return, with the hook and without.
+// onEachManner tries each manner, with the hook and without it.
 func onEachManner(t *testing.T, fn func(t *testing.T, l *evnet.Loop, m manner)) {
 	for name, m := range manners {
 		for hook, hooked := range map[string]bool{"hook": true, "no hook": false} {
@@ -56,11 +56,11 @@ func onEachManner(t *testing.T, fn func(t *testing.T, l *evnet.Loop, m manner)) 
 	}
 }
 
-// Every callback of a write runs once, in order and before Close, and Error comes, although each of them
-// and the listener of Error do not return.
+// Every callback of a write runs once, in order and before Close, and Error is emitted. That holds although neither
+// these callbacks nor the Error listener return.
 func TestPanicsOweTheCallbacksOfWrites(t *testing.T) {
 	const writes = 5
-	for plight, arrange := range map[string]func(t *testing.T, l *evnet.Loop) (s *evnet.Socket, write, after func()){
+	for state, arrange := range map[string]func(t *testing.T, l *evnet.Loop) (s *evnet.Socket, write, after func()){
 		"sent": func(t *testing.T, l *evnet.Loop) (*evnet.Socket, func(), func()) {
 			a, b := pair(t)
 			s := wrap(l, a)
@@ -87,20 +87,20 @@ func TestPanicsOweTheCallbacksOfWrites(t *testing.T) {
 			return s, func() {}, func() { s.Connect("tcp", "") }
 		},
 	} {
-		t.Run(plight, func(t *testing.T) {
+		t.Run(state, func(t *testing.T) {
 			onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
 				s, write, after := arrange(t, l)
 				var done []int
 				failed, closes := 0, 0
 				s.On.Error(func(error) {
-					assert.Zero(t, closes, "Error after Close")
+					assert.Zero(t, closes, "Error was emitted after Close")
 					failed++
 					m.leave()
 				})
 				s.On.Close(func(hadError bool) {
 					closes++
-					assert.Len(t, done, writes, "Close before the callbacks of writes")
-					assert.Equal(t, hadError, failed > 0, "Close says what Error has told")
+					assert.Len(t, done, writes, "Close was emitted before the callbacks of writes")
+					assert.Equal(t, hadError, failed > 0, "hadError agrees with Error")
 					m.leave()
 				})
 				l.Post(func() {
@@ -119,40 +119,40 @@ func TestPanicsOweTheCallbacksOfWrites(t *testing.T) {
 	}
 }
 
-// Also those of writes that come too late.
+// The callbacks of writes after Destroy run too.
 func TestPanicsOweTheCallbacksOfLateWrites(t *testing.T) {
 	onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
 		a, b := pair(t)
 		defer b.Close()
 		s := wrap(l, a)
-		told := 0
+		calls := 0
 		s.On.Close(func(bool) {
 			for range 5 {
 				s.WriteThen([]byte("x"), func(err error) {
 					assert.ErrorIs(t, err, evnet.ErrDestroyed)
-					told++
+					calls++
 					m.leave()
 				})
 			}
 		})
 		s.Destroy(nil)
 		runAgain(t, l, l.Run)
-		assert.Equal(t, 5, told)
+		assert.Equal(t, 5, calls)
 	})
 }
 
-// stubborn is a conn that panics when it has closed.
-type stubborn struct{ net.Conn }
+// panickingClose is a conn that panics after it has closed.
+type panickingClose struct{ net.Conn }
 
-func (c stubborn) Close() error { _ = c.Conn.Close(); panic(errCause) }
+func (c panickingClose) Close() error { _ = c.Conn.Close(); panic(errCause) }
 
-// What a conn does when it is closed is told to a Logger on the loop, where its panic can be dealt with.
+// A panic in a conn's Close is logged on the loop, where a panic of the Logger is handled like a callback's.
 func TestPanics_LoggerOfAClose(t *testing.T) {
 	onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
 		a, b := pair(t)
 		defer b.Close()
 		calls := 0
-		s := evnet.Wrap(stubborn{a}, &evnet.SocketOptions{Loop: l, Logger: logging(func() { calls++; m.leave() }).logger()})
+		s := evnet.Wrap(panickingClose{a}, &evnet.SocketOptions{Loop: l, Logger: logging(func() { calls++; m.leave() }).logger()})
 		s.Destroy(nil)
 		runAgain(t, l, l.Run)
 		assert.Equal(t, 1, calls)
@@ -160,7 +160,7 @@ func TestPanics_LoggerOfAClose(t *testing.T) {
 	})
 }
 
-// A default logger that panics does so in the face of who called Relay, and the socket is torn down.
+// If the default logger panics in Relay, it panics in Relay's caller, and the socket is destroyed.
 func TestPanics_LoggerOfARelay(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
@@ -177,7 +177,7 @@ func TestPanics_LoggerOfARelay(t *testing.T) {
 					defer close(over)
 					defer func() { _ = recover() }()
 					evnet.Relay(s, nil, nil)
-					t.Error("it has not logged")
+					t.Error("Relay did not log")
 				}()
 				<-over
 				slog.SetDefault(before)
@@ -188,8 +188,8 @@ func TestPanics_LoggerOfARelay(t *testing.T) {
 	}
 }
 
-// A loop that is ending, by a context or because nothing referenced is left, ends although every Close of
-// what it destroys, of sockets, servers and what they post, does not return.
+// A loop may end because of its context, or because nothing referenced is left. It ends even if the Close callbacks of
+// the sockets and servers that it destroys do not return, and the functions that they post do not return either.
 func TestPanicsWhileALoopEnds(t *testing.T) {
 	for _, serves := range []bool{true, false} {
 		t.Run(map[bool]string{true: "Serve", false: "Run"}[serves], func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestPanicsWhileALoopEnds(t *testing.T) {
 				c.On.Data(func([]byte) {})
 				server.On.Connection(func(s *evnet.Socket) { s.End() })
 				c.SetAllowHalfOpen(true)
-				c.On.End(func() { cancel(); c.Unref(); server.Unref() }) // it is left half open
+				c.On.End(func() { cancel(); c.Unref(); server.Unref() }) // the socket is half-open now
 				c.Connect("tcp", address)
 				runAgain(t, l, func() {
 					if serves {
@@ -225,8 +225,8 @@ func TestPanicsWhileALoopEnds(t *testing.T) {
 	}
 }
 
-// A server's other loops go on while one of them was ended by a callback, and the sockets of that one once
-// it runs again.
+// While a callback has ended one loop of a server, its other loops continue. The sockets of the ended loop continue
+// when it runs again.
 func TestPanicsOnOneLoopOfAServer(t *testing.T) {
 	for name, m := range manners {
 		t.Run(name, func(t *testing.T) {
@@ -267,7 +267,7 @@ func TestPanicsOnOneLoopOfAServer(t *testing.T) {
 	}
 }
 
-// Do on a loop that nobody runs unwinds in its caller, and the loop is free for those who wait for it.
+// On a loop that is not running, Do unwinds in its caller, and does not block later calls of Do.
 func TestPanicsInDoWithoutRun(t *testing.T) {
 	onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
 		hung := bound(t, "Do waits forever")
@@ -298,11 +298,11 @@ func TestPanicsInDoWithoutRun(t *testing.T) {
 		assert.Equal(t, "written before", string(p))
 		s.Destroy(nil)
 		run(t, l)
-		assert.NoError(t, s.Err(), "it was no callback of the socket")
+		assert.NoError(t, s.Err(), "the callback did not belong to the socket")
 	})
 }
 
-// A conn that a callback has detached stays the program's, although the callback does not return.
+// A conn that a callback has detached belongs to the program, even if the callback does not return.
 func TestPanicsAfterDetach(t *testing.T) {
 	onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
 		a, b := pair(t)
@@ -330,8 +330,8 @@ func TestPanicsAfterDetach(t *testing.T) {
 	})
 }
 
-// A socket that connects again in a callback that does not return is destroyed with that, or, where it was
-// still to close, connects no more; and it may be connected once more.
+// If a callback connects a socket again and does not return, the socket is destroyed. If Close was still to be
+// emitted, the socket does not connect. In both cases it can connect again later.
 func TestPanicsWhileConnectingAgain(t *testing.T) {
 	for _, event := range []evnet.Event{evnet.EventError, evnet.EventClose} {
 		t.Run(string(event), func(t *testing.T) {
@@ -350,7 +350,7 @@ func TestPanicsWhileConnectingAgain(t *testing.T) {
 				server.Unref()
 				runAgain(t, l, l.Run)
 				assert.True(t, s.Closed())
-				assert.Equal(t, 1, closes, "that of the first life runs no further, or the second does not begin")
+				assert.Equal(t, 1, closes, "either the first Close does not reach this listener, or there is no second connection")
 				if perr := new(evnet.PanicError); event == evnet.EventClose {
 					assert.ErrorAs(t, s.Err(), &perr)
 				} else {

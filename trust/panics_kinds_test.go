@@ -16,28 +16,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// whose says what a panic in a callback costs.
-type whose int
+// effect is what a panic in a callback affects.
+type effect int
 
 const (
-	live     whose = iota // a socket's: it is destroyed, with the panic for its cause
-	ended                 // a socket's that has ended, or failed: its cause stays
-	nobodys               // no socket's
-	supplied              // asked on another goroutine: contained always, and the socket's cause
+	live     effect = iota // a live socket: it is destroyed, and the panic is its error
+	ended                  // a socket that has ended or failed: its error stays
+	noSocket               // no socket
+	supplied               // a socket: the callback runs on another goroutine, and its panic is always contained
 )
 
-// callbackKind is one kind of callback, in which arrange has st.boom be called.
+// callbackKind is one kind of callback. arrange makes it call st.boom.
 type callbackKind struct {
-	whose     whose
-	onDefault bool // it works with DefaultLoop only
+	effect    effect
+	onDefault bool // it only works with DefaultLoop
 	arrange   func(st *stage)
 }
 
 var errCause = errors.New("a cause")
 
-// kinds are all kinds of callbacks, by the type and method that takes them.
+// kinds are all kinds of callbacks, by the type and method that sets them.
 var kinds = map[string]callbackKind{
-	"SocketEvents.Close": {whose: ended, arrange: func(st *stage) {
+	"SocketEvents.Close": {effect: ended, arrange: func(st *stage) {
 		st.victim, _ = st.pair()
 		st.victim.On.Close(func(bool) { st.boom() })
 		st.victim.Destroy(nil)
@@ -57,7 +57,7 @@ var kinds = map[string]callbackKind{
 	"SocketEvents.ConnectionAttemptFailed": {arrange: func(st *stage) {
 		st.victim = st.socket(evnet.SocketOptions{})
 		st.victim.On.ConnectionAttemptFailed(func(evnet.Attempt, error) { st.boom() })
-		st.victim.Connect("tcp", nobody(st.t))
+		st.victim.Connect("tcp", refusedAddress(st.t))
 	}},
 	"SocketEvents.ConnectionAttemptTimeout": {arrange: func(st *stage) {
 		st.victim = st.socket(evnet.SocketOptions{Resolver: loopback(2), AttemptDelay: 1, Dialer: &net.Dialer{
@@ -84,7 +84,7 @@ var kinds = map[string]callbackKind{
 		s.On.End(st.boom)
 		peer.End()
 	}},
-	"SocketEvents.Error": {whose: ended, arrange: func(st *stage) {
+	"SocketEvents.Error": {effect: ended, arrange: func(st *stage) {
 		st.victim, _ = st.pair()
 		st.victim.On.Error(func(error) { st.boom() })
 		st.victim.Destroy(errCause)
@@ -116,7 +116,7 @@ var kinds = map[string]callbackKind{
 		require.NoError(st.t, st.victim.SetTimeout(1))
 	}},
 
-	"ServerEvents.Close": {whose: nobodys, arrange: func(st *stage) {
+	"ServerEvents.Close": {effect: noSocket, arrange: func(st *stage) {
 		server, _ := st.server(evnet.ServerOptions{}, func(*evnet.Socket) {})
 		server.On.Close(st.boom)
 		_ = server.Close(nil)
@@ -125,17 +125,17 @@ var kinds = map[string]callbackKind{
 		_, address := st.server(evnet.ServerOptions{}, func(s *evnet.Socket) { st.victim = s; st.boom() })
 		st.socket(evnet.SocketOptions{}).Connect("tcp", address)
 	}},
-	"ServerEvents.Drop": {whose: nobodys, arrange: func(st *stage) {
+	"ServerEvents.Drop": {effect: noSocket, arrange: func(st *stage) {
 		server, address := st.server(evnet.ServerOptions{MaxConnections: -1}, func(*evnet.Socket) {})
 		server.On.Drop(func(evnet.Drop) { st.boom() })
 		st.socket(evnet.SocketOptions{}).Connect("tcp", address)
 	}},
-	"ServerEvents.Error": {whose: nobodys, arrange: func(st *stage) {
+	"ServerEvents.Error": {effect: noSocket, arrange: func(st *stage) {
 		server := st.bare(evnet.ServerOptions{})
 		server.On.Error(func(error) { st.boom() })
 		require.NoError(st.t, server.Serve(newFlaky(st)))
 	}},
-	"ServerEvents.TLSClientError": {whose: ended, arrange: func(st *stage) {
+	"ServerEvents.TLSClientError": {effect: ended, arrange: func(st *stage) {
 		server, address := st.server(evnet.ServerOptions{TLSConfig: selfSigned()}, func(*evnet.Socket) {})
 		server.On.TLSClientError(func(_ error, s *evnet.Socket) { st.victim = s; st.boom() })
 		s := st.socket(evnet.SocketOptions{})
@@ -152,19 +152,19 @@ var kinds = map[string]callbackKind{
 		s.On.SecureConnect(st.boom)
 		require.NoError(st.t, errors.Join(s.StartTLS(&tls.Config{InsecureSkipVerify: true}), peer.StartTLSServer(selfSigned())))
 	}},
-	"ServerEvents.Listening": {whose: nobodys, arrange: func(st *stage) {
+	"ServerEvents.Listening": {effect: noSocket, arrange: func(st *stage) {
 		server := st.bare(evnet.ServerOptions{})
 		server.On.Listening(st.boom)
 		require.NoError(st.t, server.Listen("tcp", "127.0.0.1:0", nil))
 	}},
 
-	"Server.Listen": {whose: nobodys, arrange: func(st *stage) {
+	"Server.Listen": {effect: noSocket, arrange: func(st *stage) {
 		require.NoError(st.t, st.bare(evnet.ServerOptions{}).Listen("tcp", "127.0.0.1:0", st.boom))
 	}},
-	"Server.ListenContext": {whose: nobodys, arrange: func(st *stage) {
+	"Server.ListenContext": {effect: noSocket, arrange: func(st *stage) {
 		require.NoError(st.t, st.bare(evnet.ServerOptions{}).ListenContext(context.Background(), "tcp", "127.0.0.1:0", st.boom))
 	}},
-	"Server.Close": {whose: nobodys, arrange: func(st *stage) {
+	"Server.Close": {effect: noSocket, arrange: func(st *stage) {
 		server, _ := st.server(evnet.ServerOptions{}, func(*evnet.Socket) {})
 		_ = server.Close(st.boom)
 	}},
@@ -209,16 +209,16 @@ var kinds = map[string]callbackKind{
 		})
 		_, _ = peer.WriteString("x")
 	}},
-	"Loop.Post": {whose: nobodys, arrange: func(st *stage) { st.l.Post(st.boom) }},
-	"Loop.Do": {whose: nobodys, arrange: func(st *stage) {
+	"Loop.Post": {effect: noSocket, arrange: func(st *stage) { st.l.Post(st.boom) }},
+	"Loop.Do": {effect: noSocket, arrange: func(st *stage) {
 		began := make(chan struct{})
 		st.l.Post(func() { close(began) })
 		aside(st.l, func() { <-began; st.l.Do(st.boom) })
 	}},
-	"Loop.Do, in a callback": {whose: nobodys, arrange: func(st *stage) { st.l.Post(func() { st.l.Do(st.boom) }) }},
-	"Loop.AfterFunc":         {whose: nobodys, arrange: func(st *stage) { st.l.AfterFunc(time.Millisecond, st.boom) }},
+	"Loop.Do, in a callback": {effect: noSocket, arrange: func(st *stage) { st.l.Post(func() { st.l.Do(st.boom) }) }},
+	"Loop.AfterFunc":         {effect: noSocket, arrange: func(st *stage) { st.l.AfterFunc(time.Millisecond, st.boom) }},
 
-	"Relay": {whose: nobodys, arrange: func(st *stage) {
+	"Relay": {effect: noSocket, arrange: func(st *stage) {
 		a, _ := st.pair()
 		b, _ := st.pair()
 		evnet.Relay(a, b, func(error) { st.boom() })
@@ -241,30 +241,30 @@ var kinds = map[string]callbackKind{
 		st.socket(evnet.SocketOptions{}).Connect("tcp", server.Address().String())
 	}},
 
-	"Resolver": {whose: supplied, arrange: func(st *stage) {
+	"Resolver": {effect: supplied, arrange: func(st *stage) {
 		st.victim = st.socket(evnet.SocketOptions{Resolver: answers(func(ctx context.Context) ([]netip.Addr, error) {
 			st.boom()
 			return loopback(1)(ctx)
 		})})
 		st.victim.Connect("tcp", "name.example:9")
 	}},
-	"Dialer.Control": {whose: supplied, arrange: func(st *stage) {
+	"Dialer.Control": {effect: supplied, arrange: func(st *stage) {
 		s, address := st.client(evnet.SocketOptions{Dialer: &net.Dialer{
 			Control: func(string, string, syscall.RawConn) error { st.boom(); return nil },
 		}})
 		st.victim = s
 		s.Connect("tcp", address)
 	}},
-	"Dialer.ControlContext": {whose: supplied, arrange: func(st *stage) {
+	"Dialer.ControlContext": {effect: supplied, arrange: func(st *stage) {
 		s, address := st.client(evnet.SocketOptions{Dialer: &net.Dialer{
 			ControlContext: func(context.Context, string, string, syscall.RawConn) error { st.boom(); return nil },
 		}})
 		st.victim = s
 		s.Connect("tcp", address)
 	}},
-	"tls.Config, in the handshake": {whose: supplied, arrange: func(st *stage) { st.victim = secure(st, st.boom) }},
+	"tls.Config, in the handshake": {effect: supplied, arrange: func(st *stage) { st.victim = secure(st, st.boom) }},
 
-	"Logger of a socket that failed": {whose: ended, arrange: func(st *stage) {
+	"Logger of a socket that failed": {effect: ended, arrange: func(st *stage) {
 		st.victim = st.socket(evnet.SocketOptions{Logger: logging(st.boom).logger()})
 		st.victim.Destroy(errCause)
 	}},
@@ -277,23 +277,23 @@ var kinds = map[string]callbackKind{
 		st.victim.Pipe(writer(func([]byte) (int, error) { return 0, errCause }))
 		_, _ = peer.WriteString("x")
 	}},
-	"Logger of a server that cannot accept": {whose: nobodys, arrange: func(st *stage) {
+	"Logger of a server that cannot accept": {effect: noSocket, arrange: func(st *stage) {
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{st.l}, Logger: logging(st.boom).logger()})
 		st.later(func() { _ = server.Close(nil) })
 		require.NoError(st.t, server.Serve(newFlaky(st)))
 	}},
-	"Logger of a server that cannot close": {whose: nobodys, arrange: func(st *stage) {
+	"Logger of a server that cannot close": {effect: noSocket, arrange: func(st *stage) {
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{st.l}, Logger: logging(st.boom).logger()})
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(st.t, err)
-		require.NoError(st.t, server.Serve(stiff{ln}))
+		require.NoError(st.t, server.Serve(failingClose{ln}))
 		st.l.Post(func() { _ = server.Close(nil) })
 	}},
-	"BlockList, asked for a peer's address": {whose: nobodys, arrange: func(st *stage) {
+	"BlockList, checking a peer's address": {effect: noSocket, arrange: func(st *stage) {
 		server := st.bare(evnet.ServerOptions{BlockList: new(evnet.BlockList)})
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(st.t, err)
-		require.NoError(st.t, server.Serve(oddAddresses{ln, st.boom}))
+		require.NoError(st.t, server.Serve(hookedAddrListener{ln, st.boom}))
 		s := st.socket(evnet.SocketOptions{})
 		s.Connect("tcp", ln.Addr().String())
 	}},
@@ -303,7 +303,7 @@ type writer func(p []byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-// secure is a socket whose handshake calls a function.
+// secure returns a socket whose handshake calls a function.
 func secure(st *stage, shake func()) *evnet.Socket {
 	a, b := pair(st.t)
 	s, peer := wrap(st.l, shaking{a, shake}), wrap(st.l, b)
@@ -312,7 +312,7 @@ func secure(st *stage, shake func()) *evnet.Socket {
 	return s
 }
 
-// shaking is a conn with a handshake, as a *tls.Conn has.
+// shaking is a conn with a handshake, like *tls.Conn.
 type shaking struct {
 	net.Conn
 	shake func()
@@ -320,7 +320,7 @@ type shaking struct {
 
 func (c shaking) HandshakeContext(context.Context) error { c.shake(); return nil }
 
-// flaky is a listener that fails once.
+// flaky is a listener whose first Accept fails.
 type flaky struct {
 	net.Listener
 	once sync.Once
@@ -340,35 +340,35 @@ func (ln *flaky) Accept() (conn net.Conn, err error) {
 	return ln.Listener.Accept()
 }
 
-// stiff is a listener that closes, but says that it does not.
-type stiff struct{ net.Listener }
+// failingClose is a listener that closes, but returns an error.
+type failingClose struct{ net.Listener }
 
-func (ln stiff) Close() error { return errors.Join(errCause, ln.Listener.Close()) }
+func (ln failingClose) Close() error { return errors.Join(errCause, ln.Listener.Close()) }
 
-// oddAddresses is a listener of conns whose address calls a function before it tells its text.
-type oddAddresses struct {
+// hookedAddrListener accepts conns whose remote address calls a function in its String method.
+type hookedAddrListener struct {
 	net.Listener
-	ask func()
+	hook func()
 }
 
-func (ln oddAddresses) Accept() (net.Conn, error) {
+func (ln hookedAddrListener) Accept() (net.Conn, error) {
 	c, err := ln.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return oddAddress{c, ln.ask}, nil
+	return hookedAddrConn{c, ln.hook}, nil
 }
 
-type oddAddress struct {
+type hookedAddrConn struct {
 	net.Conn
-	ask func()
+	hook func()
 }
 
-func (c oddAddress) RemoteAddr() net.Addr { return oddAddr{c.Conn.RemoteAddr(), c.ask} }
+func (c hookedAddrConn) RemoteAddr() net.Addr { return hookedAddr{c.Conn.RemoteAddr(), c.hook} }
 
-type oddAddr struct {
+type hookedAddr struct {
 	net.Addr
-	ask func()
+	hook func()
 }
 
-func (a oddAddr) String() string { a.ask(); return a.Addr.String() }
+func (a hookedAddr) String() string { a.hook(); return a.Addr.String() }

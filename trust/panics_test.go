@@ -40,9 +40,9 @@ var manners = map[string]manner{
 	"Goexit": {leave: runtime.Goexit, goexit: true},
 }
 
-// Whatever callback panics or calls runtime.Goexit: with OnPanic it costs its own socket and nothing
-// else; without, it ends Run, and the loop is fit to be run again. Either way the neighbours are served
-// and nothing is left behind.
+// Any callback may panic or call runtime.Goexit. With OnPanic, only the callback's own socket is affected. Without
+// OnPanic, Run ends, and the loop can run again. In both cases the other connections are served, and nothing is left
+// behind.
 func TestPanics(t *testing.T) {
 	t.Logf("%d kinds of callback, %d manners each", len(kinds), len(manners))
 	for i, kind := range slices.Sorted(maps.Keys(kinds)) {
@@ -62,18 +62,18 @@ func tryPanic(t *testing.T, kind callbackKind, m manner, hooked bool) {
 		st.l = evnet.DefaultLoop
 		defer st.l.OnPanic(nil)
 	}
-	var told []*evnet.PanicError
+	var reported []*evnet.PanicError
 	if hooked {
-		st.l.OnPanic(func(err *evnet.PanicError) { told = append(told, err) })
+		st.l.OnPanic(func(err *evnet.PanicError) { reported = append(reported, err) })
 	}
 	var boomed atomic.Bool
-	did := make(chan struct{})
+	done := make(chan struct{})
 	st.boom = func() {
 		if !boomed.CompareAndSwap(false, true) {
 			return
 		}
-		go func() { // it is either run by this loop or, when it has stopped, here
-			defer close(did)
+		go func() { // the running loop calls it, or this goroutine if the loop has stopped
+			defer close(done)
 			st.l.Do(func() {})
 		}()
 		m.leave()
@@ -81,38 +81,38 @@ func tryPanic(t *testing.T, kind callbackKind, m manner, hooked bool) {
 	rounds := neighbours(st, &boomed)
 	kind.arrange(st)
 
-	stops := kind.whose != supplied && (m.goexit || !hooked)
+	stops := kind.effect != supplied && (m.goexit || !hooked)
 	if stops {
 		requireUnwinds(t, st.l, m)
-		st.l.Do(func() {}) // nobody runs it, which it must know
+		st.l.Do(func() {}) // Do must not block, because the loop is not running
 	}
 	run(t, st.l)
 	hung := bound(t, "Do does not return")
-	<-did
+	<-done
 	hung.Stop()
-	assert.True(t, rounds(), "the neighbours were served to the end")
+	assert.True(t, rounds(), "the neighbours finished their exchanges")
 
-	switch contained := hooked && !m.goexit && kind.whose != supplied; {
+	switch contained := hooked && !m.goexit && kind.effect != supplied; {
 	case !contained:
-		assert.Empty(t, told)
+		assert.Empty(t, reported)
 	default:
-		require.Len(t, told, 1)
-		m.check(t, told[0].Value)
-		assert.Contains(t, string(told[0].Stack), "tryPanic", "the stack of the callback")
-		assert.Same(t, st.victim, told[0].Socket)
+		require.Len(t, reported, 1)
+		m.check(t, reported[0].Value)
+		assert.Contains(t, string(reported[0].Stack), "tryPanic", "the stack of the callback")
+		assert.Same(t, st.victim, reported[0].Socket)
 	}
 	if st.victim == nil {
 		return
 	}
 	assert.True(t, st.victim.Closed())
-	if kind.whose == ended {
+	if kind.effect == ended {
 		return
 	}
 	var perr *evnet.PanicError
 	require.ErrorAs(t, st.victim.Err(), &perr)
 	assert.Same(t, st.victim, perr.Socket)
 	if m.goexit || stops {
-		return // Value is of no panic, for it goes on
+		return // after Goexit, or if the panic is not contained, Value is not the value of the panic
 	}
 	m.check(t, perr.Value)
 	if err, ok := perr.Value.(error); ok {
@@ -120,7 +120,7 @@ func tryPanic(t *testing.T, kind callbackKind, m manner, hooked bool) {
 	}
 }
 
-// requireUnwinds runs the loop, which a callback ends, in the manner given.
+// requireUnwinds runs the loop, and requires that a callback ends Run in the given manner.
 func requireUnwinds(t testing.TB, l *evnet.Loop, m manner) {
 	t.Helper()
 	hung := bound(t, "Loop.Run does not unwind")
@@ -140,7 +140,7 @@ func requireUnwinds(t testing.TB, l *evnet.Loop, m manner) {
 		returned = true
 	}()
 	<-over
-	require.False(t, returned, "Run has returned as if nothing had happened")
+	require.False(t, returned, "Run returned normally")
 	if m.goexit {
 		require.Nil(t, v)
 		return
@@ -149,8 +149,9 @@ func requireUnwinds(t testing.TB, l *evnet.Loop, m manner) {
 	assert.Contains(t, stack, "tryPanic", "the stack of the callback")
 }
 
-// neighbours are a client and a server that send one byte to and fro, until some time after boomed, and
-// after the victim's end: then all that is open on the stage is closed. What it returns reports whether that was reached.
+// neighbours starts a client and a server that exchange one byte repeatedly. They stop some rounds after boomed is
+// true and the victim is destroyed, and then everything on the stage is closed. done reports whether they have
+// reached that point.
 func neighbours(st *stage, boomed *atomic.Bool) (done func() bool) {
 	_, address := st.server(evnet.ServerOptions{}, func(s *evnet.Socket) { s.Pipe(s) })
 	c := st.socket(evnet.SocketOptions{})
@@ -170,15 +171,15 @@ func neighbours(st *stage, boomed *atomic.Bool) (done func() bool) {
 	return func() bool { return left == 0 }
 }
 
-// Every method that takes a callback has its kind: a new one fails here until it is tried too.
+// Every method that takes a callback has a kind. A new method fails this test until it is added to kinds.
 func TestPanicsTryEveryCallback(t *testing.T) {
-	for _, name := range takers() {
-		assert.True(t, name == "Loop.OnPanic" || isTried(name, kinds), "no kind of TestPanics is for %s", name)
+	for _, name := range callbackMethods() {
+		assert.True(t, name == "Loop.OnPanic" || isCovered(name, kinds), "no kind of callback for %s", name)
 	}
 }
 
-// isTried reports whether a test has one for the method, or several.
-func isTried[kind any](name string, kinds map[string]kind) bool {
+// isCovered reports whether a test has a kind for the method, or several.
+func isCovered[kind any](name string, kinds map[string]kind) bool {
 	for tried := range kinds {
 		if tried == name || strings.HasPrefix(tried, name+",") {
 			return true
@@ -187,9 +188,9 @@ func isTried[kind any](name string, kinds map[string]kind) bool {
 	return false
 }
 
-// takers are the methods that take a callback of the loop's.
-func takers() (names []string) {
-	elsewhere := []string{"Socket.ReadFrom", "Socket.Unpipe"} // which compares only
+// callbackMethods returns the methods that take a callback which the loop calls.
+func callbackMethods() (names []string) {
+	elsewhere := []string{"Socket.ReadFrom", "Socket.Unpipe"} // Unpipe only compares its argument
 	writers := reflect.TypeFor[interface{ Write([]byte) (int, error) }]()
 	readers := reflect.TypeFor[interface{ Read([]byte) (int, error) }]()
 	for _, of := range []reflect.Type{
@@ -212,16 +213,16 @@ func takers() (names []string) {
 	return names
 }
 
-// A hook that does not return unwinds out of Run, whatever it was told; the loop may be run again.
+// If the hook does not return, it ends Run, whatever the panic was. The loop can run again.
 func TestPanicsInTheHook(t *testing.T) {
 	for name, m := range manners {
 		t.Run(name, func(t *testing.T) {
 			onEach(t, func(t *testing.T) {
 				st := &stage{t: t, l: evnet.NewLoop()}
 				var boomed atomic.Bool
-				told := 0
+				reported := 0
 				st.l.OnPanic(func(*evnet.PanicError) {
-					told++
+					reported++
 					tryPanicHook(m)
 				})
 				rounds := neighbours(st, &boomed)
@@ -230,7 +231,7 @@ func TestPanicsInTheHook(t *testing.T) {
 				_, _ = peer.WriteString("x")
 				requireUnwinds(t, st.l, manner{goexit: m.goexit, check: m.check})
 				run(t, st.l)
-				assert.Equal(t, 1, told)
+				assert.Equal(t, 1, reported)
 				assert.True(t, rounds())
 				assert.True(t, s.Closed())
 				var perr *evnet.PanicError
@@ -243,7 +244,7 @@ func TestPanicsInTheHook(t *testing.T) {
 
 func tryPanicHook(m manner) { m.leave() }
 
-// What runs on a goroutine of the program's own unwinds there, and the socket lives on.
+// A panic in a function that the program calls on its own goroutine unwinds there, and the socket stays usable.
 func TestPanicsOfOtherGoroutines(t *testing.T) {
 	type try struct {
 		peer func(peer *evnet.Socket) // what it does so that the callback runs
@@ -283,7 +284,7 @@ func TestPanicsOfOtherGoroutines(t *testing.T) {
 							c.call(s, m.leave)
 						}()
 						<-over
-						st.l.Do(func() { // another may consume it, and write to it
+						st.l.Do(func() { // another consumer and further writes are possible
 							got := ""
 							peer.On.Data(func(p []byte) { got += string(p) })
 							s.On.End(func() { assert.Equal(t, "y", got); st.clear() })
@@ -305,7 +306,7 @@ type reader func(p []byte) (int, error)
 
 func (r reader) Read(p []byte) (int, error) { return r(p) }
 
-// A panic in what a relay passes through tears both of its sockets down, and done hears of it.
+// A panic in a listener of a relayed socket destroys both sockets, and done gets it as its error.
 func TestPanicsInARelay(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()

@@ -18,13 +18,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who walks the sockets of a server on another goroutine meets none that has no conn yet: each takes what is
-// written, is ended in time and reset.
+// Server.Sockets, called on another goroutine, returns no socket that does not have its conn yet. Writes,
+// timeouts and Reset therefore work on each of them.
 func TestServerSocketsAreConnected(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		server, addr := serve(t, l, evnet.ServerOptions{}, func(c *evnet.Socket) { c.Destroy(nil) })
-		var met, unconnected atomic.Int64
+		var visited, unconnected atomic.Int64
 		done := make(chan struct{})
 		var walkers sync.WaitGroup
 		for range 2 {
@@ -35,9 +35,9 @@ func TestServerSocketsAreConnected(t *testing.T) {
 						return
 					default:
 					}
-					runtime.Gosched() // the loop may have but this processor
+					runtime.Gosched() // the loop may need this processor
 					for _, c := range server.Sockets() {
-						met.Add(1)
+						visited.Add(1)
 						if c.ReadyState() == evnet.StateNew {
 							unconnected.Add(1)
 						}
@@ -56,12 +56,12 @@ func TestServerSocketsAreConnected(t *testing.T) {
 			_ = server.Close(nil)
 		})
 		run(t, l)
-		assert.NotZero(t, met.Load())
-		assert.Zero(t, unconnected.Load(), "of %d", met.Load())
+		assert.NotZero(t, visited.Load())
+		assert.Zero(t, unconnected.Load(), "of %d", visited.Load())
 	})
 }
 
-// Close comes after the listener has closed, however long that takes: its address is free.
+// Close is emitted after the listener has closed, however long that takes, so that the address is free.
 func TestServerCloseFindsTheAddressFree(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -72,7 +72,7 @@ func TestServerCloseFindsTheAddressFree(t *testing.T) {
 		release := make(chan struct{})
 		server.On.Connection(func(c *evnet.Socket) {
 			c.Resume()
-			aside(l, func() { _ = server.Close(nil) }) // which goes on once the socket has long closed
+			aside(l, func() { _ = server.Close(nil) }) // Close is still running long after the socket has closed
 			c.On.Close(func(bool) { l.AfterFunc(0, func() { close(release) }) })
 		})
 		listened := false
@@ -82,7 +82,7 @@ func TestServerCloseFindsTheAddressFree(t *testing.T) {
 		})
 		peer, err := net.Dial("tcp", addr)
 		require.NoError(t, err)
-		require.NoError(t, server.Serve(&oddListener{Listener: ln, close: func() error {
+		require.NoError(t, server.Serve(&customListener{Listener: ln, close: func() error {
 			_ = peer.Close()
 			<-release
 			return nil
@@ -92,7 +92,7 @@ func TestServerCloseFindsTheAddressFree(t *testing.T) {
 	})
 }
 
-// A conn that is refused, or comes too late, costs nothing but itself when its Close panics or takes its time.
+// If Close of a conn that is dropped, blocked or accepted too late panics or blocks, nothing else is affected.
 func TestServer_RefusesNonConformingConns(t *testing.T) {
 	local := &evnet.BlockList{}
 	require.NoError(t, local.Add("127.0.0.0/8"))
@@ -119,13 +119,13 @@ func TestServer_RefusesNonConformingConns(t *testing.T) {
 					b, secondPeer := pair(t)
 					defer firstPeer.Close()
 					defer secondPeer.Close()
-					first, second := &oddConn{Conn: a}, &oddConn{Conn: b}
+					first, second := &customConn{Conn: a}, &customConn{Conn: b}
 					first.close = func() error { defer first.Conn.Close(); closes(release); return nil }
 					second.close = func() error { close(release); _ = server.Close(nil); return second.Conn.Close() }
 					drops := 0
 					server.On.Drop(func(evnet.Drop) { drops++ })
-					inner := give(first, second)
-					ln := &oddListener{Listener: inner, close: func() error { close(closed); return nil }}
+					inner := listenerOf(first, second)
+					ln := &customListener{Listener: inner, close: func() error { close(closed); return nil }}
 					if c.late {
 						server.On.Listening(func() { _ = server.Close(nil) })
 						ln.accept = func() (net.Conn, error) {
@@ -146,24 +146,24 @@ func TestServer_RefusesNonConformingConns(t *testing.T) {
 	}
 }
 
-// The end of a server is that of connections too that wait for a loop which does not take them up: it stands
-// still, a panic has ended it, or nobody runs it. Each is closed once.
+// Closing a server also closes the connections that wait for a loop which does not process them: it is blocked, has
+// been ended by a panic, or is not running. Each conn is closed once.
 func TestServerClosesWhatWaits(t *testing.T) {
-	for name, begin := range map[string]func(t *testing.T, still *evnet.Loop) (goOn func()){
-		"stands still": func(t *testing.T, still *evnet.Loop) func() {
-			stands, release := make(chan struct{}), make(chan struct{})
-			still.Post(func() { close(stands); <-release })
+	for name, begin := range map[string]func(t *testing.T, stalled *evnet.Loop) (proceed func()){
+		"blocked": func(t *testing.T, stalled *evnet.Loop) func() {
+			blocked, release := make(chan struct{}), make(chan struct{})
+			stalled.Post(func() { close(blocked); <-release })
 			var others sync.WaitGroup
-			others.Go(func() { run(t, still) })
-			<-stands
+			others.Go(func() { run(t, stalled) })
+			<-blocked
 			return func() { close(release); others.Wait() }
 		},
-		"ended by a panic": func(t *testing.T, still *evnet.Loop) func() {
-			still.Post(func() { panic(errCause) })
-			assert.PanicsWithError(t, errCause.Error(), still.Run)
-			return func() { run(t, still) }
+		"ended by a panic": func(t *testing.T, stalled *evnet.Loop) func() {
+			stalled.Post(func() { panic(errCause) })
+			assert.PanicsWithError(t, errCause.Error(), stalled.Run)
+			return func() { run(t, stalled) }
 		},
-		"not run": func(t *testing.T, still *evnet.Loop) func() { return func() { run(t, still) } },
+		"not run": func(t *testing.T, stalled *evnet.Loop) func() { return func() { run(t, stalled) } },
 	} {
 		for way, end := range map[string]func(t *testing.T, server *evnet.Server){
 			"Shutdown": func(t *testing.T, server *evnet.Server) { assert.NoError(t, server.Shutdown(t.Context())) },
@@ -171,21 +171,21 @@ func TestServerClosesWhatWaits(t *testing.T) {
 		} {
 			t.Run(name+"/"+way, func(t *testing.T) {
 				onEach(t, func(t *testing.T) {
-					l, still := evnet.NewLoop(), evnet.NewLoop()
-					goOn := begin(t, still)
+					l, stalled := evnet.NewLoop(), evnet.NewLoop()
+					proceed := begin(t, stalled)
 					var conns, peers []net.Conn
-					var odd *oddConn
-					for i := range 5 { // the second and the fourth wait
+					var custom *customConn
+					for i := range 5 { // the second and the fourth one wait for the other loop
 						here, there := pair(t)
 						peers = append(peers, there)
 						if i == 3 {
-							odd = &oddConn{Conn: here}
-							conns = append(conns, odd)
+							custom = &customConn{Conn: here}
+							conns = append(conns, custom)
 						} else {
 							conns = append(conns, here)
 						}
 					}
-					server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l, still}, Logger: quiet})
+					server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l, stalled}, Logger: quiet})
 					served := 0
 					server.On.Connection(func(s *evnet.Socket) {
 						assert.Same(t, l, s.Loop())
@@ -194,7 +194,7 @@ func TestServerClosesWhatWaits(t *testing.T) {
 							aside(l, func() { end(t, server) })
 						}
 					})
-					require.NoError(t, server.Serve(give(conns...)))
+					require.NoError(t, server.Serve(listenerOf(conns...)))
 					run(t, l)
 					for _, peer := range peers {
 						_ = peer.SetReadDeadline(time.Now().Add(patience))
@@ -202,15 +202,15 @@ func TestServerClosesWhatWaits(t *testing.T) {
 						assert.Equal(t, io.EOF, err)
 						_ = peer.Close()
 					}
-					goOn()
-					assert.EqualValues(t, 1, odd.closes.Load())
+					proceed()
+					assert.EqualValues(t, 1, custom.closes.Load())
 				})
 			})
 		}
 	}
 }
 
-// A peer that is blocked while its TLS handshake is under way has no Connection any more.
+// A peer that is blocked during its TLS handshake does not cause a Connection event.
 func TestServerBlocksDuringTheHandshake(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
@@ -238,7 +238,7 @@ func TestServerBlocksDuringTheHandshake(t *testing.T) {
 	})
 }
 
-// What Accept answers beside an error is not looked at, as Go has it; accepting goes on.
+// As usual in Go, the server ignores a conn that Accept returns together with an error. It continues to accept.
 func TestServerLooksAtNoConnBesideAnError(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		var none *net.TCPConn
@@ -251,8 +251,8 @@ func TestServerLooksAtNoConnBesideAnError(t *testing.T) {
 		server.On.Error(func(err error) { failures = append(failures, err) })
 		connections := 0
 		server.On.Connection(func(c *evnet.Socket) { connections++; c.Destroy(nil); _ = server.Close(nil) })
-		inner, beside := give(good), []net.Conn{none, a}
-		require.NoError(t, server.Serve(&oddListener{Listener: inner, accept: func() (net.Conn, error) {
+		inner, beside := listenerOf(good), []net.Conn{none, a}
+		require.NoError(t, server.Serve(&customListener{Listener: inner, accept: func() (net.Conn, error) {
 			if len(beside) == 0 {
 				return inner.Accept()
 			}
@@ -264,7 +264,7 @@ func TestServerLooksAtNoConnBesideAnError(t *testing.T) {
 		assert.Equal(t, []error{errCause, errCause}, failures)
 		assert.Equal(t, 1, connections)
 		_, err := a.Write([]byte("x"))
-		assert.NoError(t, err, "it is its maker's")
+		assert.NoError(t, err, "the conn still belongs to the listener")
 		_, _ = a.Close(), b.Close()
 	})
 }

@@ -13,23 +13,24 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// plight is what a server is busy with when it is to end.
-type plight struct {
+// workload is what a server is doing when it is to end.
+type workload struct {
 	opts     evnet.ServerOptions
 	serve    func(l *evnet.Loop, s *evnet.Socket) // the Connection callback
 	peer     func(c net.Conn)                     // what each peer does, until its conn is closed
-	graceful bool                                 // the peers end when they are told to
+	graceful bool                                 // the peers end when the server ends its side
 }
 
 const shutdownPeers = 4
 
-// inTime bounds every end: the contexts that make an end of what is open are over in milliseconds, or never.
-const inTime = 10 * time.Second
+// endLimit limits how long each end may take. The contexts that close open connections expire within milliseconds, or
+// never.
+const endLimit = 10 * time.Second
 
 var block = make([]byte, 64<<10)
 
-// writeForEver keeps the queue full as long as writing is allowed.
-func writeForEver(_ *evnet.Loop, s *evnet.Socket) {
+// writeForever keeps the queue full as long as writes are accepted.
+func writeForever(_ *evnet.Loop, s *evnet.Socket) {
 	more := func() {
 		for !s.NeedDrain() {
 			if _, err := s.Write(block); err != nil {
@@ -44,16 +45,16 @@ func writeForEver(_ *evnet.Loop, s *evnet.Socket) {
 
 func idlePeer(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
-// deafPeer neither reads nor ends, but notices when its conn is closed here.
-func deafPeer(net.Conn) {}
+// stuckPeer neither reads nor ends.
+func stuckPeer(net.Conn) {}
 
-var plights = map[string]plight{
+var workloads = map[string]workload{
 	"no connections": {graceful: true},
 	"idle connections": {
 		serve: func(_ *evnet.Loop, s *evnet.Socket) { s.Resume() }, peer: idlePeer, graceful: true,
 	},
 	"busy in both directions": {
-		serve: writeForEver,
+		serve: writeForever,
 		peer: func(c net.Conn) {
 			go func() {
 				for {
@@ -78,14 +79,14 @@ var plights = map[string]plight{
 			idlePeer(c)
 		},
 	},
-	"peers that never read": {serve: writeForEver, peer: deafPeer},
-	"peers that never end":  {serve: func(_ *evnet.Loop, s *evnet.Socket) { s.Resume() }, peer: deafPeer},
+	"peers that never read": {serve: writeForever, peer: stuckPeer},
+	"peers that never end":  {serve: func(_ *evnet.Loop, s *evnet.Socket) { s.Resume() }, peer: stuckPeer},
 	"half-open peers": {
 		opts:  evnet.ServerOptions{AllowHalfOpen: true},
-		serve: writeForEver,
+		serve: writeForever,
 		peer:  func(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() },
 	},
-	"sockets that nobody reads": {
+	"sockets without a consumer": {
 		serve: func(*evnet.Loop, *evnet.Socket) {},
 		peer: func(c net.Conn) {
 			_, _ = c.Write(block)
@@ -104,7 +105,7 @@ var plights = map[string]plight{
 		serve: func(_ *evnet.Loop, s *evnet.Socket) { s.Cork(); _, _ = s.Write(block); s.Resume() },
 		peer:  idlePeer, graceful: true,
 	},
-	"callbacks without end": {
+	"callbacks that never stop": {
 		serve: func(l *evnet.Loop, s *evnet.Socket) {
 			var post, tick func()
 			post = func() { s.WriteThen([]byte("x"), func(err error) { l.Post(post) }) }
@@ -118,36 +119,36 @@ var plights = map[string]plight{
 			post()
 			tick()
 		},
-		peer: deafPeer,
+		peer: stuckPeer,
 	},
 }
 
-// ending is a way to end a server. It is called on a goroutine of its own once every peer is connected.
+// ending is a way to end a server. It is called on its own goroutine, after every peer has connected.
 type ending struct {
 	loops int
 	end   func(e *endings)
 }
 
-// endings is what an ending has to do with.
+// endings is what an ending needs.
 type endings struct {
 	t        *testing.T
 	server   *evnet.Server
 	l        *evnet.Loop
-	stop     context.CancelFunc // of Serve's context
-	unlisten context.CancelFunc // of ListenContext's
+	stop     context.CancelFunc // cancels Serve's context
+	unlisten context.CancelFunc // cancels ListenContext's context
 	graceful bool
 }
 
-// soon is a context that ends soon, but for what ends by itself.
-func (e *endings) soon() (context.Context, context.CancelFunc) {
+// context returns a context with a short deadline, or with a long one if the connections end by themselves.
+func (e *endings) context() (context.Context, context.CancelFunc) {
 	if e.graceful {
 		return context.WithTimeout(context.Background(), patience)
 	}
 	return context.WithTimeout(context.Background(), 5*time.Millisecond)
 }
 
-// told checks what Shutdown has returned.
-func (e *endings) told(err error) {
+// checkShutdown checks the error that Shutdown returned.
+func (e *endings) checkShutdown(err error) {
 	if e.graceful {
 		assert.NoError(e.t, err)
 	} else {
@@ -157,21 +158,21 @@ func (e *endings) told(err error) {
 
 var waysToEnd = map[string]ending{
 	"Shutdown": {end: func(e *endings) {
-		ctx, cancel := e.soon()
+		ctx, cancel := e.context()
 		defer cancel()
-		e.told(e.server.Shutdown(ctx))
+		e.checkShutdown(e.server.Shutdown(ctx))
 	}},
 	"Shutdown with several loops": {loops: 3, end: func(e *endings) {
-		ctx, cancel := e.soon()
+		ctx, cancel := e.context()
 		defer cancel()
-		e.told(e.server.Shutdown(ctx))
+		e.checkShutdown(e.server.Shutdown(ctx))
 	}},
 	"Shutdown in a callback": {end: func(e *endings) {
-		ctx, cancel := e.soon()
+		ctx, cancel := e.context()
 		e.server.On.Close(cancel)
 		e.l.Do(func() { assert.NoError(e.t, e.server.Shutdown(ctx)) })
 	}},
-	"Shutdown with a context that has ended": {loops: 2, end: func(e *endings) {
+	"Shutdown with a canceled context": {loops: 2, end: func(e *endings) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		if err := e.server.Shutdown(ctx); err != nil {
@@ -191,16 +192,16 @@ var waysToEnd = map[string]ending{
 			assert.Error(e.t, first)
 		}
 	}},
-	"Shutdown eight times at once": {loops: 2, end: func(e *endings) {
-		ctx, cancel := e.soon()
+	"Shutdown from eight goroutines": {loops: 2, end: func(e *endings) {
+		ctx, cancel := e.context()
 		defer cancel()
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
 				switch err := e.server.Shutdown(ctx); err {
-				case nil, evnet.ErrServerNotRunning: // another one has ended it meanwhile
+				case nil, evnet.ErrServerNotRunning: // another call has ended it meanwhile
 				default:
-					e.told(err)
+					e.checkShutdown(err)
 				}
 			})
 		}
@@ -218,7 +219,7 @@ var waysToEnd = map[string]ending{
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		time.AfterFunc(time.Millisecond, e.stop)
-		if err := e.server.Shutdown(ctx); err != nil { // which is over before Shutdown has begun
+		if err := e.server.Shutdown(ctx); err != nil { // the server may end before Shutdown begins
 			assert.ErrorIs(e.t, err, evnet.ErrServerNotRunning)
 		}
 	}},

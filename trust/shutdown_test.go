@@ -16,18 +16,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever a server is busy with, it ends in time, however it is told to, and leaves nothing.
+// Whatever a server is doing, and however it is ended, it ends within endLimit and leaves nothing behind.
 func TestShutdown(t *testing.T) {
-	for i, busy := range slices.Sorted(maps.Keys(plights)) {
+	for i, busy := range slices.Sorted(maps.Keys(workloads)) {
 		for j, how := range slices.Sorted(maps.Keys(waysToEnd)) {
 			t.Run(busy+"/"+how, func(t *testing.T) {
-				alternately(t, i+j, func(t *testing.T) { tryShutdown(t, plights[busy], waysToEnd[how]) })
+				alternately(t, i+j, func(t *testing.T) { tryShutdown(t, workloads[busy], waysToEnd[how]) })
 			})
 		}
 	}
 }
 
-func tryShutdown(t *testing.T, p plight, w ending) {
+func tryShutdown(t *testing.T, p workload, w ending) {
 	loops := []*evnet.Loop{evnet.NewLoop()}
 	for len(loops) < w.loops {
 		loops = append(loops, evnet.NewLoop())
@@ -74,13 +74,13 @@ func tryShutdown(t *testing.T, p plight, w ending) {
 	if server.Close(func() { close(ended) }) == nil {
 		<-ended
 	}
-	for !idle(server) { // Close may be on its way
+	for !idle(server) { // Close may still be under way
 		loops[0].Do(func() {})
 	}
-	stop() // Serve goes on while nothing is open
+	stop() // Serve runs until its context ends, even if nothing is open
 	all.Wait()
 	hung.Stop()
-	assert.Less(t, time.Since(began), inTime, "the server ends in time")
+	assert.Less(t, time.Since(began), endLimit, "how long the server took to end")
 	assert.Equal(t, 1, closes)
 	assert.Zero(t, server.Connections())
 	assert.Empty(t, server.Sockets())
@@ -91,10 +91,10 @@ func tryShutdown(t *testing.T, p plight, w ending) {
 	peers.Wait()
 }
 
-// idle reports whether the server has nothing open.
+// idle reports whether the server has neither a listener nor connections.
 func idle(server *evnet.Server) bool { return !server.Listening() && server.Connections() == 0 }
 
-// Ending a server while connections come as fast as they can loses none of their conns.
+// A server that is ended while many connections arrive loses none of their conns.
 func TestShutdownInAFlood(t *testing.T) {
 	number := 0
 	for name, end := range inOrder(map[string]func(l *evnet.Loop, server *evnet.Server, stop context.CancelFunc){
@@ -139,7 +139,7 @@ func flood(t *testing.T, end func(l *evnet.Loop, server *evnet.Server, stop cont
 			for !over.Load() {
 				c, err := net.Dial("tcp", address)
 				if err != nil {
-					return // it listens no more
+					return // the server no longer listens
 				}
 				_ = c.(*net.TCPConn).SetLinger(0)
 				_ = c.Close()
@@ -162,14 +162,14 @@ func flood(t *testing.T, end func(l *evnet.Loop, server *evnet.Server, stop cont
 	over.Store(true)
 	others.Wait()
 	hung.Stop()
-	assert.Less(t, time.Since(began), inTime)
+	assert.Less(t, time.Since(began), endLimit)
 	assert.True(t, idle(server))
 }
 
-// On DefaultLoop it is the same.
+// Shutdown ends a server on DefaultLoop too.
 func TestShutdownOfDefaultLoop(t *testing.T) {
 	onEach(t, func(t *testing.T) {
-		server := evnet.CreateServer(func(s *evnet.Socket) { writeForEver(nil, s) })
+		server := evnet.CreateServer(func(s *evnet.Socket) { writeForever(nil, s) })
 		require.NoError(t, server.Listen("tcp", "127.0.0.1:0", nil))
 		c, err := net.Dial("tcp", server.Address().String())
 		require.NoError(t, err)
@@ -183,30 +183,30 @@ func TestShutdownOfDefaultLoop(t *testing.T) {
 		defer hung.Stop()
 		began := time.Now()
 		evnet.Run()
-		assert.Less(t, time.Since(began), inTime)
+		assert.Less(t, time.Since(began), endLimit)
 		assert.True(t, idle(server))
 	})
 }
 
-// A Logger that panics when a listener cannot be closed does not keep Serve from ending.
+// If the Logger panics while Serve closes a listener that fails to close, Serve ends all the same.
 func TestShutdownWithALoggerThatPanics(t *testing.T) {
 	for _, hooked := range []bool{true, false} {
 		onEach(t, func(t *testing.T) {
 			l := evnet.NewLoop()
-			told := 0
+			reported := 0
 			if hooked {
-				l.OnPanic(func(*evnet.PanicError) { told++ })
+				l.OnPanic(func(*evnet.PanicError) { reported++ })
 			}
 			server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: logging(func() { panic(errPanic) }).logger()})
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
-			require.NoError(t, server.Serve(stiff{ln}))
+			require.NoError(t, server.Serve(failingClose{ln}))
 			s, peer := (&stage{t: t, l: l}).pair()
 			ctx, stop := context.WithCancel(context.Background())
 			stop()
 			if hooked {
 				assert.ErrorIs(t, l.Serve(ctx), context.Canceled)
-				assert.Equal(t, 1, told)
+				assert.Equal(t, 1, reported)
 			} else {
 				assert.PanicsWithValue(t, errPanic, func() { _ = l.Serve(ctx) })
 				assert.ErrorIs(t, l.Serve(ctx), context.Canceled)

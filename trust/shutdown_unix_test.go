@@ -24,13 +24,13 @@ const endingVariable = "EVNET_TRUST_ENDING"
 
 func init() { roles["terminated"] = terminated }
 
-// terminated is a server that writes to each peer without end, and ends by SIGTERM.
+// terminated is a server that writes to each peer endlessly, and ends on SIGTERM.
 func terminated() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	l := evnet.NewLoop()
 	server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet})
-	server.On.Connection(func(s *evnet.Socket) { writeForEver(l, s) })
+	server.On.Connection(func(s *evnet.Socket) { writeForever(l, s) })
 	listening := context.Background()
 	how := os.Getenv(endingVariable)
 	if how == "ListenContext" {
@@ -58,45 +58,44 @@ func terminated() {
 		l.Run()
 	}
 	if server.Listening() || server.Connections() > 0 {
-		fmt.Println("something is open")
+		fmt.Println("the server still has a listener or connections")
 		os.Exit(1)
 	}
 }
 
-// A process that is told to end by SIGTERM does so in time and with success, though its peers read
-// nothing and never end.
+// A process ends on SIGTERM before the limit, with exit status 0, although its peers read nothing and never end.
 func TestShutdownBySIGTERM(t *testing.T) {
 	for _, how := range []string{"Serve", "Shutdown", "ListenContext"} {
 		for _, transport := range []string{"poll", "goroutine"} {
 			t.Run(how+"/"+transport, func(t *testing.T) {
-				cmd := play("terminated", noDelay, endingVariable+"="+how, "EVNET_TRANSPORT="+transport)
+				cmd := childCommand("terminated", noDelay, endingVariable+"="+how, "EVNET_TRANSPORT="+transport)
 				out, err := cmd.StdoutPipe()
 				require.NoError(t, err)
 				require.NoError(t, cmd.Start())
 				lines := bufio.NewScanner(out)
-				require.True(t, lines.Scan(), "it does not say where it listens")
+				require.True(t, lines.Scan(), "the process did not print its address")
 				address := strings.TrimSpace(lines.Text())
 				for range 5 {
 					c, err := net.Dial("tcp", address)
 					require.NoError(t, err)
 					defer c.Close()
-					_, err = c.Read(make([]byte, 1)) // it is being served
+					_, err = c.Read(make([]byte, 1)) // the server has started to write to it
 					require.NoError(t, err)
 				}
 				hung := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 				defer hung.Stop()
 				began := time.Now()
 				require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-				said := ""
+				output := ""
 				for lines.Scan() {
-					said += lines.Text()
+					output += lines.Text()
 				}
-				assert.NoError(t, cmd.Wait(), "it ends with success")
-				assert.Less(t, time.Since(began), inTime)
+				assert.NoError(t, cmd.Wait(), "exit status")
+				assert.Less(t, time.Since(began), endLimit)
 				if how == "ListenContext" {
-					assert.Equal(t, "closed", said)
+					assert.Equal(t, "closed", output)
 				} else {
-					assert.Empty(t, said)
+					assert.Empty(t, output)
 				}
 			})
 		}

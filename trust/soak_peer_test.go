@@ -18,25 +18,25 @@ const soakVariable = "EVNET_TRUST_SOAK"
 
 func init() { roles["soak clients"] = soakClients }
 
-// noise is what messages are made of.
+// noise is the random data of messages.
 var noise = sync.OnceValue(func() []byte {
 	p := make([]byte, 1<<20)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(p)
 	return p
 })
 
-// client is one connection of the soak, as its own end sees it.
+// client is the client's end of one connection of the soak.
 type client struct {
 	erratic
 	stream
 	h        hello
-	sizes    []uint16 // of the messages left to send
-	tail     []uint16 // of those that are sent once the server has ended
-	depth    int      // messages that may be under way
-	early    bool     // it ends with the last message, whose echo is still to come
-	echoed   string   // the digest of what is to come back
-	expected []int    // bytes of the messages under way
-	done     int      // exchanges
+	sizes    []uint16 // of the messages that are still to be sent
+	tail     []uint16 // of the messages to send after the server has ended
+	depth    int      // how many messages may be in flight
+	early    bool     // it ends after its last message, before the last echo arrives
+	echoed   string   // hash of the data that must be echoed
+	expected []int    // sizes of the messages in flight
+	done     int      // completed exchanges
 }
 
 func newClient(id int, exchanges int, seed uint64) *client {
@@ -69,13 +69,13 @@ func newClient(id int, exchanges int, seed uint64) *client {
 			c.tail = append(c.tail, size())
 		}
 	}
-	if c.h.manner == byPipe { // which ends when the client has
+	if c.h.manner == byPipe { // the server's pipe ends when the client has ended
 		c.h.late, c.tail = true, nil
 	}
 	return c
 }
 
-// message makes the next one, and notes it.
+// message returns the next message, and records it as sent.
 func (c *client) message(sizes *[]uint16) []byte {
 	n := int((*sizes)[0])
 	*sizes = (*sizes)[1:]
@@ -88,22 +88,22 @@ func (c *client) message(sizes *[]uint16) []byte {
 	return p
 }
 
-// whole is why the connection has failed, once it has closed.
-func (c *client) whole() error {
+// checkEcho returns an error if the echo is incomplete or wrong. It is called when the connection has closed.
+func (c *client) checkEcho() error {
 	if c.gotLen != c.h.echo || string(c.got.Sum(nil)) != c.echoed {
-		return fmt.Errorf("client %d: the echo is not what was sent: %d bytes of %d", c.h.id, c.gotLen, c.h.echo)
+		return fmt.Errorf("client %d: the echo differs from what was sent: %d bytes of %d", c.h.id, c.gotLen, c.h.echo)
 	}
 	return nil
 }
 
-// clients are all of the process.
+// clients are all clients of the process.
 type clients struct {
 	l       *evnet.Loop
 	address string
 
 	mu    sync.Mutex
-	wait  int           // connections that have not had their hello back
-	open  chan struct{} // closed when all have
+	wait  int           // connections whose hello was not echoed yet
+	open  chan struct{} // closed when every hello was echoed
 	out   *bufio.Writer
 	done  int
 	fails int
@@ -118,7 +118,7 @@ func soakClients() {
 		os.Exit(2)
 	}
 	cs.wait = conns
-	started := make(chan struct{}, 200) // connecting at once
+	started := make(chan struct{}, 200) // limits the connections that are being made at the same time
 	aside(cs.l, func() {
 		for id := range conns {
 			started <- struct{}{}
@@ -142,7 +142,7 @@ func soakClients() {
 	}
 }
 
-// ready is told that a hello has come back.
+// ready is called when a hello was echoed.
 func (cs *clients) ready() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -151,10 +151,10 @@ func (cs *clients) ready() {
 	}
 }
 
-// over reports a connection.
+// over reports the result of a connection.
 func (cs *clients) over(c *client, err error) {
 	if err == nil {
-		err = c.whole()
+		err = c.checkEcho()
 	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -166,7 +166,7 @@ func (cs *clients) over(c *client, err error) {
 	fmt.Fprintln(cs.out, c.h.id, c.digest(true))
 }
 
-// start is a client of evnet's. It runs on the loop.
+// start starts a client that uses evnet. It runs on the loop.
 func (cs *clients) start(c *client, connected func()) {
 	c.s = evnet.NewSocket(&evnet.SocketOptions{Loop: cs.l, AllowHalfOpen: true, Logger: quiet})
 	var cause error
@@ -190,7 +190,7 @@ func (cs *clients) start(c *client, connected func()) {
 		}
 	}
 	began := false
-	took := func(p []byte) {
+	receive := func(p []byte) {
 		c.noteGot(p)
 		c.mayPause()
 		for n := len(p); n > 0 && len(c.expected) > 0; {
@@ -200,7 +200,7 @@ func (cs *clients) start(c *client, connected func()) {
 				break
 			}
 			c.expected = c.expected[1:]
-			if !began { // it is the hello
+			if !began { // the hello was echoed
 				began = true
 				cs.ready()
 				cs.l.Ref()
@@ -219,7 +219,7 @@ func (cs *clients) start(c *client, connected func()) {
 		c.noteSent(p)
 		c.expected = append(c.expected, len(p))
 		fail(c.write(p))
-		fail(c.consume(uint8(c.rng.IntN(int(byPipe))), took))
+		fail(c.consume(uint8(c.rng.IntN(int(byPipe))), receive))
 	})
 	c.s.On.End(func() {
 		for len(c.tail) > 0 {
@@ -232,7 +232,7 @@ func (cs *clients) start(c *client, connected func()) {
 	c.s.Connect("tcp", cs.address)
 }
 
-// plain is a client of package net's.
+// plain runs a client that uses package net.
 func (cs *clients) plain(c *client, connected func()) {
 	conn, err := net.Dial("tcp", cs.address)
 	connected()

@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// soak is how much of it.
+// soak is the size of a soak test.
 type soak struct {
 	conns, exchanges int // exchanges in all
 	patience         time.Duration
@@ -31,9 +31,9 @@ func soakSize() soak {
 	return soak{300, 9_000, patience}
 }
 
-// Many connections open at once, messages to and fro on all of them while both ends pause, resume, cork,
-// change consumers and end in different orders: at the end each has got exactly what the other has sent.
-// The clients are a process of their own, for one may not have as many descriptors as both need.
+// Many connections are open at the same time and exchange messages, while both ends pause, resume, cork, change
+// consumers and end in different orders. At the end, each side has received exactly what the other side has sent. The
+// clients run in their own process, because one process may not have enough descriptors for both ends.
 func TestSoak(t *testing.T) {
 	for _, transport := range []string{"poll", "goroutine"} {
 		t.Run(transport, func(t *testing.T) {
@@ -43,11 +43,11 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// bath is the server of the soak.
-type bath struct {
+// soakRecord is what the server of the soak records.
+type soakRecord struct {
 	mu      sync.Mutex
-	most    int               // connections at once
-	digests map[string]string // by who has connected
+	most    int               // maximum of simultaneous connections
+	digests map[string]string // by the client's id
 	errors  []string
 }
 
@@ -55,7 +55,7 @@ func soakServer(t *testing.T, transport string, size soak, seed uint64) {
 	goroutines, open := goleak.IgnoreCurrent(), descriptors()
 	began := time.Now()
 	loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}
-	b := &bath{digests: map[string]string{}}
+	b := &soakRecord{digests: map[string]string{}}
 	var n uint64
 	var server *evnet.Server
 	server, address := serve(t, nil, evnet.ServerOptions{Loops: loops, AllowHalfOpen: true}, func(s *evnet.Socket) {
@@ -71,20 +71,20 @@ func soakServer(t *testing.T, transport string, size soak, seed uint64) {
 		running.Go(l.Run)
 	}
 
-	cmd := play("soak clients", noDelay, "EVNET_TRANSPORT="+transport, fmt.Sprintf("%s=%s %d %d %d", soakVariable, address, size.conns, size.exchanges, seed))
+	cmd := childCommand("soak clients", noDelay, "EVNET_TRANSPORT="+transport, fmt.Sprintf("%s=%s %d %d %d", soakVariable, address, size.conns, size.exchanges, seed))
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	hung := time.AfterFunc(size.patience, func() { _ = cmd.Process.Kill() })
 	defer hung.Stop()
-	told := map[string]string{}
+	clientDigests := map[string]string{}
 	summary := ""
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		who, what, _ := strings.Cut(lines.Text(), " ")
-		if who == "summary" {
+		id, what, _ := strings.Cut(lines.Text(), " ")
+		if id == "summary" {
 			summary = what
 		} else {
-			told[who] = what
+			clientDigests[id] = what
 		}
 	}
 	assert.NoError(t, cmd.Wait(), "the clients' process")
@@ -92,14 +92,14 @@ func soakServer(t *testing.T, transport string, size soak, seed uint64) {
 	assert.NoError(t, server.Close(nil))
 	stuck := time.AfterFunc(patience/2, server.CloseAllConnections)
 	running.Wait()
-	assert.True(t, stuck.Stop(), "connections are left")
+	assert.True(t, stuck.Stop(), "the server still had connections")
 	assert.Empty(t, b.errors)
-	assert.Equal(t, size.conns, b.most, "connections open at once")
-	require.Len(t, told, size.conns)
+	assert.Equal(t, size.conns, b.most, "simultaneous connections")
+	require.Len(t, clientDigests, size.conns)
 	require.Len(t, b.digests, size.conns)
 	var bytes uint64
-	for who, digest := range told {
-		require.Equal(t, digest, b.digests[who], "connection %s: what the client and the server have sent and got", who)
+	for id, digest := range clientDigests {
+		require.Equal(t, digest, b.digests[id], "connection %s: digests of the client and the server", id)
 		var up, down uint64
 		_, err := fmt.Sscanf(strings.NewReplacer(":", " ").Replace(digest), "%d %s %d", &up, new(string), &down)
 		require.NoError(t, err)
@@ -107,13 +107,13 @@ func soakServer(t *testing.T, transport string, size soak, seed uint64) {
 	}
 	leftNothing(t, goroutines, open)
 	if evtest.Long() && !race.Enabled {
-		assert.Less(t, peakRSS(), map[string]int{"poll": 300, "goroutine": 1500}[transport], "MB of the server: four and three times what it takes")
+		assert.Less(t, peakRSS(), map[string]int{"poll": 300, "goroutine": 1500}[transport], "MB of the server: four and three times the usual peak")
 	}
-	t.Logf("%d connections at once, %s, %d MB, %.1f s, peak RSS of the server %d MB", b.most, summary, bytes>>20, time.Since(began).Seconds(), peakRSS())
+	t.Logf("%d simultaneous connections, %s, %d MB, %.1f s, peak RSS of the server %d MB", b.most, summary, bytes>>20, time.Since(began).Seconds(), peakRSS())
 }
 
-// accepted serves one connection, once its hello has come.
-func (b *bath) accepted(s *evnet.Socket, rng *rand.Rand) {
+// accepted serves one connection. It waits for the hello first.
+func (b *soakRecord) accepted(s *evnet.Socket, rng *rand.Rand) {
 	e := &erratic{s: s, rng: rng}
 	st := newStream()
 	var h hello
@@ -124,7 +124,7 @@ func (b *bath) accepted(s *evnet.Socket, rng *rand.Rand) {
 		b.errors = append(b.errors, fmt.Sprintf("connection %d: %v", h.id, err))
 		s.Destroy(nil)
 	}
-	took := func(p []byte) {
+	receive := func(p []byte) {
 		st.noteGot(p)
 		e.mayPause()
 		p = p[:min(uint64(len(p)), left)]
@@ -133,7 +133,7 @@ func (b *bath) accepted(s *evnet.Socket, rng *rand.Rand) {
 		}
 		st.noteSent(p)
 		if h.manner == byPipe && begun {
-			return // which writes it itself, and ends
+			return // the pipe writes the echo and ends the socket
 		}
 		if err := e.write(p); err != nil {
 			fail(err)
@@ -153,9 +153,9 @@ func (b *bath) accepted(s *evnet.Socket, rng *rand.Rand) {
 			return
 		}
 		left = h.echo
-		took(p)
+		receive(p)
 		begun = true
-		if err := e.consume(h.manner, took); err != nil {
+		if err := e.consume(h.manner, receive); err != nil {
 			fail(err)
 		}
 	})
@@ -164,7 +164,7 @@ func (b *bath) accepted(s *evnet.Socket, rng *rand.Rand) {
 	}
 	s.On.End(func() {
 		if left > 0 {
-			fail(fmt.Errorf("%d bytes were to come before the end", left))
+			fail(fmt.Errorf("the end arrived %d bytes too early", left))
 		}
 		if h.manner != byPipe {
 			s.End()

@@ -11,37 +11,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bystander is what a busy peer of a loop could hold up: a client, or something in the process that a client
-// asks for.
+// bystander is what a busy peer of a loop could delay: a client, or a part of the process that a client triggers.
 type bystander struct {
 	place string
-	fresh bool   // it connects anew
-	asks  string // "hello" if nothing else
+	fresh bool   // it reconnects for the exchange
+	asks  string // the line that it sends; default: "hello"
 }
 
 var bystanders = map[string]bystander{
-	"a client of the loop":            {place: "Scan"},
-	"a new client of the loop":        {place: "Scan", fresh: true},
-	"a TLS client":                    {place: "TLS"},
-	"a new TLS client":                {place: "TLS", fresh: true},
-	"a client of a Unix socket":       {place: "Unix"},
-	"a client of a datagram socket":   {place: "dgram"},
-	"a client of another loop":        {place: "another loop"},
-	"a new client of another loop":    {place: "another loop", fresh: true},
-	"a client of package net":         {place: "net"},
-	"a new client of package net":     {place: "net", fresh: true},
-	"a goroutine":                     {place: "waits", asks: "goroutine"},
-	"a timer of package time":         {place: "waits", asks: "timer"},
-	"a timer of the loop":             {place: "waits", asks: "timer of the loop"},
-	"a goroutine, and a new client":   {place: "waits", asks: "goroutine", fresh: true},
-	"a timer asked for by a newcomer": {place: "waits", asks: "timer", fresh: true},
+	"a client of the loop":          {place: "Scan"},
+	"a new client of the loop":      {place: "Scan", fresh: true},
+	"a TLS client":                  {place: "TLS"},
+	"a new TLS client":              {place: "TLS", fresh: true},
+	"a client of a Unix socket":     {place: "Unix"},
+	"a client of a datagram socket": {place: "dgram"},
+	"a client of another loop":      {place: "another loop"},
+	"a new client of another loop":  {place: "another loop", fresh: true},
+	"a client of package net":       {place: "net"},
+	"a new client of package net":   {place: "net", fresh: true},
+	"a goroutine":                   {place: "waits", asks: "goroutine"},
+	"a timer of package time":       {place: "waits", asks: "timer"},
+	"a timer of the loop":           {place: "waits", asks: "timer of the loop"},
+	"a goroutine, and a new client": {place: "waits", asks: "goroutine", fresh: true},
+	"a timer, and a new client":     {place: "waits", asks: "timer", fresh: true},
 }
 
-// idleTime is enough for Go's scheduler to fall asleep once nothing happens in a process.
+// idleTime is long enough that Go's scheduler sleeps in an idle process.
 const idleTime = 50 * time.Millisecond
 
-// A peer that keeps a loop busy from the moment at which the process was idle holds up nobody else in it, on one
-// processor or on two.
+// A peer that suddenly keeps a loop of an idle process busy does not delay others in the process, on one processor or
+// on two.
 func TestBusyPeerDoesNotStarveOthers(t *testing.T) {
 	t.Parallel()
 	tries := 1
@@ -51,14 +50,14 @@ func TestBusyPeerDoesNotStarveOthers(t *testing.T) {
 	for i, processors := range []string{"1", "2"} {
 		for j, attacked := range []string{"Scan", "dgram"} {
 			if !evtest.Long() && i != j {
-				continue // the short form attacks each once, and on each number of processors
+				continue // the short form attacks each place once, and uses each number of processors once
 			}
 			t.Run("GOMAXPROCS="+processors+", "+attacked, func(t *testing.T) {
 				t.Parallel()
 				c := newCrowd(t, "EVNET_TRANSPORT=", "GOMAXPROCS="+processors)
 				for name, b := range bystanders {
 					if attacked == "dgram" && b.place == "dgram" {
-						continue // the flood takes the room that its messages need
+						continue // the flood fills the socket's buffer, so that other datagrams are lost
 					}
 					t.Run(name, func(t *testing.T) {
 						longest := time.Duration(0)
@@ -73,7 +72,7 @@ func TestBusyPeerDoesNotStarveOthers(t *testing.T) {
 	}
 }
 
-// beside is how long a bystander waits beside one busy peer.
+// beside returns how long a bystander waits beside one busy peer.
 func (c *crowd) beside(t *testing.T, attacked string, b bystander) time.Duration {
 	attackers := c.attackers(attacked, 1)
 	var conn net.Conn
@@ -90,7 +89,7 @@ func (c *crowd) beside(t *testing.T, attacked string, b bystander) time.Duration
 	}
 	time.Sleep(idleTime)
 	defer pourFeeds(attackers, 0)()
-	time.Sleep(idleTime / 2) // the loop is busy, and all else has gone to sleep
+	time.Sleep(idleTime / 2) // the loop is busy, and everything else is asleep
 	began := time.Now()
 	if b.fresh {
 		connect()
