@@ -35,12 +35,12 @@ type churn struct {
 	unexpected []error
 }
 
-const churnConcurrent = 64
+const churnConcurrency = 64
 
 // run opens and closes n connections, then calls over.
 func (c *churn) run(n int, over func()) {
 	c.left, c.over = n, over
-	for range min(n, churnConcurrent) {
+	for range min(n, churnConcurrency) {
 		c.next()
 	}
 }

@@ -142,9 +142,9 @@ func pipedAfter(d time.Duration) func(l *evnet.Loop, s *evnet.Socket) {
 func TestFirstByteTimeoutOfKernelSockets(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := evnet.NewLoop()
-		speaker, speaks := pair(t)
-		silent, isSilent := pair(t)
-		_, err := speaks.Write([]byte("x")) // the kernel has received it before the time starts
+		speaker, speakerPeer := pair(t)
+		silent, silentPeer := pair(t)
+		_, err := speakerPeer.Write([]byte("x")) // the kernel has received it before the time starts
 		require.NoError(t, err)
 		server := evnet.NewServer(&evnet.ServerOptions{Loops: []*evnet.Loop{l}, Logger: quiet, FirstByteTimeout: 50 * time.Millisecond})
 		causes := map[net.Conn]error{}
@@ -160,7 +160,7 @@ func TestFirstByteTimeoutOfKernelSockets(t *testing.T) {
 		})
 		require.NoError(t, server.Serve(listenerOf(speaker, silent)))
 		run(t, l)
-		_, _ = speaks.Close(), isSilent.Close()
+		_, _ = speakerPeer.Close(), silentPeer.Close()
 		require.ErrorIs(t, causes[silent], os.ErrDeadlineExceeded)
 		require.NoError(t, causes[speaker])
 	})
