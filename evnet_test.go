@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	evtest.AtOnce(32) // parallel tests are idle most of the time
+	evtest.Concurrently(32) // parallel tests are idle most of the time
 	goleak.VerifyTestMain(checked{m})
 }
 

@@ -178,7 +178,7 @@ func TestLoopPanicUnwindsOutOfRun(t *testing.T) {
 }
 
 // The socket whose callback panicked does not block the next Run.
-func TestLoopPanicLeavesNoDeafSocket(t *testing.T) {
+func TestLoopPanic_SocketsContinueToRead(t *testing.T) {
 	for _, where := range []string{"connection", "connect", "ready", "data", "end", "finish", "close"} {
 		t.Run(where, func(t *testing.T) {
 			l := evnet.NewLoop()

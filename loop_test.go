@@ -325,7 +325,7 @@ func TestLoopRun_ContinuesForNewWorkAtItsEnd(t *testing.T) {
 }
 
 // The end of the context stops Serve even while the loop checks which sockets are ready.
-func TestServeEndsWhileItLooks(t *testing.T) {
+func TestServe_EndsWhilePolling(t *testing.T) {
 	hung := time.AfterFunc(evtest.Patience, func() { panic("Loop.Serve does not return") })
 	defer hung.Stop()
 	for round := range evtest.Pick(1000, 3000) {

@@ -160,7 +160,7 @@ func TestPipeSlowestGoverns(t *testing.T) {
 }
 
 // A destination that is destroyed or ends no longer sets the pace.
-func TestPipeDestinationsGo(t *testing.T) {
+func TestPipe_DestinationsClose(t *testing.T) {
 	want := evtest.RandomBytes(16 * evtest.Megabyte)
 	got := evtest.NewSum()
 	l := evnet.NewLoop()

@@ -236,7 +236,7 @@ func TestSendFileMixed(t *testing.T) {
 }
 
 // If the socket closes while ReadFrom waits for room, ReadFrom returns the cause and leaves no descriptor open.
-func TestSendFileSocketGoes(t *testing.T) {
+func TestSendFile_SocketCloses(t *testing.T) {
 	for name, leave := range map[string]func(s *evnet.Socket, peer net.Conn){
 		"destroyed": func(s *evnet.Socket, _ net.Conn) { s.Destroy(evtest.Boom("x")) },
 		"reset":     func(s *evnet.Socket, _ net.Conn) { s.Reset() },

@@ -242,7 +242,7 @@ func TestSpliceSwitches(t *testing.T) {
 
 // If a destination closes, the bytes in its kernel pipe are lost. Those bytes count as written, the source gets the
 // same events as for queued bytes, and no descriptor stays open.
-func TestSpliceDestinationGoes(t *testing.T) {
+func TestSplice_DestinationCloses(t *testing.T) {
 	for name, c := range map[string]struct {
 		leave func(b *between)
 		relay bool

@@ -159,7 +159,7 @@ func TestTLS_Goroutines(t *testing.T) {
 }
 
 // The epoll descriptor of a loop is closed when it has no kernel socket.
-func TestEpollDescriptorGoes(t *testing.T) {
+func TestEpoll_DescriptorIsReleased(t *testing.T) {
 	onPoll(t)
 	before := pollers(t)
 	use := func(l *Loop) *Socket {

@@ -14,6 +14,6 @@ func TestMain(m *testing.M) {
 	if race.Enabled {
 		atOnce = 12 // the detector makes each of them several times as expensive, and their waits are real time
 	}
-	evtest.AtOnce(atOnce)
+	evtest.Concurrently(atOnce)
 	goleak.VerifyTestMain(m)
 }

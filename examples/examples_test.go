@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	if programs, err = os.MkdirTemp("", "evnet-examples"); err != nil {
 		panic(err)
 	}
-	evtest.AtOnce(16) // parallel tests wait most of the time
+	evtest.Concurrently(16) // parallel tests wait most of the time
 	code := m.Run()
 	_ = os.RemoveAll(programs)
 	os.Exit(code)

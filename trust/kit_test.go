@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	evtest.Default("rapid.checks", evtest.Pick(enoughChecks/4, enoughChecks))
-	evtest.AtOnce(8) // parallel tests mostly wait for a process
+	evtest.Concurrently(8) // parallel tests mostly wait for a process
 	goleak.VerifyTestMain(m)
 }
 

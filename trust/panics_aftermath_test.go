@@ -58,7 +58,7 @@ func onEachManner(t *testing.T, fn func(t *testing.T, l *evnet.Loop, m manner)) 
 
 // Every callback of a write runs once, in order and before Close, and Error is emitted. That holds although neither
 // these callbacks nor the Error listener return.
-func TestPanicsOweTheCallbacksOfWrites(t *testing.T) {
+func TestPanics_CallbacksOfWritesStillRun(t *testing.T) {
 	const writes = 5
 	for state, arrange := range map[string]func(t *testing.T, l *evnet.Loop) (s *evnet.Socket, write, after func()){
 		"sent": func(t *testing.T, l *evnet.Loop) (*evnet.Socket, func(), func()) {
@@ -120,7 +120,7 @@ func TestPanicsOweTheCallbacksOfWrites(t *testing.T) {
 }
 
 // The callbacks of writes after Destroy run too.
-func TestPanicsOweTheCallbacksOfLateWrites(t *testing.T) {
+func TestPanics_CallbacksOfLateWritesStillRun(t *testing.T) {
 	onEachManner(t, func(t *testing.T, l *evnet.Loop, m manner) {
 		a, b := pair(t)
 		defer b.Close()

@@ -9,6 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	evtest.AtOnce(32) // parallel tests are idle most of the time
+	evtest.Concurrently(32) // parallel tests are idle most of the time
 	goleak.VerifyTestMain(m)
 }

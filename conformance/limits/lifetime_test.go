@@ -47,7 +47,7 @@ func TestMaxLifetime_EndsABusySocket(t *testing.T) {
 	})
 }
 
-func TestMaxLifetime_IsNothingToASocketThatCloses(t *testing.T) {
+func TestMaxLifetime_DoesNotEndAClosingSocket(t *testing.T) {
 	kit.InBubble(t, evnet.SocketOptions{MaxLifetime: 10 * time.Second}, func(b *kit.Bubble) {
 		b.DestroyAt(9 * time.Second)
 		b.When(20*time.Second, func() { assert.NoError(t, b.S.Err()) })

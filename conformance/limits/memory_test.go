@@ -155,7 +155,7 @@ func TestMaxBuffered_HoldsBackPeersThatRequestWithoutReading(t *testing.T) {
 }
 
 // A socket that is held back for too long is destroyed. Others are not.
-func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
+func TestMaxBuffered_EndsSocketsThatStayAboveTheirShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		l.SetMaxBuffered(80 * kilobyte)
@@ -186,7 +186,7 @@ func TestMaxBuffered_EndsWhoStaysAboveItsShare(t *testing.T) {
 }
 
 // A socket is not destroyed for an earlier shortage of the loop. It continues.
-func TestMaxBuffered_SparesWhomItHasRoomFor(t *testing.T) {
+func TestMaxBuffered_SparesSocketsWithinTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := evnet.NewLoop()
 		l.SetMaxBuffered(80 * kilobyte)

@@ -56,7 +56,7 @@ func TestServerListensAgainOnAllItsLoops(t *testing.T) {
 
 // A loop that its context ends does not wait for a server's Close on another loop: a panic may have ended that
 // loop.
-func TestServerLetsALoopGoThatEnds(t *testing.T) {
+func TestServer_ReleasesALoopThatEnds(t *testing.T) {
 	for name, closed := range map[string]bool{"listening": false, "closed already": true} {
 		t.Run(name, func(t *testing.T) {
 			loops := []*evnet.Loop{evnet.NewLoop(), evnet.NewLoop()}

@@ -247,7 +247,7 @@ func TestUnixCloseRemovesOnlyItsOwnFile(t *testing.T) {
 }
 
 // Each way to end a server removes the file.
-func TestUnixFileGoesWithTheServer(t *testing.T) {
+func TestUnixFile_IsRemovedWithTheServer(t *testing.T) {
 	l := evnet.NewLoop()
 	path := evtest.SocketPath(t)
 	s := kit.Greeter(l, "", nil)

@@ -262,7 +262,7 @@ func TestTLSToAPlainPort(t *testing.T) {
 
 // Without a TLSClientError listener, a failed handshake is one log record. Its level is debug if the peer only
 // closed the connection.
-func TestTLSUnheardErrors(t *testing.T) {
+func TestTLS_ErrorsWithoutListener(t *testing.T) {
 	for text, level := range map[string]string{"plain text": "WARN", "": "DEBUG"} {
 		l := evnet.NewLoop()
 		var log evtest.Records

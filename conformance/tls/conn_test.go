@@ -172,7 +172,7 @@ func TestTLSContextEndsTheHandshake(t *testing.T) {
 }
 
 // Once the handshake is done the attempt's context has no effect.
-func TestTLSContextOfTheAttemptIsLetGo(t *testing.T) {
+func TestTLS_ContextOfTheAttemptIsReleased(t *testing.T) {
 	l := evnet.NewLoop()
 	ctx, cancel := context.WithCancel(t.Context())
 	server, addr := kit.ServeTLS(t, l, evnet.ServerOptions{}, kit.Echo)

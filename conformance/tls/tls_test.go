@@ -278,7 +278,7 @@ func TestTLSResetAndDestroy(t *testing.T) {
 
 // The end waits for a peer that does not read until CloseTimeout. Package tls would give up after five
 // seconds.
-func TestTLSEndIsPatient(t *testing.T) {
+func TestTLS_EndWaitsForThePeer(t *testing.T) {
 	for name, limit := range map[string]time.Duration{"no limit": 0, "CloseTimeout": 20 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	if programs, err = os.MkdirTemp("", "evnet-recipes"); err != nil {
 		panic(err)
 	}
-	evtest.AtOnce(16) // parallel tests wait most of the time
+	evtest.Concurrently(16) // parallel tests wait most of the time
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(programs)
 		os.Exit(code)

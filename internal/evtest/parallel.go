@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// AtOnce sets the limit of parallel tests to n, unless the command line sets it. It is for packages whose parallel tests
+// Concurrently sets the limit of parallel tests to n, unless the command line sets it. It is for packages whose parallel tests
 // wait more than they compute. TestMain calls it.
-func AtOnce(n int) {
+func Concurrently(n int) {
 	flag.Parse()
 	if !given("test.fuzz") {
 		Default("test.parallel", n)
