@@ -270,7 +270,7 @@ func TestPagesNameWhatExists(t *testing.T) {
 	declared(t, ".", true, func(_, name string, _ ...*ast.CommentGroup) { examples[name] = true })
 	qualified := regexp.MustCompile(`^(dgram\.|evnet\.)?([A-Z]\w*)(?:\.([A-Z]\w*))?$`)
 	count := 0
-	for _, page := range []string{"docs/guide.md", "docs/events.md", "docs/from-go.md", "docs/design.md", "docs/aula.md"} {
+	for _, page := range []string{"docs/guide.md", "docs/events.md", "docs/from-go.md", "docs/operations.md", "docs/design.md", "docs/aula.md"} {
 		for i, line := range prose(t, page) {
 			for _, m := range backticked.FindAllStringSubmatch(line, -1) {
 				q := qualified.FindStringSubmatch(m[1])
