@@ -49,7 +49,7 @@ var targets = join(
 		{"Echo 64 B, 100 connections", "echo-64-100", "evnet pipe", allocations, baseline{}, noAllocations, ""},
 		{"Echo 64 B, 100 connections", "echo-64-100", "evnet onread", allocations, baseline{}, noAllocations, ""},
 		{"Echo 64 B, 100 connections", "echo-64-100", "evnet data", allocations, baseline{}, 1 + noAllocations, ""},
-		{"10,000 connections cost like 100", "echo-64-10000", "evnet onread", cpuPerMessage, baseline{workload: "echo-64-100"}, 1.3, ""},
+		{"Echo 64 B, 10,000 connections", "echo-64-10000", "evnet onread", cpuPerMessage, baseline{workload: "echo-64-100"}, 1.3, ""},
 	},
 )
 
