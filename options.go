@@ -125,9 +125,10 @@ type SocketOptions struct {
 	// need their own rules. 0.0.0.0 and :: reach this machine too. The list is not copied and may change at any time.
 	// Default: nothing is blocked.
 	BlockList *BlockList
-	// Logger receives a record for an error that no Error listener handles. Peers cannot flood the log: the sockets of
-	// one loop together write at most 20 records in a burst, then one per second. The next record has the number of
-	// omitted records, as "suppressed". Levels below slog.LevelWarn have a separate limit. Default: slog.Default().
+	// Logger receives a record for an error that no Error listener handles: at slog.LevelDebug for ECONNRESET and EPIPE,
+	// which are common, otherwise at slog.LevelWarn. Peers cannot flood the log: the sockets of one loop together write
+	// at most 20 records in a burst, then one per second. The next record has the number of omitted records, as
+	// "suppressed". Levels below slog.LevelWarn have a separate limit. Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -206,9 +207,10 @@ type ServerOptions struct {
 	//
 	// Node: readableAll, writableAll.
 	SocketMode fs.FileMode
-	// Logger receives a record for an error of the server or of an accepted socket that no Error listener handles. The
-	// rate is limited as in SocketOptions, for all loops of the server together. Failed accepts have a separate limit.
-	// Default: slog.Default().
+	// Logger receives a record for an error of the server or of an accepted socket that no Error or TLSClientError
+	// listener handles. The levels are as in SocketOptions. A failed accept has slog.LevelWarn. A peer that ends the
+	// connection during its TLS handshake has slog.LevelDebug. The rate is limited as in SocketOptions, for all loops of
+	// the server together. Failed accepts have a separate limit. Default: slog.Default().
 	Logger *slog.Logger
 }
 
