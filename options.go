@@ -166,7 +166,8 @@ type ServerOptions struct {
 	// FirstByteTimeout destroys an accepted socket if its peer has not sent a byte that long after the accept, with an
 	// error that is os.ErrDeadlineExceeded. IdleTimeout does so too, but continues to apply afterwards and has to allow
 	// for later pauses. A peer that has ended its side is exempt. While the program has paused the socket, the time
-	// restarts, because a byte may be unread. It runs during a TLS handshake. Default: no limit.
+	// restarts, because a byte may be unread. It runs during a TLS handshake, whose bytes do not count as the first byte.
+	// Default: no limit.
 	FirstByteTimeout time.Duration
 	// MaxConnections limits the number of open accepted sockets. Further ones are accepted, closed and reported by Drop
 	// with DropMaxConnections. Default, 0: no limit. Negative: all are dropped.
