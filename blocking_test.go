@@ -232,17 +232,35 @@ func TestBlockingConnCloseFlushes(t *testing.T) {
 	}
 }
 
-// Any other end of the socket is reported by Read and Write, after the received data.
+// failingConn is a conn whose Write waits for failed to be closed, and then fails.
+type failingConn struct {
+	net.Conn
+	failed chan struct{}
+	err    error
+}
+
+func (c failingConn) Write([]byte) (int, error) {
+	<-c.failed
+	return 0, c.err
+}
+
+// Any other end of the socket is reported by Read and Write: a failure after the received data, Destroy immediately.
 func TestBlockingConnEnds(t *testing.T) {
 	cause := errors.New("boom")
-	for name, c := range map[string]struct{ destroy, want error }{
-		"failed":    {cause, cause},
-		"destroyed": {nil, evnet.ErrDestroyed},
+	for name, c := range map[string]struct {
+		destroy func(*evnet.Socket)
+		want    error
+		rest    string
+	}{
+		"failed":                 {func(*evnet.Socket) {}, cause, "e"},
+		"destroyed with a cause": {func(s *evnet.Socket) { s.Destroy(cause) }, cause, ""},
+		"destroyed":              {func(s *evnet.Socket) { s.Destroy(nil) }, evnet.ErrDestroyed, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := &evtest.Records{}
 			l := evnet.NewLoop()
-			here, there := net.Pipe()
+			pipe, there := net.Pipe()
+			here := failingConn{pipe, make(chan struct{}), cause}
 			s := evnet.Wrap(here, &evnet.SocketOptions{Loop: l, HighWaterMark: 10, Logger: slog.New(log)})
 			a := kit.BlockingConn(t, s)
 			wait := kit.RunInBackground(t, l)
@@ -259,18 +277,25 @@ func TestBlockingConnEnds(t *testing.T) {
 				evtest.AssertOpError(t, err, c.want, "write")
 			})
 			<-started
-			s.Destroy(c.destroy)
+			c.destroy(s)
+			close(here.failed)
 			blocked.Wait()
 			wait()
 			got, err := io.ReadAll(a)
-			assert.Equal(t, "e", string(got))
-			evtest.AssertOpError(t, err, c.want, "read")
+			assert.Equal(t, c.rest, string(got))
+			operation := func(call string) string {
+				if name == "failed" {
+					return "write"
+				}
+				return call
+			}
+			evtest.AssertOpError(t, err, c.want, operation("read"))
 			assert.NoError(t, a.SetDeadline(time.Now().Add(time.Hour)))
 			assert.NoError(t, a.Close())
 			evtest.AssertOpError(t, a.Close(), net.ErrClosed, "close")
 			assert.Empty(t, log.List, "the error was returned")
 			_, err = s.BlockingConn()
-			evtest.AssertOpError(t, err, c.want, "blocking")
+			evtest.AssertOpError(t, err, c.want, operation("blocking"))
 		})
 	}
 }

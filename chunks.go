@@ -30,7 +30,7 @@ type chunks struct {
 // The range ends when the peer has ended and all data was taken, immediately if that was before. In
 // these cases it yields nil and an error once, and ends:
 //
-//   - The socket fails or is destroyed: the cause, which is Err or ErrDestroyed.
+//   - The socket fails, is closed or is destroyed: the cause, which is Err or ErrDestroyed.
 //   - The loop ends while the socket is not connected: ErrLoopStopped.
 //   - The range begins in a callback, where waiting would block the loop that it waits for: ErrOnLoop.
 //   - The socket has another consumer: ErrConsumed. This does not affect the socket.
@@ -87,19 +87,16 @@ func (s *Socket) beginChunks() (*chunks, error) {
 // nextChunk waits for a chunk, or returns why no more follow.
 func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 	s.mu.Lock()
-	var ready <-chan struct{}
-	if c.err == nil {
-		ready = s.requestChunkLocked(c)
-	}
-	s.mu.Unlock()
-	if ready != nil {
-		<-ready
-	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := c.p; p != nil {
-		c.p = nil
-		return p, nil
+	for c.err == nil {
+		ready := s.requestChunkLocked(c)
+		s.mu.Unlock()
+		<-ready
+		s.mu.Lock()
+		if p := c.p; p != nil { // otherwise Close has discarded it, or there is an error
+			c.p = nil
+			return p, nil
+		}
 	}
 	return nil, c.err
 }
@@ -124,6 +121,9 @@ func (s *Socket) giveChunk(c *chunks, p []byte, decoded bool) {
 	defer s.mu.Unlock()
 	if c.err != nil {
 		s.putBackLocked(p, decoded) // Relay is the next consumer, if the socket was not destroyed
+		return
+	}
+	if s.out.closeAfter {
 		return
 	}
 	c.p, c.text = p, decoded
@@ -153,6 +153,18 @@ func (s *Socket) reclaimChunkLocked() {
 	if c := s.in.chunks; c != nil && len(c.p) > 0 {
 		s.putBackLocked(c.p, c.text)
 		c.p = nil
+	}
+}
+
+// dropChunkLocked discards the chunk, or the rest of it, that a goroutine has not taken yet. s.mu is held.
+func (s *Socket) dropChunkLocked() {
+	if c := s.in.chunks; c != nil {
+		c.p = nil
+	}
+	if c := s.opt().blocking; c != nil && len(c.in.p) > 0 {
+		if c.in.p = nil; c.in.err == io.EOF {
+			c.in.err = ErrDestroyed // the bytes before the peer's end were not delivered
+		}
 	}
 }
 

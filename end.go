@@ -9,8 +9,8 @@ import (
 
 // The ways a socket ends.
 
-// End ends the writing side of the socket. The peer sees the end after all written data. Data may still
-// arrive; Close follows once the peer has ended too. End undoes every Cork. While the socket is
+// End ends the writing side of the socket. The peer sees the end after all written data. Received data is
+// still delivered, up to the peer's end; Close follows once the peer has ended too. End undoes every Cork. While the socket is
 // connecting, the end is sent once it is connected. Further calls do nothing. Finish is emitted when
 // the end has been sent, or when there is no connection to send it on because Connect was not called.
 //
@@ -53,7 +53,12 @@ func (s *Socket) endLocked() *ending {
 // socket is closed. SocketOptions.CloseTimeout bounds the time. A socket that was never connected is
 // destroyed. Close implements io.Closer.
 //
-// Node: socket.destroySoon.
+// After Close no consumer gets data, and End is not emitted. Received bytes that were not delivered are
+// discarded, and so are those that arrive later, also if the socket was paused. A consumer that got a
+// chunk before, such as another Data listener, is not affected.
+//
+// Node: socket.destroySoon, after which data and the peer's end are still emitted until the socket is
+// destroyed.
 func (s *Socket) Close() error {
 	s.mu.Lock()
 	e := s.closeLocked()
@@ -64,7 +69,7 @@ func (s *Socket) Close() error {
 
 // closeLocked is Close with s.mu held.
 func (s *Socket) closeLocked() *ending {
-	s.out.closeAfter = true
+	s.discardReceivedLocked()
 	if s.out.finished || !s.stream.IsOpen() && s.opt().dial == nil {
 		return s.destroyLocked(nil, false)
 	}
@@ -109,6 +114,7 @@ func (s *Socket) finished() {
 // Node: socket.destroy.
 func (s *Socket) Destroy(err error) {
 	s.mu.Lock()
+	s.dropChunkLocked()
 	// Node would already have sent the data that the running callback has written.
 	if s.out.deferred {
 		werr := s.flushLocked()
@@ -142,6 +148,7 @@ func (s *Socket) Reset() {
 	case !s.stream.IsOpen():
 		e = s.destroyLocked(ErrSocketClosed, false)
 	default:
+		s.dropChunkLocked()
 		e = s.destroyLocked(nil, true)
 	}
 	s.mu.Unlock()

@@ -130,6 +130,8 @@
 //     effect: the socket continues to read.
 //   - After Destroy: only Error and Close are emitted.
 //   - Before a method returns: no event is emitted.
+//   - After Close: neither data nor End is emitted; received data is discarded. destroySoon emits both until the socket
+//     is destroyed.
 //   - The closing phase: CloseTimeout can limit it.
 //   - All connections: a server has Shutdown, CloseAllConnections and Sockets.
 //   - Closing a server: Close is emitted once, after the Close of its last socket. On a server that is not listening,

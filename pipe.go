@@ -276,7 +276,7 @@ func (s *Socket) pipeSources() []*pipe {
 func (s *Socket) splicesLocked() bool {
 	in := &s.in
 	return s.stream.Splices() && len(in.pipes) == 1 && in.pipes[0].sock != nil && in.pipes[0].splices.Load() &&
-		in.canDeliver() && in.buffered() == 0 && in.onRead == nil && in.decoder == nil &&
+		s.canDeliverLocked() && in.buffered() == 0 && in.onRead == nil && in.decoder == nil &&
 		!s.set.Loop.tracing() && s.events.count(kindData) == 0
 }
 

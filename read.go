@@ -84,9 +84,11 @@ func (in *inbound) deliverable() bool {
 	return in.buffered() > sc.seen && (in.eof || in.buffered() > sc.seen+sc.wait) || in.atEnd && !sc.done
 }
 
-// canDeliver reports whether data may be delivered now.
-func (in *inbound) canDeliver() bool {
-	return in.started && in.mode == flowing && in.blocked == 0 && !in.deferDelivery && !in.yielded && !in.crowded && !in.joining && (in.chunks == nil || in.chunks.requested)
+// canDeliverLocked reports whether data may be delivered now. s.mu is held.
+func (s *Socket) canDeliverLocked() bool {
+	in := &s.in
+	return in.started && in.mode == flowing && in.blocked == 0 && !s.out.closeAfter && !in.deferDelivery && !in.yielded &&
+		!in.crowded && !in.joining && (in.chunks == nil || in.chunks.requested)
 }
 
 // scheduleFlowLocked makes the loop run flow after the running callback. s.mu is held.
@@ -110,14 +112,15 @@ func (s *Socket) updateReadingLocked() {
 		return
 	}
 	s.crowdLocked()
-	s.stream.SetReading(!in.eof && !in.deliverable() && (in.mode == undecided || in.mode == unpiped || in.canDeliver()))
+	s.stream.SetReading(!in.eof && (s.out.closeAfter ||
+		!in.deliverable() && (in.mode == undecided || in.mode == unpiped || s.canDeliverLocked())))
 }
 
 // endDueLocked reports whether End can be emitted now. s.mu is held.
 func (s *Socket) endDueLocked() bool {
 	in := &s.in
-	return s.stream.IsOpen() && in.started && in.eof && !in.ended && !in.deliverable() && in.mode != paused &&
-		in.blocked == 0 && (in.chunks == nil || in.chunks.requested)
+	return s.stream.IsOpen() && in.started && in.eof && !in.ended && !s.out.closeAfter && !in.deliverable() &&
+		in.mode != paused && in.blocked == 0 && (in.chunks == nil || in.chunks.requested)
 }
 
 // peerEnded emits End once all data was consumed. It runs on the loop.
@@ -161,6 +164,26 @@ func (s *Socket) peerEnded() {
 	s.bothEnded()
 }
 
+// discardReceivedLocked ends the delivery of data because Close was called. What the socket still reads is discarded: a
+// peer whose writes stall might never read what is still to be sent. s.mu is held.
+func (s *Socket) discardReceivedLocked() {
+	if s.destroyed || s.out.closeAfter {
+		return
+	}
+	s.out.closeAfter = true
+	s.leaveDeferredLocked()
+	s.dropChunkLocked()
+	if in := &s.in; in.receiveBuffer != &emptyReceiveBuffer {
+		in.text = nil
+		in.forgetRaw()
+		in.rescan()
+	}
+	if s.in.eof {
+		s.stream.NotePeerEnd()
+	}
+	s.updateReadingLocked()
+}
+
 // Pause stops the flow until Resume: the socket neither reads nor delivers data, and does not detect
 // the peer's end. Received bytes stay in the kernel, and TCP flow control holds the peer back.
 //
@@ -194,7 +217,7 @@ func (s *Socket) Resume() {
 // socket is connected: p then precedes the data of the peer.
 //
 // After End was emitted, Unshift returns ErrUnshiftAfterEnd; on a destroyed socket, ErrDestroyed. It
-// changes nothing in these cases.
+// changes nothing in these cases. After Close, p is discarded.
 //
 // Node: readable.unshift, which destroys the socket if it is called after End.
 func (s *Socket) Unshift(p []byte) error {
@@ -206,7 +229,7 @@ func (s *Socket) Unshift(p []byte) error {
 		return ErrUnshiftAfterEnd
 	case s.destroyed:
 		return ErrDestroyed
-	case len(p) == 0:
+	case len(p) == 0 || s.out.closeAfter:
 		return nil
 	}
 	if in.own(); in.decoder != nil {

@@ -95,10 +95,13 @@ func (s *Socket) arrivedLocked(r *transport.Report, a *arrival) {
 	if in.eof = r.Err == io.EOF; r.Err != nil && !in.eof {
 		a.failure = r.Err
 	}
+	if in.eof && s.out.closeAfter {
+		s.stream.NotePeerEnd()
+	}
 	a.received, a.epoch = true, s.epoch
-	a.direct = in.canDeliver() && !in.deliverable()
+	a.direct = s.canDeliverLocked() && !in.deliverable()
 	switch {
-	case len(r.Data) == 0:
+	case len(r.Data) == 0 || s.out.closeAfter:
 	case a.direct && in.scan != nil:
 		in.borrow(r.Data)
 		a.delivery.scans = true
@@ -186,7 +189,7 @@ func (s *Socket) nextDelivery(after bool) (d delivery, ok bool) {
 			s.yieldFlowLocked()
 		}
 	}
-	if s.stream.IsOpen() && in.canDeliver() && (in.deliverable() || s.scanDeferredLocked()) {
+	if s.stream.IsOpen() && s.canDeliverLocked() && (in.deliverable() || s.scanDeferredLocked()) {
 		p, decoded := in.text, true
 		switch {
 		case in.scan != nil:
@@ -261,6 +264,9 @@ func (s *Socket) deliver(d *delivery) (settled bool) {
 
 // putBackLocked buffers a chunk that could not be delivered because its consumer was removed meanwhile. s.mu is held.
 func (s *Socket) putBackLocked(p []byte, decoded bool) {
+	if s.out.closeAfter {
+		return
+	}
 	s.in.own()
 	if decoded || len(s.in.text) > 0 { // raw bytes follow the text
 		s.in.text = slices.Concat(p, s.in.text)

@@ -187,7 +187,7 @@ func (s *Socket) scanStepLocked(c *scanCall) {
 	case scanToken:
 		s.spendTokenLocked()
 	}
-	for s.stream.IsOpen() && in.scan != nil && in.canDeliver() && (in.deliverable() || s.scanDeferredLocked()) {
+	for s.stream.IsOpen() && in.scan != nil && s.canDeliverLocked() && (in.deliverable() || s.scanDeferredLocked()) {
 		sc, data := in.scan, in.splitInput()
 		if len(data) == 0 {
 			if !in.atEnd {

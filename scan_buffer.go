@@ -255,7 +255,7 @@ func (l *Loop) runDeferred() {
 	s.mu.Lock()
 	if in := &s.in; in.scan != nil && in.scan.place == first {
 		s.leaveDeferredLocked()
-		if in.deferred() && in.canDeliver() {
+		if in.deferred() && s.canDeliverLocked() {
 			in.scan.callNow()
 		}
 	}
@@ -283,7 +283,7 @@ func (s *Socket) leaveDeferredLocked() {
 // runs on the loop.
 func (s *Socket) scanBeforeFailure() {
 	s.mu.Lock()
-	deferred := s.in.canDeliver() && s.in.deferred()
+	deferred := s.canDeliverLocked() && s.in.deferred()
 	if deferred {
 		s.in.scan.wait = 0
 	}
@@ -296,7 +296,7 @@ func (s *Socket) scanBeforeFailure() {
 // scanBeforeTimeoutLocked reports whether a call of split was deferred, and schedules it before the next event: a token
 // that has arrived is delivered before a timeout. It runs on the loop; s.mu is held.
 func (s *Socket) scanBeforeTimeoutLocked() bool {
-	if !s.in.canDeliver() || !s.in.deferred() {
+	if !s.canDeliverLocked() || !s.in.deferred() {
 		return false
 	}
 	s.in.scan.wait = 0

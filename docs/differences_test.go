@@ -32,6 +32,7 @@ var differences = map[string]string{
 	"The argument of Close":     "TestTrapCloseArgument",
 	"Writing too late":          "TestTrapLateWriteHarmsNothing TestBadInputWrite",
 	"After Destroy":             "TestTrapNothingAfterDestroy",
+	"After Close":               "TestClose_DiscardsWhatArrivesLater TestScan_DeliversAfterEndingInAnySegmentation",
 	"Before a method returns":   "TestTrapNoEventBeforeAMethodReturns",
 	"The closing phase":         "TestTimeoutOfClosing TestTimeoutOfClosingByThePeersEnd",
 	"All connections":           "TestServerShutdownIsGraceful TestServerShutdownContextEnds TestServerCloseAllConnections TestTrapUnreadSocketIsBounded",
