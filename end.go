@@ -172,6 +172,9 @@ type ending struct {
 	handshake *handshaking
 	onConnect Listener
 	relay     *relay
+
+	rounds int // of callbacks that runCallbacks has begun
+	left   int // callbacks of the current round that have not run
 }
 
 // destroyLocked marks the socket as destroyed and returns the work that follows, or nil if it was destroyed already. s.mu
@@ -244,7 +247,10 @@ func (e *ending) report() {
 		}
 	}()
 	s.emitDrained()
-	if e.callbacksFirst && s.runCallbacks(-1) { // as in Node
+	s.mu.Lock()
+	s.out.reporting = true
+	s.mu.Unlock()
+	if e.callbacksFirst && e.runCallbacks() { // as in Node
 		returned = true
 		s.loop().Yield(e.report)
 		return
@@ -253,7 +259,7 @@ func (e *ending) report() {
 		e.err = nil // it is emitted once
 		s.emitFailure(cause)
 	}
-	if s.runCallbacks(-1) {
+	if e.runCallbacks() {
 		returned = true
 		s.loop().Yield(e.report)
 		return
@@ -265,6 +271,28 @@ func (e *ending) report() {
 	} else {
 		s.finishClose(e.hadError)
 	}
+}
+
+// runCallbacks runs the callbacks of writes, and reports whether the socket's share of the turn did not suffice. Each round
+// runs the callbacks that are pending when it begins. The number of rounds is limited, because a callback that writes again
+// whenever it is called would delay Close forever. What remains runs after Close.
+func (e *ending) runCallbacks() (more bool) {
+	for s := e.s; e.rounds < maxCalls; {
+		if e.left == 0 {
+			s.mu.Lock()
+			e.left = s.out.callbacks.Len()
+			s.mu.Unlock()
+			if e.left == 0 {
+				return false
+			}
+			e.rounds++
+		}
+		if s.runCallbacks(&e.left) {
+			return true
+		}
+		e.left = 0 // also if another task has run some of them
+	}
+	return false
 }
 
 // dropErrorLocked returns the error for queued writes of a destroyed socket. s.mu is held.
@@ -281,7 +309,7 @@ func (s *Socket) dropErrorLocked() error {
 // finishClose emits Close, the last event.
 func (s *Socket) finishClose(hadError bool) {
 	s.mu.Lock()
-	s.closed, s.closing, s.registered = true, true, false
+	s.closed, s.closing, s.registered, s.out.reporting = true, true, false, false
 	if r := s.optional; r != nil {
 		r.relay, r.closingRelay = nil, r.relay
 	}
@@ -292,6 +320,9 @@ func (s *Socket) finishClose(hadError bool) {
 		}
 		s.leaveRelay()
 		s.mu.Lock()
+		if s.out.callbacks.Len() > 0 {
+			s.scheduleCallbacksLocked()
+		}
 		again := s.opt().again
 		if again != nil {
 			s.optional.again = nil

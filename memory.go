@@ -270,6 +270,10 @@ const (
 	freeCalls    = 8  // the weight of calls before the clock is first read: so few callbacks are not worth it
 	maxFreeCalls = 64 // the maximum weight of calls between two readings of the clock
 
+	// maxCalls is the maximum weight of calls in one turn, like the limit of posted functions. Such calls take less
+	// than a share of time, unless the clock is coarse or, as in a bubble of testing/synctest, does not advance.
+	maxCalls = 4096
+
 	// Weights of a callback: one that gets a token or the result of a write, and one that gets a whole chunk.
 	lightCall = 1
 	heavyCall = 8
@@ -288,8 +292,11 @@ func (b *budget) spend(l *Loop, weight int32) bool {
 	if b.turn != l.core().Turn() {
 		*b = budget{turn: l.core().Turn(), next: freeCalls}
 	}
-	if b.calls += weight; b.calls < b.next {
+	switch b.calls += weight; {
+	case b.calls < b.next:
 		return false
+	case b.calls >= maxCalls:
+		return true
 	}
 	now := time.Since(processStart)
 	if b.began == 0 {

@@ -20,6 +20,7 @@ type outbound struct {
 	scheduled      bool // runWriteCallbacks is among the loop's posted tasks
 	yielded        bool // the callbacks have used their share of this turn: the rest run in the next
 	dropped        bool // the socket is destroyed: queued bytes were discarded
+	reporting      bool // the report of the end has begun: it runs the callbacks, until Close
 	early          bool // ... before it was connected
 	upgradePending bool // StartTLS was called: bytes written since wait for TLS
 

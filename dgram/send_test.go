@@ -357,3 +357,32 @@ func TestCloseWithoutRun(t *testing.T) {
 		run(t, l)
 	})
 }
+
+// A callback that sends again whenever it is called does not keep other sockets from receiving.
+func TestSend_CallbackThatSendsAgainLeavesTurns(t *testing.T) {
+	each(t, func(t *testing.T) {
+		l := evnet.NewLoop()
+		s, other, c := bound(t, l, dgram.SocketOptions{}), bound(t, l, dgram.SocketOptions{}), peer(t)
+		calls, echoed := 0, 0
+		var again func(error)
+		again = func(error) {
+			if calls++; calls < 1_000_000 {
+				_ = s.Send(nil, c.LocalAddr().String(), again)
+			}
+		}
+		other.On.Message(func(msg []byte, from netip.AddrPort) {
+			if echoed++; echoed == 20 {
+				closed(s, other)
+				return
+			}
+			assert.NoError(t, other.Send(msg, other.Address().String(), nil))
+		})
+		l.Post(func() {
+			again(nil)
+			assert.NoError(t, other.Send([]byte("x"), other.Address().String(), nil))
+		})
+		run(t, l)
+		assert.Equal(t, 20, echoed)
+		assert.Less(t, calls, 1_000_000)
+	})
+}
