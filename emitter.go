@@ -161,6 +161,9 @@ func (v SocketEvents) register(k kind, isNil bool, fn any) Listener {
 	s := v.socket()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if w := s.opt().early; w != nil && (k == kindClose || k == kindError) {
+		w.Keep(s)
+	}
 	return Listener{entry: s.events.add(*v.mode, k, fn), of: s}
 }
 

@@ -227,7 +227,7 @@ func Connect(network, address string, onConnect func()) *Socket {
 //
 // Node: new net.Socket with the fd option.
 func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
-	s := NewSocket(opts)
+	s := newSocket(newSettings(opts))
 	if conn == nil {
 		s.Destroy(nilArgument("Wrap", "conn"))
 		return s

@@ -34,8 +34,9 @@ type SocketOptions struct {
 	// Loop runs the socket's callbacks. Default: DefaultLoop.
 	Loop *Loop
 	// Context limits the socket's life: when it ends, the socket is destroyed with an error that is Context.Err(),
-	// whether it is connecting or connected. If it has already ended, Connect and Wrap start nothing. Default: none.
-	// Node: the signal option.
+	// whether it is new, connecting or connected. Error and Close are emitted before Run returns. If it has already
+	// ended, Connect and Wrap start nothing. It does not keep a new socket in memory that the program no longer refers
+	// to, unless the socket has an Error or Close listener. Default: none. Node: the signal option.
 	Context context.Context
 	// AllowHalfOpen keeps this side open when the peer ends, until End is called. Default: the socket ends its own side
 	// after the End listeners have run.

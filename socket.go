@@ -87,7 +87,11 @@ type Socket struct {
 // defaults.
 //
 // Node: new net.Socket.
-func NewSocket(opts *SocketOptions) *Socket { return newSocket(newSettings(opts)) }
+func NewSocket(opts *SocketOptions) *Socket {
+	s := newSocket(newSettings(opts))
+	s.watchContext()
+	return s
+}
 
 func newSocket(set *settings) *Socket {
 	s := &Socket{set: set, halfOpen: set.AllowHalfOpen}
@@ -130,9 +134,45 @@ func (s *Socket) registerLocked() bool {
 	}
 	if ctx := s.set.Context; ctx != nil {
 		epoch := s.epoch
+		s.leaveContextLocked()
 		s.makeOpt().unwatch = context.AfterFunc(ctx, func() { s.contextEnded(epoch) })
 	}
 	return true
+}
+
+// watchContext makes the end of SocketOptions.Context destroy the socket before it is connected. From registerLocked on,
+// another watch does. The socket was just made.
+func (s *Socket) watchContext() {
+	if s.set.Context == nil {
+		return
+	}
+	w := eventloop.WatchContext(s.loop(), s.set.Context, s, (*Socket).contextEndedEarly)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.destroyed {
+		w.Stop()
+		return
+	}
+	s.makeOpt().early = w
+}
+
+// contextEndedEarly posts the destruction, so that Connect reports a context that has already ended.
+func (s *Socket) contextEndedEarly() { s.loop().Post(func() { s.contextEnded(0) }) }
+
+// leaveContextLocked stops watching SocketOptions.Context.
+func (s *Socket) leaveContextLocked() {
+	r := s.optional
+	if r == nil {
+		return
+	}
+	if r.early != nil {
+		r.early.Stop()
+		r.early = nil
+	}
+	if r.unwatch != nil {
+		r.unwatch()
+		r.unwatch = nil
+	}
 }
 
 // contextEnded destroys the socket because SocketOptions.Context has ended.
@@ -285,6 +325,8 @@ type optional struct {
 	lifeTimer  *time.Timer // SocketOptions.MaxLifetime
 	writes     *writeWatch // SocketOptions.WriteTimeout, once data was queued
 	unwatch    func() bool // stops watching SocketOptions.Context
+
+	early *eventloop.ContextWatch // of SocketOptions.Context before Connect
 }
 
 var emptyOptional optional // never modified

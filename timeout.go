@@ -75,10 +75,7 @@ func (s *Socket) stopTimersLocked() {
 		r.closeTimer.Stop()
 		r.closeTimer = nil
 	}
-	if r.unwatch != nil {
-		r.unwatch()
-		r.unwatch = nil
-	}
+	s.leaveContextLocked()
 }
 
 // noteCompletedLocked records that the queue begins to fill, or that a queued write is completed. s.mu is held.

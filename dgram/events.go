@@ -120,6 +120,9 @@ func (v SocketEvents) register(name Event, isNil bool, fn any) Listener {
 	if name == EventMessage && s.onRead.Load() != nil {
 		return Listener{err: evnet.ErrConsumed}
 	}
+	if name == EventClose && s.context != nil {
+		s.context.Keep(s)
+	}
 	e := &entry{name: name, fn: fn, once: v.mode == modeOnce}
 	var list []*entry
 	if v.mode == modePrepend {

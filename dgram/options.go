@@ -54,7 +54,9 @@ type SocketOptions struct {
 	//
 	// Node: receiveBlockList, sendBlockList.
 	ReceiveBlockList, SendBlockList *evnet.BlockList
-	// Context limits the life of the socket: when it ends, the socket is closed, as by Close. Default: none.
+	// Context limits the life of the socket: when it ends, the socket is closed, as by Close, even if it was never
+	// bound. Close is emitted before Run returns. The context does not keep an unbound socket in memory that the
+	// program no longer refers to, unless the socket has a Close listener. Default: none.
 	//
 	// Node: the signal option.
 	Context context.Context

@@ -1,7 +1,6 @@
 package dgram
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -52,8 +51,8 @@ type Socket struct {
 	failure    error // to be emitted before Close
 	pending    int   // writers that Close waits for
 	member     eventloop.Member
-	onClose    []func()    // after the listeners of Close
-	unwatch    func() bool // releases the context
+	onClose    []func()                // after the listeners of Close
+	context    *eventloop.ContextWatch // nil without a context
 
 	// Used only on the loop.
 	delivering   bool // messages are being delivered: messages sent meanwhile are flushed at the end
@@ -83,10 +82,14 @@ func newSocket(o SocketOptions) *Socket {
 			_ = s.Close(nil)
 			return s
 		}
-		unwatch := context.AfterFunc(ctx, s.halt)
+		w := eventloop.WatchContext(s.core, ctx, s, (*Socket).halt)
 		s.mu.Lock()
-		s.unwatch = unwatch
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		if s.closed.Load() {
+			w.Stop()
+		} else {
+			s.context = w
+		}
 	}
 	return s
 }
@@ -165,19 +168,19 @@ func (s *Socket) close(cause error, onClose func()) error {
 		s.out.leave(len(l.msg))
 	}
 	s.lookups.open, s.lookups.waiting = nil, nil
-	tr, unwatch := s.tr, s.unwatch
-	s.unwatch = nil
+	tr, ctx := s.tr, s.context
+	s.context = nil
 	if tr == nil || !tr.closingLocked() {
 		s.dropQueueLocked()
 	}
 	s.mu.Unlock()
-	if unwatch != nil {
-		unwatch()
-	}
 	if tr != nil {
 		tr.close()
 	}
 	s.settle()
+	if ctx != nil {
+		ctx.Stop() // last, because until then Run waits for the end of an unbound socket
+	}
 	return nil
 }
 

@@ -30,9 +30,10 @@ type Loop struct {
 
 	// Reasons for Run not to return.
 	handles      table
-	refs         int // open handles that are referenced
-	externalRefs int // calls of Ref
-	workers      int // goroutines that will post
+	contexts     table // a ContextWatch for each context of an object that need not be open
+	refs         int   // open handles that are referenced
+	externalRefs int   // calls of Ref
+	workers      int   // goroutines that will post
 
 	// The runner of the loop.
 	running  bool          // Run or Serve runs the loop

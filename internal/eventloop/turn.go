@@ -33,13 +33,14 @@ func funcTask(fn func()) task { return task{source: taskFunc(fn)} }
 type step uint8
 
 const (
-	runTask    step = iota // run round.task
-	pollReady              // poll round.set for ready sources
-	waitReady              // wait for ready sources in round.set, or for a wake-up
-	waitWakeup             // wait for a wake-up
-	backOff                // pause
-	haltAll                // halt round.open
-	leave                  // return from Run
+	runTask     step = iota // run round.task
+	pollReady               // poll round.set for ready sources
+	waitReady               // wait for ready sources in round.set, or for a wake-up
+	waitWakeup              // wait for a wake-up
+	backOff                 // pause
+	haltAll                 // halt round.open
+	endContexts             // halt the watches in round.open whose contexts have ended
+	leave                   // return from Run
 )
 
 // round is the state of one call of next.
@@ -55,6 +56,8 @@ type round struct {
 	set   *netpoll.Poller
 	found int // events in set
 	open  []Handle
+
+	contextsChecked bool // by endContexts: none has ended
 }
 
 // phase is the point where decideLocked continues.
@@ -99,6 +102,11 @@ func (l *Loop) next(ctx context.Context, serve bool) task {
 		case haltAll:
 			l.halt(r.open)
 			r.open = nil
+		case endContexts:
+			r.open = endedContexts(r.open)
+			r.contextsChecked = len(r.open) == 0
+			l.halt(r.open)
+			r.open = nil
 		case leave:
 			return task{}
 		}
@@ -110,7 +118,7 @@ func (l *Loop) decideLocked(r *round) step {
 	for {
 		switch r.phase {
 		case beginRound:
-			r.phase = checkGrace
+			r.phase, r.contextsChecked = checkGrace, false
 			if (r.ended || l.canceled) && !l.stopping {
 				l.stopping = true
 				r.open = l.handles.all()
@@ -154,6 +162,10 @@ func (l *Loop) decideLocked(r *round) step {
 			}
 		case checkEnd:
 			if l.idleLocked() && l.handles.len() == 0 && l.workers == 0 {
+				if l.contexts.len() > 0 && !r.contextsChecked {
+					r.open = l.contexts.all()
+					return endContexts
+				}
 				return leave
 			}
 			r.phase = checkIdle
