@@ -28,8 +28,8 @@ func main() {
 	log.SetFlags(0) // no date
 	log.SetPrefix("activation: ")
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	network := flag.String("network", "tcp", "tcp or unix, if no listener is passed")
-	address := flag.String("addr", "127.0.0.1:8082", "`address` to listen at, if no listener is passed: port 0 takes a free one; a path for unix")
+	network := flag.String("network", "tcp", "tcp, tcp4, tcp6 or unix, if no listener is passed")
+	address := flag.String("addr", "127.0.0.1:8082", "`address` to listen on, if no listener is passed: port 0 takes a free one; a path for unix")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()

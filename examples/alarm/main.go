@@ -15,6 +15,14 @@ import (
 	"evnet/examples/printable"
 )
 
+const usage = `Usage: alarm -listen address [flags]
+       alarm -connect address [flags]
+
+A server that monitors a machine and reports each change to all connected managers, and a manager that prints the
+reports and reconnects. Ctrl-C ends both.
+
+`
+
 func main() {
 	log.SetFlags(0)                             // no date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
@@ -36,6 +44,10 @@ func main() {
 	flag.DurationVar(&w.timeout, "timeout", 15*time.Second, "manager: disconnect from a server that sends nothing for this long; must be longer than its -beat")
 	flag.DurationVar(&w.retry.first, "retry", time.Second, "manager: delay before the first retry; it doubles with each retry")
 	flag.DurationVar(&w.retry.longest, "retry-max", 30*time.Second, "manager: maximum delay before a retry")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 
 	_, _, addressErr := net.SplitHostPort(*connect)

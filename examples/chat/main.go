@@ -27,6 +27,13 @@ type limits struct {
 	grace      time.Duration // maximum time for closing the room
 }
 
+const usage = `Usage: chat -listen address [flags]
+       chat -connect address [-nick name]
+
+A chat room that sends each line of a member to all other members, and a client that joins it. Ctrl-C ends both.
+
+`
+
 func main() {
 	log.SetFlags(0) // no date
 	log.SetPrefix("chat: ")
@@ -43,6 +50,10 @@ func main() {
 	flag.IntVar(&l.queue, "queue", 256<<10, "room: disconnect a member that leaves this many `bytes` unread")
 	flag.DurationVar(&l.slow, "slow", 30*time.Second, "room: disconnect a member whose queued messages make no progress for this long")
 	flag.DurationVar(&l.grace, "grace", 3*time.Second, "room: how long to wait for the members when it closes")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	var err error
 	switch {

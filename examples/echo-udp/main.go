@@ -23,8 +23,8 @@ import (
 
 const usage = `Uso: echo-udp [opções]
 
-Um servidor UDP que devolve cada datagrama a quem o enviou, e com -to o seu cliente: cada linha da entrada
-padrão é um datagrama, e as respostas são mostradas. Uma interrupção (Ctrl-C) encerra os dois.
+Um servidor UDP que devolve cada datagrama a quem o enviou. Com -to, é o cliente: envia cada linha da entrada
+padrão num datagrama e mostra as respostas. Uma interrupção (Ctrl-C) encerra os dois.
 
 `
 

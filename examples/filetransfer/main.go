@@ -18,17 +18,24 @@ import (
 	"evnet/examples/printable"
 )
 
+const usage = `Usage: filetransfer -listen host:port [-dir directory]
+       filetransfer -connect host:port file
+
+Sends a file of any size over TCP. After a lost connection the transfer resumes.
+
+`
+
 func main() {
 	log.SetFlags(0)                             // no date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	listen := flag.String("listen", "", "receive: `host:port` to listen at; port 0 takes a free one")
+	listen := flag.String("listen", "", "receive: `host:port` to listen on; port 0 takes a free one")
 	dir := flag.String("dir", ".", "receive: the `directory` for the files")
 	connect := flag.String("connect", "", "send: `host:port` of the receiver")
 	retries := flag.Int("retries", 10, "send: how many consecutive failures without progress before the sender gives up")
-	wait := flag.Duration("wait", 10*time.Minute, "send: how long the receiver may work on its disk without progress; 0 is forever")
+	wait := flag.Duration("wait", 10*time.Minute, "send: how long the receiver may work on its disk without progress; 0 for no limit")
 	l := defaults
-	flag.DurationVar(&l.idle, "idle", l.idle, "how long the other side may send nothing; 0 is forever")
-	flag.IntVar(&l.senders, "senders", l.senders, "receive: maximum number of simultaneous senders; 0 means unlimited, as for all limits of the receiver")
+	flag.DurationVar(&l.idle, "idle", l.idle, "how long the other side may send nothing; 0 for no limit")
+	flag.IntVar(&l.senders, "senders", l.senders, "receive: maximum number of simultaneous senders; 0 for no limit, as for all limits of the receiver")
 	flag.IntVar(&l.perAddress, "per-address", l.perAddress, "receive: maximum number of senders, and of unfinished files, from one address")
 	flag.Var(&l.slowest, "slowest", "receive: minimum speed of a sender in `bytes` per second, averaged over a minute")
 	flag.Var(&l.file, "max-file", "receive: maximum size of a file in `bytes`")
@@ -39,7 +46,7 @@ func main() {
 	flag.Var(&l.free, "keep-free", "receive: how many `bytes` to keep free on the disk")
 	flag.Var(&l.hash, "hash", "receive: maximum number of `bytes` of its own files to hash per hour")
 	flag.Usage = func() {
-		fmt.Fprint(os.Stderr, "filetransfer -listen host:port [-dir directory]\nfiletransfer -connect host:port file\n")
+		fmt.Fprint(os.Stderr, usage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()

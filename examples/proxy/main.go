@@ -20,6 +20,13 @@ import (
 	"evnet/examples/printable"
 )
 
+const usage = `Usage: proxy -to host:port[,host:port…] [flags]
+
+A TCP proxy: it accepts connections and relays each to a server, in both directions, until both sides have ended.
+SIGTERM or an interrupt (Ctrl-C) stops it; open connections may continue for -grace.
+
+`
+
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "`host:port` to listen on; port 0 takes a free one")
 	to := flag.String("to", "", "`host:port` of the server; several, separated by commas, are used in turn and replace an unavailable one")
@@ -32,10 +39,14 @@ func main() {
 	flag.DurationVar(&o.close, "close", 0, "maximum time between the end of one side and the end of the other; 0 for no limit")
 	flag.DurationVar(&o.grace, "grace", 10*time.Second, "how long open connections may continue after SIGTERM or an interrupt")
 	flag.Func("allow", "`addresses` that may connect, separated by commas: 10.0.0.0/8,::1 (default all)", addTo(&o.allow))
-	flag.Func("deny", "`addresses` that may not connect, even if allowed", addTo(&o.deny))
+	flag.Func("deny", "`addresses` that may not connect; takes precedence over -allow", addTo(&o.deny))
 	format := flag.String("log", "text", "log `format`: text or json")
 	cert := flag.String("cert", "", "PEM `file` with a certificate, to use TLS with clients")
-	key := flag.String("key", "", "PEM `file` with its key")
+	key := flag.String("key", "", "PEM `file` with the key of -cert")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 
 	var err error

@@ -26,8 +26,8 @@ import (
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9109", "the `address` to listen on or to connect to; port 0 takes a free one")
-	client := flag.Bool("client", false, "be a client, which sends each argument as a request")
+	address := flag.String("addr", "127.0.0.1:9109", "`address` to listen on or to connect to; port 0 takes a free one")
+	client := flag.Bool("client", false, "run a client that sends each argument as a request")
 	flag.Parse()
 	if *client != (flag.NArg() > 0) {
 		log.Println("give -client and at least one request, or neither")

@@ -32,8 +32,8 @@ const (
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9108", "the `address` to listen on; port 0 takes a free one")
-	grace := flag.Duration("grace", 10*time.Second, "the `time` that clients have to end after a signal")
+	address := flag.String("addr", "127.0.0.1:9108", "`address` to listen on; port 0 takes a free one")
+	grace := flag.Duration("grace", 10*time.Second, "how long clients may take to end after a signal")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Println("unexpected argument:", flag.Arg(0))

@@ -29,7 +29,7 @@ import (
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9104", "the `address` to listen on; port 0 takes a free one")
+	address := flag.String("addr", "127.0.0.1:9104", "`address` to listen on; port 0 takes a free one")
 	grace := flag.Duration("grace", 10*time.Second, "how long open connections may continue after a restart")
 	flag.Parse()
 	if flag.NArg() > 0 {

@@ -33,7 +33,7 @@ var requestLine = regexp.MustCompile(`^[A-Z]+ \S+ HTTP/1\.[01]\r?\n$`)
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9103", "the `address` to listen on; port 0 takes a free one")
+	address := flag.String("addr", "127.0.0.1:9103", "`address` to listen on; port 0 takes a free one")
 	wait := flag.Duration("wait", 10*time.Second, "how long to wait for the first line, and for an HTTP header")
 	flag.Parse()
 	switch {

@@ -27,8 +27,8 @@ import (
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9111", "the `address` to listen on; port 0 takes a free one")
-	count := flag.Int("loops", runtime.GOMAXPROCS(0), "the `number` of loops")
+	address := flag.String("addr", "127.0.0.1:9111", "`address` to listen on; port 0 takes a free one")
+	count := flag.Int("loops", runtime.GOMAXPROCS(0), "`number` of loops")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Println("unexpected argument:", flag.Arg(0))

@@ -30,10 +30,10 @@ import (
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9110", "the `address` to listen on; port 0 takes a free one")
-	web := flag.String("http", "127.0.0.1:9120", "the `address` of the HTTP server; port 0 takes a free one")
+	address := flag.String("addr", "127.0.0.1:9110", "`address` to listen on; port 0 takes a free one")
+	web := flag.String("http", "127.0.0.1:9120", "`address` of the HTTP server; port 0 takes a free one")
 	var level slog.Level
-	flag.TextVar(&level, "log", slog.LevelInfo, "the lowest `level` to log: debug, info, warn or error")
+	flag.TextVar(&level, "log", slog.LevelInfo, "lowest `level` to log: debug, info, warn or error")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Println("unexpected argument:", flag.Arg(0))

@@ -33,9 +33,9 @@ const tlsHandshake = 22
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9101", "the `address` to listen on; port 0 takes a free one")
-	cert := flag.String("cert", "", "a PEM `file` with the certificate; by default the program makes one for a day")
-	key := flag.String("key", "", "a PEM `file` with the key of -cert")
+	address := flag.String("addr", "127.0.0.1:9101", "`address` to listen on; port 0 takes a free one")
+	cert := flag.String("cert", "", "PEM `file` with the certificate; by default the program creates one that is valid for a day")
+	key := flag.String("key", "", "PEM `file` with the key of -cert")
 	wait := flag.Duration("wait", 10*time.Second, "how long to wait for the first byte, and then for the TLS handshake")
 	flag.Parse()
 	switch {

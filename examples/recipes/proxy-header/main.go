@@ -29,10 +29,10 @@ var errUntrusted = errors.New("not a trusted proxy")
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9102", "the `address` to listen on; port 0 takes a free one")
+	address := flag.String("addr", "127.0.0.1:9102", "`address` to listen on; port 0 takes a free one")
 	wait := flag.Duration("wait", 5*time.Second, "how long to wait for the header")
 	var proxies []netip.Prefix
-	flag.Func("trust", "a `network` of trusted proxies, such as 10.0.0.0/8; may be repeated", func(text string) error {
+	flag.Func("trust", "`network` of trusted proxies, such as 10.0.0.0/8; may be repeated", func(text string) error {
 		network, err := netip.ParsePrefix(text)
 		proxies = append(proxies, network)
 		return err

@@ -26,11 +26,11 @@ const maxLine = 4096
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9105", "the `address` to listen on; port 0 takes a free one")
-	perAddress := flag.Int("per-address", 10, "open connections from one address")
-	rate := flag.Int("rate", 50, "new connections per second, from all addresses together")
-	messages := flag.Int("messages", 20, "messages per second on each connection")
-	bytes := flag.Int("bytes", 16<<10, "bytes per second on each connection")
+	address := flag.String("addr", "127.0.0.1:9105", "`address` to listen on; port 0 takes a free one")
+	perAddress := flag.Int("per-address", 10, "maximum number of open connections from one address")
+	rate := flag.Int("rate", 50, "maximum number of new connections per second, from all addresses together")
+	messages := flag.Int("messages", 20, "maximum number of messages per second on each connection")
+	bytes := flag.Int("bytes", 16<<10, "maximum number of bytes per second on each connection")
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:

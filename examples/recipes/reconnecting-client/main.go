@@ -33,10 +33,10 @@ const (
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9106", "the `address` of the server")
-	shortest := flag.Duration("min-pause", 500*time.Millisecond, "the first `pause` between two attempts")
-	longest := flag.Duration("max-pause", 30*time.Second, "the longest `pause` between two attempts")
-	limit := flag.Int("queue", 100, "the `number` of lines that may wait for a connection")
+	address := flag.String("addr", "127.0.0.1:9106", "`address` of the server")
+	shortest := flag.Duration("min-pause", 500*time.Millisecond, "first pause between two attempts")
+	longest := flag.Duration("max-pause", 30*time.Second, "longest pause between two attempts")
+	limit := flag.Int("queue", 100, "maximum `number` of lines that wait for a connection")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Println("unexpected argument:", flag.Arg(0))

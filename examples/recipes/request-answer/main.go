@@ -26,10 +26,10 @@ import (
 func main() {
 	log.SetFlags(0)                             // errors are printed without the date
 	log.SetOutput(printable.Records(os.Stderr)) // an error may quote a peer
-	address := flag.String("addr", "127.0.0.1:9107", "the `address` of the server; with -serve, port 0 takes a free one")
-	server := flag.Bool("serve", false, "be the server")
-	timeout := flag.Duration("timeout", time.Second, "the `time` that an answer may take")
-	limit := flag.Int("max", 100, "the `number` of requests that may be pending")
+	address := flag.String("addr", "127.0.0.1:9107", "`address` of the server; with -serve, port 0 takes a free one")
+	server := flag.Bool("serve", false, "run the server")
+	timeout := flag.Duration("timeout", time.Second, "how long an answer may take")
+	limit := flag.Int("max", 100, "maximum `number` of pending requests")
 	flag.Parse()
 	if *server != (flag.NArg() == 0) {
 		log.Println("give -serve or the requests to send")
