@@ -76,7 +76,7 @@ func readFrames(c *evnet.Socket, handle func(kind frameType, body []byte) error)
 }
 
 // frameLen returns the length of the frame that data begins with, or 0 if the header is not complete. It checks each
-// field as soon as it is there, so that a wrong length is never waited for.
+// field as soon as it has arrived, so that an invalid length fails immediately.
 func frameLen(data []byte) (int, error) {
 	if len(data) > 0 && data[0] != version {
 		return 0, fmt.Errorf("version %d is not supported", data[0])
