@@ -46,7 +46,7 @@ func main() {
 	flag.Var(&l.free, "keep-free", "receive: how many `bytes` to keep free on the disk")
 	flag.Var(&l.hash, "hash", "receive: maximum number of `bytes` of its own files to hash per hour")
 	flag.Usage = func() {
-		fmt.Fprint(os.Stderr, usage)
+		fmt.Fprint(flag.CommandLine.Output(), usage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()
