@@ -45,6 +45,7 @@ func (s *Socket) endLocked() *ending {
 	}
 	e := s.writeFailedLocked(err, false)
 	s.roomChangedLocked()
+	s.stopProducerLocked()
 	return e
 }
 
@@ -194,6 +195,7 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	s.leaveDeferredLocked()
 	s.out.early = !s.stream.IsOpen()
 	closer := s.stream.Retire(reset)
+	s.destroyProducerLocked()
 	s.out.drop()
 	s.uncountLocked()
 	r := s.opt()

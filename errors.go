@@ -58,9 +58,11 @@ var (
 	// ErrConsumed is returned by OnRead, Scan and BlockingConn, reported by Listener.Err for On.Data, and yielded by
 	// Chunks, if the socket has another consumer and one of the two is exclusive.
 	ErrConsumed error = coded("evnet: socket has another consumer", "ERR_INVALID_STATE", nil)
+	// ErrProducing is reported by Produce on a socket that has a producer.
+	ErrProducing error = coded("evnet: socket has a producer", "ERR_INVALID_STATE", nil)
 	// ErrUnshiftAfterEnd is returned by Unshift after End was emitted.
 	ErrUnshiftAfterEnd error = coded("evnet: unshift after the end", "ERR_STREAM_UNSHIFT_AFTER_END_EVENT", nil)
-	// ErrNilArgument is returned, or reported by Listener.Err, if a required callback, conn, listener or writer is nil.
+	// ErrNilArgument is returned, or reported by Listener.Err or a callback, if a required callback, conn, listener or writer is nil.
 	ErrNilArgument error = coded("evnet: nil argument", "ERR_INVALID_ARG_TYPE", nil)
 	// ErrLoopRunning is returned by Serve, and is the value that Run panics with, if the loop is already running.
 	ErrLoopRunning error = errors.New("evnet: loop is already running")

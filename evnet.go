@@ -39,7 +39,8 @@
 //   - Forward: [Socket.Pipe], [Relay], [Socket.ReadFrom].
 //   - Use blocking code: [Socket.BlockingConn] is a net.Conn backed by the socket, [Socket.Detach] returns the conn
 //     itself.
-//   - Write: [Socket.Write], [Socket.WriteThen], [Socket.NeedDrain], [Socket.Cork], [Socket.End].
+//   - Write: [Socket.Write], [Socket.WriteThen], [Socket.Produce], [Socket.NeedDrain], [Socket.Cork],
+//     [Socket.End].
 //   - Limit untrusted peers: [BlockList], in [ServerOptions] and [SocketOptions]; MaxConnections,
 //     MaxConnectionsPerAddress, MaxConnectionRate, FirstByteTimeout, IdleTimeout, WriteTimeout, MaxLifetime.
 //   - Close: [Socket.End], [Socket.Close], [Socket.Destroy], [Socket.Reset].
@@ -85,7 +86,8 @@
 // # Backpressure
 //
 // Write never blocks and queues what the kernel does not accept. When [Socket.NeedDrain] reports true, stop writing and
-// continue at On.Drain; Pipe does this automatically. At [SocketOptions].MaxWriteBuffer Write fails.
+// continue at On.Drain. Stop at an error of Write too, because NeedDrain is false once the socket has ended. Produce and
+// Pipe do this automatically. At [SocketOptions].MaxWriteBuffer Write fails.
 // [Loop.SetMaxBuffered] limits all sockets of a loop together, so that peers that never read cannot exhaust the memory
 // of the process. WriteTimeout disconnects such a peer, whatever it sends.
 //

@@ -158,7 +158,9 @@ func ExampleSocket_NeedDrain() {
 	left := 1000
 	send := func() {
 		for left > 0 && !c.NeedDrain() {
-			c.Write(make([]byte, 10_000))
+			if _, err := c.Write(make([]byte, 10_000)); err != nil {
+				return // the socket has ended: NeedDrain stays false
+			}
 			left--
 		}
 		if left == 0 {
@@ -171,6 +173,36 @@ func ExampleSocket_NeedDrain() {
 	evnet.Run()
 	fmt.Println(received)
 	// Output: 10000000
+}
+
+// A producer is called for the next chunk when there is room, and stops when the socket ends.
+func ExampleSocket_Produce() {
+	received := 0
+	server := evnet.CreateServer(func(c *evnet.Socket) {
+		_ = c.Server().Close(nil) // one client is enough here
+		c.OnRead(func(p []byte) bool {
+			received += len(p)
+			return true
+		})
+	})
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := evnet.Connect("tcp", server.Address().String(), nil)
+	chunk, left := make([]byte, 10_000), 1000
+	c.Produce(func() ([]byte, bool) {
+		left--
+		return chunk, left > 0
+	}, func(err error) {
+		fmt.Println("sent:", err)
+		c.End()
+	})
+	evnet.Run()
+	fmt.Println(received)
+	// Output:
+	// sent: <nil>
+	// 10000000
 }
 
 // A server that answers after the client has ended keeps its side open.

@@ -33,8 +33,8 @@ const (
 // Sockets that buffer less are not affected. The others are held back in steps:
 //
 //   - From half of the limit on, a socket above its share is not read from, its buffered data is not
-//     delivered, and its high-water mark is its share: NeedDrain, Pipe, Relay and ReadFrom hold its
-//     sources back.
+//     delivered, and its high-water mark is its share: NeedDrain, Pipe, Relay, ReadFrom and Produce
+//     hold its sources back.
 //
 //   - From three quarters on, a Write to a socket above its share fails with ErrWriteBufferFull.
 //

@@ -313,6 +313,8 @@ type optional struct {
 	relay        *relay  // from Relay to Close
 	closingRelay *relay  // the relay while Close is emitted, during which the socket may be connected again
 
+	producer *producer // from Produce until next has returned false or the socket is destroyed
+
 	blocking *blockingConn // from BlockingConn to the next Connect, or to Relay
 
 	timerMember eventloop.Member // of timerHandle

@@ -14,15 +14,15 @@ const immediateSize = 16 << 10
 // Writes made in one callback are sent together when it returns, in one system call. Writes made in the
 // callbacks for several tokens of one read are sent together too, after the last one. A write of 16 KiB or
 // more is sent immediately, with the writes before it. So is a write on another goroutine, and one that fills
-// the queue up to the high-water mark. If NeedDrain reports true afterwards, wait for Drain.
+// the queue up to the high-water mark. If NeedDrain reports true afterwards, wait for Drain. Produce does that.
 //
 // Queued bytes are copied, so the caller may reuse p when Write has returned.
 //
 // It accepts all of p and returns len(p), or accepts nothing and returns 0 and an error: ErrWriteAfterEnd,
 // ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull at the limit of MaxWriteBuffer or
 // [Loop.SetMaxBuffered]. After ErrWriteBufferFull the socket stays open and later writes may succeed, so a program
-// that continues sends a stream without p. If the peer needs every message, destroy the socket. A failure of the
-// conn is reported by Error and Close. Write implements io.Writer.
+// that continues sends a stream without p. Drain follows if bytes are queued. If the peer needs every message,
+// destroy the socket. A failure of the conn is reported by Error and Close. Write implements io.Writer.
 //
 // Node: socket.write.
 func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil, false) }
@@ -67,6 +67,9 @@ func (s *Socket) writeLocked(p []byte, done func(error), read bool) (int, *endin
 		e = s.writeFailedLocked(s.flushLocked(), false) // only bytes that the kernel does not accept count
 	}
 	if err := s.writeErrorLocked(!read && (len(p) > 0 || done != nil)); err != nil {
+		if err == ErrWriteBufferFull && s.stream.Queued() > 0 {
+			o.needDrain = true // although the queue may be below the mark
+		}
 		switch {
 		case done == nil:
 		case err == ErrWriteBufferFull: // in the queue of callbacks they would accumulate
@@ -232,8 +235,9 @@ func (s *Socket) noteSentLocked(sent transport.Flags) {
 }
 
 // NeedDrain reports whether a Write left at least SocketOptions.HighWaterMark bytes queued and Drain has not
-// been emitted since. Further writes are allowed, up to MaxWriteBuffer. After End or Destroy it is false. Any
-// goroutine may call it.
+// been emitted since. It is also true from ErrWriteBufferFull to Drain, if bytes are queued. Further writes are allowed, up
+// to MaxWriteBuffer. After End or Destroy it is false, so a loop that writes until it is true must also stop at an error
+// of Write. Produce does both. Any goroutine may call it.
 //
 // Node: socket.writableNeedDrain.
 func (s *Socket) NeedDrain() bool {

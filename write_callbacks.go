@@ -53,6 +53,7 @@ func (s *Socket) emitDrained() {
 	if drained {
 		o.needDrain = false
 		s.roomChangedLocked()
+		s.resumeProducerLocked()
 	}
 	emits := drained && !o.ending
 	emptied := o.splicePending && !s.stream.HoldsPipe()

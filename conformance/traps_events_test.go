@@ -119,6 +119,16 @@ func TestTrapNoEventBeforeAMethodReturns(t *testing.T) {
 			s.WriteThen([]byte("x"), func(err error) { assert.True(t, returned); assert.Error(t, err) })
 			returned = true
 		},
+		"Produce": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
+			returned := false
+			s.Produce(func() ([]byte, bool) { assert.True(t, returned); return nil, false }, func(error) { assert.True(t, returned) })
+			returned = true
+		},
+		"Produce, refused": func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) {
+			returned := false
+			s.Produce(nil, func(err error) { assert.True(t, returned); assert.Error(t, err) })
+			returned = true
+		},
 		"Uncork":              func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { s.Cork(); write(s); s.Uncork() },
 		"End":                 func(s *evnet.Socket, _ *evnet.Server, _ *evnet.Loop) { write(s); s.End() },
 		"End, never opened":   func(_ *evnet.Socket, _ *evnet.Server, l *evnet.Loop) { kit.NewClient(l).End() },

@@ -76,6 +76,7 @@ var (
 		"Paused":             func(p *place) { p.s.Paused() },
 		"Pending":            func(p *place) { p.s.Pending() },
 		"Pipe":               func(p *place) { p.s.Pipe(io.Discard) },
+		"Produce":            func(p *place) { p.s.Produce(func() ([]byte, bool) { return []byte("last"), false }, nil) },
 		"ReadFrom":           func(p *place) { _, _ = p.s.ReadFrom(strings.NewReader("read from")) },
 		"ReadableEnded":      func(p *place) { p.s.ReadableEnded() },
 		"Readable":           func(p *place) { p.s.Readable() },

@@ -56,8 +56,15 @@ var callbacks = map[string]func(p *place, fn func()){
 		p.s.On.Error(func(error) { fn() })
 		p.s.On.Data(func([]byte) { p.s.Destroy(io.EOF) })
 	},
-	"SocketEvents.Close":        func(p *place, fn func()) { p.s.On.Close(func(bool) { fn() }) },
-	"Socket.WriteThen":          func(p *place, fn func()) { p.s.On.Connect(func() { p.s.WriteThen([]byte("x"), func(error) { fn() }) }) },
+	"SocketEvents.Close": func(p *place, fn func()) { p.s.On.Close(func(bool) { fn() }) },
+	"Socket.WriteThen":   func(p *place, fn func()) { p.s.On.Connect(func() { p.s.WriteThen([]byte("x"), func(error) { fn() }) }) },
+	"Socket.Produce, next": func(p *place, fn func()) {
+		p.stays = true
+		p.s.On.Connect(func() { p.s.Produce(func() ([]byte, bool) { fn(); p.s.End(); return nil, false }, func(error) {}) })
+	},
+	"Socket.Produce, done": func(p *place, fn func()) {
+		p.s.On.Connect(func() { p.s.Produce(func() ([]byte, bool) { return []byte("x"), false }, func(error) { fn() }) })
+	},
 	"Socket.OnRead":             func(p *place, fn func()) { _ = p.s.OnRead(func([]byte) bool { fn(); return true }) },
 	"Socket.Scan, the function": func(p *place, fn func()) { _ = p.s.Scan(byBytes, 0, func([]byte) { fn() }) },
 	"Socket.Scan, split": func(p *place, fn func()) {

@@ -191,6 +191,14 @@ var kinds = map[string]callbackKind{
 		st.victim, _ = st.pair()
 		st.victim.WriteThen([]byte("x"), func(error) { st.boom() })
 	}},
+	"Socket.Produce, next": {arrange: func(st *stage) {
+		st.victim, _ = st.pair()
+		st.victim.Produce(func() ([]byte, bool) { st.boom(); return nil, false }, nil)
+	}},
+	"Socket.Produce, done": {arrange: func(st *stage) {
+		st.victim, _ = st.pair()
+		st.victim.Produce(func() ([]byte, bool) { return nil, false }, func(error) { st.boom() })
+	}},
 	"Socket.Pipe": {arrange: func(st *stage) {
 		s, peer := st.pair()
 		st.victim = s
