@@ -86,6 +86,11 @@ func (s *Socket) connectLocked(c *connecting) error {
 	if c.race, err = dial.New(s.dialConfig(c)); err != nil {
 		return err
 	}
+	if s.set.Dial == nil {
+		if err := checkZone(c.network, c.address); err != nil {
+			return err
+		}
+	}
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}

@@ -83,8 +83,9 @@ type Drop struct {
 // every emit, Once for the next emit only, and Prepend before the callbacks already registered.
 //
 // Any goroutine may call the methods. The callbacks run on the socket's loop, one at a time, in order of registration.
-// A callback added during an emit is not called for that emit. A nil callback is not registered: see Listener.Err. To
-// miss no event, register before Connect, inside a callback, before Run, or in Loop.Do.
+// A callback added during an emit is not called for that emit. If one destroys the socket, the others are still called.
+// A nil callback is not registered: see Listener.Err. To miss no event, register before Connect, inside a callback,
+// before Run, or in Loop.Do.
 //
 // Node: socket.on, once and prependListener.
 type SocketEvents struct {

@@ -130,7 +130,7 @@
 //   - The argument of Close: it is always true or false; Err returns the cause.
 //   - Writing too late: a Write after End, after the automatic end, or before Connect returns an error and has no other
 //     effect: the socket continues to read.
-//   - After Destroy: only Error and Close are emitted.
+//   - After Destroy: only Error and Close are emitted. An emit that has begun calls its other listeners, as in Node.
 //   - Before a method returns: no event is emitted.
 //   - After Close: neither data nor End is emitted; received data is discarded. destroySoon emits both until the socket
 //     is destroyed.
@@ -144,6 +144,8 @@
 //     error lists every attempt. An unavailable local address fails the attempt.
 //   - Lookups and contexts: an empty or unusable answer of the resolver, and a context that has already ended, cause
 //     Error and Close, and nothing is started. The answers of a Resolver are typed.
+//   - Zones: a zone that names no network interface, as in fe80::1%nowhere, is EINVAL for every IP address. In Node it has no
+//     effect unless the address is link-local.
 //   - Keep-alive: keep-alive and TCP_NODELAY are on, as everywhere in Go. Durations are of type time.Duration. Setting
 //     them on a conn that does not support them is errors.ErrUnsupported.
 //   - Messages: as in Node, one Data event is not one message; Scan splits the stream into messages.
@@ -179,8 +181,11 @@
 package evnet
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"syscall"
 
 	"evnet/internal/transport"
 )
@@ -279,6 +284,28 @@ func IsIPv4(s string) bool { return IsIP(s) == 4 }
 //
 // Node: net.isIPv6.
 func IsIPv6(s string) bool { return IsIP(s) == 6 }
+
+// checkZone returns syscall.EINVAL for an IP address whose zone is neither the name nor the index of a network interface. The
+// kernel would ignore the zone, except for a link-local address.
+func checkZone(network, address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if network == "unix" || err != nil {
+		return nil
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || ip.Zone() == "" {
+		return nil
+	}
+	if index, numeric := strconv.Atoi(ip.Zone()); numeric == nil {
+		_, err = net.InterfaceByIndex(index)
+	} else {
+		_, err = net.InterfaceByName(ip.Zone())
+	}
+	if err != nil {
+		return fmt.Errorf("no network interface %q: %w", ip.Zone(), syscall.EINVAL)
+	}
+	return nil
+}
 
 // plainZone reports whether Node accepts the zone too; netip accepts any text.
 func plainZone(zone string) bool {

@@ -19,7 +19,7 @@ const (
 )
 
 // Resolver resolves host names. *net.Resolver implements it. LookupNetIP is called on a separate goroutine, never on
-// the loop, and must return when ctx ends. network is "ip", "ip4" or "ip6".
+// the loop, and must return when ctx ends. It is not called for an IP address. network is "ip", "ip4" or "ip6".
 //
 // Node: the lookup option.
 type Resolver interface {

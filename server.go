@@ -135,6 +135,9 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 	if err := checkServerConfig(s.opts.TLSConfig); err != nil {
 		return fail(err)
 	}
+	if err := checkZone(network, address); err != nil {
+		return fail(err)
+	}
 	ln, err := listen.Listen(ctx, network, address, listen.Config{
 		ReusePort:  s.opts.ReusePort,
 		SocketMode: s.opts.SocketMode,

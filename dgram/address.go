@@ -59,14 +59,26 @@ func (s *Socket) wildcard() netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// checkFamily returns why ip cannot be used on the socket, or nil. ip must have the family of the socket. On udp6 an IPv4
-// address has the form ::ffff:1.2.3.4.
-func (s *Socket) checkFamily(ip netip.Addr) error {
+// checkAddress returns why ip cannot be used on the socket, or nil. ip must have the family of the socket. On udp6 an IPv4
+// address has the form ::ffff:1.2.3.4. A zone must be an interface of this machine.
+func (s *Socket) checkAddress(ip netip.Addr) error {
 	if !ip.IsValid() {
 		return fmt.Errorf("missing address: %w", syscall.EINVAL)
 	}
 	if s.network != "" && ip.Is4() != (s.network == "udp4") {
 		return fmt.Errorf("%s is not an address of %s: %w", ip, s.network, syscall.EINVAL)
+	}
+	if s.network != "" {
+		return checkZone(ip)
+	}
+	return nil
+}
+
+// checkZone returns syscall.EINVAL if the zone of ip is neither the name nor the index of a network interface. The kernel
+// would ignore a name, which gets the index 0.
+func checkZone(ip netip.Addr) error {
+	if zone := ip.Zone(); zone != "" && !isZone(zone) {
+		return fmt.Errorf("no network interface %q: %w", zone, syscall.EINVAL)
 	}
 	return nil
 }
@@ -85,7 +97,7 @@ func (s *Socket) lookup(ctx context.Context, host string) (netip.Addr, error) {
 		if s.network == "udp4" {
 			ip = ip.Unmap()
 		}
-		if s.checkFamily(ip) == nil {
+		if s.checkAddress(ip) == nil {
 			return ip, nil
 		}
 	}
@@ -131,19 +143,36 @@ func zoneName(index uint32) string {
 // zoneIndex returns the index of the interface with that name, which may also be an index as text. It returns 0 for an
 // empty name, and for an interface that does not exist.
 func zoneIndex(name string) uint32 {
+	index, _ := findZone(name)
+	return index
+}
+
+// isZone reports whether there is an interface with that name, or with that index as text.
+func isZone(name string) bool {
+	_, found := findZone(name)
+	return found
+}
+
+// findZone returns the index of an interface, and whether it exists. An index as text is returned in either case.
+func findZone(name string) (index uint32, found bool) {
 	if name == "" {
-		return 0
+		return 0, false
 	}
-	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
-		return uint32(n)
-	}
+	n, err := strconv.ParseUint(name, 10, 32)
+	isIndex := err == nil
+	index = uint32(n)
 	zones.Lock()
 	defer zones.Unlock()
 	for _, missed := range []bool{false, true} {
 		loadZones(missed)
-		if index, ok := zones.byName[name]; ok {
-			return index
+		if isIndex {
+			_, found = zones.byIndex[index]
+		} else {
+			index, found = zones.byName[name]
+		}
+		if found {
+			return index, true
 		}
 	}
-	return 0
+	return index, false
 }

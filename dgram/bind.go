@@ -52,7 +52,7 @@ func (s *Socket) bind(address string, onListening func()) error {
 			return err
 		}
 	}
-	if err := s.checkFamily(ip); err != nil {
+	if err := s.checkAddress(ip); err != nil {
 		return err
 	}
 	s.binding.Lock()
@@ -166,7 +166,7 @@ func (s *Socket) begin(onListening func()) {
 	s.startTransport()
 	s.beginCallbacks()
 	s.emit(EventListening)
-	if onListening != nil && !s.closed.Load() {
+	if onListening != nil { // a listener of the same event, also if an earlier one has closed the socket
 		onListening()
 	}
 	s.endCallbacks()

@@ -96,7 +96,7 @@ func (s *Socket) associate(c *connecting, to netip.AddrPort, err error) {
 	}
 	s.connecting = nil
 	if err == nil {
-		err = s.checkFamily(to.Addr())
+		err = s.checkAddress(to.Addr())
 	}
 	if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
 		err = evnet.ErrBlocked

@@ -49,6 +49,7 @@
 //	(message* | error* | connect*)
 //	close                      // always, once, last
 //
+// After Close only Error and Close are emitted. An emit that has begun calls its other listeners, as in Node.
 // The callbacks of Send and Connect run exactly once each, before Close. No event is emitted before the
 // method that causes it has returned. A function that a callback posts with Loop.Post runs before the next
 // message.
@@ -96,6 +97,10 @@
 //     dropped. Node emits them if the kernel has queued them.
 //   - Disconnect: the socket keeps its port. On Linux, Node's socket loses a port that the kernel has chosen.
 //   - Interfaces: they may be specified by name.
+//   - Zones: a zone that names no network interface, as in fe80::1%nowhere, is EINVAL, as in package evnet. Node sends to
+//     the address without the zone, and lets the kernel choose the interface of a group.
+//   - Lookups: the Resolver is not called for an IP address, nor without a host, as in package evnet. Node calls the
+//     lookup option for them.
 //   - Getters: Address returns the zero AddrPort before Bind, and stays readable after Close.
 //   - The end of Run: Run closes open sockets that are not referenced before it returns; they emit Close.
 //   - Off: it takes effect immediately, also during an emit.

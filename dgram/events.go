@@ -63,9 +63,9 @@ const (
 // every emit, Once for the next emit only, Prepend before those already registered.
 //
 // Any goroutine may call the methods; the callbacks run on the socket's loop, in order of registration,
-// one at a time. A callback added during an emit is not called for that emit. A nil callback is not
-// registered: see Listener.Err. To miss no event, register before Bind, inside a callback, before Run, or
-// in Loop.Do.
+// one at a time. A callback added during an emit is not called for that emit. If a callback closes the socket,
+// the others are still called. A nil callback is not registered: see Listener.Err. To miss no event, register
+// before Bind, inside a callback, before Run, or in Loop.Do.
 //
 // Node: socket.on, once and prependListener.
 type SocketEvents struct {

@@ -48,7 +48,8 @@ func (s *Socket) SetMulticastLoopback(on bool) error {
 // interface ("192.0.2.2"), its name ("eth0"), or, as in Node, "::%eth0" for IPv6. With "0.0.0.0" or "::", the
 // default, the kernel chooses the interface.
 //
-// Any other text is syscall.EINVAL. An address that no interface has is syscall.EADDRNOTAVAIL.
+// Any other text, and a zone that names no interface, is syscall.EINVAL. An address that no interface has is
+// syscall.EADDRNOTAVAIL.
 //
 // Node: socket.setMulticastInterface.
 func (s *Socket) SetMulticastInterface(iface string) error {
@@ -190,7 +191,7 @@ func (s *Socket) addressOf(text string) (netip.Addr, error) {
 	if err != nil || ip.Is4() == s.isIPv6() {
 		return netip.Addr{}, badAddress(text)
 	}
-	return ip, nil
+	return ip, checkZone(ip)
 }
 
 // ifaceAddr identifies a network interface to the kernel: by one of its addresses for IPv4, by its index for
@@ -218,9 +219,7 @@ func (s *Socket) interfaceOf(text string) (at ifaceAddr, err error) {
 		at.ip = ip
 		return at, nil
 	case ip.Zone() != "":
-		if at.index = zoneIndex(ip.Zone()); at.index == 0 {
-			return at, fmt.Errorf("no network interface %q: %w", ip.Zone(), syscall.ENODEV)
-		}
+		at.index = zoneIndex(ip.Zone())
 		return at, nil
 	case ip.IsUnspecified():
 		return at, nil

@@ -172,7 +172,7 @@ func TestMulticastBadInput(t *testing.T) {
 		"a group of IPv4":             {six.AddMembership("224.0.0.114", ""), "EINVAL"},
 		"a junk interface":            {four.AddMembership("224.0.0.114", "no such interface"), "EINVAL"},
 		"a group not joined":          {four.DropMembership("224.0.0.114", "127.0.0.1"), "EADDRNOTAVAIL"},
-		"an unknown zone":             {six.AddMembership("ff02::1234", "::%nothing9"), "ENODEV"},
+		"an unknown zone":             {six.AddMembership("ff02::1234", "::%nothing9"), "EINVAL"},
 		"a junk source":               {four.AddSourceSpecificMembership("junk", "232.1.1.1", "127.0.0.1"), "EINVAL"},
 		"no source":                   {four.AddSourceSpecificMembership("", "232.1.1.1", "127.0.0.1"), "ERR_MISSING_ARGS"},
 		"a junk sending interface":    {four.SetMulticastInterface("junk"), "EINVAL"},

@@ -44,7 +44,7 @@ type SocketOptions struct {
 	//
 	// Node has no counterpart.
 	MaxSendQueue int
-	// Resolver looks up host names, off the loop. Default: net.DefaultResolver.
+	// Resolver looks up host names, off the loop. It is not called for an IP address. Default: net.DefaultResolver.
 	//
 	// Node: lookup.
 	Resolver evnet.Resolver

@@ -107,7 +107,7 @@ func (s *Socket) sendMessage(msg []byte, parts net.Buffers, to netip.AddrPort, d
 // enqueueLocked queues a message that may be sent, or reports its error.
 func (s *Socket) enqueueLocked(msg []byte, parts net.Buffers, to netip.AddrPort, done func(error)) {
 	if to != (netip.AddrPort{}) {
-		err := s.checkFamily(to.Addr())
+		err := s.checkAddress(to.Addr())
 		if err == nil && s.opts.SendBlockList.Check(to.Addr()) {
 			err = evnet.ErrBlocked
 		}
