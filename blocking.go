@@ -33,6 +33,12 @@ import (
 //     SocketOptions.CloseTimeout; incoming data is discarded.
 //   - CloseRead discards incoming data; Read returns io.EOF.
 //   - CloseWrite is End. The conn has it only if the socket's own conn can be half open.
+//   - ConnectionState returns the state of TLS, and HandshakeContext waits for the end of the handshake. The conn has
+//     these methods of a *tls.Conn only if the socket uses TLS.
+//
+// The conn of a TLS socket is not a *tls.Conn. From Go 1.26 on, net/http sets Request.TLS from ConnectionState. No version
+// serves HTTP/2 on it if the handshake has negotiated "h2". Let net/http do TLS on the conn of a socket without TLS
+// instead, or see the guide.
 //
 // The peer's end does not end this side: AllowHalfOpen is set.
 //
@@ -70,10 +76,7 @@ func (s *Socket) BlockingConn() (net.Conn, error) {
 		s.in.chunks = c.in
 		s.consumerAddedLocked()
 	}
-	if s.stream.HalfCloses() {
-		return halfBlockingConn{c}, nil
-	}
-	return c, nil
+	return c.viewLocked(), nil
 }
 
 // blockingConn is the view that BlockingConn returns. It uses no goroutine.

@@ -33,6 +33,15 @@ type Handshaker interface {
 	HandshakeContext(context.Context) error
 }
 
+// IsTLS reports whether the conn is a *tls.Conn, or a conn that behaves like one and reports the negotiated state.
+func IsTLS(conn net.Conn) bool {
+	_, ok := conn.(interface {
+		Handshaker
+		ConnectionState() tls.ConnectionState
+	})
+	return ok
+}
+
 // Secure returns a TLS conn on top of conn, or conn itself if it already uses TLS. early has the bytes that were already
 // read from conn. For a client config without a server name, Secure uses a copy with host as the name.
 func Secure(conn net.Conn, side Side, config *tls.Config, host string, early []byte) net.Conn {
