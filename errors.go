@@ -91,6 +91,10 @@ func coded(text, code string, cause error) error {
 // Code returns Node's code for err, such as "ECONNREFUSED" or "ERR_STREAM_WRITE_AFTER_END", and "" if err is nil or Node
 // has no code for it. For a ConnectError it is the code of the first attempt. Any goroutine may call it.
 //
+// An error of the operating system has its name, also one that Node does not know and reports as "UNKNOWN", such as
+// "EDQUOT". A failure of TLS has OpenSSL's code, or "EPROTO" if package tls does not report the reason. A server that
+// refuses the certificate of a client reports the same code as a client does, and not "ECONNRESET".
+//
 // Node: error.code.
 func Code(err error) string {
 	var all *ConnectError

@@ -42,9 +42,9 @@ var (
 	//
 	// Node: ERR_SOCKET_BAD_TYPE.
 	ErrBadType error = &nodecode.Error{Text: "dgram: network is neither udp4 nor udp6", Code: "ERR_SOCKET_BAD_TYPE"}
-	// ErrBadBufferSize is returned for a buffer size that is negative or above 2 GiB.
+	// ErrBadBufferSize is returned for a buffer size that is negative, or 4 GiB and more.
 	//
-	// Node: ERR_SOCKET_BAD_BUFFER_SIZE.
+	// Node: ERR_SOCKET_BAD_BUFFER_SIZE, ERR_OUT_OF_RANGE for an option.
 	ErrBadBufferSize error = &nodecode.Error{Text: "dgram: buffer size is out of range", Code: "ERR_SOCKET_BAD_BUFFER_SIZE"}
 	// ErrBufferSize is returned if a buffer size cannot be read or set. The error wraps the cause too.
 	//

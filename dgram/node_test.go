@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"maps"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -113,12 +115,19 @@ func TestNodeCodes(t *testing.T) {
 		name, code, _ := strings.Cut(line, " ")
 		theirs[name] = code
 	}
+	assert.Len(t, theirs, 38+3*len(bufferSizes)+2)
+	isTooLarge := func(name, _ string) bool { // for an int
+		return strconv.IntSize == 32 && (strings.HasSuffix(name, "G") || strings.HasSuffix(name, "4G-1"))
+	}
+	maps.DeleteFunc(theirs, isTooLarge)
 	each(t, func(t *testing.T) {
 		ours := ourCodes(t)
-		assert.Len(t, theirs, 38)
+		maps.DeleteFunc(ours, isTooLarge)
 		assert.Equal(t, theirs, ours)
 	})
 }
+
+var bufferSizes = map[string]int64{"2G-1": 1<<31 - 1, "2G": 1 << 31, "4G-1": 1<<32 - 1, "4G": 1 << 32}
 
 // ourCodes returns the codes for the situations of codes.js, by their names.
 func ourCodes(t *testing.T) map[string]string {
@@ -143,6 +152,13 @@ func ourCodes(t *testing.T) map[string]string {
 	note("send-no-port", unbound.Send([]byte("x"), "", nil))
 	note("connect-port-0", unbound.Connect(":0", nil))
 	note("no-group", unbound.AddMembership("", ""))
+	for name, size := range bufferSizes {
+		note("unbound-buffer-"+name, unbound.SetReadBuffer(int(size)))
+	}
+	_, err = dgram.NewSocket(&dgram.SocketOptions{Network: "udp4", ReadBuffer: -1})
+	note("option-negative", err)
+	_, err = dgram.NewSocket(&dgram.SocketOptions{Network: "udp4", WriteBuffer: int(bufferSizes["4G"])})
+	note("option-4G", err)
 	closed(unbound)
 	note("closed-close", unbound.Close(nil))
 	note("closed-bind", unbound.Bind("", nil))
@@ -164,6 +180,10 @@ func ourCodes(t *testing.T) map[string]string {
 	note("strange-interface", s.SetMulticastInterface("9.9.9.9"))
 	note("junk-source", s.AddSourceSpecificMembership("junk", "232.1.1.1", "127.0.0.1"))
 	note("negative-buffer", s.SetReadBuffer(-1))
+	for name, size := range bufferSizes {
+		note("buffer-"+name, s.SetReadBuffer(int(size)))
+		note("send-buffer-"+name, s.SetWriteBuffer(int(size)))
+	}
 	for name, m := range map[string]struct {
 		size    int
 		address string

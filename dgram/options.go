@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"os"
+	"syscall"
 
 	"evnet"
+	"evnet/internal/nodecode"
 	"evnet/internal/ratelimit"
 )
 
@@ -34,7 +37,8 @@ type SocketOptions struct {
 	// IPv6Only prevents a udp6 socket that is bound to all addresses from receiving IPv4 too.
 	IPv6Only bool
 	// ReadBuffer and WriteBuffer are the sizes, in bytes, of the kernel's buffers. Bind sets them. The kernel
-	// may limit them, and Linux doubles the requested size. Default: the sizes that the kernel chooses.
+	// may limit them, and Linux doubles the requested size. Default: the sizes that the kernel chooses. A size of 2 GiB
+	// and more is ErrBufferSize.
 	//
 	// Node: recvBufferSize, sendBufferSize.
 	ReadBuffer, WriteBuffer int
@@ -95,19 +99,18 @@ func (o *SocketOptions) check() error {
 
 func (o *SocketOptions) checkBuffers() error {
 	for _, size := range []int{o.ReadBuffer, o.WriteBuffer} {
-		if err := checkBuffer(size); err != nil {
-			return err
+		switch {
+		case size < 0 || int64(size) > math.MaxUint32:
+			return fmt.Errorf("%w: %d", errBufferOutOfRange, size)
+		case int64(size) > math.MaxInt32:
+			return bufferError(os.NewSyscallError("setsockopt", syscall.EINVAL)) // as in Node, which reports it when it binds
 		}
 	}
 	return nil
 }
 
-func checkBuffer(size int) error {
-	if size < 0 || int64(size) > math.MaxInt32 {
-		return fmt.Errorf("%w: %d", ErrBadBufferSize, size)
-	}
-	return nil
-}
+// errBufferOutOfRange is ErrBadBufferSize for an option. Node has another code for it.
+var errBufferOutOfRange error = &nodecode.Error{Text: ErrBadBufferSize.Error(), Code: "ERR_OUT_OF_RANGE", Cause: ErrBadBufferSize}
 
 func (o *SocketOptions) logger() *slog.Logger {
 	if o.Logger == nil {

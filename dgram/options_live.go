@@ -2,6 +2,8 @@ package dgram
 
 import (
 	"fmt"
+	"math"
+	"os"
 	"syscall"
 )
 
@@ -103,7 +105,8 @@ func (s *Socket) buffer(method string, option int) (size int, err error) {
 // SetReadBuffer sets the size, in bytes, of the kernel's buffer for received messages, within the limits of
 // the kernel. A size of 0 does not change it.
 //
-// A negative size is ErrBadBufferSize. Any other error is ErrBufferSize and wraps the cause.
+// A size that is negative or 4 GiB and more is ErrBadBufferSize. Any other error is ErrBufferSize and wraps the cause,
+// which is EINVAL for 2 GiB and more.
 //
 // Node: socket.setRecvBufferSize.
 func (s *Socket) SetReadBuffer(bytes int) error {
@@ -119,12 +122,15 @@ func (s *Socket) SetWriteBuffer(bytes int) error {
 }
 
 func (s *Socket) setBuffer(method string, option, size int) error {
-	if err := checkBuffer(size); err != nil {
-		return err
+	if size < 0 || int64(size) > math.MaxUint32 {
+		return fmt.Errorf("%w: %d", ErrBadBufferSize, size)
 	}
 	return bufferError(s.withDescriptor(method, func(fd descriptor) error {
-		if size == 0 {
+		switch {
+		case size == 0:
 			return nil
+		case int64(size) > math.MaxInt32: // setsockopt takes an int
+			return os.NewSyscallError("setsockopt", syscall.EINVAL)
 		}
 		return setInt(fd, syscall.SOL_SOCKET, option, size)
 	}))

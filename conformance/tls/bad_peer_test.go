@@ -67,8 +67,8 @@ func TestTLSBadCertificates(t *testing.T) {
 		}), nil},
 		"for another purpose": {&x509.CertificateInvalidError{}, "INVALID_PURPOSE", "incompatible key usage", bad, of(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection} }), nil},
 		"too long a chain":    {&x509.CertificateInvalidError{}, "PATH_LENGTH_EXCEEDED", "too many intermediates", bad, with(evtest.Issue(&second, nil), second), func(c *tls.Config) { c.RootCAs.AddCert(short.Leaf) }},
-		"no common version":   {nil, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "protocol version", "EPROTO", evtest.ServerConfig, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }},
-		"no common protocol": {nil, "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "no application protocol", "EPROTO",
+		"no common version":   {nil, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION", "protocol version", "ERR_SSL_UNSUPPORTED_PROTOCOL", evtest.ServerConfig, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS10 }},
+		"no common protocol": {nil, "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "no application protocol", "ERR_SSL_NO_APPLICATION_PROTOCOL",
 			func() *tls.Config { c := evtest.ServerConfig(); c.NextProtos = []string{"a"}; return c }, func(c *tls.Config) { c.NextProtos = []string{"b"} }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,6 +147,7 @@ func TestTLSNoClientCertificate(t *testing.T) {
 	assert.NoError(t, good.Err())
 	require.Len(t, reported, 1)
 	assert.ErrorContains(t, reported[0], "certificate")
+	assert.Equal(t, "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE", evnet.Code(reported[0]))
 }
 
 // The server reports an error for each peer that fails its handshake. None of them prevents a good client

@@ -1,6 +1,11 @@
-//go:build !windows
+//go:build !linux
 
 package nodecode
 
-// platformCode returns "": the POSIX names in standard are the kernel's own numbers.
-func platformCode(error) string { return "" }
+import "syscall"
+
+// platformNamed are the errors that only some systems have.
+var platformNamed []struct {
+	errno syscall.Errno
+	code  string
+}

@@ -1,19 +1,78 @@
 package nodecode
 
-import (
-	"errors"
-	"syscall"
-)
+import "syscall"
 
-// winsock are the codes of Windows errors. Their numbers differ from those that package syscall has for the POSIX names.
-var winsock = map[syscall.Errno]string{
+// windows are the codes of Windows errors, as libuv translates them. An error that libuv does not know, such as
+// WSAENETDOWN, has the name of its POSIX counterpart. The numbers differ from those that package syscall has for the POSIX
+// names.
+var windows = map[syscall.Errno]string{
+	1:     "EISDIR",
 	2:     "ENOENT",
 	3:     "ENOENT",
+	4:     "EMFILE",
 	5:     "EACCES",
+	6:     "EBADF",
+	8:     "ENOMEM",
+	13:    "EINVAL",
+	14:    "ENOMEM",
+	15:    "ENOENT",
+	17:    "EXDEV",
+	19:    "EROFS",
+	23:    "EIO",
+	31:    "EIO",
+	32:    "EBUSY",
+	33:    "EBUSY",
+	39:    "ENOSPC",
+	50:    "ENOTSUP",
+	64:    "ECONNRESET",
+	80:    "EEXIST",
+	82:    "ENOSPC",
+	87:    "EINVAL",
+	109:   "EPIPE", // libuv: EOF, which a read reports as io.EOF here
+	110:   "EIO",
+	111:   "EFAULT",
+	112:   "ENOSPC",
+	121:   "ETIMEDOUT",
+	122:   "EINVAL",
+	123:   "ENOENT",
+	126:   "ENOENT",
+	145:   "ENOTEMPTY",
+	161:   "ENOENT",
+	183:   "EEXIST",
+	203:   "ENOENT",
+	206:   "ENAMETOOLONG",
+	208:   "E2BIG",
+	230:   "EPIPE",
+	231:   "EBUSY",
+	232:   "EPIPE",
+	233:   "EPIPE",
+	267:   "ENOENT",
+	740:   "EACCES",
+	995:   "ECANCELED",
+	998:   "EACCES",
+	1004:  "EBADF",
+	1113:  "ECHARSET",
+	1117:  "EIO",
+	1225:  "ECONNREFUSED",
+	1227:  "EADDRINUSE",
+	1231:  "ENETUNREACH",
+	1232:  "EHOSTUNREACH",
+	1236:  "ECONNABORTED",
+	1314:  "EPERM",
+	1393:  "EIO",
+	1464:  "EINVAL",
+	1920:  "EACCES",
+	1921:  "ELOOP",
+	2250:  "ENOTCONN",
+	4392:  "ENOENT",
+	10004: "ECANCELED",
 	10009: "EBADF",
 	10013: "EACCES",
+	10014: "EFAULT",
 	10022: "EINVAL",
 	10024: "EMFILE",
+	10035: "EAGAIN",
+	10036: "EINPROGRESS",
 	10037: "EALREADY",
 	10038: "ENOTSOCK",
 	10039: "EDESTADDRREQ",
@@ -21,28 +80,28 @@ var winsock = map[syscall.Errno]string{
 	10041: "EPROTOTYPE",
 	10042: "ENOPROTOOPT",
 	10043: "EPROTONOSUPPORT",
-	10045: "EOPNOTSUPP",
+	10044: "ESOCKTNOSUPPORT",
+	10045: "ENOTSUP",
+	10046: "EINVAL",
 	10047: "EAFNOSUPPORT",
 	10048: "EADDRINUSE",
 	10049: "EADDRNOTAVAIL",
 	10050: "ENETDOWN",
 	10051: "ENETUNREACH",
+	10052: "ENETRESET",
 	10053: "ECONNABORTED",
 	10054: "ECONNRESET",
 	10055: "ENOBUFS",
 	10056: "EISCONN",
 	10057: "ENOTCONN",
+	10058: "EPIPE",
 	10060: "ETIMEDOUT",
 	10061: "ECONNREFUSED",
 	10064: "EHOSTDOWN",
 	10065: "EHOSTUNREACH",
+	11001: "ENOENT",
+	11004: "ENOENT",
 }
 
 // platformCode returns the code of a Windows error.
-func platformCode(err error) string {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return winsock[errno]
-	}
-	return ""
-}
+func platformCode(errno syscall.Errno) string { return windows[errno] }

@@ -23,54 +23,6 @@ func (e *Error) Error() string { return e.Text }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// standard are the codes of errors that errors.Is finds. The first match counts.
-var standard = []struct {
-	err  error
-	code string
-}{
-	{context.Canceled, "ABORT_ERR"},
-	{context.DeadlineExceeded, "ETIMEDOUT"},
-	{syscall.EACCES, "EACCES"},
-	{syscall.EADDRINUSE, "EADDRINUSE"},
-	{syscall.EADDRNOTAVAIL, "EADDRNOTAVAIL"},
-	{syscall.EAFNOSUPPORT, "EAFNOSUPPORT"},
-	{syscall.EALREADY, "EALREADY"},
-	{syscall.EBADF, "EBADF"},
-	{syscall.ECANCELED, "ECANCELED"},
-	{syscall.ECONNABORTED, "ECONNABORTED"},
-	{syscall.ECONNREFUSED, "ECONNREFUSED"},
-	{syscall.ECONNRESET, "ECONNRESET"},
-	{syscall.EDESTADDRREQ, "EDESTADDRREQ"},
-	{syscall.EHOSTDOWN, "EHOSTDOWN"},
-	{syscall.EHOSTUNREACH, "EHOSTUNREACH"},
-	{syscall.EINVAL, "EINVAL"},
-	{syscall.EISCONN, "EISCONN"},
-	{syscall.ELOOP, "ELOOP"},
-	{syscall.EMFILE, "EMFILE"},
-	{syscall.EMSGSIZE, "EMSGSIZE"},
-	{syscall.ENAMETOOLONG, "ENAMETOOLONG"},
-	{syscall.ENETDOWN, "ENETDOWN"},
-	{syscall.ENETUNREACH, "ENETUNREACH"},
-	{syscall.ENFILE, "ENFILE"},
-	{syscall.ENOBUFS, "ENOBUFS"},
-	{syscall.ENODEV, "ENODEV"},
-	{syscall.ENOENT, "ENOENT"},
-	{syscall.ENOMEM, "ENOMEM"},
-	{syscall.ENOPROTOOPT, "ENOPROTOOPT"},
-	{syscall.ENOTCONN, "ENOTCONN"},
-	{syscall.ENOTDIR, "ENOTDIR"},
-	{syscall.ENOTSOCK, "ENOTSOCK"},
-	{syscall.EOPNOTSUPP, "EOPNOTSUPP"},
-	{syscall.EPERM, "EPERM"},
-	{syscall.EPIPE, "EPIPE"},
-	{syscall.EPROTONOSUPPORT, "EPROTONOSUPPORT"},
-	{syscall.EPROTOTYPE, "EPROTOTYPE"},
-	{syscall.EROFS, "EROFS"},
-	{syscall.ETIMEDOUT, "ETIMEDOUT"},
-	{syscall.ENOSYS, "ENOSYS"},
-	{errors.ErrUnsupported, "ENOTSUP"},
-}
-
 // Of returns Node's code for err, or "" if err is nil or Node has none for it.
 func Of(err error) string {
 	var dns *net.DNSError
@@ -81,13 +33,18 @@ func Of(err error) string {
 	if errors.As(err, &own) && own.Code != "" {
 		return own.Code
 	}
-	for _, s := range standard {
-		if errors.Is(err, s.err) {
-			return s.code
-		}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "ABORT_ERR"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "ETIMEDOUT"
 	}
-	if code := platformCode(err); code != "" {
-		return code
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errnoCode(errno)
+	}
+	if errors.Is(err, errors.ErrUnsupported) {
+		return "ENOTSUP"
 	}
 	if code := tlsCode(err); code != "" {
 		return code

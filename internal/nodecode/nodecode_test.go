@@ -61,13 +61,6 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// No entry of the table hides another.
-func TestOf_StandardErrors(t *testing.T) {
-	for _, s := range standard {
-		assert.Equal(t, s.code, Of(fmt.Errorf("wrapped: %w", s.err)))
-	}
-}
-
 // recordAlert is a type like the one that package tls has for an alert.
 type recordAlert uint8
 
@@ -98,7 +91,7 @@ func TestOf_TLS(t *testing.T) {
 		{invalid(x509.Expired, now.Add(time.Hour)), "CERT_NOT_YET_VALID"},
 		{invalid(x509.TooManyIntermediates, now), "PATH_LENGTH_EXCEEDED"},
 		{invalid(x509.IncompatibleUsage, now), "INVALID_PURPOSE"},
-		{invalid(x509.NotAuthorizedToSign, now), "CERT_REJECTED"},
+		{invalid(x509.NotAuthorizedToSign, now), "INVALID_PURPOSE"},
 		{x509.UnknownAuthorityError{}, "UNABLE_TO_VERIFY_LEAF_SIGNATURE"},
 		{unverified(certificate("a", "a")), "DEPTH_ZERO_SELF_SIGNED_CERT"},
 		{unverified(certificate("a", "b")), "UNABLE_TO_VERIFY_LEAF_SIGNATURE"},
@@ -109,10 +102,17 @@ func TestOf_TLS(t *testing.T) {
 		{record("SSH-2"), "ERR_SSL_WRONG_VERSION_NUMBER"},
 		{wrap("remote error", recordAlert(40)), "ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE"},
 		{wrap("read", wrap("remote error", recordAlert(116))), "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED"},
-		{wrap("remote error", recordAlert(255)), "EPROTO"},
+		{wrap("remote error", recordAlert(255)), "ECONNRESET"},
+		{wrap("local error", recordAlert(20)), "ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC"},
+		{wrap("local error", recordAlert(50)), "EPROTO"},
 		{wrap("remote error", errors.New("other")), "EPROTO"},
 		{wrap("handshake", errors.New("other")), "EPROTO"},
 		{wrap("read", errors.New("other")), ""},
+		{wrap("read", errors.New("tls: too many ignored records")), "EPROTO"},
+		{wrap("handshake", io.EOF), "ECONNRESET"},
+		{wrap("handshake", io.ErrUnexpectedEOF), "ECONNRESET"},
+		{wrap("read", io.ErrUnexpectedEOF), ""},
+		{&tls.CertificateVerificationError{Err: x509.UnhandledCriticalExtension{}}, "UNSPECIFIED"},
 	}
 	for _, tt := range tests {
 		assert.Equal(t, tt.want, Of(tt.err), "%v", tt.err)

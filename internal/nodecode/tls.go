@@ -5,8 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net"
-	"reflect"
+	"strings"
 	"time"
 )
 
@@ -20,23 +19,18 @@ func tlsCode(err error) string {
 	if errors.As(err, &invalid) {
 		return invalidCode(invalid)
 	}
-	if errors.As(err, new(x509.UnknownAuthorityError)) {
-		return chainCode(err)
+	var authority x509.UnknownAuthorityError
+	if errors.As(err, &authority) {
+		return chainCode(err, authority.Error())
 	}
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) {
 		return recordCode(record)
 	}
-	var op *net.OpError
-	for rest := err; errors.As(rest, &op); rest = op.Err {
-		if op.Op == "remote error" {
-			return alertCode(op.Err)
-		}
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return "UNSPECIFIED"
 	}
-	if errors.As(err, &op) && op.Op == "handshake" {
-		return "EPROTO"
-	}
-	return ""
+	return protocolCode(err)
 }
 
 // invalidCode returns the code for a certificate that fails verification.
@@ -49,14 +43,21 @@ func invalidCode(err x509.CertificateInvalidError) string {
 		return "CERT_HAS_EXPIRED"
 	case x509.TooManyIntermediates:
 		return "PATH_LENGTH_EXCEEDED"
-	case x509.IncompatibleUsage:
+	case x509.IncompatibleUsage, x509.NotAuthorizedToSign:
 		return "INVALID_PURPOSE"
 	}
-	return "CERT_REJECTED"
+	return "UNSPECIFIED"
 }
 
-// chainCode returns the code for a chain of certificates whose issuer is unknown.
-func chainCode(err error) string {
+// chainCode returns the code for a chain of certificates whose issuer is unknown. text is the text of the x509 error, which
+// alone says why a known issuer did not match.
+func chainCode(err error, text string) string {
+	switch {
+	case strings.Contains(text, "verification failure"), strings.Contains(text, "verification error"):
+		return "CERT_SIGNATURE_FAILURE"
+	case strings.Contains(text, "cannot sign this kind of certificate"):
+		return "INVALID_PURPOSE"
+	}
 	var failed *tls.CertificateVerificationError
 	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
 		return "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
@@ -74,8 +75,14 @@ func chainCode(err error) string {
 	return "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"
 }
 
-// recordCode returns the code for a peer that does not speak TLS.
+// recordCode returns the code for a record that is not one of TLS, or not the first of a handshake.
 func recordCode(err tls.RecordHeaderError) string {
+	if strings.HasPrefix(err.Msg, "oversized record") {
+		return "ERR_SSL_PACKET_LENGTH_TOO_LONG"
+	}
+	if err.RecordHeader[1] == 3 { // the major version of TLS
+		return "ERR_SSL_UNEXPECTED_MESSAGE"
+	}
 	for _, method := range []string{"GET ", "POST ", "HEAD ", "PUT "} {
 		if bytes.HasPrefix(err.RecordHeader[:], []byte(method)) {
 			return "ERR_SSL_HTTP_REQUEST"
@@ -85,45 +92,4 @@ func recordCode(err tls.RecordHeaderError) string {
 		return "ERR_SSL_HTTPS_PROXY_REQUEST"
 	}
 	return "ERR_SSL_WRONG_VERSION_NUMBER"
-}
-
-// alerts are OpenSSL's names of the alerts that a peer sends, by their number in TLS.
-var alerts = map[uint64]string{
-	10:  "SSLV3_ALERT_UNEXPECTED_MESSAGE",
-	20:  "SSLV3_ALERT_BAD_RECORD_MAC",
-	22:  "TLSV1_ALERT_RECORD_OVERFLOW",
-	40:  "SSLV3_ALERT_HANDSHAKE_FAILURE",
-	42:  "SSLV3_ALERT_BAD_CERTIFICATE",
-	43:  "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
-	44:  "SSLV3_ALERT_CERTIFICATE_REVOKED",
-	45:  "SSLV3_ALERT_CERTIFICATE_EXPIRED",
-	46:  "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
-	47:  "SSLV3_ALERT_ILLEGAL_PARAMETER",
-	48:  "TLSV1_ALERT_UNKNOWN_CA",
-	49:  "TLSV1_ALERT_ACCESS_DENIED",
-	50:  "TLSV1_ALERT_DECODE_ERROR",
-	51:  "TLSV1_ALERT_DECRYPT_ERROR",
-	70:  "TLSV1_ALERT_PROTOCOL_VERSION",
-	71:  "TLSV1_ALERT_INSUFFICIENT_SECURITY",
-	80:  "TLSV1_ALERT_INTERNAL_ERROR",
-	86:  "TLSV1_ALERT_INAPPROPRIATE_FALLBACK",
-	90:  "TLSV1_ALERT_USER_CANCELLED",
-	100: "TLSV1_ALERT_NO_RENEGOTIATION",
-	109: "TLSV13_ALERT_MISSING_EXTENSION",
-	110: "TLSV1_UNSUPPORTED_EXTENSION",
-	112: "TLSV1_UNRECOGNIZED_NAME",
-	113: "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE",
-	116: "TLSV13_ALERT_CERTIFICATE_REQUIRED",
-	120: "TLSV1_ALERT_NO_APPLICATION_PROTOCOL",
-}
-
-// alertCode returns the code for an alert. Package tls has an unexported integer type for it; the exported tls.AlertError
-// is for QUIC only.
-func alertCode(err error) string {
-	if v := reflect.ValueOf(err); v.Kind() == reflect.Uint8 {
-		if name := alerts[v.Uint()]; name != "" {
-			return "ERR_SSL_" + name
-		}
-	}
-	return "EPROTO"
 }

@@ -11,6 +11,7 @@ function thrown(name, fn) {
 }
 const mute = (s) => s.on('error', () => {});
 
+const sizes = { '2G-1': 2 ** 31 - 1, '2G': 2 ** 31, '4G-1': 2 ** 32 - 1, '4G': 2 ** 32 };
 thrown('bad-type', () => dgram.createSocket('udp5'));
 const unbound = mute(dgram.createSocket('udp4'));
 thrown('unbound-ttl', () => unbound.setTTL(1));
@@ -22,6 +23,9 @@ thrown('send-port-0', () => unbound.send('x', 0, '127.0.0.1'));
 thrown('send-no-port', () => unbound.send('x'));
 thrown('connect-port-0', () => unbound.connect(0));
 thrown('no-group', () => unbound.addMembership(''));
+for (const [name, size] of Object.entries(sizes)) thrown(`unbound-buffer-${name}`, () => unbound.setRecvBufferSize(size));
+thrown('option-negative', () => dgram.createSocket({ type: 'udp4', recvBufferSize: -1 }));
+thrown('option-4G', () => dgram.createSocket({ type: 'udp4', sendBufferSize: 2 ** 32 }));
 unbound.close();
 for (const [name, fn] of Object.entries({
   'closed-close': () => unbound.close(),
@@ -45,6 +49,10 @@ s.bind(0, '127.0.0.1', () => {
   thrown('strange-interface', () => s.setMulticastInterface('9.9.9.9'));
   thrown('junk-source', () => s.addSourceSpecificMembership('junk', '232.1.1.1', '127.0.0.1'));
   thrown('negative-buffer', () => s.setRecvBufferSize(-1));
+  for (const [name, size] of Object.entries(sizes)) {
+    thrown(`buffer-${name}`, () => s.setRecvBufferSize(size));
+    thrown(`send-buffer-${name}`, () => s.setSendBufferSize(size));
+  }
   s.send(Buffer.alloc(70000), 9, '127.0.0.1', (err) => {
     told('oversized', err);
     s.send('x', 9, '255.255.255.255', (err) => {
