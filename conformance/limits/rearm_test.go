@@ -41,6 +41,12 @@ func (r *rearming) writes(p []byte) {
 	}
 }
 
+func (r *rearming) produces() {
+	if r.goesOn() {
+		r.s.Produce(func() ([]byte, bool) { return nil, false }, func(error) { r.produces() })
+	}
+}
+
 func (r *rearming) write() {
 	if r.goesOn() {
 		_, _ = r.s.Write(make([]byte, 16<<10))
@@ -97,6 +103,14 @@ var rearms = map[string]func(r *rearming){
 		_, _ = r.s.Write(make([]byte, 17<<20))
 		r.writes([]byte("x"))
 	},
+	"Produce, empty": func(r *rearming) {
+		r.s.Produce(func() ([]byte, bool) { return nil, r.goesOn() }, nil)
+	},
+	"Produce, 16 KiB": func(r *rearming) {
+		r.s.Produce(func() ([]byte, bool) { return make([]byte, 16<<10), r.goesOn() }, nil)
+	},
+	"Produce in done":               (*rearming).produces,
+	"Produce in done after Destroy": func(r *rearming) { r.s.Destroy(nil); r.produces() },
 	"Drain": func(r *rearming) {
 		r.s.On.Drain(r.write)
 		r.write()
