@@ -3,6 +3,7 @@ package evnet
 import (
 	"log/slog"
 	"net"
+	"time"
 
 	"evnet/internal/eventloop"
 	"evnet/internal/listen"
@@ -22,6 +23,8 @@ type listening struct {
 	handoff   *listen.Handoff[net.Conn] // to the loops, by their index in Server.settings
 	serveNext []func()                  // for each loop: serves one conn of the handoff
 	unwatch   func() bool               // of the context; guarded by Server.mu, nil until the context is watched
+	idleTimer *time.Timer               // of reportIdleLoops, or nil; guarded by Server.mu
+	reporting bool                      // reportIdleLoopsLater has started the timer; the acceptor's goroutine uses it
 }
 
 // newListening returns a period of listening on ln that has not started yet.
@@ -30,7 +33,11 @@ func newListening(s *Server, ln net.Listener) *listening {
 	lis.acceptor = listen.NewAcceptor(ln, lis)
 	for i, set := range s.settings {
 		lis.serveNext = append(lis.serveNext, func() {
-			if conn, ok := lis.handoff.Take(i); ok {
+			conn, more, ok := lis.handoff.Take(i)
+			if more {
+				lis.notify(i)
+			}
+			if ok {
 				set.Loop.core().ParkSoon()
 				s.connection(lis, set, conn)
 			}
@@ -39,7 +46,8 @@ func newListening(s *Server, ln net.Listener) *listening {
 	return lis
 }
 
-// Accepted hands a conn over to a loop. It runs on the acceptor's goroutine, and blocks while all loops are busy.
+// Accepted hands a conn over to a loop that runs. It runs on the acceptor's goroutine, and blocks while all loops are
+// busy.
 func (lis *listening) Accepted(conn net.Conn) {
 	s := lis.server
 	loop, ok := lis.handoff.Put(conn)
@@ -47,7 +55,10 @@ func (lis *listening) Accepted(conn net.Conn) {
 		s.settings[0].closeConn(conn)
 		return
 	}
-	s.settings[loop].Loop.core().Event(lis.serveNext[loop])
+	if loop != listen.NoReceiver {
+		lis.notify(loop)
+	}
+	lis.reportIdleLoopsLater()
 }
 
 // AcceptFailed schedules Error. It runs on the acceptor's goroutine.

@@ -162,6 +162,7 @@ type loopHost struct {
 	crowd    crowd
 	deferred deferredCalls // of Scan
 	pipes    transport.SplicePipes
+	run      runState
 }
 
 func (h *loopHost) OnPanic() func(error) {
@@ -175,7 +176,10 @@ func (h *loopHost) PanicError(value any, stack []byte) error {
 	return &PanicError{Value: value, Stack: stack}
 }
 
-func (h *loopHost) SetRunning(running bool) { h.pipes.SetRunning(running) }
+func (h *loopHost) SetRunning(running bool) {
+	h.pipes.SetRunning(running)
+	h.run.set(h.loop, running)
+}
 
 func (h *loopHost) RoomAvailable() { h.loop.resumeCrowded() }
 

@@ -138,10 +138,13 @@ type SocketOptions struct {
 //
 // Node: the options of net.createServer.
 type ServerOptions struct {
-	// Loops run the callbacks: the first runs the callbacks of the server. Accepted sockets are distributed over all loops,
-	// round-robin. A socket stays on its loop, where its Connection callback runs too. The program runs each loop, and
-	// runs it again if a panic has ended its Run. The server keeps all of them running from Listen until its Close
-	// event. Default: DefaultLoop alone.
+	// Loops run the callbacks: the first runs the callbacks of the server. Accepted sockets are distributed over the
+	// loops that run, round-robin. A socket stays on its loop, where its Connection callback runs too. The program runs
+	// each loop, and runs it again if a panic has ended its Run. The server keeps all of them running from Listen until
+	// its Close event. Default: DefaultLoop alone.
+	//
+	// A loop that does not run gets no connections; while no loop runs, they wait. If a loop still does not run five
+	// seconds after such a connection, the Logger receives one record.
 	Loops          []*Loop
 	AllowHalfOpen  bool          // of accepted sockets, as in SocketOptions
 	HighWaterMark  int           // of accepted sockets, as in SocketOptions

@@ -216,6 +216,7 @@ func (s *Server) startLocked(lis *listening, addr net.Addr, onListening func()) 
 		}
 	}
 	s.lis, s.addr, s.closePending = lis, addr, false
+	lis.watchLoops()
 	s.loop.core().Post(func() { s.emitListening(lis, onListening) })
 	s.spawnAcceptor(lis)
 	return nil

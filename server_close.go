@@ -85,7 +85,7 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	}
 	s.lis, s.closePending = nil, true
 	s.closingAcceptors++
-	addr, unwatch := s.addr, lis.unwatch
+	addr, unwatch, idleTimer := s.addr, lis.unwatch, lis.idleTimer
 	if network(addr) != "unix" {
 		s.addr = nil // a Unix server keeps its path, as in Node
 	}
@@ -96,6 +96,10 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	if unwatch != nil {
 		unwatch()
 	}
+	if idleTimer != nil {
+		idleTimer.Stop()
+	}
+	lis.unwatchLoops()
 	for _, conn := range lis.handoff.Close() {
 		s.settings[0].closeConn(conn)
 	}

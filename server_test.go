@@ -131,9 +131,8 @@ func TestServerShutdownInCallbackOfTheSecondLoop(t *testing.T) {
 	loops[1].Ref()
 	server.On.Close(loops[1].Unref)
 	var others sync.WaitGroup
-	for _, other := range []*evnet.Loop{loops[1], l} {
-		others.Go(func() { kit.Run(t, other) })
-	}
+	others.Go(func() { kit.Run(t, loops[1]) })
+	others.Go(func() { kit.AwaitRunning(loops...); kit.Run(t, l) })
 	kit.Run(t, loops[0])
 	others.Wait()
 	assert.NoError(t, ctx.Err(), "Shutdown waited for its own loop")

@@ -144,6 +144,7 @@ func TestChatOnTwoLoops(t *testing.T) {
 	for _, l := range loops {
 		all.Go(func() { assert.ErrorIs(t, l.Serve(ctx), context.Canceled) })
 	}
+	kit.AwaitRunning(loops...)
 	kit.Run(t, away)
 	bound, stop := context.WithTimeout(context.Background(), evtest.Patience)
 	defer stop()

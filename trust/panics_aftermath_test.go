@@ -240,8 +240,11 @@ func TestPanicsOnOneLoopOfAServer(t *testing.T) {
 					}
 				})
 				unwound := make(chan int)
+				running := make(chan struct{})
+				second.Post(func() { close(running) }) // a loop that does not run gets no connection
 				go func() { unwound <- runAgain(t, second, second.Run) }()
 				go func() {
+					<-running
 					defer server.Close(nil)
 					served := 0
 					for range 6 {

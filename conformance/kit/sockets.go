@@ -68,6 +68,15 @@ func NewClient(l *evnet.Loop) *evnet.Socket {
 	return evnet.NewSocket(&evnet.SocketOptions{Loop: l})
 }
 
+// AwaitRunning returns once each of the loops runs. A server passes connections only to loops that run.
+func AwaitRunning(loops ...*evnet.Loop) {
+	for _, l := range loops {
+		running := make(chan struct{})
+		l.Post(func() { close(running) })
+		<-running
+	}
+}
+
 // RunAll runs the loops until all of them return.
 func RunAll(t *testing.T, loops []*evnet.Loop) {
 	var others sync.WaitGroup

@@ -260,9 +260,8 @@ func TestServerSpreadsOverLoops(t *testing.T) {
 		c.Connect("tcp", addr)
 	}
 	var others sync.WaitGroup
-	for _, other := range []*evnet.Loop{loops[1], l} {
-		others.Go(func() { kit.Run(t, other) })
-	}
+	others.Go(func() { kit.Run(t, loops[1]) })
+	others.Go(func() { kit.AwaitRunning(loops...); kit.Run(t, l) })
 	kit.Run(t, loops[0])
 	others.Wait()
 	assert.Equal(t, 1000+3*clients/2, *count[loops[0]])

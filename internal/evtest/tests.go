@@ -55,6 +55,19 @@ func (r *Records) Handle(_ context.Context, rec slog.Record) error {
 	return nil
 }
 
+// Messages returns the messages of the records of a level.
+func (r *Records) Messages(level slog.Level) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	messages := []string{}
+	for _, record := range r.List {
+		if record.Level == level {
+			messages = append(messages, record.Message)
+		}
+	}
+	return messages
+}
+
 // Patience limits an operation that should take milliseconds: only a hang takes longer.
 const Patience = 60 * time.Second
 

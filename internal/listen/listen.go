@@ -3,7 +3,7 @@
 // Listen returns a listener for TCP or for a Unix path. It replaces stale socket files, sets their permissions before a
 // client can connect, and removes them at Close. An Acceptor accepts from any listener, on a goroutine of its owner, and
 // passes each connection to the owner. A Handoff queues accepted connections for several receivers, in rotation, and
-// skips a receiver whose queue is full.
+// skips a receiver that is closed or whose queue is full.
 //
 // Functions without a receiver may be called from any goroutine. Functions that bind may block for a short time. The
 // package knows neither servers nor loops nor events. It reads and writes no data.
