@@ -152,7 +152,8 @@
 //   - Encodings: utf16le never emits half a character, and a second SetEncoding flushes what the first has buffered.
 //   - Addresses: both remain available after Close.
 //   - Failures of a pipe: as in Node, Pipe does not forward failures. If one socket of a Relay
-//     fails, Relay resets the other.
+//     fails, Relay resets the other. A destination that is not a socket has no events: if writing
+//     to it fails, the source fails, unless it has another consumer.
 //   - Unix paths: Listen replaces a socket file at which no process answers, and no other file. Close removes only the
 //     file that the server created. Errors come from the operating system unchanged. SocketMode sets the permissions
 //     before any client can connect.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -34,9 +35,13 @@ type pipe struct {
 // On.End. Do not hide a *Socket in such a writer to keep it open, because it then does not hold this socket
 // back. Use ReadFrom of dst with the BlockingConn of this socket, or Data with Pause and Drain.
 //
-// Pipe stops when dst has finished, failed or closed, and when a write to it fails. If dst was the last
-// destination, this socket is then paused as after Unpipe. It is neither ended nor destroyed. A failure of
-// this socket does not end dst.
+// If a write to such a writer fails and there is no other destination or Data listener, this socket fails:
+// Error and Close follow. The error is a *net.OpError whose Op is "pipe", and wraps the writer's error. With
+// other consumers, the failure is logged, and they continue.
+//
+// Pipe also stops when dst is a socket that has finished, failed or closed. If it was the last destination, this
+// socket is then paused as after Unpipe. It is neither ended nor destroyed. A failure of this socket does not end
+// dst. A dst that was never connected fails with ErrSocketClosed at the first chunk, as in Node.
 //
 // A nil dst is logged and otherwise ignored. So is any dst while OnRead, Scan, Chunks or BlockingConn
 // is the consumer.
@@ -135,28 +140,41 @@ func sameWriter(a, b io.Writer) bool {
 // unpipe removes one pipe of s.
 func (s *Socket) unpipe(l *pipe) {
 	s.mu.Lock()
-	n := len(s.in.pipes)
-	if n > 0 {
-		s.in.pipes = slices.DeleteFunc(slices.Clone(s.in.pipes), func(x *pipe) bool { return x == l })
-	}
-	if len(s.in.pipes) < n {
-		if l.blocked {
-			l.blocked = false
-			s.in.blocked--
-		}
-		if len(s.in.pipes) == 0 && s.in.mode != paused {
-			s.in.mode = unpiped // if the peer sends no more data, its end is detected
-		}
-		s.scheduleFlowLocked()
-		s.updateReadingLocked()
-	}
+	s.removePipeLocked(l, unpiped) // if the peer sends no more data, its end is detected
 	s.mu.Unlock()
-	if l.sock != nil {
-		l.sock.mu.Lock()
-		if r := l.sock.optional; r != nil {
-			r.sources = slices.DeleteFunc(slices.Clone(r.sources), func(x *pipe) bool { return x == l })
-		}
-		l.sock.mu.Unlock()
+	l.leaveSock()
+}
+
+// removePipeLocked removes l from the pipes of s. After the last one, s continues in the given mode, unless it is paused.
+func (s *Socket) removePipeLocked(l *pipe, after flowMode) {
+	n := len(s.in.pipes)
+	if n == 0 {
+		return
+	}
+	s.in.pipes = slices.DeleteFunc(slices.Clone(s.in.pipes), func(x *pipe) bool { return x == l })
+	if len(s.in.pipes) == n {
+		return
+	}
+	if l.blocked {
+		l.blocked = false
+		s.in.blocked--
+	}
+	if len(s.in.pipes) == 0 && s.in.mode != paused {
+		s.in.mode = after
+	}
+	s.scheduleFlowLocked()
+	s.updateReadingLocked()
+}
+
+// leaveSock removes l from the pipes to its destination, if that is a socket.
+func (l *pipe) leaveSock() {
+	if l.sock == nil {
+		return
+	}
+	l.sock.mu.Lock()
+	defer l.sock.mu.Unlock()
+	if r := l.sock.optional; r != nil {
+		r.sources = slices.DeleteFunc(slices.Clone(r.sources), func(x *pipe) bool { return x == l })
 	}
 }
 
@@ -180,18 +198,45 @@ func (l *pipe) write(p []byte) {
 
 // writeFailed removes the pipe after a failed write to dst.
 func (l *pipe) writeFailed(err error) {
-	if l.relay != nil {
+	switch {
+	case l.relay != nil:
 		if !errors.Is(err, ErrDestroyed) { // the relay handles the destruction itself
 			l.relay.writeFailed(err)
 		}
-		return
-	}
-	if !errors.Is(err, ErrWriteAfterEnd) && !errors.Is(err, ErrDestroyed) { // the events of dst report these
-		if r, ok := l.src.set.record(slog.LevelWarn); ok {
-			r.Write("evnet: writing to a destination of Pipe failed", "err", err)
+	case l.sock == nil:
+		l.src.writerFailed(l, err)
+	default:
+		l.src.unpipe(l)
+		if err == ErrSocketClosed { // the events of dst report the other errors
+			l.sock.Destroy(err)
 		}
 	}
-	l.src.unpipe(l)
+}
+
+// writerFailed handles a failed write to a destination that is not a socket, and so emits no event. If s has no other
+// consumer, s would be paused without an event: it is destroyed.
+func (s *Socket) writerFailed(l *pipe, err error) {
+	s.mu.Lock()
+	if !slices.Contains(s.in.pipes, l) { // the writer has called Unpipe
+		s.mu.Unlock()
+		return
+	}
+	hasListener := s.events.count(kindData) > 0
+	if len(s.in.pipes) == 1 && !hasListener {
+		err = &net.OpError{Op: "pipe", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
+		s.mu.Unlock()
+		s.Destroy(err)
+		return
+	}
+	after := unpiped
+	if hasListener {
+		after = flowing
+	}
+	s.removePipeLocked(l, after)
+	s.mu.Unlock()
+	if r, ok := s.set.record(slog.LevelWarn); ok {
+		r.Write("evnet: writing to a destination of Pipe failed", "err", err)
+	}
 }
 
 // checkRoom holds the source back while the destination needs to drain.

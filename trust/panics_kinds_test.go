@@ -280,6 +280,7 @@ var kinds = map[string]callbackKind{
 		a, b := pair(st.t)
 		st.victim = evnet.Wrap(a, &evnet.SocketOptions{Loop: st.l, Logger: logging(st.boom).logger()})
 		st.victim.On.Error(func(error) {})
+		st.victim.On.Data(func([]byte) {}) // otherwise the socket fails, and nothing is logged
 		peer := wrap(st.l, b)
 		st.later(func() { st.victim.Destroy(nil); peer.Destroy(nil) })
 		st.victim.Pipe(writer(func([]byte) (int, error) { return 0, errCause }))
