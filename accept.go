@@ -20,7 +20,10 @@ const (
 type listening struct {
 	server    *Server
 	acceptor  *listen.Acceptor
-	handoff   *listen.Handoff[net.Conn] // to the loops, by their index in Server.settings
+	addr      net.Addr
+	mayBlock  bool // methods of the listener are the user's code
+	arrivals  arrivals
+	handoff   *listen.Handoff[accepted] // to the loops, by their index in Server.settings
 	serveNext []func()                  // for each loop: serves one conn of the handoff
 	unwatch   func() bool               // of the context; guarded by Server.mu, nil until the context is watched
 	idleTimer *time.Timer               // of reportIdleLoops, or nil; guarded by Server.mu
@@ -28,18 +31,22 @@ type listening struct {
 }
 
 // newListening returns a period of listening on ln that has not started yet.
-func newListening(s *Server, ln net.Listener) *listening {
-	lis := &listening{server: s, handoff: listen.NewHandoff[net.Conn](len(s.settings), maxUnserved)}
+func newListening(s *Server, ln net.Listener, addr net.Addr) *listening {
+	lis := &listening{
+		server: s, addr: addr, mayBlock: listen.MayBlock(ln),
+		handoff: listen.NewHandoff[accepted](len(s.settings), maxUnserved),
+	}
+	lis.arrivals.init()
 	lis.acceptor = listen.NewAcceptor(ln, lis)
 	for i, set := range s.settings {
 		lis.serveNext = append(lis.serveNext, func() {
-			conn, more, ok := lis.handoff.Take(i)
+			item, more, ok := lis.handoff.Take(i)
 			if more {
 				lis.notify(i)
 			}
 			if ok {
 				set.Loop.core().ParkSoon()
-				s.connection(lis, set, conn)
+				s.connection(lis, set, item)
 			}
 		})
 	}
@@ -49,16 +56,27 @@ func newListening(s *Server, ln net.Listener) *listening {
 // Accepted hands a conn over to a loop that runs. It runs on the acceptor's goroutine, and blocks while all loops are
 // busy.
 func (lis *listening) Accepted(conn net.Conn) {
-	s := lis.server
-	loop, ok := lis.handoff.Put(conn)
+	switch {
+	case transport.IsKernelConn(conn):
+		lis.pass(accepted{conn: conn})
+	case transport.MayBlock(conn):
+		lis.identify(conn)
+	default:
+		lis.pass(accepted{conn: conn, at: addresses{conn.LocalAddr(), conn.RemoteAddr()}})
+	}
+	lis.reportIdleLoopsLater()
+}
+
+// pass hands a conn over to a loop. It blocks while all loops are busy.
+func (lis *listening) pass(item accepted) {
+	loop, ok := lis.handoff.Put(item)
 	if !ok {
-		s.settings[0].closeConn(conn)
+		lis.server.settings[0].closeConn(item.conn)
 		return
 	}
 	if loop != listen.NoReceiver {
 		lis.notify(loop)
 	}
-	lis.reportIdleLoopsLater()
 }
 
 // AcceptFailed schedules Error. It runs on the acceptor's goroutine.
@@ -103,25 +121,30 @@ func (s *Server) emitAcceptError(lis *listening, err error) {
 	}
 	if !handled {
 		if r, ok := s.acceptLog.Take(s.settings[0].logger(), slog.LevelWarn); ok {
-			r.Write("evnet: accepting failed", "err", err, "local", lis.acceptor.Addr())
+			r.Write("evnet: accepting failed", "err", err, "local", lis.addr)
 		}
 	}
 }
 
 // connection makes a socket from an accepted conn and emits Connection, or refuses the conn. It runs on the loop of
 // the new socket.
-func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
+func (s *Server) connection(lis *listening, set *settings, item accepted) {
+	conn, at := item.conn, item.at
 	owned := false // by the socket, or closed
 	defer func() { // also if a method of the conn panics
 		if !owned {
 			set.closeConn(conn)
 		}
 	}()
-	if s.opts.BlockList.blocksPeer(conn) {
+	repanic(item.err)
+	from := at // also of a kernel conn
+	if transport.IsKernelConn(conn) {
+		from = addresses{conn.LocalAddr(), conn.RemoteAddr()}
+	}
+	if s.opts.BlockList.blocksPeer(from.remote) {
 		return
 	}
-	at := addressesOf(conn)
-	peer := s.peerAddress(conn, at)
+	peer := s.peerAddress(from.remote)
 	s.mu.Lock()
 	if s.lis != lis {
 		s.mu.Unlock()
@@ -129,7 +152,7 @@ func (s *Server) connection(lis *listening, set *settings, conn net.Conn) {
 	}
 	if reason, exceeds := s.exceedsLocked(peer); exceeds {
 		s.mu.Unlock()
-		d := Drop{Local: conn.LocalAddr(), Remote: conn.RemoteAddr(), Reason: reason}
+		d := Drop{Local: from.local, Remote: from.remote, Reason: reason}
 		owned = true
 		set.closeConn(conn)
 		s.drop(set, d)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"evnet/internal/ratelimit"
-	"evnet/internal/transport"
 )
 
 // The limits of a server on accepted connections.
@@ -48,14 +47,10 @@ func newRate(rate int) ratelimit.Bucket {
 }
 
 // peerAddress returns the IP address of the peer of an accepted conn, as MaxConnectionsPerAddress counts it. It is the
-// zero Addr if there is none, or if the option is off. No lock is held, because RemoteAddr may be the user's code.
-func (s *Server) peerAddress(conn net.Conn, at addresses) netip.Addr {
+// zero Addr if there is none, or if the option is off. No lock is held, because the type of remote may be the user's.
+func (s *Server) peerAddress(remote net.Addr) netip.Addr {
 	if s.opts.MaxConnectionsPerAddress == 0 {
 		return netip.Addr{}
-	}
-	remote := at.remote
-	if transport.IsKernelConn(conn) {
-		remote = conn.RemoteAddr()
 	}
 	return countedAs(ipOf(remote))
 }

@@ -230,12 +230,9 @@ func (b *BlockList) UnmarshalJSON(data []byte) error {
 }
 
 // blocksPeer reports whether the list blocks the peer of an accepted conn. A peer without an IP address is never
-// blocked. No lock is held, because RemoteAddr may be the user's code.
-func (b *BlockList) blocksPeer(peer interface{ RemoteAddr() net.Addr }) bool {
-	if b == nil {
-		return false
-	}
-	return b.Check(ipOf(peer.RemoteAddr()))
+// blocked. No lock is held, because the type of remote may be the user's.
+func (b *BlockList) blocksPeer(remote net.Addr) bool {
+	return b != nil && b.Check(ipOf(remote))
 }
 
 func (t *ruleTable) add(r rule) {

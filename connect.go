@@ -282,7 +282,8 @@ func (c *connecting) Connected(conn net.Conn) {
 		}
 	}()
 	s.loop().SetOwner((*handle)(s))
-	at := addressesOf(conn)
+	id := identify(s.loop(), conn)
+	at := id.known()
 	s.mu.Lock()
 	if s.opt().dial != c {
 		s.mu.Unlock()
@@ -300,6 +301,7 @@ func (c *connecting) Connected(conn net.Conn) {
 	s.mu.Unlock()
 	c.cancel()
 
+	s.adopt(id)
 	if s.setOptions(); s.Destroyed() {
 		return
 	}

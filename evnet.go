@@ -228,6 +228,9 @@ func Connect(network, address string, onConnect func()) *Socket {
 // that embeds such a conn may have its own methods. Any other conn, and every conn under TLS, has a goroutine that reads,
 // unless the socket is paused, and one that writes while bytes are queued. Run waits for all of them to return.
 //
+// Methods of any other conn may block. If its LocalAddr and RemoteAddr take longer than 10 ms, the addresses of the
+// socket are nil until they return.
+//
 // If a Read of the conn returns no bytes and no error, it is retried after a pause. An error that is Temporary and not a
 // timeout is retried ten times. If a method panics, the socket fails with a *PanicError.
 //
@@ -240,12 +243,14 @@ func Wrap(conn net.Conn, opts *SocketOptions) *Socket {
 		s.Destroy(nilArgument("Wrap", "conn"))
 		return s
 	}
-	at := addressesOf(conn)
+	id := identify(s.loop(), conn)
+	at := id.known()
 	s.mu.Lock()
 	ok := s.registerLocked()
 	s.attachLocked(conn, at, transport.Client)
 	epoch := s.epoch
 	s.mu.Unlock()
+	s.adopt(id)
 	s.setOptions()
 	switch ctx := s.set.Context; {
 	case !ok:

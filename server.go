@@ -158,6 +158,11 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 // It fails with ErrServerAlreadyListening if the server listens, and with syscall.EINVAL if ln is a socket that
 // does not listen. Then ln still belongs to the caller.
 //
+// Methods of the accepted conns may block. RemoteAddr may wait for a header of the PROXY protocol, for example. Other
+// connections do not wait for them. Connection is emitted once LocalAddr and RemoteAddr have returned. If they take
+// longer than FirstByteTimeout, or without it than HandshakeTimeout, the conn is closed without an event. At most 4,096
+// conns wait at the same time.
+//
 // To serve a descriptor, pass it to net.FileListener. The listener that it returns does not remove the file of a
 // Unix socket.
 //
@@ -182,7 +187,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // serve makes the server accept from ln until Close or the end of ctx.
 func (s *Server) serve(ctx context.Context, ln net.Listener, onListening func()) error {
 	addr := ln.Addr() // without the lock, because it may panic
-	lis := newListening(s, ln)
+	lis := newListening(s, ln, addr)
 	s.mu.Lock()
 	err := s.startLocked(lis, addr, onListening)
 	s.mu.Unlock()

@@ -100,19 +100,33 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 		idleTimer.Stop()
 	}
 	lis.unwatchLoops()
-	for _, conn := range lis.handoff.Close() {
+	for _, conn := range lis.arrivals.end() {
 		s.settings[0].closeConn(conn)
 	}
+	for _, item := range lis.handoff.Close() {
+		s.settings[0].closeConn(item.conn)
+	}
+	if lis.mayBlock {
+		callForeign(s.loop.core(), func() { s.closeListener(lis, addr, s.loop.core().Event) }).wait()
+	} else {
+		s.closeListener(lis, addr, func(log func()) { log() })
+	}
+	return nil
+}
+
+// closeListener closes the listener. It passes a function that logs a failure to report, because the Logger may panic.
+func (s *Server) closeListener(lis *listening, addr net.Addr, report func(func())) {
 	eventloop.Contain((*handle)(nil), lis.acceptor.Close, func(err error) {
 		s.mu.Lock()
 		s.closingAcceptors--
 		s.closeIfDoneLocked()
 		s.mu.Unlock()
-		if err != nil && !errors.Is(err, net.ErrClosed) { // last, because the Logger may panic
-			s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", addr)
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			report(func() {
+				s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", addr)
+			})
 		}
 	})
-	return nil
 }
 
 // leaveLoopsLocked removes the server from all of its loops together, unless more events are to come: a Close

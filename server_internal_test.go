@@ -24,10 +24,10 @@ func TestLimitsDoNotAllocate(t *testing.T) {
 		"drops": {MaxConnectionRate: 1},
 	} {
 		s := NewServer(&opts)
-		s.countLocked(newSocket(s.settings[0]), s.peerAddress(conn, addresses{}))
+		s.countLocked(newSocket(s.settings[0]), s.peerAddress(conn.RemoteAddr()))
 		c := newSocket(s.settings[0])
 		assert.Zero(t, testing.AllocsPerRun(100, func() {
-			peer := s.peerAddress(conn, addresses{})
+			peer := s.peerAddress(conn.RemoteAddr())
 			if _, exceeds := s.exceedsLocked(peer); !exceeds {
 				s.countLocked(c, peer)
 				s.uncountLocked(c)

@@ -118,7 +118,7 @@ func (lis *listening) reportIdleLoops() {
 	}
 	eventloop.Contain((*handle)(nil), func() error {
 		if r, ok := s.acceptLog.Take(s.settings[0].logger(), slog.LevelWarn); ok {
-			r.Write(text, "idle", idle, "loops", len(s.settings), "local", lis.acceptor.Addr())
+			r.Write(text, "idle", idle, "loops", len(s.settings), "local", lis.addr)
 		}
 		return nil
 	}, func(error) {}) // a Logger that panics has no other goroutine to panic on

@@ -193,17 +193,6 @@ func (s *Socket) contextEnded(epoch int32) {
 	e.run()
 }
 
-// addresses are the addresses of a conn that may not return them after it was closed, or whose methods may panic.
-type addresses struct{ local, remote net.Addr }
-
-// addressesOf returns the addresses of conn, unless package net keeps them available. No lock is held.
-func addressesOf(conn net.Conn) addresses {
-	if transport.IsKernelConn(conn) {
-		return addresses{}
-	}
-	return addresses{conn.LocalAddr(), conn.RemoteAddr()}
-}
-
 // attachLocked takes over a connected conn, on one side of TLS if that is configured. The caller holds s.mu, and calls
 // setOptions afterwards.
 func (s *Socket) attachLocked(below net.Conn, at addresses, side transport.Side) {
@@ -230,9 +219,16 @@ func (s *Socket) setOptions() {
 	s.mu.Lock()
 	conn, noDelay, alive := s.stream.Conn(), s.opt().noDelay, s.opt().keepAlive
 	s.mu.Unlock()
-	if conn == nil || noDelay == nil && alive == nil {
-		return
+	switch {
+	case conn == nil || noDelay == nil && alive == nil:
+	case transport.MayBlock(conn):
+		callForeign(s.loop(), func() { s.setOptionsOf(conn, noDelay, alive) }).wait()
+	default:
+		s.setOptionsOf(conn, noDelay, alive)
 	}
+}
+
+func (s *Socket) setOptionsOf(conn net.Conn, noDelay *bool, alive *keepAlive) {
 	eventloop.Contain((*handle)(s), func() error {
 		if noDelay != nil {
 			_ = setNoDelay(conn, *noDelay)

@@ -269,7 +269,7 @@ func (s *Socket) SetNoDelay(on bool) error {
 	if conn == nil {
 		return nil
 	}
-	return setNoDelay(conn, on)
+	return s.optionError(setNoDelay(conn, on))
 }
 
 // SetKeepAlive sets TCP keep-alive, which is on by default in Go. A positive delay is the idle time before the first
@@ -286,13 +286,21 @@ func (s *Socket) SetKeepAlive(on bool, delay time.Duration) error {
 	if conn == nil {
 		return nil
 	}
-	return setKeepAlive(conn, k)
+	return s.optionError(setKeepAlive(conn, k))
+}
+
+// optionError adds the addresses of the socket to errors.ErrUnsupported. It does not change other errors.
+func (s *Socket) optionError(err error) error {
+	if err != errors.ErrUnsupported {
+		return err
+	}
+	return &net.OpError{Op: "set", Net: network(s.LocalAddr()), Addr: s.RemoteAddr(), Err: err}
 }
 
 func setNoDelay(conn net.Conn, on bool) error {
 	c, ok := transport.Lowest(conn).(interface{ SetNoDelay(bool) error })
 	if !ok {
-		return &net.OpError{Op: "set", Net: network(conn.LocalAddr()), Addr: conn.RemoteAddr(), Err: errors.ErrUnsupported}
+		return errors.ErrUnsupported
 	}
 	return c.SetNoDelay(on)
 }
@@ -308,7 +316,7 @@ func setKeepAlive(conn net.Conn, k keepAlive) error {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	})
 	if !ok {
-		return &net.OpError{Op: "set", Net: network(conn.LocalAddr()), Addr: conn.RemoteAddr(), Err: errors.ErrUnsupported}
+		return errors.ErrUnsupported
 	}
 	config := net.KeepAliveConfig{Enable: k.on, Idle: -1, Interval: -1, Count: -1}
 	if k.delay > 0 {

@@ -135,7 +135,7 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 	if accepted {
 		s.loop().SetOwner((*handle)(s)) // a method of the conn may panic when it returns the address
 		// The peer may have been added to the block list meanwhile.
-		if s.set.server.opts.BlockList.blocksPeer(s) {
+		if s.set.server.opts.BlockList.blocksPeer(s.RemoteAddr()) {
 			s.Destroy(nil)
 			return
 		}

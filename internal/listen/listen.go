@@ -90,6 +90,15 @@ func CheckPath(address string) error {
 // isAbstract reports whether a Unix address is one of Linux's names that have no file. It is not empty.
 func isAbstract(address string) bool { return address[0] == 0 || address[0] == '@' }
 
+// MayBlock reports whether methods of the listener may be the user's code, and so may block.
+func MayBlock(ln net.Listener) bool {
+	switch ln.(type) {
+	case *net.TCPListener, *net.UnixListener, *fileListener:
+		return false
+	}
+	return true
+}
+
 // fileListener removes the file that it has created, and no other. The embedded listener removes none.
 type fileListener struct {
 	*net.UnixListener

@@ -51,6 +51,9 @@ func IsKernelConn(conn net.Conn) bool {
 	return false
 }
 
+// MayBlock reports whether methods of the conn, or of a conn below it, may be the user's code, and so may block.
+func MayBlock(conn net.Conn) bool { return kernelConnOf(conn) == nil }
+
 // resetOnClose makes Close of the conn send a reset, if the conn supports that.
 func resetOnClose(conn net.Conn) {
 	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
