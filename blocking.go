@@ -196,6 +196,8 @@ func (c *blockingConn) writeErrorLocked() error {
 		return c.cause
 	case c.writeDeadline.expired:
 		return os.ErrDeadlineExceeded
+	case c.s.out.failed:
+		return c.s.failureLocked()
 	case c.s.out.ending:
 		return ErrWriteAfterEnd
 	}

@@ -148,7 +148,7 @@ func (s *Socket) resetLocked() {
 	s.stream = transport.Stream{}
 	s.stream.Init((*handle)(s))
 	if r := s.optional; r != nil {
-		r.err, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, false, nil, nil, nil, nil
+		r.err, r.failed, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, nil, false, nil, nil, nil, nil
 		r.agreed, r.accepting, r.blocking = nil, false, nil
 	}
 	in := inbound{

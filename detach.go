@@ -136,8 +136,8 @@ func (s *Socket) checkDetachLocked() error {
 		return fmt.Errorf("%w: TLS handshake is not complete", ErrSocketClosed)
 	case s.opt().relay != nil:
 		return ErrRelayed
-	case s.stream.DeferredFailure() != nil:
-		return s.deferredFailureLocked()
+	case s.out.failed:
+		return s.failureLocked()
 	case s.out.ending:
 		return ErrWriteAfterEnd
 	case s.stream.Queued() > 0:

@@ -71,6 +71,9 @@ func (s *Socket) Close() error {
 // closeLocked is Close with s.mu held.
 func (s *Socket) closeLocked() *ending {
 	s.discardReceivedLocked()
+	if s.out.failed {
+		return s.failLocked(s.optional.failed)
+	}
 	if s.out.finished || !s.stream.IsOpen() && s.opt().dial == nil {
 		return s.destroyLocked(nil, false)
 	}
@@ -81,7 +84,7 @@ func (s *Socket) closeLocked() *ending {
 func (s *Socket) finished() {
 	s.mu.Lock()
 	switch {
-	case s.destroyed || s.opt().dial != nil: // a socket that connects after End ends once connected
+	case s.destroyed || s.out.failed || s.opt().dial != nil: // a socket that connects after End ends once connected
 		s.mu.Unlock()
 		return
 	case s.out.finished: // the end, which had blocked, is sent
@@ -119,9 +122,6 @@ func (s *Socket) Destroy(err error) {
 	// Node would already have sent the data that the running callback has written.
 	if s.out.deferred {
 		werr := s.flushLocked()
-		if werr == nil {
-			werr = s.deferredFailureLocked() // no reader is left that could report its cause
-		}
 		if err == nil {
 			err = werr
 		}
@@ -193,7 +193,7 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	}
 	s.stopTimersLocked()
 	s.leaveDeferredLocked()
-	s.out.early = !s.stream.IsOpen()
+	s.out.early, s.out.failed = !s.stream.IsOpen(), false
 	closer := s.stream.Retire(reset)
 	s.destroyProducerLocked()
 	s.out.drop()
@@ -300,6 +300,8 @@ func (e *ending) runCallbacks() (more bool) {
 // dropErrorLocked returns the error for queued writes of a destroyed socket. s.mu is held.
 func (s *Socket) dropErrorLocked() error {
 	switch {
+	case s.opt().failed != nil:
+		return s.optional.failed.err
 	case s.out.early && s.opt().err != nil:
 		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.opt().err)
 	case s.out.early:
@@ -352,7 +354,7 @@ func (s *Socket) bothEnded() {
 	s.mu.Lock()
 	sending := s.stream.EndUnderway() // closing the conn now might cut the end off
 	var e *ending
-	if s.out.finished && (s.in.ended || s.out.closeAfter) && !sending {
+	if s.out.finished && (s.in.ended || s.out.closeAfter) && !sending && !s.out.failed {
 		e = s.destroyLocked(nil, false)
 	}
 	s.mu.Unlock()

@@ -151,6 +151,9 @@
 //   - Messages: as in Node, one Data event is not one message; Scan splits the stream into messages.
 //   - Encodings: utf16le never emits half a character, and a second SetEncoding flushes what the first has buffered.
 //   - Addresses: both remain available after Close.
+//   - Failed writes: what was received before a write failed is delivered before Error, also if the loop was late. A
+//     paused socket gets one second for Resume. Meanwhile Write returns ErrDestroyed. In Node, some of it may be lost. An
+//     end that is only the consequence of a reset is not an End.
 //   - Failures of a pipe: as in Node, Pipe does not forward failures. If one socket of a Relay
 //     fails, Relay resets the other. A destination that is not a socket has no events: if writing
 //     to it fails, the source fails, unless it has another consumer.

@@ -112,6 +112,10 @@ func (s *Socket) updateReadingLocked() {
 		return
 	}
 	s.crowdLocked()
+	if s.out.failed {
+		s.updateRestLocked()
+		return
+	}
 	s.stream.SetReading(!in.eof && (s.out.closeAfter ||
 		!in.deliverable() && (in.mode == undecided || in.mode == unpiped || s.canDeliverLocked())))
 }
@@ -159,6 +163,9 @@ func (s *Socket) peerEnded() {
 	s.mu.Lock()
 	if !s.halfOpen && !s.out.ending && s.stream.IsOpen() {
 		s.loop().Post(s.End)
+	}
+	if s.out.failed {
+		s.updateReadingLocked() // the failure is due
 	}
 	s.mu.Unlock()
 	s.bothEnded()

@@ -62,7 +62,7 @@ func (s *Socket) writeChunk(p []byte, epoch int32) error {
 	case s.epoch != epoch:
 		s.mu.Unlock()
 		return ErrDestroyed
-	case s.out.dropped:
+	case s.out.dropped || s.out.failed:
 		defer s.mu.Unlock()
 		return s.dropErrorLocked()
 	case len(p) == 0:
@@ -165,7 +165,7 @@ func (s *Socket) trySendFile(f *fileSource, epoch int32, d *deadline) (n int, ok
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size := f.nextSize()
-	if s.epoch != epoch || s.out.ending || !s.maySendNowLocked() || size == 0 || d.isExpired() {
+	if s.epoch != epoch || s.out.ending || s.out.failed || !s.maySendNowLocked() || size == 0 || d.isExpired() {
 		return 0, false, nil
 	}
 	n, ended, ok, err := s.stream.SendFile(f.raw, size)

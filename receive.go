@@ -53,6 +53,7 @@ func (s *Socket) readLimitLocked() int {
 // arrival is the work that follows a report of the stream. The socket does it without its lock.
 type arrival struct {
 	end      *ending
+	last     bool // nothing more is received, because a write has failed before
 	sent     bool
 	received bool
 	direct   bool // the received data goes to the consumer without being buffered
@@ -78,14 +79,15 @@ func (s *Socket) arrivedLocked(r *transport.Report, a *arrival) {
 	case r.Flags&transport.WriteFailed != 0:
 		a.end = s.writeFailedLocked(r.Err, false)
 		return
-	case r.Flags&transport.Reset != 0:
-		s.out.callbacksFirst = false
-		a.end = s.destroyLocked(r.Err, false)
-		return
-	case r.IsEmpty():
+	case s.out.failed:
+		a.last = s.noteRestLocked(r)
+	}
+	if r.IsEmpty() && !a.last {
 		return
 	}
-	s.markActiveLocked()
+	if !r.IsEmpty() {
+		s.markActiveLocked()
+	}
 	if r.Pipe != nil {
 		in.bytes += int64(r.Pipe.Len())
 		a.pipe = in.pipes[0]
@@ -129,7 +131,7 @@ func (s *Socket) deliverArrival(r *transport.Report, a *arrival) {
 	case !a.received:
 		return
 	}
-	settled := a.direct && r.Err == nil
+	settled := a.direct && r.Err == nil && !a.last
 	switch {
 	case !a.direct || len(r.Data) == 0:
 	case a.delivery.scans:

@@ -18,7 +18,8 @@ import (
 //
 // Neither socket outlives the other. If one fails or is Reset before both directions have ended, the
 // other is Reset, if its conn supports that, so that its peer does not mistake a truncated stream for
-// a complete one. If one is destroyed without an error, the other is destroyed too. The same happens
+// a complete one. The reset waits until its peer has received what was relayed before: for at most 30
+// seconds, and no longer than two seconds without progress. If one is destroyed without an error, the other is destroyed too. The same happens
 // to a live socket if Relay cannot connect the two, because one is nil, closed, given twice, or in a
 // relay already. That earlier relay continues.
 //
@@ -193,12 +194,13 @@ func (r *relay) writeFailed(err error) {
 	}
 }
 
-// destroyMember destroys s, unless it belongs to another relay or is destroyed already.
+// destroyMember destroys s, unless it belongs to another relay or is destroyed already. A reset waits until the peer has
+// received what was relayed before.
 func (r *relay) destroyMember(s *Socket, reset bool) {
 	s.mu.Lock()
 	var e *ending
 	live := s.opt().relay == r && !s.destroyed
-	if live && reset {
+	if live && reset && !s.resetWhenSentLocked() {
 		e = s.destroyLocked(nil, s.stream.IsOpen())
 	}
 	s.mu.Unlock()

@@ -299,15 +299,17 @@ type optional struct {
 	agreed    *tls.ConnectionState // negotiated by the handshake
 	accepting bool                 // by a server that emits Connection after the handshake
 
-	err           error       // the socket was destroyed with it
-	dial          *connecting // while connecting
-	local, remote net.Addr    // of a conn whose addresses may become unavailable when it closes
-	noDelay       *bool       // set by the user, to be applied once there is a conn
-	keepAlive     *keepAlive  // likewise
+	err           error        // the socket was destroyed with it
+	failed        *failedWrite // the last failed write after which the socket went on
+	dial          *connecting  // while connecting
+	local, remote net.Addr     // of a conn whose addresses may become unavailable when it closes
+	noDelay       *bool        // set by the user, to be applied once there is a conn
+	keepAlive     *keepAlive   // likewise
 
-	sources      []*pipe // pipes whose destination is this socket
-	relay        *relay  // from Relay to Close
-	closingRelay *relay  // the relay while Close is emitted, during which the socket may be connected again
+	sources      []*pipe       // pipes whose destination is this socket
+	relay        *relay        // from Relay to Close
+	resetting    *pendingReset // after the other member of the relay has failed
+	closingRelay *relay        // the relay while Close is emitted, during which the socket may be connected again
 
 	producer *producer // from Produce until next has returned false or the socket is destroyed
 

@@ -68,7 +68,7 @@ func (s *Socket) Readable() bool {
 func (s *Socket) Writable() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.destroyed && !s.out.ending
+	return !s.destroyed && !s.out.ending && !s.out.failed
 }
 
 // Pending reports whether there is no connection, either not yet or no longer.

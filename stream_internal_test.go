@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http/httptest"
@@ -78,33 +79,54 @@ func TestReadWhileTheWriterFails(t *testing.T) {
 	}
 }
 
-// A reset that the reader gets is reported as if there had been no write: Error is first.
-func TestReadResetOfAFailedWrite(t *testing.T) {
-	refused := &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
-	for _, test := range []struct {
+// After a failed write, the reader's error is the cause if it says more. A reset is then reported as if there had been no
+// write: Error is first.
+func TestFailedWrite_TakesTheCauseFromTheReader(t *testing.T) {
+	broken := &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	reset := &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	alert := &net.OpError{Op: "remote error", Err: tls.AlertError(42)}
+	own := errors.New("the conn's own error")
+	for name, test := range map[string]struct {
+		failed error
 		report transport.Report
-		want   string
+		want   error
+		events string
 	}{
-		{transport.Report{Err: os.NewSyscallError("read", syscall.ECONNRESET), Flags: transport.Reset}, "error callback close "},
-		{transport.Report{Err: refused, Flags: transport.WriteFailed}, "callback error close "},
+		"reset":              {broken, transport.Report{Err: reset}, reset, "error callback close "},
+		"alert":              {broken, transport.Report{Err: alert}, alert, "error callback close "},
+		"end":                {broken, transport.Report{Err: io.EOF}, broken, "end callback error close "},
+		"end after a reset":  {syscall.ECONNRESET, transport.Report{Err: io.EOF}, syscall.ECONNRESET, "callback error close "},
+		"closed":             {broken, transport.Report{Err: net.ErrClosed}, broken, "callback error close "},
+		"truncated":          {broken, transport.Report{Err: transport.ErrTruncated}, broken, "callback error close "},
+		"nothing more":       {broken, transport.Report{Flags: transport.Exhausted}, broken, "callback error close "},
+		"reset of a failure": {own, transport.Report{Err: reset}, own, "callback error close "},
 	} {
-		l := NewLoop()
-		here, there := net.Pipe()
-		defer there.Close()
-		s := Wrap(here, &SocketOptions{Loop: l})
-		events := ""
-		s.On.Error(func(error) { events += "error " })
-		s.On.Close(func(bool) { events += "close " })
-		s.Cork()
-		s.WriteThen([]byte("a"), func(error) { events += "callback " })
-		l.AfterFunc(0, func() {
-			s.mu.Lock()
-			s.out.callbacksFirst = true
-			s.mu.Unlock()
-			arrives(s, test.report)
+		t.Run(name, func(t *testing.T) {
+			l := NewLoop()
+			here, there := net.Pipe()
+			defer there.Close()
+			s := Wrap(here, &SocketOptions{Loop: l})
+			events := ""
+			s.On.Data(func(p []byte) { events += string(p) + " " })
+			s.On.End(func() { events += "end " })
+			s.On.Error(func(error) { events += "error " })
+			s.On.Close(func(bool) { events += "close " })
+			s.Cork()
+			s.WriteThen([]byte("a"), func(err error) {
+				assert.ErrorIs(t, err, test.want)
+				events += "callback "
+			})
+			l.AfterFunc(0, func() {
+				s.mu.Lock()
+				assert.Nil(t, s.writeFailedLocked(test.failed, false))
+				s.mu.Unlock()
+				test.report.Data = []byte("data")
+				arrives(s, test.report)
+			})
+			l.Run()
+			assert.ErrorIs(t, s.Err(), test.want)
+			assert.Equal(t, "data "+test.events, events)
 		})
-		l.Run()
-		assert.Equal(t, test.want, events)
 	}
 }
 
@@ -196,7 +218,7 @@ func TestTLSResetWhileTheWriterFails(t *testing.T) {
 			assert.NoError(t, err)
 		}()
 		<-done
-		eventually(func() bool { return s.stream.DeferredFailure() != nil })
+		eventually(func() bool { return s.out.failed })
 	}
 	s.On.Data(func([]byte) { l.AfterFunc(0, meet) })
 	s.On.Error(func(err error) { reported += Code(err) })

@@ -71,6 +71,14 @@ func (s *Socket) stopTimersLocked() {
 		r.writes.timer.Stop()
 		r.writes = nil
 	}
+	if r.resetting != nil {
+		r.resetting.timer.Stop()
+		r.resetting = nil
+	}
+	if r.failed != nil && r.failed.timer != nil {
+		r.failed.timer.Stop()
+		r.failed.timer = nil
+	}
 	if r.closeTimer != nil {
 		r.closeTimer.Stop()
 		r.closeTimer = nil
@@ -322,7 +330,7 @@ func (s *Socket) checkProgress(w *writeWatch) {
 	case s.opt().writes != w:
 		s.mu.Unlock()
 		return
-	case !s.stream.IsOpen() || s.stream.MayWrite(): // no write waits for the peer
+	case !s.stream.IsOpen() || s.stream.MayWrite() || s.out.failed: // no write waits for the peer
 		w.armed = false
 		s.mu.Unlock()
 		return

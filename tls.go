@@ -262,6 +262,8 @@ func (s *Socket) checkUpgradeLocked(method string) error {
 		return ErrSocketClosed
 	case secure || s.out.upgradePending:
 		return ErrAlreadyTLS
+	case s.out.failed:
+		return s.failureLocked()
 	case s.out.ending:
 		return ErrWriteAfterEnd
 	case s.in.eof:
@@ -309,8 +311,6 @@ func (s *Socket) upgrade(u *upgrade) {
 	}
 	switch {
 	case err != nil:
-	case s.stream.DeferredFailure() != nil:
-		err = s.deferredFailureLocked()
 	case s.in.eof:
 		err = transport.ErrTruncated
 	default:

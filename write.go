@@ -22,7 +22,8 @@ const immediateSize = 16 << 10
 // ErrSocketClosed before Connect, ErrDestroyed, or ErrWriteBufferFull at the limit of MaxWriteBuffer or
 // [Loop.SetMaxBuffered]. After ErrWriteBufferFull the socket stays open and later writes may succeed, so a program
 // that continues sends a stream without p. Drain follows if bytes are queued. If the peer needs every message,
-// destroy the socket. A failure of the conn is reported by Error and Close. Write implements io.Writer.
+// destroy the socket. A failure of the conn is reported by Error and Close, after everything that was received before it
+// has been delivered. Write implements io.Writer.
 //
 // Node: socket.write.
 func (s *Socket) Write(p []byte) (n int, err error) { return s.write(p, nil, false) }
@@ -134,7 +135,7 @@ func (s *Socket) sendLocked(p []byte) error {
 // writeErrorLocked returns why bytes cannot be accepted, or nil. With limited, MaxWriteBuffer applies. s.mu is held.
 func (s *Socket) writeErrorLocked(limited bool) error {
 	switch {
-	case s.destroyed:
+	case s.destroyed || s.out.failed:
 		return ErrDestroyed
 	case s.out.ending:
 		return ErrWriteAfterEnd

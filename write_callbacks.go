@@ -49,7 +49,7 @@ func (s *Socket) emitDrained() {
 	s.mu.Lock()
 	o := &s.out
 	o.scheduled = false
-	drained := o.needDrain && s.stream.Queued() == 0 && !s.destroyed
+	drained := o.needDrain && s.stream.Queued() == 0 && !s.destroyed && !o.failed
 	if drained {
 		o.needDrain = false
 		s.roomChangedLocked()

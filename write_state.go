@@ -1,11 +1,7 @@
 package evnet
 
 import (
-	"errors"
-	"net"
-	"os"
 	"sync"
-	"syscall"
 
 	"evnet/internal/fifo"
 )
@@ -28,6 +24,7 @@ type outbound struct {
 	finished       bool // Finish was emitted
 	closeAfter     bool // Close was called: do not wait for the peer's end
 	callbacksFirst bool // a write failed: the callbacks run before Error is emitted
+	failed         bool // a write failed, and received data is still delivered: see failedWrite
 }
 
 // writeState is the state that a socket needs for pending writes.
@@ -76,35 +73,4 @@ func (s *Socket) settleLocked() {
 			writeStates.Put(w)
 		}
 	}
-}
-
-// writeFailedLocked ends the socket after a failed write, whose callback is called before Error, as in Node. The
-// exception is a reset that the stream's writer, a goroutine, has met: in Node the reader, if there is one, reports it.
-// Without an error it does nothing. s.mu is held.
-func (s *Socket) writeFailedLocked(err error, byWriter bool) *ending {
-	if err == nil {
-		return nil
-	}
-	s.out.callbacksFirst = !byWriter || s.in.mode == paused || !errors.Is(err, syscall.ECONNRESET)
-	return s.destroyLocked(s.writeFailureLocked(err), false)
-}
-
-// writeFailureLocked is err, from writing, with the operation and the addresses. s.mu is held.
-func (s *Socket) writeFailureLocked(err error) error {
-	if _, ok := err.(*net.OpError); ok {
-		return err
-	}
-	if errno, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError("write", errno)
-	}
-	return &net.OpError{Op: "write", Net: network(s.remoteAddr()), Source: s.localAddr(), Addr: s.remoteAddr(), Err: err}
-}
-
-// deferredFailureLocked is the failure of a write whose cause the stream is still looking for, nil if there is none. s.mu is
-// held.
-func (s *Socket) deferredFailureLocked() error {
-	if err := s.stream.DeferredFailure(); err != nil {
-		return s.writeFailureLocked(err)
-	}
-	return nil
 }

@@ -46,6 +46,7 @@ var differences = map[string]string{
 	"Messages":                  "TestScanTokens TestScanIsBufioScanner",
 	"Encodings":                 "TestDecoderVectors FuzzDecoder",
 	"Addresses":                 "TestTrapAddressesStay",
+	"Failed writes":             "TestFailedWrite_DeliversWhatWasReceived TestFailedWrite_WaitsForResume TestFailedWrite_TakesTheCauseFromTheReader",
 	"Failures of a pipe":        "TestPipeSourceFails TestRelayTornDown TestPipe_FailingWriterIsAnError",
 	"Unix paths":                "TestUnixListenReplacesAStaleFile TestUnixListen_KeepsOtherFiles TestUnixCloseRemovesOnlyItsOwnFile TestUnixListenBadPath TestTrapMissingDirectory TestUnixSocketMode",
 	"Failed accepts":            "TestServerAcceptBacksOff",

@@ -45,6 +45,9 @@ func (s *Stream) openEpoll() bool {
 // resumes before that.
 func (t *epollDriver) setReading(want bool) {
 	t.wanted = want
+	if want && t.stopped {
+		t.drainLater()
+	}
 	switch {
 	case want && t.watched&netpoll.Readable == 0:
 		t.watch(t.watched | netpoll.Readable)
@@ -92,8 +95,15 @@ func (t *epollDriver) unregister() {
 
 // serve reads or writes. As in Node, reading comes before writing.
 func (t *epollDriver) serve(what netpoll.Events, limit int, splice bool, r *Report) {
-	if what == netpoll.Writable {
-		t.drain(r)
+	switch {
+	case t.stopped:
+		t.draining = false
+		if t.wanted {
+			t.drain(limit, splice, r)
+			return
+		}
+	case what == netpoll.Writable:
+		t.flush(r)
 		return
 	}
 	if t.writing && what != netpoll.Readable {
@@ -205,8 +215,8 @@ func (t *epollDriver) awaitWritable() {
 	t.watch(t.watched | netpoll.Writable)
 }
 
-// drain writes as many queued bytes as the kernel accepts.
-func (t *epollDriver) drain(r *Report) {
+// flush writes as many queued bytes as the kernel accepts.
+func (t *epollDriver) flush(r *Report) {
 	r.Flags, r.Err = t.tryWrite()
 	switch {
 	case r.Err != nil:
@@ -223,8 +233,41 @@ func (t *epollDriver) drain(r *Report) {
 	}
 }
 
-func (t *epollDriver) deferFailure(error) bool { return false }
-func (t *epollDriver) endBlocks() bool         { return false }
+// stopWriting looks for unread bytes. If there are none, no more will follow, because a write fails after the connection
+// has ended, with few exceptions.
+func (t *epollDriver) stopWriting() (unread bool, failed error) {
+	if t.writing = false; t.registered {
+		t.watch(t.watched &^ netpoll.Writable)
+	}
+	loop := t.owner.Loop()
+	c := loop.AcquireCall()
+	defer loop.ReleaseCall(c)
+	n, _, err := c.Peek(t.raw)
+	if err != nil { // the kernel reports it only once
+		err = readError(t.conn, err)
+	}
+	return n > 0, err
+}
+
+// drainLater posts an event for the rest of the received bytes. The kernel reports none if there are none.
+func (t *epollDriver) drainLater() {
+	if !t.draining {
+		t.draining = true
+		t.owner.Loop().Notify(t.owner, netpoll.Readable)
+	}
+}
+
+// drain reads after a failed write.
+func (t *epollDriver) drain(limit int, splice bool, r *Report) {
+	switch t.read(limit, splice, r); {
+	case r.IsEmpty():
+		r.Flags |= Exhausted
+	case r.Err == nil:
+		t.drainLater()
+	}
+}
+
+func (t *epollDriver) endBlocks() bool { return false }
 
 func (t *epollDriver) retire() {
 	t.unregister()

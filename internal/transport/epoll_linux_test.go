@@ -184,13 +184,64 @@ func TestUnread(t *testing.T) {
 	}
 }
 
-// A writer that detects a reset before the loop has read reports the reset, not EPIPE.
+// After a failed write, the received bytes are read, and then the end of the connection. Without bytes, nothing is unread.
+func TestStopWriting_LeavesReceivedBytes(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		for _, text := range []string{"", "the answer"} {
+			l := newLoop(t)
+			here, there := evtest.SocketPair(t, syscall.SOCK_STREAM)
+			o := own(l, here)
+			_, err := there.Write([]byte(text))
+			require.NoError(t, err)
+			require.NoError(t, there.Close())
+			o.do(func(s *Stream) {
+				_, err := s.Send(make([]byte, 10))
+				assert.ErrorIs(t, err, syscall.EPIPE)
+				unread, err := s.StopWriting()
+				assert.Equal(t, text != "", unread)
+				assert.NoError(t, err)
+				assert.False(t, s.MayWrite())
+				s.SetReading(true)
+			})
+			l.until(t, o.hasEnded)
+			assert.Equal(t, text, o.got.String())
+			o.retire(false)
+		}
+	})
+}
+
+// After a failed write on a connection that goes on, received bytes are read until there are no more.
+func TestStopWriting_ReportsThatNothingIsReceived(t *testing.T) {
+	onEach(t, func(t *testing.T) {
+		l := newLoop(t)
+		here, there := evtest.SocketPair(t, syscall.SOCK_STREAM)
+		o := own(l, here)
+		require.NoError(t, there.CloseRead())
+		_, err := there.Write(make([]byte, 3*maxChunk))
+		require.NoError(t, err)
+		o.do(func(s *Stream) {
+			_, err := s.Send(make([]byte, 10))
+			assert.ErrorIs(t, err, syscall.EPIPE)
+			unread, err := s.StopWriting()
+			assert.True(t, unread)
+			assert.NoError(t, err)
+			s.SetReading(true)
+		})
+		l.until(t, func() bool { return len(o.flags) > 0 })
+		assert.Equal(t, []Flags{Exhausted}, o.flags)
+		assert.Equal(t, 3*maxChunk, o.got.Len())
+		assert.Empty(t, o.errs)
+		o.retire(false)
+	})
+}
+
+// The kernel may report a reset to a writer. If the reader's goroutine has got it before, the writer gets EPIPE, and the
+// reader reports the reset afterwards.
 func TestSend_AfterAReset(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := newLoop(t)
 		here, there := tcpPair(t)
 		o := own(l, here)
-		o.keep = true
 		o.do(func(s *Stream) { s.SetReading(true) })
 		require.NoError(t, there.SetLinger(0))
 		require.NoError(t, there.Close())
@@ -205,40 +256,19 @@ func TestSend_AfterAReset(t *testing.T) {
 				assert.ErrorIs(t, err, syscall.ECONNRESET)
 				return
 			}
-			assert.NoError(t, err, "the failure is deferred")
-			assert.ErrorIs(t, s.DeferredFailure(), syscall.EPIPE)
-			assert.False(t, s.MayWrite())
+			assert.ErrorIs(t, err, syscall.EPIPE)
+			unread, err := s.StopWriting()
+			assert.True(t, unread)
+			assert.NoError(t, err)
 		})
 		if netpoll.Enabled {
 			return
 		}
 		l.until(t, func() bool { return len(o.errs) > 0 })
 		assert.ErrorIs(t, o.errs[0], syscall.ECONNRESET)
-		assert.Equal(t, []Flags{Reset}, o.flags)
+		assert.Empty(t, o.flags)
 		o.retire(false)
-		for _, r := range o.kept {
-			r.Release()
-		}
 		l.running.Wait()
-		assert.Empty(t, o.failures, "the failure was reported already")
+		assert.Empty(t, o.failures)
 	})
-}
-
-// The reader's goroutine reports a deferred failure if the owner has received the end before.
-func TestDeferredFailure_AfterTheEnd(t *testing.T) {
-	evtest.UseEpoll(t, true)
-	netpoll.Enabled = false
-	l := newLoop(t)
-	here, there := tcpPair(t)
-	o := own(l, here)
-	o.keep = true
-	o.do(func(s *Stream) { s.SetReading(true) })
-	require.NoError(t, there.CloseWrite())
-	l.until(t, o.hasEnded)
-	o.do(func(s *Stream) { assert.True(t, s.workers.deferFailure(errBroken)) })
-	for _, r := range o.kept {
-		r.Release()
-	}
-	l.until(t, o.is(func(*Stream) bool { return len(o.failures) > 0 }))
-	assert.Equal(t, []error{errBroken}, o.failures)
 }

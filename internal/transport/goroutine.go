@@ -49,8 +49,8 @@ type goroutine struct {
 	handshaking bool          // a goroutine does the handshake, in Read and Write
 	findBelow   bool          // the writer must look for a kernel conn below the conn
 	writeFailed bool          // the writer has failed
-	deferred    error         // a failed write, until the reader has determined the cause
 	failure     error         // the next result of TakeFailure
+	silence     silence       // of the conn after a failed write
 	outOfRead   chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
 	setting     chan struct{} // closed when the read deadline is set; nil unless a goroutine is setting it
 	stuck       error         // why Read could not be interrupted
@@ -152,9 +152,6 @@ func (t *goroutine) decide() (proceed bool, first func()) {
 	defer t.owner.Mutex().Unlock()
 	t.waiting, t.watching = false, false
 	switch set := t.setting; {
-	case t.deferred != nil:
-		t.interrupt()
-		return true, nil
 	case t.retired || t.recalled || !t.want && !t.mayWatch():
 		t.want, t.reading = false, false
 		t.leaveRead()
@@ -168,6 +165,9 @@ func (t *goroutine) decide() (proceed bool, first func()) {
 		_ = t.conn.SetReadDeadline(time.Time{})
 	}
 	t.watching = !t.want
+	if t.s.stopped {
+		t.awaitSilence()
+	}
 	return true, nil
 }
 
@@ -215,22 +215,15 @@ func (t *goroutine) leaveRead() {
 // leave ends the reader. The owner has handled the end.
 func (t *goroutine) leave() {
 	t.owner.Mutex().Lock()
+	defer t.owner.Mutex().Unlock()
 	t.reading = false
-	failed := t.deferred != nil && !t.retired
-	if failed {
-		t.failure = t.deferred // it would not be reported otherwise
-	}
-	t.owner.Mutex().Unlock()
-	if failed {
-		t.owner.Failed()
-	}
 }
 
 // isPaused reports whether the reader was interrupted because the owner wants no data.
 func (t *goroutine) isPaused() bool {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
-	return t.interrupted && t.deferred == nil
+	return t.interrupted
 }
 
 // interrupt makes Read return. A conn without deadlines returns one more chunk.
@@ -260,30 +253,27 @@ func (t *goroutine) serve(what netpoll.Events, r *Report) {
 			t.moved = false
 			r.Flags = Moved
 		}
+		if t.silence.is {
+			t.silence.is = false
+			r.Flags |= Exhausted
+		}
 		return
 	}
 	if what&netpoll.Writable != 0 {
 		t.loop.Notify(t.owner, netpoll.Writable)
 	}
+	if t.err != nil && !t.s.stopped && (t.writeFailed || t.failure != nil) && !errors.Is(t.err, syscall.ECONNRESET) {
+		return // the writer is about to report its failure, which may be the cause
+	}
 	t.waiting, t.full = true, false
 	r.Data, r.Err, r.ack = t.buf[:t.n], t.err, t.ack
-	isReset := errors.Is(r.Err, syscall.ECONNRESET)
-	switch {
-	case r.Err == nil:
-	case t.deferred != nil && isReset:
-		r.Flags |= Reset
-	case t.deferred != nil:
-		r.Err = t.deferred
-		r.Flags |= WriteFailed
-	case (t.writeFailed || t.failure != nil) && !isReset:
-		r.Data, r.Err = nil, nil // the writer will report the cause
-	}
 }
 
 func (t *goroutine) unread() (bool, error) { return t.full, nil }
 
 func (t *goroutine) retire() {
 	t.retired, t.want = true, false
+	t.silence.stop()
 	if t.full { // the loop will not serve it
 		t.full = false
 		t.ack <- struct{}{}

@@ -5,29 +5,77 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
+
+	"evnet/internal/netpoll"
 )
 
-// The error of a failed write. The reader may have the cause.
+// A failed write of the goroutine driver.
 
-// deferFailure defers the report of a failed write until the reader, if there is one, has returned. The kernel reports a
-// reset by the peer to the first call only: if the reader is first, the writer gets EPIPE. This applies to kernel conns,
-// also below TLS.
-func (t *goroutine) deferFailure(err error) bool {
-	a := adapterOf(t.conn)
-	isKernel := t.raw != nil || a != nil && IsKernelConn(a.Conn)
-	if !isKernel || !t.reading || t.deferred != nil || !errors.Is(err, syscall.EPIPE) {
-		return false
+const (
+	silenceCheck  = 25 * time.Millisecond
+	silenceChecks = 8
+)
+
+// silence detects that a conn has nothing more to read after a failed write. A kernel conn usually returns an error then. Read
+// of another conn may block forever. The limit is a number of checks, so that a process without processor time does not
+// reach it before the reader continues.
+type silence struct {
+	timer *time.Timer // nil unless the reader is in Read
+	found int         // consecutive checks that have found the reader in Read
+	is    bool        // reported by the next Serve
+}
+
+func (q *silence) stop() {
+	if q.timer != nil {
+		q.timer.Stop()
+		q.timer = nil
 	}
-	t.deferred, t.writing = err, true
-	if !t.waiting {
-		t.interrupt()
+}
+
+// awaitSilence starts the checks before the reader enters Read.
+func (t *goroutine) awaitSilence() {
+	q := &t.silence
+	if q.found = 0; q.timer == nil && !t.retired {
+		q.timer = time.AfterFunc(silenceCheck, t.checkSilence)
 	}
-	return true
+}
+
+func (t *goroutine) checkSilence() {
+	t.owner.Mutex().Lock()
+	defer t.owner.Mutex().Unlock()
+	q := &t.silence
+	switch {
+	case q.timer == nil: // stopped
+		return
+	case !t.reading || t.full || t.waiting: // decide starts the checks again
+		q.timer = nil
+		return
+	}
+	if q.found++; q.found < silenceChecks {
+		q.timer.Reset(silenceCheck)
+		return
+	}
+	q.timer, q.is = nil, true
+	t.loop.Notify(t.owner, netpoll.Readable)
+}
+
+// stopWriting makes the reader report what it has, or continue to read.
+func (t *goroutine) stopWriting() (unread bool, failed error) {
+	switch {
+	case t.full:
+		t.loop.Notify(t.owner, netpoll.Readable) // serve may have held it back
+	case t.reading:
+		t.awaitSilence()
+	case t.raw != nil:
+		return t.raw.peek(t.conn)
+	}
+	return true, nil
 }
 
 // fail stores the error of a failed write for TakeFailure. The caller then calls Failed, without the lock.
 func (t *goroutine) fail(err error) {
-	if !t.retired && !t.deferFailure(err) {
+	if !t.retired {
 		t.failure = err
 	}
 }
@@ -50,19 +98,11 @@ func isDisconnect(err error) bool {
 }
 
 // TakeFailure returns and removes the error that a goroutine has stored for a failed write, nil if there is none. writer
-// reports whether the writer goroutine has failed. It is false if a Flush failed and the reader determined the cause.
+// reports whether the writer goroutine has failed. It is false if a method of the conn has panicked.
 func (s *Stream) TakeFailure() (err error, writer bool) {
 	if !s.open || s.workers == nil {
 		return nil, false
 	}
 	err, s.workers.failure = s.workers.failure, nil
 	return err, s.workers.writeFailed
-}
-
-// DeferredFailure returns the error of a failed write until the reader has determined the cause.
-func (s *Stream) DeferredFailure() error {
-	if s.workers == nil {
-		return nil
-	}
-	return s.workers.deferred
 }

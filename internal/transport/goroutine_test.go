@@ -29,16 +29,18 @@ func holding(t testing.TB, data string, err error) (*testOwner, *goroutine) {
 	return o, g
 }
 
-// The reader may determine why the writer has failed before the writer reports it. A reset, and data before it, are
-// reported. An end that follows a reset is not.
+// The reader may get the end before the owner knows that the writer has failed. The end may be a consequence of a reset that
+// the kernel has reported to the writer, so it is reported after the failure. A reset, and data, are reported.
 func TestServe_WhileTheWriterFails(t *testing.T) {
 	for name, test := range map[string]struct {
-		data      string
-		err, want error
+		data string
+		err  error
+		held bool
 	}{
-		"reset": {"", errReset, errReset},
-		"end":   {"", io.EOF, nil},
-		"data":  {"last", nil, nil},
+		"reset":            {"", errReset, false},
+		"end":              {"", io.EOF, true},
+		"data":             {"last", nil, false},
+		"data and the end": {"last", io.EOF, true},
 	} {
 		for _, failing := range []func(*goroutine){
 			func(g *goroutine) { g.writeFailed = true },
@@ -48,41 +50,54 @@ func TestServe_WhileTheWriterFails(t *testing.T) {
 				o, g := holding(t, test.data, test.err)
 				failing(g)
 				o.Ready(netpoll.Readable)
+				if test.held {
+					assert.Empty(t, o.got.String())
+					assert.Empty(t, o.errs)
+					o.do(func(s *Stream) {
+						unread, err := s.StopWriting()
+						assert.True(t, unread)
+						assert.NoError(t, err)
+					})
+					o.loop.drain()
+				}
 				assert.Equal(t, test.data, o.got.String())
 				assert.Empty(t, o.flags)
-				if test.want == nil {
+				if test.err == nil {
 					assert.Empty(t, o.errs)
 				} else {
-					assert.Equal(t, []error{test.want}, o.errs)
+					assert.Equal(t, []error{test.err}, o.errs)
 				}
 			})
 		}
 	}
 }
 
-// When the reader determines the cause of a failed write, a reset is reported as the reader's error. After any other result,
-// the failure of the write is reported.
-func TestServe_CauseOfAFailedWrite(t *testing.T) {
-	for _, test := range []struct {
-		err, want error
-		flags     Flags
-	}{
-		{errReset, errReset, Reset},
-		{io.EOF, errBroken, WriteFailed},
-		{os.ErrDeadlineExceeded, errBroken, WriteFailed},
-	} {
-		o, g := holding(t, "", test.err)
-		g.deferred = errBroken
-		o.Ready(netpoll.Readable)
-		assert.Equal(t, []error{test.want}, o.errs)
-		assert.Equal(t, []Flags{test.flags}, o.flags)
-	}
-	o, g := holding(t, "before it", nil)
-	g.deferred = errBroken
-	o.Ready(netpoll.Readable)
-	assert.Equal(t, "before it", o.got.String())
-	assert.Empty(t, o.errs)
+// After a failed write, a reader whose Read blocks has nothing more to report. Before that it reports what it reads.
+func TestStopWriting_DetectsSilence(t *testing.T) {
+	l := newLoop(t)
+	here, there := pipePair(t)
+	o := own(l, here)
+	o.do(func(s *Stream) {
+		s.Append([]byte("queued"))
+		unread, err := s.StopWriting()
+		assert.True(t, unread)
+		assert.NoError(t, err)
+		assert.False(t, s.MayWrite())
+		assert.Zero(t, s.Queued())
+		s.SetReading(true)
+	})
+	sent := make(chan error)
+	go func() {
+		_, err := there.Write([]byte("last"))
+		sent <- err
+	}()
+	l.until(t, func() bool { return o.got.Len() == 4 })
+	require.NoError(t, <-sent)
 	assert.Empty(t, o.flags)
+	l.until(t, func() bool { return len(o.flags) > 0 })
+	assert.Equal(t, []Flags{Exhausted}, o.flags)
+	assert.Empty(t, o.errs)
+	o.retire(false)
 }
 
 // Sent and received bytes are reported separately, because a callback after the former may stop the flow.

@@ -38,6 +38,23 @@ func (s *Stream) Progress() (p Progress, idle bool) {
 	return p, false
 }
 
+// IsSent reports whether nothing is queued and the peer has received everything, as far as the kernel knows that. It is true
+// after StopWriting.
+func (s *Stream) IsSent() bool {
+	switch {
+	case s.stopped:
+		return true
+	case s.queue.length() > 0:
+		return false
+	}
+	c := kernelConnOf(s.conn)
+	if c == nil {
+		return true
+	}
+	_, unconsumed := netpoll.Progress(c)
+	return unconsumed <= 0
+}
+
 // lookBelow looks for a kernel conn below user-provided conns. The writer calls it, because their methods may block or
 // panic.
 func (t *goroutine) lookBelow() {

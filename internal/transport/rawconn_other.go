@@ -14,3 +14,5 @@ func (*rawConn) tryWrite([]byte) (int, error) { return 0, nil }
 func (*rawConn) whenWritable(func(func([]byte) (int, error)) bool) error { return nil }
 
 func (*rawConn) untilReset() error { return nil }
+
+func (*rawConn) peek(net.Conn) (bool, error) { return false, nil }

@@ -76,6 +76,24 @@ func (r *rawConn) untilReset() error {
 	return err
 }
 
+// peek reports whether there are bytes to read. If reading would fail, it returns the error, which the kernel reports only once.
+func (r *rawConn) peek(conn net.Conn) (unread bool, failed error) {
+	var p [1]byte
+	n := 0
+	err := r.raw.Control(func(fd uintptr) {
+		for failed = syscall.EINTR; failed == syscall.EINTR; {
+			n, _, failed = syscall.Recvfrom(int(fd), p[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		}
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case failed == syscall.EAGAIN:
+		return false, nil
+	}
+	return n > 0, readError(conn, failed)
+}
+
 // writeFD writes as much as the kernel accepts. It returns 0 and no error if the kernel accepts nothing.
 func writeFD(fd uintptr, p []byte) (int, error) {
 	for {

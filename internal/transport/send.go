@@ -45,9 +45,9 @@ func (s *Stream) Unhold() { s.queue.release() }
 // become writable.
 func (s *Stream) MayWrite() bool {
 	if s.workers == nil {
-		return s.open && !s.writing
+		return s.open && !s.stopped && !s.writing
 	}
-	return s.open && s.workers.mayWrite()
+	return s.open && !s.stopped && s.workers.mayWrite()
 }
 
 // tryWrite writes the sendable bytes that the conn accepts without blocking.
@@ -88,10 +88,16 @@ func (s *Stream) afterWriting(flags Flags, err error) (Flags, error) {
 		s.queue.settle()
 		err = s.sendEndIfDue()
 	}
-	if err != nil && s.driver().deferFailure(err) {
-		err = nil
-	}
 	return flags, err
+}
+
+// StopWriting ends the writing side after a failed write, and discards the queue. It reports whether received bytes, or the
+// cause of the failure, may still have to be read. If so, Serve continues to report them as SetReading requires, and reports
+// Exhausted if there are none. It returns an error if reading has failed, and reports such a failure only once.
+func (s *Stream) StopWriting() (unread bool, failed error) {
+	s.stopped = true
+	s.queue.drop()
+	return s.driver().stopWriting()
 }
 
 // End requests that the end is sent once the queue is empty, by the next Flush or by the driver.

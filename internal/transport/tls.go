@@ -99,6 +99,9 @@ func adapterOf(conn net.Conn) *adapter {
 	return a
 }
 
+// ProvesEnd reports whether io.EOF means that the peer has ended its side, even after a reset: it has sent close_notify.
+func (s *Stream) ProvesEnd() bool { return adapterOf(s.conn) != nil }
+
 // NetConn returns the conn itself.
 func (a *adapter) NetConn() net.Conn { return a.Conn }
 

@@ -85,6 +85,8 @@ type Stream struct {
 	ending    bool // End was called
 	endSent   bool // the end was sent, or is being sent
 	peerEnded bool // the peer's end was delivered
+	stopped   bool // a write has failed and StopWriting was called
+	draining  bool // an event for the rest of the received bytes is posted
 }
 
 // driver is the common interface of the two drivers. Its methods are called with the owner's lock.
@@ -96,8 +98,8 @@ type driver interface {
 
 	// awaitWritable sends the queue when the conn is writable, and then the end.
 	awaitWritable()
-	// deferFailure reports whether the error of a write is deferred, because the reader may have the cause.
-	deferFailure(err error) bool
+	// stopWriting reports whether received bytes may still have to be read after a failed write, or why reading fails.
+	stopWriting() (unread bool, failed error)
 	// endBlocks reports whether sending the end may block. If so, awaitWritable must do it.
 	endBlocks() bool
 
@@ -131,7 +133,7 @@ const (
 	Moved       Flags = 1 << iota // bytes were handed to the conn
 	Completed                     // they complete a queued piece
 	WriteFailed                   // Err is the error of a write
-	Reset                         // Err is a reset that also made a write fail; it is reported as the reader's error
+	Exhausted                     // after StopWriting: no more bytes are received
 )
 
 // Init sets the owner. It must be called first.
@@ -175,7 +177,7 @@ func (s *Stream) Serve(what netpoll.Events, limit int, splice bool, r *Report) {
 		return
 	}
 	s.workers.serve(what, r)
-	if r.Err != nil && r.Err != io.EOF && r.Flags&(WriteFailed|Reset) == 0 && s.endSent && !s.HalfCloses() {
+	if r.Err != nil && r.Err != io.EOF && r.Flags&WriteFailed == 0 && s.endSent && !s.HalfCloses() {
 		r.Err = io.EOF // sending the end has closed the conn
 	}
 }
