@@ -112,28 +112,51 @@ func (s *Socket) finished() {
 	s.bothEnded()
 }
 
-// Destroy closes the socket immediately and discards queued and undelivered data. With an error, Error
-// is emitted with it before Close. Further calls do nothing.
+// Destroy closes the socket immediately. Of the queued data it sends what the conn accepts without
+// waiting, and discards the rest, with what is corked and what waits for a TLS handshake. So a message
+// that is written just before Destroy is sent, unless earlier ones wait for the peer. Undelivered data
+// is discarded too. Reset sends nothing.
+//
+// The peer may not receive what was sent: if data that this side has not read remains, the kernel
+// closes the connection with a reset. To send everything, call Close.
+//
+// A conn that does not belong to the kernel is closed 100 milliseconds later at the latest. Close is
+// emitted without waiting for that. With an error, Error is emitted with it before Close. Further calls
+// do nothing.
 //
 // Node: socket.destroy.
 func (s *Socket) Destroy(err error) {
 	s.mu.Lock()
 	s.dropChunkLocked()
-	// Node would already have sent the data that the running callback has written.
-	if s.out.deferred {
-		werr := s.flushLocked()
-		if err == nil {
-			err = werr
-		}
+	if werr := s.writeLastLocked(); err == nil {
+		err = werr
 	}
 	e := s.destroyLocked(err, false)
 	s.mu.Unlock()
 	e.run()
 }
 
+// writeLastLocked sends what the conn accepts without waiting: in Node a write has done so already. s.mu is held.
+func (s *Socket) writeLastLocked() (err error) {
+	if s.destroyed || s.handshake {
+		return nil
+	}
+	switch {
+	case !s.out.deferred:
+	case !s.stream.WriteBlocks():
+		err = s.flushLocked()
+	case !s.holdsQueueLocked():
+		s.stream.ReleaseQueued()
+	}
+	if err == nil {
+		s.stream.WriteLast()
+	}
+	return err
+}
+
 func (s *Socket) halt() { s.Destroy(nil) }
 
-// Reset closes the connection with a reset (RST). The peer sees ECONNRESET; this side emits Close
+// Reset closes the connection with a reset (RST) and discards queued and undelivered data. The peer sees ECONNRESET; this side emits Close
 // without an error. While the socket is connecting, the reset follows once it is connected. A socket
 // that was never connected fails with ErrSocketClosed. If the connection does not support RST, as with
 // a Unix socket, Reset destroys it.

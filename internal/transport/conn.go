@@ -12,6 +12,7 @@ import (
 
 var (
 	errInvalidRead  = errors.New("evnet: the conn's Read returned an impossible count")
+	errWouldBlock   = errors.New("evnet: the kernel has no bytes, or accepts none")
 	errInvalidWrite = errors.New("evnet: the conn's Write returned an impossible count")
 )
 

@@ -51,6 +51,7 @@ type goroutine struct {
 	writeFailed bool          // the writer has failed
 	failure     error         // the next result of TakeFailure
 	silence     silence       // of the conn after a failed write
+	last        parting       // the last write
 	outOfRead   chan struct{} // closed when the reader is out of Read; nil unless recall waits for that
 	setting     chan struct{} // closed when the read deadline is set; nil unless a goroutine is setting it
 	stuck       error         // why Read could not be interrupted

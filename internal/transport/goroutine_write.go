@@ -91,6 +91,9 @@ func (t *goroutine) writerReturned(err error, _ bool) {
 	t.writing, t.ending = false, false
 	t.fail(err)
 	t.owner.Mutex().Unlock()
+	if t.writesLast() {
+		t.closeLast()
+	}
 	t.owner.Failed()
 }
 
@@ -119,7 +122,10 @@ func (t *goroutine) writeBlocking() error {
 func (t *goroutine) takeBatch() (batch [][]byte, used []*[]byte) {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
-	if t.retired { // the queue may belong to another connection
+	switch {
+	case t.last.active:
+		return t.takeLast(), nil
+	case t.retired: // the queue may belong to another connection
 		return nil, nil
 	}
 	return t.s.queue.take(maxBatch)
@@ -130,10 +136,12 @@ func (t *goroutine) writePiece(p []byte) error {
 	for chunk := range slices.Chunk(p, maxChunk) {
 		n, err := writeAll(t.conn, chunk, t.isRetired)
 		t.owner.Mutex().Lock()
-		if t.retired {
+		p = p[n:]
+		switch {
+		case t.last.active && !t.last.closed: // the queue may belong to another connection
+		case t.retired:
 			err = net.ErrClosed
-		} else {
-			p = p[n:]
+		default:
 			whole := err == nil && len(p) == 0
 			t.s.queue.ack(n, whole)
 			t.moved = true
@@ -150,7 +158,7 @@ func (t *goroutine) writePiece(p []byte) error {
 func (t *goroutine) isRetired() bool {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
-	return t.retired
+	return t.retired && (!t.last.active || t.last.closed)
 }
 
 // keepWriting reports whether the writer has more to write. When everything is written, it sends the end if that was
@@ -162,6 +170,8 @@ func (t *goroutine) keepWriting(failed error) bool {
 		return true
 	case sendsEnd:
 		t.endSentBy(sendEnd(t.conn))
+	case t.writesLast():
+		t.closeLast()
 	}
 	if t.hasFailed() {
 		t.owner.Failed()
@@ -178,6 +188,8 @@ func (t *goroutine) nextStep(failed error) (again, sendsEnd bool) {
 		t.loop.Notify(t.owner, netpoll.Writable)
 	}
 	switch {
+	case t.last.active:
+		return failed == nil && t.last.rest != nil, false
 	case t.retired:
 	case failed != nil:
 		t.writing, t.writeFailed = false, true

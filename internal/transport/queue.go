@@ -204,6 +204,19 @@ func (q *queue) take(limit int) (batch [][]byte, used []*[]byte) {
 	return batch, used
 }
 
+// takeRest returns the sendable bytes that take has not returned.
+func (q *queue) takeRest() [][]byte {
+	if !q.isActive() {
+		return nil
+	}
+	stored := 0
+	for i := range q.segments.Len() {
+		stored += len(q.piece(i))
+	}
+	rest, _ := q.take(q.sendable() - (q.length() - stored))
+	return rest
+}
+
 // ack counts n bytes that take returned and that are sent now. whole reports that they complete one of the pieces.
 func (q *queue) ack(n int, whole bool) {
 	q.acked += int64(n)

@@ -11,6 +11,8 @@ func newRawConn(net.Conn) *rawConn { return nil }
 
 func (*rawConn) tryWrite([]byte) (int, error) { return 0, nil }
 
+func (*rawConn) writeNow([]byte) (int, error) { return 0, nil }
+
 func (*rawConn) whenWritable(func(func([]byte) (int, error)) bool) error { return nil }
 
 func (*rawConn) untilReset() error { return nil }

@@ -49,6 +49,15 @@ func (r *rawConn) tryWrite(p []byte) (int, error) {
 	return r.n, err
 }
 
+// writeNow is tryWrite, also while another goroutine is in whenWritable.
+func (r *rawConn) writeNow(p []byte) (n int, err error) {
+	controlErr := r.raw.Control(func(fd uintptr) { n, err = writeFD(fd, p) })
+	if controlErr != nil {
+		err = controlErr
+	}
+	return n, err
+}
+
 // whenWritable calls fn whenever the conn is writable, until fn returns true or the conn is closed.
 func (r *rawConn) whenWritable(fn func(write func([]byte) (int, error)) bool) error {
 	return r.raw.Write(func(fd uintptr) bool {

@@ -85,8 +85,9 @@ type adapter struct {
 	early   []byte // to be read first
 	ended   error  // to be reported after the last bytes
 	patient atomic.Bool
-	passed  atomic.Int64 // bytes that the conn has accepted
-	closed  atomic.Bool  // closed or about to be closed
+	passed  atomic.Int64            // bytes that the conn has accepted
+	closed  atomic.Bool             // closed or about to be closed
+	last    atomic.Pointer[rawConn] // set for the last write, which does not wait
 }
 
 // adapterOf returns the adapter of a *tls.Conn that a stream has created, nil for any other conn.
@@ -155,7 +156,7 @@ func (a *adapter) readForeign(p []byte) (n int, err error) {
 // Write writes all of p, because package tls does not retry.
 func (a *adapter) Write(p []byte) (n int, err error) {
 	if IsKernelConn(a.Conn) {
-		n, err = a.Conn.Write(p)
+		n, err = a.writeKernel(p)
 	} else {
 		n, err = writeAll(a.Conn, p, a.closed.Load)
 		err = permanent(err)

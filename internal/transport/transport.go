@@ -217,6 +217,9 @@ func (s *Stream) Retire(reset bool) Closer {
 // Close closes the conn, unless it was detached. It is called once, without the lock.
 func (c Closer) Close() {
 	switch {
+	case c.workers != nil && c.workers.last.active:
+		c.workers.closeAfterLastWrite()
+		return
 	case c.workers != nil:
 		c.workers.close(c.reset)
 		return
