@@ -3,9 +3,11 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"evnet/internal/nodecode"
@@ -84,6 +86,8 @@ type adapter struct {
 	net.Conn
 	early   []byte // to be read first
 	ended   error  // to be reported after the last bytes
+	writing atomic.Bool
+	reset   atomic.Bool // reported to Write
 	patient atomic.Bool
 	passed  atomic.Int64            // bytes that the conn has accepted
 	closed  atomic.Bool             // closed or about to be closed
@@ -124,6 +128,9 @@ func (a *adapter) Read(p []byte) (n int, err error) {
 	} else {
 		n, err = a.readForeign(p)
 	}
+	if err == io.EOF && a.wasReset() {
+		err = readError(a.Conn, syscall.ECONNRESET)
+	}
 	if err == io.EOF {
 		err = &net.OpError{Op: "read", Net: networkOf(a.RemoteAddr()), Source: a.LocalAddr(), Addr: a.RemoteAddr(), Err: ErrTruncated}
 		a.ended = err
@@ -153,8 +160,18 @@ func (a *adapter) readForeign(p []byte) (n int, err error) {
 	return 0, classified{err, true}
 }
 
+// wasReset reports whether the conn was reset, although it reports an end: the kernel reports a reset once, to the reader or to
+// the writer. A Write that is in progress returns immediately then.
+func (a *adapter) wasReset() bool {
+	for retries := retry(0); a.writing.Load() && retries.again(maxFailures); {
+	}
+	return a.reset.Load()
+}
+
 // Write writes all of p, because package tls does not retry.
 func (a *adapter) Write(p []byte) (n int, err error) {
+	a.writing.Store(true)
+	defer a.writing.Store(false)
 	if IsKernelConn(a.Conn) {
 		n, err = a.writeKernel(p)
 	} else {
@@ -162,6 +179,9 @@ func (a *adapter) Write(p []byte) (n int, err error) {
 		err = permanent(err)
 	}
 	a.passed.Add(int64(n))
+	if errors.Is(err, syscall.ECONNRESET) {
+		a.reset.Store(true)
+	}
 	return n, err
 }
 
