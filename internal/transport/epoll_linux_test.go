@@ -210,7 +210,7 @@ func TestStopWriting_LeavesReceivedBytes(t *testing.T) {
 	})
 }
 
-// After a failed write on a connection that goes on, received bytes are read until there are no more.
+// After a failed write on a connection that remains open, received bytes are read until there are no more.
 func TestStopWriting_ReportsThatNothingIsReceived(t *testing.T) {
 	onEach(t, func(t *testing.T) {
 		l := newLoop(t)

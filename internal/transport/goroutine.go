@@ -96,7 +96,9 @@ func (t *goroutine) read() error {
 		if timedOut(t.err) && t.isPaused() {
 			t.err = nil // interrupted
 		} else if !t.watching {
-			t.err = retries.check(t.n, t.err)
+			if t.err = retries.check(t.n, t.err); isNotPollable(t.err) {
+				t.err = pollCause(t.conn, t.err)
+			}
 		}
 		if t.n == 0 && t.err == nil {
 			continue
@@ -128,7 +130,11 @@ func (t *goroutine) next() {
 		if t.buf == nil {
 			t.buf = make([]byte, minBuffer)
 		}
-		t.n, t.err = readInto(t.conn, t.buf)
+		if t.raw != nil {
+			t.n, t.err = readKernel(t.conn, t.buf)
+		} else {
+			t.n, t.err = readInto(t.conn, t.buf)
+		}
 		return
 	}
 	t.n, t.err = 0, t.raw.untilReset()

@@ -68,7 +68,8 @@ func (t *goroutine) stopWriting() (unread bool, failed error) {
 	case t.reading:
 		t.awaitSilence()
 	case t.raw != nil:
-		return t.raw.peek(t.conn)
+		unread, failed = t.raw.peek()
+		return unread, readError(t.conn, failed)
 	}
 	return true, nil
 }

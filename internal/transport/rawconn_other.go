@@ -17,4 +17,6 @@ func (*rawConn) whenWritable(func(func([]byte) (int, error)) bool) error { retur
 
 func (*rawConn) untilReset() error { return nil }
 
-func (*rawConn) peek(net.Conn) (bool, error) { return false, nil }
+func (*rawConn) peek() (bool, error) { return false, nil }
+
+func (*rawConn) readNow(net.Conn, []byte) (int, error) { return 0, errWouldBlock }

@@ -3,6 +3,7 @@
 package transport
 
 import (
+	"io"
 	"net"
 	"syscall"
 )
@@ -68,6 +69,18 @@ func (r *rawConn) whenWritable(fn func(write func([]byte) (int, error)) bool) er
 // untilReset waits, without reading, until the peer has reset the conn, a deadline has passed or the conn is closed. The
 // error distinguishes the cases. Unread bytes hide a reset that follows them.
 func (r *rawConn) untilReset() error {
+	for retries := retry(0); ; retries.again(noLimit) {
+		if err := r.waitForReset(); !isNotPollable(err) {
+			return err
+		}
+		if _, err := r.peek(); err != nil {
+			return err
+		}
+	}
+}
+
+// waitForReset is untilReset, except that Go's poller may refuse to wait.
+func (r *rawConn) waitForReset() error {
 	var peeked [1]byte
 	var failed error
 	err := r.raw.Read(func(fd uintptr) bool {
@@ -85,8 +98,30 @@ func (r *rawConn) untilReset() error {
 	return err
 }
 
-// peek reports whether there are bytes to read. If reading would fail, it returns the error, which the kernel reports only once.
-func (r *rawConn) peek(conn net.Conn) (unread bool, failed error) {
+// readNow is Read without waiting. It returns errWouldBlock if there is nothing to read.
+func (r *rawConn) readNow(conn net.Conn, p []byte) (n int, err error) {
+	var failed error
+	err = r.raw.Control(func(fd uintptr) {
+		for failed = syscall.EINTR; failed == syscall.EINTR; {
+			n, failed = syscall.Read(int(fd), p)
+		}
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case failed == syscall.EAGAIN:
+		return 0, errWouldBlock
+	case failed != nil:
+		return 0, readError(conn, failed)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// peek reports whether there are bytes to read. If reading would fail, it returns the error of the system call, which the
+// kernel reports only once.
+func (r *rawConn) peek() (unread bool, failed error) {
 	var p [1]byte
 	n := 0
 	err := r.raw.Control(func(fd uintptr) {
@@ -100,7 +135,7 @@ func (r *rawConn) peek(conn net.Conn) (unread bool, failed error) {
 	case failed == syscall.EAGAIN:
 		return false, nil
 	}
-	return n > 0, readError(conn, failed)
+	return n > 0, failed
 }
 
 // writeFD writes as much as the kernel accepts. It returns 0 and no error if the kernel accepts nothing.

@@ -40,14 +40,14 @@ func (n *retry) again(max int) bool {
 	return true
 }
 
-// isTemporary reports whether a retry may succeed after the conn has returned err: err is temporary and not a timeout. The
-// program has requested a timeout itself.
+// isTemporary reports whether a retry may succeed after the conn has returned err: err is temporary and not a timeout, which
+// the program has requested itself, or Go's poller refuses to wait.
 func isTemporary(err error) bool {
 	if err == nil {
 		return false // without an allocation
 	}
 	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary() && !timedOut(err)
+	return errors.As(err, &t) && t.Temporary() && !timedOut(err) || isNotPollable(err)
 }
 
 // readInto calls Read of the conn and checks the count.

@@ -124,7 +124,7 @@ func (a *adapter) Read(p []byte) (n int, err error) {
 		return 0, a.ended
 	}
 	if IsKernelConn(a.Conn) {
-		n, err = a.Conn.Read(p)
+		n, err = readKernel(a.Conn, p)
 	} else {
 		n, err = a.readForeign(p)
 	}
