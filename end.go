@@ -1,7 +1,6 @@
 package evnet
 
 import (
-	"fmt"
 	"time"
 
 	"evnet/internal/transport"
@@ -134,24 +133,6 @@ func (s *Socket) Destroy(err error) {
 	e := s.destroyLocked(err, false)
 	s.mu.Unlock()
 	e.run()
-}
-
-// writeLastLocked sends what the conn accepts without waiting: in Node a write has done so already. s.mu is held.
-func (s *Socket) writeLastLocked() (err error) {
-	if s.destroyed || s.handshake {
-		return nil
-	}
-	switch {
-	case !s.out.deferred:
-	case !s.stream.WriteBlocks():
-		err = s.flushLocked()
-	case !s.holdsQueueLocked():
-		s.stream.ReleaseQueued()
-	}
-	if err == nil {
-		s.stream.WriteLast()
-	}
-	return err
 }
 
 func (s *Socket) halt() { s.Destroy(nil) }
@@ -318,19 +299,6 @@ func (e *ending) runCallbacks() (more bool) {
 		e.left = 0 // also if another task has run some of them
 	}
 	return false
-}
-
-// dropErrorLocked returns the error for queued writes of a destroyed socket. s.mu is held.
-func (s *Socket) dropErrorLocked() error {
-	switch {
-	case s.opt().failed != nil:
-		return s.optional.failed.err
-	case s.out.early && s.opt().err != nil:
-		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.opt().err)
-	case s.out.early:
-		return ErrClosedBeforeConnect
-	}
-	return s.causeLocked()
 }
 
 // finishClose emits Close, the last event.

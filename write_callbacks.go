@@ -1,5 +1,7 @@
 package evnet
 
+import "fmt"
+
 // How the callbacks of writes, and Drain, are called.
 
 // scheduleCallbacksLocked makes the loop run runWriteCallbacks asynchronously, if there is anything to report. s.mu is held.
@@ -112,4 +114,17 @@ func (s *Socket) isDoneLocked(c *writeCallback) bool {
 func (s *Socket) owesDoneLocked() bool {
 	o := &s.out
 	return o.callbacks.Len() > 0 && o.callbacks.Front().err == nil && o.callbacks.Front().end <= s.stream.Acked()
+}
+
+// dropErrorLocked returns the error for queued writes of a destroyed socket. s.mu is held.
+func (s *Socket) dropErrorLocked() error {
+	switch {
+	case s.opt().failed != nil:
+		return s.optional.failed.err
+	case s.out.early && s.opt().err != nil:
+		return fmt.Errorf("%w: %w", ErrClosedBeforeConnect, s.opt().err)
+	case s.out.early:
+		return ErrClosedBeforeConnect
+	}
+	return s.causeLocked()
 }

@@ -74,3 +74,21 @@ func (s *Socket) settleLocked() {
 		}
 	}
 }
+
+// writeLastLocked sends what the conn accepts without waiting: in Node a write has done so already. s.mu is held.
+func (s *Socket) writeLastLocked() (err error) {
+	if s.destroyed || s.handshake {
+		return nil
+	}
+	switch {
+	case !s.out.deferred:
+	case !s.stream.WriteBlocks():
+		err = s.flushLocked()
+	case !s.holdsQueueLocked():
+		s.stream.ReleaseQueued()
+	}
+	if err == nil {
+		s.stream.WriteLast()
+	}
+	return err
+}
