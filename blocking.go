@@ -142,6 +142,7 @@ func (c *blockingConn) readSome(p []byte) (n int, ready <-chan struct{}, err err
 		n = copy(p, c.in.p)
 		if c.in.p = c.in.p[n:]; len(c.in.p) == 0 {
 			c.in.p = nil
+			c.s.forgetChunkSourceLocked(c.in)
 		}
 		return n, nil, nil
 	case c.in.err != nil:

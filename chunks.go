@@ -95,6 +95,7 @@ func (s *Socket) nextChunk(c *chunks) ([]byte, error) {
 		s.mu.Lock()
 		if p := c.p; p != nil { // otherwise Close has discarded it, or there is an error
 			c.p = nil
+			s.forgetChunkSourceLocked(c)
 			return p, nil
 		}
 	}
@@ -128,6 +129,13 @@ func (s *Socket) giveChunk(c *chunks, p []byte, decoded bool) {
 	}
 	c.p, c.text = p, decoded
 	c.wake()
+}
+
+// forgetChunkSourceLocked discards the bytes of a chunk of text that the goroutine has taken. s.mu is held.
+func (s *Socket) forgetChunkSourceLocked(c *chunks) {
+	if c.text && len(s.in.text) == 0 {
+		s.in.forgetSource()
+	}
 }
 
 // wake wakes the goroutine if it waits. The socket's mu is held.

@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"fmt"
+	"slices"
 
 	"evnet/internal/text"
 )
@@ -135,12 +136,15 @@ func (s *Socket) SetEncoding(e Encoding) error {
 	defer s.mu.Unlock()
 	in := &s.in
 	in.own()
-	if in.decoder != nil {
-		in.text = in.decoder.End(in.decoder.Write(in.text, in.raw))
-	} else {
-		in.text = dec.Write(dec.Write(nil, in.raw), in.borrowed[in.borrowedAt:])
-	}
+	raw := slices.Concat(in.raw, in.borrowed[in.borrowedAt:]) // decoded when it is delivered
 	in.forgetRaw()
+	if in.decoder != nil {
+		if in.text = in.decoder.End(in.decoder.Write(in.text, raw)); len(in.text) > 0 {
+			in.decoded = unknownSource
+		}
+		raw = nil
+	}
+	in.raw = raw
 	in.decoder, in.encoding = dec, Encoding(name)
 	in.rescan()
 	s.scheduleFlowLocked()

@@ -20,7 +20,8 @@ var (
 // caller processes these first, then continues to read from the conn. Both belong to the caller and
 // are complete when Detach returns. evnet does not use the conn any more. The conn stays open, without
 // a deadline; one that was set on it before may have been removed. The conn reports the peer's end
-// again. The bytes are as received, except for text that SetEncoding has decoded while it was buffered.
+// again. The bytes are as received, also if SetEncoding has decoded them. Text that Unshift has put back, or that was
+// buffered when a second SetEncoding was called, is returned as text.
 //
 // The socket is closed: Close(false) is its last event.
 //

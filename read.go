@@ -40,6 +40,10 @@ type receiveBuffer struct {
 	text []byte // buffered and decoded, delivered before raw; empty without a decoder
 	raw  []byte // buffered as received
 
+	source         []byte // the received bytes of text, and of what the decoder holds back
+	sourceBorrowed bool   // ... valid until keepSource
+	decoded        int    // the length of the text decoded from source, of which text is the end; or unknownSource
+
 	encoding Encoding
 	decoder  text.Decoder
 
@@ -134,7 +138,7 @@ func (s *Socket) peerEnded() {
 		// The bytes left in the decoder become the last chunk. It may have to wait for a consumer, and its
 		// listeners may pause or destroy the socket.
 		if tail := s.in.decoder.End(nil); len(tail) > 0 {
-			s.in.text = append(s.in.text, tail...)
+			s.in.text, s.in.decoded = append(s.in.text, tail...), unknownSource
 			s.scheduleFlowLocked()
 		}
 	}
@@ -240,7 +244,7 @@ func (s *Socket) Unshift(p []byte) error {
 		return nil
 	}
 	if in.own(); in.decoder != nil {
-		in.text = slices.Concat(p, in.text)
+		in.text, in.decoded = slices.Concat(p, in.text), unknownSource
 	} else {
 		raw := slices.Concat(p, in.raw, in.borrowed[in.borrowedAt:])
 		in.forgetRaw()

@@ -226,7 +226,14 @@ type delivery struct {
 func (s *Socket) deliveryLocked(p []byte, decoded bool) delivery {
 	in := &s.in
 	if in.onRead == nil && in.decoder != nil && !decoded {
+		in.forgetSource()
+		if in.chunks != nil {
+			in.noteDecoded(bytes.Clone(p), false) // the reader may not take the chunk, or only a part of it
+		}
 		p, decoded = in.decoder.Write(nil, p), true
+		if in.chunks != nil {
+			in.decoded = len(p)
+		}
 	}
 	return delivery{p: p, decoded: decoded, onRead: in.onRead, chunks: in.chunks, pipes: in.pipes, listeners: s.events}
 }
@@ -271,6 +278,9 @@ func (s *Socket) putBackLocked(p []byte, decoded bool) {
 	}
 	s.in.own()
 	if decoded || len(s.in.text) > 0 { // raw bytes follow the text
+		if len(s.in.text) > 0 || len(p) > s.in.decoded {
+			s.in.decoded = unknownSource
+		}
 		s.in.text = slices.Concat(p, s.in.text)
 	} else {
 		s.in.raw = slices.Concat(p, s.in.raw)

@@ -17,7 +17,7 @@ var carriageReturn = []byte("\r")
 // scanBuffered afterwards. s.mu is held.
 func (in *inbound) borrow(p []byte) {
 	if in.decoder != nil {
-		in.decode(p)
+		in.decode(p, true)
 	} else {
 		in.borrowed = p
 	}
@@ -33,7 +33,7 @@ func (in *inbound) splitInput() []byte {
 		if len(in.raw) > 0 {
 			raw := in.raw
 			in.raw = nil
-			in.decode(raw)
+			in.decode(raw, false)
 		}
 		return in.text
 	case len(rest) == 0:
@@ -58,13 +58,18 @@ func (in *inbound) splitInput() []byte {
 	return in.raw
 }
 
-// decode appends the text of p to the buffered text.
-func (in *inbound) decode(p []byte) {
+// decode appends the text of p to the buffered text. borrowed says that p is valid only until keepBorrowed.
+func (in *inbound) decode(p []byte, borrowed bool) {
+	in.noteDecoded(p, borrowed)
 	dst := in.text
 	if len(dst) == 0 {
 		dst = in.scan.buf[:0]
 	}
+	before := len(in.text)
 	in.text = in.decoder.Write(dst, p)
+	if in.decoded != unknownSource {
+		in.decoded += len(in.text) - before
+	}
 	in.scan.reuse(in.text)
 }
 
@@ -106,6 +111,9 @@ func (sc *scan) reuse(p []byte) {
 
 // keepBorrowed copies the rest of the borrowed chunk.
 func (in *inbound) keepBorrowed() {
+	if in.source != nil {
+		in.keepSource()
+	}
 	rest := in.borrowed[in.borrowedAt:]
 	if !in.rawBorrowed && len(rest) == 0 {
 		if in.borrowed != nil || in.joined > 0 {

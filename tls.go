@@ -179,6 +179,9 @@ func (s *Socket) readFailureLocked(err error) error {
 // that Scan has buffered and data from Unshift. It is never delivered as plaintext, so that an attacker on the network
 // path cannot inject data into the encrypted session.
 //
+// With SetEncoding, the buffered text becomes the bytes that were received. That is impossible for text that Unshift has
+// put back, or that was buffered when a second SetEncoding was called: StartTLS fails.
+//
 // The consumer, timeouts and options stay; with SetEncoding the decoder is reset. If the config has no server name, the
 // host passed to Connect is used; the config is not changed. HandshakeTimeout starts with the call. Afterwards the
 // socket behaves like one with SocketOptions.TLSConfig, as described there.
@@ -197,7 +200,8 @@ func (s *Socket) readFailureLocked(err error) error {
 //   - ErrWriteAfterEnd,
 //   - io.ErrUnexpectedEOF if the peer has ended its side,
 //   - ErrRelayed,
-//   - ErrConsumed while Pipe or Chunks is the consumer.
+//   - ErrConsumed while Pipe or Chunks is the consumer,
+//   - an error that says that the bytes of the buffered text are unknown.
 //
 // Node: tls.connect with the socket option.
 func (s *Socket) StartTLS(config *tls.Config) error {
@@ -270,6 +274,8 @@ func (s *Socket) checkUpgradeLocked(method string) error {
 		return fmt.Errorf("%w: the peer has ended its side", io.ErrUnexpectedEOF)
 	case s.opt().relay != nil:
 		return ErrRelayed
+	case !s.in.knowsSource():
+		return errNoSource
 	case s.in.chunks != nil:
 		by = "Chunks"
 	case len(s.in.pipes) > 0:
@@ -313,6 +319,8 @@ func (s *Socket) upgrade(u *upgrade) {
 	case err != nil:
 	case s.in.eof:
 		err = transport.ErrTruncated
+	case !s.in.knowsSource():
+		err = errNoSource
 	default:
 		err = s.stream.Unreported()
 	}
@@ -337,18 +345,23 @@ func (s *Socket) upgrade(u *upgrade) {
 	s.begin()
 }
 
-// takeBufferedLocked removes and returns the buffered data, which was read and not delivered. The bytes are those that were
-// received, except for text that SetEncoding has decoded in the buffer. s.mu is held.
+// takeBufferedLocked removes and returns the buffered data, which was read and not delivered, as it was received. Text whose
+// bytes are unknown is returned as text. s.mu is held.
 func (s *Socket) takeBufferedLocked() []byte {
 	in := &s.in
-	held := bytes.Clone(in.text) // because Scan reuses its memory
-	if in.decoder != nil {
-		held = in.decoder.Rest(held)
+	var held []byte
+	switch {
+	case in.decoder == nil:
+	case len(in.text) > 0 && in.knowsSource():
+		held = bytes.Clone(in.sourceOf(in.text)) // includes the bytes that the decoder holds back
+	default:
+		held = in.decoder.Rest(bytes.Clone(in.text)) // because Scan reuses its memory
 	}
 	held = append(held, in.raw...)
 	held = append(held, in.borrowed[in.borrowedAt:]...) // if Scan is in progress
 	in.own()
 	in.text = nil
+	in.forgetSource()
 	in.forgetRaw()
 	if in.decoder != nil {
 		in.decoder = text.New(string(in.encoding))
