@@ -83,12 +83,8 @@ func (s *Socket) closeLocked() *ending {
 func (s *Socket) finished() {
 	s.mu.Lock()
 	switch {
-	case s.destroyed || s.out.failed || s.opt().dial != nil: // a socket that connects after End ends once connected
+	case s.destroyed || s.out.failed || s.out.finished || s.opt().dial != nil: // a socket that connects after End ends once connected
 		s.mu.Unlock()
-		return
-	case s.out.finished: // the end, which had blocked, is sent
-		s.mu.Unlock()
-		s.bothEnded()
 		return
 	case !s.out.ending || s.stream.IsOpen() && !s.stream.EndSent(): // of an earlier connection
 		s.mu.Unlock()

@@ -195,7 +195,8 @@ func (v SocketEvents) Error(fn func(err error)) Listener {
 	return v.register(kindError, fn == nil, fn)
 }
 
-// Finish is emitted once, when this side has ended and everything written has been handed to the operating system.
+// Finish is emitted once, when everything written and the end of this side have been handed to the operating system. With TLS
+// the end includes close_notify. If the end cannot be sent, Error is emitted instead.
 //
 // Node: finish.
 func (v SocketEvents) Finish(fn func()) Listener {

@@ -41,8 +41,9 @@ type goroutine struct {
 	interrupted bool          // a read deadline in the past is set, so that Read returns
 	writing     bool          // the writer is running
 	moved       bool          // the writer has sent bytes since the last serve
-	ending      bool          // the writer is sending this side's end
-	closed      bool          // ... by closing the conn, which must not be closed twice
+	ending      chan struct{} // closed when the writer has sent this side's end; nil unless it is sending the end
+	awaited     bool          // the reader has waited for that
+	closed      bool          // the end is sent by closing the conn, which must not be closed twice
 	retired     bool          // the stream was retired
 	detached    bool          // Detach has returned the conn
 	recalled    bool          // the conn will be detached: no reader starts or continues
@@ -103,6 +104,7 @@ func (t *goroutine) read() error {
 		if t.n == 0 && t.err == nil {
 			continue
 		}
+		t.awaitEnd()
 		t.handOver()
 		<-t.ack
 		if t.err != nil {

@@ -3,6 +3,7 @@ package transport
 import (
 	"net"
 	"slices"
+	"time"
 
 	"evnet/internal/netpoll"
 )
@@ -88,7 +89,8 @@ func (t *goroutine) writerReturned(err error, _ bool) {
 		return
 	}
 	t.owner.Mutex().Lock()
-	t.writing, t.ending = false, false
+	t.writing = false
+	t.endPassed()
 	t.fail(err)
 	t.owner.Mutex().Unlock()
 	if t.writesLast() {
@@ -198,8 +200,8 @@ func (t *goroutine) nextStep(failed error) (again, sendsEnd bool) {
 		return true, false
 	case s.endDue() && t.raw == nil:
 		s.queue.settle()
-		s.endSent, t.ending, t.closed = true, true, !halfCloses(t.conn)
-		t.loop.PostReady(t.owner, Ended)
+		s.endSent, t.closed = true, !halfCloses(t.conn)
+		t.ending = make(chan struct{})
 		return false, true
 	default:
 		t.writing = false
@@ -218,14 +220,47 @@ func (t *goroutine) nextStep(failed error) (again, sendsEnd bool) {
 func (t *goroutine) endSentBy(err error) {
 	t.owner.Mutex().Lock()
 	defer t.owner.Mutex().Unlock()
-	t.ending = false
-	t.loop.PostReady(t.owner, Ended)
+	defer t.endPassed()
 	if t.retired {
 		return
 	}
 	t.writing = false
 	if err != nil && !(t.s.peerEnded && isDisconnect(err)) { // a peer that ended and disconnected needs no end
 		t.fail(err)
+		return
+	}
+	t.loop.PostReady(t.owner, Ended)
+}
+
+// endPassed records that the writer is no longer sending the end.
+func (t *goroutine) endPassed() {
+	if t.ending != nil {
+		close(t.ending)
+		t.ending = nil
+	}
+}
+
+// endPrecedence limits how long the reader waits for the writer's report, for example because the peer does not read.
+const endPrecedence = 10 * time.Millisecond
+
+// awaitEnd waits a short time for the writer if it is sending the end, so that its report precedes the peer's answer. The reader
+// calls it before it passes on what it has read.
+func (t *goroutine) awaitEnd() {
+	t.owner.Mutex().Lock()
+	ending := t.ending
+	if ending == nil || t.awaited || t.retired {
+		ending = nil
+	}
+	t.awaited = t.awaited || ending != nil
+	t.owner.Mutex().Unlock()
+	if ending == nil {
+		return
+	}
+	limit := time.NewTimer(endPrecedence)
+	defer limit.Stop()
+	select {
+	case <-ending:
+	case <-limit.C:
 	}
 }
 

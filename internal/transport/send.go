@@ -106,7 +106,7 @@ func (s *Stream) End() { s.ending = true }
 // endDue reports whether the end must be sent now.
 func (s *Stream) endDue() bool { return s.ending && !s.endSent && s.queue.length() == 0 }
 
-// sendEndIfDue sends the end if it is due.
+// sendEndIfDue sends the end if it is due. After an error, EndSent is false when Ended is processed.
 func (s *Stream) sendEndIfDue() error {
 	switch {
 	case !s.endDue():
@@ -116,20 +116,22 @@ func (s *Stream) sendEndIfDue() error {
 		return nil
 	}
 	s.endSent = true
-	s.owner.Loop().PostReady(s.owner, Ended) // first, so that it precedes the peer's answer
+	s.owner.Loop().PostReady(s.owner, Ended) // first, so that it precedes the peer's answer; it is processed after unlocking
 	if s.peerEnded {
 		return nil // the owner closes the conn, which also sends the end
 	}
-	return sendEnd(s.conn)
+	err := sendEnd(s.conn)
+	s.endSent = err == nil
+	return err
 }
 
 // EndUnderway reports whether a goroutine is sending the end or is about to report a failure. Closing the conn now might
 // cut off the end or hide the failure.
 func (s *Stream) EndUnderway() bool {
-	return s.open && s.workers != nil && (s.workers.ending || s.workers.failure != nil)
+	return s.open && s.workers != nil && (s.workers.ending != nil || s.workers.failure != nil)
 }
 
-// EndSent reports whether the end was sent, or is being sent.
+// EndSent reports whether the end was sent. It is also true while a goroutine is sending the end.
 func (s *Stream) EndSent() bool { return s.endSent }
 
 // AwaitRoom requests a call of Ready when the conn is writable. It reports whether the stream supports that.

@@ -21,7 +21,7 @@ import (
 // maxChunk is the maximum number of bytes that one Serve reads.
 const maxChunk = 64 << 10
 
-// Ended is the event of a Stream whose end was sent, or is being sent.
+// Ended is the event of a Stream whose end was sent.
 const Ended netpoll.Events = 1 << 24
 
 // Owner is the socket that a Stream is a field of. Its Ready, which may be spurious, calls Serve.
