@@ -149,7 +149,7 @@ func (s *Socket) resetLocked() {
 	s.stream.Init((*handle)(s))
 	if r := s.optional; r != nil {
 		r.err, r.failed, r.resetLater, r.local, r.remote, r.closeTimer, r.attempted = nil, nil, false, nil, nil, nil, nil
-		r.agreed, r.accepting, r.blocking = nil, false, nil
+		r.agreed, r.shaken, r.accepting, r.blocking = nil, 0, false, nil
 	}
 	in := inbound{
 		mode: s.in.mode, onRead: s.in.onRead, receiveBuffer: &emptyReceiveBuffer,

@@ -75,9 +75,8 @@ type SocketOptions struct {
 	KeepAlive time.Duration
 	// IdleTimeout destroys the socket after that long without activity in either direction, with an error that is
 	// os.ErrDeadlineExceeded. Activity is the same as for SetTimeout, which is independent of IdleTimeout. The time runs
-	// from Connect, Wrap or the accept on, also while connecting and during the TLS handshake, which counts when it is
-	// done. Bytes that the socket does not read, because it is paused, held back by a Pipe or without a consumer, do
-	// not count.
+	// from Connect, Wrap or the accept on, also while connecting and during the TLS handshake. Bytes that the socket
+	// does not read, because it is paused, held back by a Pipe or without a consumer, do not count.
 	//
 	// The error is a *net.OpError, whose Op distinguishes the timeouts: "idle", "close", "handshake", "write timeout",
 	// "lifetime" and "first byte", or "dial" while connecting. Default: no limit.

@@ -297,6 +297,7 @@ type optional struct {
 	upgrade   *upgrade             // StartTLS was called, and TLS has not started
 	handshake *handshaking         // until the handshake is done
 	agreed    *tls.ConnectionState // negotiated by the handshake
+	shaken    int64                // bytes received below TLS when the handshake was done
 	accepting bool                 // by a server that emits Connection after the handshake
 
 	err           error        // the socket was destroyed with it

@@ -101,7 +101,7 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		s.mu.Unlock()
 		return
 	}
-	last := s.optional.active
+	last := s.lastActiveLocked()
 	if last.Before(t.set) {
 		last = t.set
 	}
@@ -125,9 +125,39 @@ func (s *Socket) expired(t *idleTimer, round int) {
 		return
 	}
 	t.fired = true
+	s.awaitWireLocked(last)
 	s.loop().Remove(&s.optional.timerMember)
 	s.mu.Unlock()
 	s.emitTimeout()
+}
+
+// lastActiveLocked returns the time of the last activity. Under TLS it includes bytes of a record that is not complete. s.mu is
+// held.
+func (s *Socket) lastActiveLocked() time.Time {
+	last := s.optional.active
+	if t := s.stream.WireActive(); t.After(last) {
+		last = t
+	}
+	return last
+}
+
+// awaitWireLocked marks the socket as active when the next byte below TLS is received or sent, or has been since last. s.mu is
+// held.
+func (s *Socket) awaitWireLocked(last time.Time) {
+	epoch := s.epoch
+	s.stream.OnWireActivity(func() { s.loop().Event(func() { s.wireMoved(epoch) }) })
+	if s.lastActiveLocked().After(last) {
+		s.markActiveLocked()
+	}
+}
+
+// wireMoved handles the first byte below TLS after Timeout. It runs on the loop.
+func (s *Socket) wireMoved(epoch int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoch == epoch {
+		s.markActiveLocked()
+	}
 }
 
 // awaitFirstByteLocked destroys the socket if its peer has sent nothing by the end of ServerOptions.FirstByteTimeout.
@@ -145,6 +175,7 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 	var e *ending
 	switch {
 	case s.epoch != epoch || s.destroyed || in.bytes > 0 || in.eof:
+	case !s.handshake && s.stream.WireReceived() > s.opt().shaken: // a part of the first record
 	case !s.handshake && (in.mode == paused || in.blocked > 0):
 		s.awaitFirstByteLocked(d) // the byte may have arrived: the program prevents the socket from reading it
 	case s.unreadLocked():
@@ -190,10 +221,14 @@ func (s *Socket) readFailed(err error, epoch int32) {
 // SetTimeout makes the socket emit Timeout when it has been idle for d. A d of 0 switches the timeout off.
 //
 // A socket is idle while there is no activity in either direction. Activity is:
-//   - data, or the peer's end, that the socket reads; with TLS, decrypted data,
+//   - data, or the peer's end, that the socket reads,
 //   - a Write that the kernel has accepted completely,
-//   - the call of Connect, the answer of the resolver, and the connection being made,
-//   - the end of the TLS handshake.
+//   - with TLS, each byte below TLS that the socket reads or that its conn accepts, also of an incomplete record and of the
+//     handshake,
+//   - the call of Connect, the answer of the resolver, and the connection being made.
+//
+// A *tls.Conn that the program has made is an exception: its decrypted data, its completed writes and the end of its
+// handshake count.
 //
 // The time runs from the call on, also before and during Connect, and while the socket is paused or half closed. After
 // Timeout, it runs again from the next activity. While a write is pending, an expiry is postponed by d if the kernel has

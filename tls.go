@@ -130,6 +130,7 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 	s.optional.handshake.stop()
 	accepted := s.optional.accepting
 	s.handshake, s.optional.handshake, s.optional.accepting, s.optional.agreed = false, nil, false, agreed
+	s.optional.shaken = s.stream.WireReceived()
 	s.markActiveLocked()
 	s.mu.Unlock()
 	if accepted {

@@ -115,7 +115,11 @@ func (a *adapter) stopWaiting() bool {
 func (a *adapter) writeKernel(p []byte) (n int, err error) {
 	raw := a.last.Load()
 	if raw == nil {
-		n, err = a.Conn.Write(p)
+		if a.writer != nil {
+			n, err = a.writer.Write(p)
+		} else {
+			n, err = notingConn{a.Conn, &a.wire}.Write(p)
+		}
 		if !timedOut(err) {
 			return n, err
 		}
@@ -126,6 +130,7 @@ func (a *adapter) writeKernel(p []byte) (n int, err error) {
 	for n < len(p) { // also if stopWaiting has interrupted Write
 		more, err := raw.writeNow(p[n:])
 		n += more
+		a.wire.noteSent(more)
 		switch {
 		case err != nil:
 			return n, err

@@ -26,7 +26,7 @@ func (s *Stream) TrackProgress() {
 func (s *Stream) Progress() (p Progress, idle bool) {
 	p.acked = s.queue.acked
 	if a := adapterOf(s.conn); a != nil {
-		p.passed = a.passed.Load()
+		p.passed = a.wire.sent.Load()
 	}
 	if c := kernelConnOf(s.conn); c != nil {
 		p.confirmed, p.unconsumed = netpoll.Progress(c)

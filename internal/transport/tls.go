@@ -51,6 +51,8 @@ func Secure(conn net.Conn, side Side, config *tls.Config, host string, early []b
 		return conn
 	}
 	a := &adapter{Conn: conn, early: early}
+	a.wire.began = time.Now()
+	a.writer = newWireWriter(conn, &a.wire)
 	if side == Server {
 		return tls.Server(a, config)
 	}
@@ -89,7 +91,8 @@ type adapter struct {
 	writing atomic.Bool
 	reset   atomic.Bool // reported to Write
 	patient atomic.Bool
-	passed  atomic.Int64            // bytes that the conn has accepted
+	writer  *wireWriter // nil for a conn that supports only its Write method
+	wire    wire
 	closed  atomic.Bool             // closed or about to be closed
 	last    atomic.Pointer[rawConn] // set for the last write, which does not wait
 }
@@ -128,6 +131,7 @@ func (a *adapter) Read(p []byte) (n int, err error) {
 	} else {
 		n, err = a.readForeign(p)
 	}
+	a.wire.noteReceived(n)
 	if err == io.EOF && a.wasReset() {
 		err = readError(a.Conn, syscall.ECONNRESET)
 	}
@@ -175,10 +179,9 @@ func (a *adapter) Write(p []byte) (n int, err error) {
 	if IsKernelConn(a.Conn) {
 		n, err = a.writeKernel(p)
 	} else {
-		n, err = writeAll(a.Conn, p, a.closed.Load)
+		n, err = writeAll(notingConn{a.Conn, &a.wire}, p, a.closed.Load)
 		err = permanent(err)
 	}
-	a.passed.Add(int64(n))
 	if errors.Is(err, syscall.ECONNRESET) {
 		a.reset.Store(true)
 	}

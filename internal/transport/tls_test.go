@@ -148,7 +148,7 @@ func TestAdapter_Write(t *testing.T) {
 	assert.Equal(t, 8, n)
 	assert.NoError(t, err)
 	assert.Equal(t, "eight by", got)
-	assert.EqualValues(t, 8, a.passed.Load())
+	assert.EqualValues(t, 8, a.wire.sent.Load())
 
 	temporary := conditionError{temporary: true}
 	c.write = func([]byte) (int, error) { return 0, temporary }
@@ -156,7 +156,7 @@ func TestAdapter_Write(t *testing.T) {
 	var failed net.Error
 	require.ErrorAs(t, err, &failed)
 	assert.False(t, failed.(interface{ Temporary() bool }).Temporary())
-	assert.EqualValues(t, 8, a.passed.Load())
+	assert.EqualValues(t, 8, a.wire.sent.Load())
 
 	calls := 0
 	c.write = func([]byte) (int, error) { calls++; return 0, nil }
