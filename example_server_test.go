@@ -47,6 +47,24 @@ func ExampleCreateServer() {
 }
 
 // Limits for untrusted clients: number, time and memory.
+// The listener accepts the calls of package net, here for a copy of the descriptor that another process could inherit.
+func ExampleServer_Listener() {
+	server := evnet.NewServer(nil)
+	if err := server.Listen("tcp", "127.0.0.1:0", nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	file, err := server.Listener().(*net.TCPListener).File() // for exec.Cmd.ExtraFiles
+	fmt.Println(file != nil, err)
+	_ = file.Close()
+	_ = server.Close(nil)
+	fmt.Println(server.Listener())
+	evnet.Run()
+	// Output:
+	// true <nil>
+	// <nil>
+}
+
 func ExampleNewServer() {
 	server := evnet.NewServer(&evnet.ServerOptions{
 		MaxConnections:   1,

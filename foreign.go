@@ -32,8 +32,11 @@ func callForeign(l *eventloop.Loop, fn func()) *foreignCall {
 }
 
 // wait waits for the end of the call, at most for foreignWait. It reports whether the call has ended.
-func (c *foreignCall) wait() bool {
-	timer := time.NewTimer(foreignWait)
+func (c *foreignCall) wait() bool { return c.waitFor(foreignWait) }
+
+// waitFor is wait with another limit.
+func (c *foreignCall) waitFor(limit time.Duration) bool {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-c.done:

@@ -153,7 +153,7 @@ func (s *Server) ListenContext(ctx context.Context, network, address string, onL
 }
 
 // Serve accepts from ln, a listener of any kind, which belongs to the server from then on. It returns immediately
-// and emits Listening.
+// and emits Listening. If the program closes ln itself, the server ends as described at Listener.
 //
 // It fails with ErrServerAlreadyListening if the server listens, and with syscall.EINVAL if ln is a socket that
 // does not listen. Then ln still belongs to the caller.
@@ -279,6 +279,26 @@ func (s *Server) Address() net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.addr
+}
+
+// Listener returns the listener that Listen has made, or that was passed to Serve. It is nil unless the server listens.
+// Any goroutine may call it. The listener still belongs to the server, which accepts from it and closes it.
+//
+// The listener of "tcp" is a *net.TCPListener. The listener of a Unix path has the methods of a *net.UnixListener. A new
+// process can inherit the result of its method File, and pass it to net.FileListener and Serve. Call
+// SetUnlinkOnClose(false) first if the new process is to keep the socket file.
+//
+// A program may close the listener to end accepting without losing a connection: unlike Close, the server first emits
+// Connection for those that are already accepted. Then it emits Error, with net.ErrClosed as the cause, and Close.
+//
+// Node has no counterpart.
+func (s *Server) Listener() net.Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lis == nil {
+		return nil
+	}
+	return s.lis.acceptor.Listener()
 }
 
 // Connections returns the number of accepted sockets that are open.

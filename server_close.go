@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"time"
 
 	"evnet/internal/eventloop"
 )
@@ -62,8 +63,9 @@ func (s *Server) closeEmitted() {
 }
 
 // Close stops accepting immediately. Open connections stay open; accepted ones that a busy loop has not processed
-// yet are closed. Close is emitted, and onClose is called once unless it is nil, after the listener and the last of
-// the connections have closed. The address is free then.
+// yet are closed, because no Connection is emitted after Close. To serve them, close Listener instead. Close is
+// emitted, and onClose is called once unless it is nil, after the listener and the last of the connections have closed.
+// The address is free then.
 //
 // If the server listens again before that, there is one Close event for both periods of listening, after the next
 // call. If the server does not listen, Close returns ErrServerNotRunning and no event follows.
@@ -106,27 +108,36 @@ func (s *Server) stop(lis *listening, onClose func()) error {
 	for _, item := range lis.handoff.Close() {
 		s.settings[0].closeConn(item.conn)
 	}
-	if lis.mayBlock {
-		callForeign(s.loop.core(), func() { s.closeListener(lis, addr, s.loop.core().Event) }).wait()
-	} else {
-		s.closeListener(lis, addr, func(log func()) { log() })
-	}
+	s.closeListener(lis, addr)
 	return nil
 }
 
-// closeListener closes the listener. It passes a function that logs a failure to report, because the Logger may panic.
-func (s *Server) closeListener(lis *listening, addr net.Addr, report func(func())) {
-	eventloop.Contain((*handle)(nil), lis.acceptor.Close, func(err error) {
-		s.mu.Lock()
-		s.closingAcceptors--
-		s.closeIfDoneLocked()
-		s.mu.Unlock()
-		if err != nil && !errors.Is(err, net.ErrClosed) {
-			report(func() {
-				s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", addr)
-			})
-		}
-	})
+// maxListenerClose limits how long closing a listener of package net delays the caller. It usually takes a few microseconds.
+const maxListenerClose = 100 * time.Millisecond
+
+// closeListener closes the listener on a goroutine: a custom one may block, and one of the kernel waits for an Accept that
+// blocks in the kernel. It waits for a short time, so that usually the address is free when Close of the server returns.
+func (s *Server) closeListener(lis *listening, addr net.Addr) {
+	limit := maxListenerClose
+	if lis.mayBlock {
+		limit = foreignWait
+	}
+	callForeign(s.loop.core(), func() {
+		eventloop.Contain((*handle)(nil), lis.acceptor.Close, func(err error) { s.listenerClosed(err, addr) })
+	}).waitFor(limit)
+}
+
+// listenerClosed records that a listener was closed. It logs a failure on the loop, because the Logger may panic.
+func (s *Server) listenerClosed(err error, addr net.Addr) {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		s.loop.core().Event(func() {
+			s.settings[0].logger().Warn("evnet: closing the listener failed", "err", err, "local", addr)
+		})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closingAcceptors--
+	s.closeIfDoneLocked()
 }
 
 // leaveLoopsLocked removes the server from all of its loops together, unless more events are to come: a Close

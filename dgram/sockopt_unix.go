@@ -36,6 +36,10 @@ func sendMessage(fd descriptor, p []byte, to syscall.Sockaddr) error {
 	return syscall.Sendto(fd, p, 0, to)
 }
 
+// setNonblocking sets O_NONBLOCK, which another holder of the descriptor may have cleared. Otherwise a call could block in
+// the kernel, where Close of the conn would wait for it.
+func setNonblocking(fd descriptor) { _ = syscall.SetNonblock(fd, true) }
+
 // reuseAddress sets the option that lets several sockets share an address: SO_REUSEADDR on Linux, SO_REUSEPORT on other
 // systems.
 func reuseAddress(fd descriptor) error {

@@ -35,6 +35,9 @@ func sendMessage(fd descriptor, p []byte, to syscall.Sockaddr) error {
 	return syscall.WSASendto(fd, &syscall.WSABuf{Len: uint32(len(p)), Buf: unsafe.SliceData(p)}, 1, &sent, 0, to, nil, nil)
 }
 
+// setNonblocking does nothing: a call does not block a thread.
+func setNonblocking(descriptor) {}
+
 func reuseAddress(fd descriptor) error {
 	return setInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 }

@@ -99,11 +99,19 @@ func (e *permanentError) Unwrap() []error { return []error{e.error, net.ErrClose
 
 func (t *plainTransport) readFrom(buf []byte) (n int, from netip.AddrPort, err error) {
 	if t.udp != nil {
+		t.unblock()
 		n, from, err = t.udp.ReadFromUDPAddrPort(buf)
 		return n, from, inner(err)
 	}
 	n, addr, err := t.conn.ReadFrom(buf)
 	return max(0, min(n, len(buf))), addrPort(addr), inner(err)
+}
+
+// unblock makes the next call on the descriptor of udp wait in Go's network poller.
+func (t *plainTransport) unblock() {
+	if t.raw != nil {
+		_ = t.raw.Control(func(fd uintptr) { setNonblocking(descriptor(fd)) })
+	}
 }
 
 // inner removes the *net.OpError of package net: the socket adds its own.
@@ -266,6 +274,7 @@ func (t *plainTransport) writeTo(p []byte, to netip.AddrPort) error {
 		_, err := t.conn.WriteTo(p, net.UDPAddrFromAddrPort(to))
 		return err
 	}
+	t.unblock()
 	if to.IsValid() {
 		_, err := t.udp.WriteToUDPAddrPort(p, to)
 		if !errors.Is(err, net.ErrWriteToConnected) { // of a conn that was dialed: the kernel may accept it

@@ -111,6 +111,7 @@ var (
 	}
 	serverMethods = map[string]func(p *place){
 		"Address":             func(p *place) { p.server.Address() },
+		"Listener":            func(p *place) { p.server.Listener() },
 		"Close":               func(p *place) { _ = p.server.Close(func() {}) },
 		"CloseAllConnections": func(p *place) { p.server.CloseAllConnections() },
 		"Connections":         func(p *place) { p.server.Connections() },

@@ -14,7 +14,7 @@ import (
 	"evnet/internal/race"
 )
 
-// fakeSource is the read end of a pipe. It is removed, and closed, by done.
+// fakeSource is one end of a pair of sockets. It is removed, and closed, by done.
 type fakeSource struct {
 	l        *Loop
 	member   Member
@@ -26,8 +26,9 @@ type fakeSource struct {
 
 func newSource(t testing.TB, l *Loop, onReady func(s *fakeSource, ev Events)) *fakeSource {
 	t.Helper()
-	r, w, err := os.Pipe()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
+	r, w := os.NewFile(uintptr(fds[0]), "r"), os.NewFile(uintptr(fds[1]), "w")
 	raw, err := r.SyscallConn()
 	require.NoError(t, err)
 	s := &fakeSource{l: l, r: r, w: w, raw: raw, onReady: onReady}
@@ -47,7 +48,7 @@ func (s *fakeSource) Ready(ev Events) {
 	}
 }
 
-// read empties the pipe.
+// read empties the socket.
 func (s *fakeSource) read() {
 	c := s.l.AcquireCall()
 	defer s.l.ReleaseCall(c)

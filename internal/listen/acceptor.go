@@ -3,6 +3,7 @@ package listen
 import (
 	"errors"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -38,12 +39,19 @@ func NewAcceptor(ln net.Listener, owner Owner) *Acceptor {
 // Addr returns the address of the listener.
 func (a *Acceptor) Addr() net.Addr { return a.ln.Addr() }
 
+// Listener returns the listener.
+func (a *Acceptor) Listener() net.Listener { return a.ln }
+
 // Run accepts until Close, after which it returns nil, or until a permanent error, which it returns. It blocks, so the
 // owner calls it on a separate goroutine. A panic or a runtime.Goexit of the listener's Accept passes through Run. The
 // owner contains it.
 func (a *Acceptor) Run() error {
 	pause := firstPause
+	raw := descriptorOf(a.ln)
 	for {
+		if raw != nil {
+			setNonblocking(raw)
+		}
 		conn, err := a.ln.Accept()
 		if err == nil && conn == nil {
 			err = errNoConn
@@ -69,6 +77,16 @@ func (a *Acceptor) Run() error {
 	}
 }
 
+// descriptorOf returns the descriptor of a listener, nil if it has none.
+func descriptorOf(ln net.Listener) syscall.RawConn {
+	if c, ok := ln.(syscall.Conn); ok {
+		if raw, err := c.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
 // wait waits for the pause. It returns false if the acceptor is closed meanwhile.
 func (a *Acceptor) wait(pause time.Duration) bool {
 	timer := time.NewTimer(pause)
@@ -82,7 +100,8 @@ func (a *Acceptor) wait(pause time.Duration) bool {
 }
 
 // Close closes the listener and ends Run, even during its pause after an error. Call it once, from any goroutine. It
-// returns the error of the listener's Close, and does not contain its panic.
+// returns the error of the listener's Close, and does not contain its panic. It may block: a kernel listener waits for an
+// Accept that blocks in the kernel, and any other listener may wait for anything.
 func (a *Acceptor) Close() error {
 	close(a.closed)
 	return a.ln.Close()

@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"evnet/internal/nodecode"
@@ -104,9 +105,16 @@ type fileListener struct {
 	*net.UnixListener
 	path string // absolute, because the working directory may change before Close
 	file fs.FileInfo
+	keep atomic.Bool // Close does not remove the file
 }
 
+// SetUnlinkOnClose is the method of the embedded listener, for the file that Close removes.
+func (l *fileListener) SetUnlinkOnClose(unlink bool) { l.keep.Store(!unlink) }
+
 func (l *fileListener) Close() error {
+	if l.keep.Load() {
+		return l.UnixListener.Close()
+	}
 	// The open socket holds its inode, so that no other file can have that number yet.
 	err := removeOwn(l.path, l.file)
 	return errors.Join(err, l.UnixListener.Close())
@@ -136,5 +144,5 @@ func listenFile(path string, mode fs.FileMode) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &fileListener{ln, full, file}, nil
+	return &fileListener{UnixListener: ln, path: full, file: file}, nil
 }

@@ -11,8 +11,8 @@ import (
 const maxSlices = 64
 
 // Call makes system calls on descriptors, under the lock of Go's own descriptor, so that it never uses a closed one. The
-// calls do not block and are not announced to Go's scheduler. A Call holds the arguments of one call, so that a call
-// allocates nothing; one goroutine at a time may use it.
+// calls do not block, even if another holder of the descriptor has cleared O_NONBLOCK, and are not announced to Go's
+// scheduler. A Call holds the arguments of one call, so that a call allocates nothing; one goroutine at a time may use it.
 type Call struct {
 	run func(fd uintptr) // calls op
 
@@ -23,7 +23,8 @@ type Call struct {
 	p     []byte
 	iov   [maxSlices]syscall.Iovec
 	iovs  int
-	set   int // the epoll descriptor
+	msg   syscall.Msghdr // for several slices
+	set   int            // the epoll descriptor
 	ctl   int
 	event syscall.EpollEvent
 	pipe  *SplicePipe
@@ -63,7 +64,7 @@ func (c *Call) result(n uintptr, errno syscall.Errno) (again bool) {
 // end of the stream.
 func (c *Call) Read(raw syscall.RawConn, p []byte) (n int, ended bool, err error) {
 	c.p = p
-	n, err = c.do(raw, read)
+	n, err = c.do(raw, receive)
 	c.p = nil
 	race.Wrote(p[:n])
 	return n, n == 0 && err == nil && c.errno == 0, err
@@ -84,9 +85,10 @@ func raceAcquire(fd uintptr) {
 	}
 }
 
-func read(c *Call, fd uintptr) {
+func receive(c *Call, fd uintptr) {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&c.p[0])), uintptr(len(c.p)))
+		n, _, errno := syscall.RawSyscall6(sysRecvfrom, fd, uintptr(unsafe.Pointer(&c.p[0])), uintptr(len(c.p)),
+			syscall.MSG_DONTWAIT, 0, 0)
 		if !c.result(n, errno) {
 			raceAcquire(fd)
 			return
@@ -124,9 +126,9 @@ func (c *Call) Add(p []byte) {
 
 // Write writes the slices that were added since the last Write, as far as the socket accepts them.
 func (c *Call) Write(raw syscall.RawConn) (int, error) {
-	op := writev
+	op := sendAll
 	if c.iovs == 1 {
-		op = write
+		op = send
 	}
 	raceRelease()
 	n, err := c.do(raw, op)
@@ -135,23 +137,32 @@ func (c *Call) Write(raw syscall.RawConn) (int, error) {
 	return n, err
 }
 
-func write(c *Call, fd uintptr) {
+// sendFlags also prevents SIGPIPE.
+const sendFlags = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL
+
+func send(c *Call, fd uintptr) {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(c.iov[0].Base)), uintptr(c.iov[0].Len))
+		n, _, errno := syscall.RawSyscall6(sysSendto, fd, uintptr(unsafe.Pointer(c.iov[0].Base)), uintptr(c.iov[0].Len),
+			sendFlags, 0, 0)
 		if !c.result(n, errno) {
 			return
 		}
 	}
 }
 
-func writev(c *Call, fd uintptr) {
+func sendAll(c *Call, fd uintptr) {
+	c.msg.Iov = &c.iov[0]
+	setLength(&c.msg.Iovlen, c.iovs)
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&c.iov)), uintptr(c.iovs))
+		n, _, errno := syscall.RawSyscall(sysSendmsg, fd, uintptr(unsafe.Pointer(&c.msg)), sendFlags)
 		if !c.result(n, errno) {
 			return
 		}
 	}
 }
+
+// setLength sets a length of a structure of the kernel, whose type depends on the architecture.
+func setLength[T uint32 | uint64](length *T, n int) { *length = T(n) }
 
 // Watch registers the descriptor with p or, if it is registered already, changes what it is watched for. Poller.Event
 // returns slot with its events.

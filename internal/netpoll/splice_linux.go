@@ -56,7 +56,17 @@ func (p *SplicePipe) ReadAll() []byte {
 	return buf
 }
 
+// errBlocking is the error of splice and sendfile for a socket without O_NONBLOCK. They have no flag that replaces it.
+const errBlocking = syscall.EINVAL
+
+// isBlocking reports whether another holder of the descriptor has cleared O_NONBLOCK.
+func isBlocking(fd uintptr) bool {
+	flags, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0)
+	return errno == 0 && flags&syscall.O_NONBLOCK == 0
+}
+
 // Fill moves readable bytes of the socket into an empty pipe. It moves none at the end of the stream and before urgent data.
+// For a socket without O_NONBLOCK it returns EINVAL, as for one that does not support splice.
 func (c *Call) Fill(raw syscall.RawConn, p *SplicePipe) (n int, err error) {
 	c.pipe = p
 	n, err = c.do(raw, fill)
@@ -65,9 +75,10 @@ func (c *Call) Fill(raw syscall.RawConn, p *SplicePipe) (n int, err error) {
 	return n, err
 }
 
-func fill(c *Call, fd uintptr) { c.splice(fd, uintptr(c.pipe.w), pipeSize) }
+func fill(c *Call, fd uintptr) { c.splice(fd, fd, uintptr(c.pipe.w), pipeSize) }
 
-// Drain moves bytes of the pipe to the socket, as far as it accepts them.
+// Drain moves bytes of the pipe to the socket, as far as it accepts them. For a socket without O_NONBLOCK it returns
+// EINVAL.
 func (c *Call) Drain(raw syscall.RawConn, p *SplicePipe) (n int, err error) {
 	c.pipe = p
 	n, err = c.do(raw, drain)
@@ -76,9 +87,14 @@ func (c *Call) Drain(raw syscall.RawConn, p *SplicePipe) (n int, err error) {
 	return n, err
 }
 
-func drain(c *Call, fd uintptr) { c.splice(uintptr(c.pipe.r), fd, c.pipe.n) }
+func drain(c *Call, fd uintptr) { c.splice(fd, uintptr(c.pipe.r), fd, c.pipe.n) }
 
-func (c *Call) splice(from, to uintptr, n int) {
+// splice moves n bytes from one descriptor to another. One of them is the socket.
+func (c *Call) splice(socket, from, to uintptr, n int) {
+	if isBlocking(socket) {
+		c.errno = errBlocking
+		return
+	}
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_SPLICE, from, 0, to, 0, uintptr(n), spliceFlags)
 		if !c.result(n, errno) {
@@ -88,7 +104,7 @@ func (c *Call) splice(from, to uintptr, n int) {
 }
 
 // SendFile moves up to n bytes of a file, from its offset, to the socket. At the end of the file it moves none and ended is
-// true. It may wait for the disk, which it announces to Go's scheduler.
+// true. For a socket without O_NONBLOCK it returns EINVAL. It may wait for the disk, which it announces to Go's scheduler.
 func (c *Call) SendFile(raw syscall.RawConn, file syscall.RawConn, n int) (sent int, ended bool, err error) {
 	c.limit = n
 	if ferr := file.Control(func(fd uintptr) {
@@ -101,6 +117,10 @@ func (c *Call) SendFile(raw syscall.RawConn, file syscall.RawConn, n int) (sent 
 }
 
 func sendFile(c *Call, fd uintptr) {
+	if isBlocking(fd) {
+		c.errno = errBlocking
+		return
+	}
 	for {
 		n, _, errno := syscall.Syscall6(syscall.SYS_SENDFILE, fd, c.file, uintptr(unsafe.Pointer(nil)), uintptr(c.limit), 0, 0)
 		if !c.result(n, errno) {

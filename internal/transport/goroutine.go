@@ -133,7 +133,7 @@ func (t *goroutine) next() {
 			t.buf = make([]byte, minBuffer)
 		}
 		if t.raw != nil {
-			t.n, t.err = readKernel(t.conn, t.buf)
+			t.n, t.err = readKernel(t.conn, t.raw, t.buf)
 		} else {
 			t.n, t.err = readInto(t.conn, t.buf)
 		}

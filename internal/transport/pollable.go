@@ -20,20 +20,22 @@ func isNotPollable(err error) bool {
 	return errors.As(err, &op) && op.Err != nil && op.Err.Error() == "not pollable"
 }
 
-// readKernel is Read of a kernel conn.
-func readKernel(conn net.Conn, p []byte) (n int, err error) {
-	n, err = conn.Read(p)
+// readKernel is Read of a kernel conn. raw is of the conn, where it exists.
+func readKernel(conn net.Conn, raw *rawConn, p []byte) (n int, err error) {
+	if raw == nil {
+		return conn.Read(p)
+	}
+	n, err = raw.Read(p)
 	if !isNotPollable(err) || len(p) == 0 {
 		return n, err
 	}
-	raw := newRawConn(conn)
 	var retries retry
-	for raw != nil && isNotPollable(err) {
+	for isNotPollable(err) {
 		if n, err = raw.readNow(conn, p); err != errWouldBlock {
 			return n, err
 		}
 		retries.again(noLimit)
-		n, err = conn.Read(p) // also reports a deadline, and that the conn was closed
+		n, err = raw.Read(p) // also reports a deadline, and that the conn was closed
 	}
 	return n, err
 }

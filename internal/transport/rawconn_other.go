@@ -1,4 +1,4 @@
-//go:build !unix
+//go:build !unix || aix
 
 package transport
 
@@ -8,6 +8,8 @@ import "net"
 type rawConn struct{}
 
 func newRawConn(net.Conn) *rawConn { return nil }
+
+func (*rawConn) Read([]byte) (int, error) { return 0, nil }
 
 func (*rawConn) tryWrite([]byte) (int, error) { return 0, nil }
 

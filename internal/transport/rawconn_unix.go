@@ -1,20 +1,32 @@
-//go:build unix
+//go:build unix && !aix
 
 package transport
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
+
+	"evnet/internal/race"
 )
 
-// rawConn writes to a kernel socket without blocking, under the lock of Go's own descriptor, so that a closed
-// descriptor is never touched.
+// rawConn reads from and writes to a kernel socket, under the lock of Go's own descriptor, so that a closed descriptor is
+// never touched. A call on the descriptor does not block, even if another holder of it has cleared O_NONBLOCK: closing a
+// conn waits for such calls. One goroutine at a time may read, and one may write.
 type rawConn struct {
-	raw syscall.RawConn
-	try func(fd uintptr) bool // made once
+	conn     net.Conn
+	raw      syscall.RawConn
+	datagram bool // a message may be empty
 
-	// The arguments and results of try.
+	receive, try func(fd uintptr) bool // made once
+
+	// The arguments and results of receive and try.
+	in, out operation
+}
+
+type operation struct {
 	p   []byte
 	n   int
 	err error
@@ -23,31 +35,64 @@ type rawConn struct {
 func newRawConn(conn net.Conn) *rawConn {
 	var raw syscall.RawConn
 	var err error
+	datagram := false
 	switch c := conn.(type) {
 	case *net.TCPConn:
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:
 		raw, err = c.SyscallConn()
+		datagram = networkOf(c.LocalAddr()) == "unixgram"
 	}
 	if raw == nil || err != nil {
 		return nil
 	}
-	r := &rawConn{raw: raw}
+	r := &rawConn{conn: conn, raw: raw, datagram: datagram}
+	r.receive = func(fd uintptr) bool {
+		r.in.n, r.in.err = receiveFD(fd, r.in.p, 0)
+		return r.in.err != syscall.EAGAIN
+	}
 	r.try = func(fd uintptr) bool {
-		r.n, r.err = writeFD(fd, r.p)
+		r.out.n, r.out.err = writeFD(fd, r.out.p)
 		return true
 	}
 	return r
 }
 
-func (r *rawConn) tryWrite(p []byte) (int, error) {
-	r.p, r.n, r.err = p, 0, nil
-	err := r.raw.Write(r.try)
-	r.p = nil
-	if err == nil {
-		err = r.err
+// Read is Read of the conn. It waits in Go's network poller.
+func (r *rawConn) Read(p []byte) (int, error) {
+	r.in = operation{p: p}
+	err := r.raw.Read(r.receive)
+	n, failed := r.in.n, r.in.err
+	r.in.p = nil
+	switch {
+	case err != nil: // closed, or the deadline has passed
+		return 0, r.opError("read", err)
+	case failed != nil:
+		return 0, r.opError("read", os.NewSyscallError("read", failed))
+	case n == 0 && len(p) > 0 && !r.datagram:
+		return 0, io.EOF
 	}
-	return r.n, err
+	return n, nil
+}
+
+// opError returns the error that Read or Write of the conn returns for err.
+func (r *rawConn) opError(op string, err error) error {
+	var of *net.OpError
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	local, remote := r.conn.LocalAddr(), r.conn.RemoteAddr()
+	return &net.OpError{Op: op, Net: networkOf(local), Source: local, Addr: remote, Err: err}
+}
+
+func (r *rawConn) tryWrite(p []byte) (int, error) {
+	r.out = operation{p: p}
+	err := r.raw.Write(r.try)
+	r.out.p = nil
+	if err == nil {
+		err = r.out.err
+	}
+	return r.out.n, err
 }
 
 // writeNow is tryWrite, also while another goroutine is in whenWritable.
@@ -84,9 +129,7 @@ func (r *rawConn) waitForReset() error {
 	var peeked [1]byte
 	var failed error
 	err := r.raw.Read(func(fd uintptr) bool {
-		for failed = syscall.EINTR; failed == syscall.EINTR; {
-			_, _, failed = syscall.Recvfrom(int(fd), peeked[:], syscall.MSG_PEEK)
-		}
+		_, failed = receiveFD(fd, peeked[:], syscall.MSG_PEEK)
 		if failed == syscall.EAGAIN {
 			failed = nil
 		}
@@ -102,9 +145,7 @@ func (r *rawConn) waitForReset() error {
 func (r *rawConn) readNow(conn net.Conn, p []byte) (n int, err error) {
 	var failed error
 	err = r.raw.Control(func(fd uintptr) {
-		for failed = syscall.EINTR; failed == syscall.EINTR; {
-			n, failed = syscall.Read(int(fd), p)
-		}
+		n, failed = receiveFD(fd, p, 0)
 	})
 	switch {
 	case err != nil:
@@ -138,10 +179,29 @@ func (r *rawConn) peek() (unread bool, failed error) {
 	return n > 0, failed
 }
 
+// receiveFD reads received bytes. It returns EAGAIN if there are none.
+func receiveFD(fd uintptr, p []byte, flags int) (int, error) {
+	for {
+		n, _, err := syscall.Recvfrom(int(fd), p, flags|syscall.MSG_DONTWAIT)
+		if err == syscall.EINTR {
+			continue
+		}
+		if n = max(n, 0); race.Enabled {
+			race.Wrote(p[:n])
+			_, _ = syscall.Read(int(fd), nil) // a write happens before it, for the race detector
+		}
+		return n, err
+	}
+}
+
 // writeFD writes as much as the kernel accepts. It returns 0 and no error if the kernel accepts nothing.
 func writeFD(fd uintptr, p []byte) (int, error) {
+	if race.Enabled {
+		race.Read(p)
+		_, _ = syscall.Write(-1, nil) // happens before the read that receives the bytes, for the race detector
+	}
 	for {
-		n, err := syscall.Write(int(fd), p)
+		n, err := syscall.SendmsgN(int(fd), p, nil, nil, syscall.MSG_DONTWAIT)
 		switch err {
 		case syscall.EINTR:
 		case syscall.EAGAIN:

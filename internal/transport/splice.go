@@ -52,6 +52,10 @@ func (s *Stream) Splices() bool { return s.workers == nil && s.bulk && !s.edgeTr
 func (t *epollDriver) writePipe(c *netpoll.Call) (flags Flags, err error) {
 	q := &t.queue
 	n, err := c.Drain(t.raw, q.pipe)
+	if err == syscall.EINVAL { // splice might block on this socket
+		q.pour()
+		return 0, nil
+	}
 	if n > 0 {
 		flags |= Moved
 		q.acked += int64(n)

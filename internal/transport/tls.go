@@ -50,9 +50,9 @@ func Secure(conn net.Conn, side Side, config *tls.Config, host string, early []b
 	if _, secure := conn.(Handshaker); secure || config == nil {
 		return conn
 	}
-	a := &adapter{Conn: conn, early: early}
+	a := &adapter{Conn: conn, raw: newRawConn(conn), early: early}
 	a.wire.began = time.Now()
-	a.writer = newWireWriter(conn, &a.wire)
+	a.writer = newWireWriter(conn, a.raw, &a.wire)
 	if side == Server {
 		return tls.Server(a, config)
 	}
@@ -86,8 +86,9 @@ func (s *Stream) EndHandshake() { s.workers.handshaking = false }
 // adapter is the conn below a *tls.Conn that a stream has created.
 type adapter struct {
 	net.Conn
-	early   []byte // to be read first
-	ended   error  // to be reported after the last bytes
+	raw     *rawConn // of a kernel conn, where it exists
+	early   []byte   // to be read first
+	ended   error    // to be reported after the last bytes
 	writing atomic.Bool
 	reset   atomic.Bool // reported to Write
 	patient atomic.Bool
@@ -127,7 +128,7 @@ func (a *adapter) Read(p []byte) (n int, err error) {
 		return 0, a.ended
 	}
 	if IsKernelConn(a.Conn) {
-		n, err = readKernel(a.Conn, p)
+		n, err = readKernel(a.Conn, a.raw, p)
 	} else {
 		n, err = a.readForeign(p)
 	}

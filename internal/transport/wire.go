@@ -95,9 +95,8 @@ type wireWriter struct {
 	fn  func(write func([]byte) (int, error)) (done bool) // made once
 }
 
-// newWireWriter returns nil for a conn that supports only its Write method.
-func newWireWriter(conn net.Conn, w *wire) *wireWriter {
-	raw := newRawConn(conn)
+// newWireWriter returns nil without raw, for a conn that supports only its Write method.
+func newWireWriter(conn net.Conn, raw *rawConn, w *wire) *wireWriter {
 	if raw == nil {
 		return nil
 	}

@@ -37,10 +37,6 @@ func main() {
 		os.Exit(2)
 	}
 
-	listener, err := inheritOrListen(*address)
-	if err != nil {
-		log.Fatalln(err)
-	}
 	replaced := false // by a new process; belongs to the loop
 	server := evnet.NewServer(&evnet.ServerOptions{
 		MaxConnections: 1000,
@@ -72,7 +68,7 @@ func main() {
 		reportReady()
 	})
 	server.On.Close(func() { fmt.Println("process", os.Getpid(), "closed") })
-	if err := server.Serve(listener); err != nil {
+	if err := inheritOrListen(server, *address); err != nil {
 		log.Fatalln(err)
 	}
 
@@ -85,6 +81,7 @@ func main() {
 				server.CloseAllConnections()
 				continue
 			}
+			listener := server.Listener()
 			if err := startNext(listener); err != nil {
 				log.Println("no restart:", err) // this process continues
 				continue

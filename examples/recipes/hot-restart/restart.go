@@ -8,8 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"syscall"
 	"time"
+
+	"evnet"
 )
 
 // inherited is set in the environment of a process that was started by startNext.
@@ -21,26 +22,19 @@ const (
 	readyDescriptor    = 4
 )
 
-// inheritOrListen returns the listener of the process before this one, or a new one if this process is the first.
-func inheritOrListen(address string) (*net.TCPListener, error) {
+// inheritOrListen makes the server serve the listener of the process before this one, or a new one if this process is the
+// first.
+func inheritOrListen(server *evnet.Server, address string) error {
 	if os.Getenv(inherited) == "" {
-		to, err := net.ResolveTCPAddr("tcp", address)
-		if err != nil {
-			return nil, err
-		}
-		return net.ListenTCP("tcp", to)
+		return server.Listen("tcp", address, nil)
 	}
 	file := os.NewFile(listenerDescriptor, "listener")
 	defer file.Close() // FileListener makes a copy
 	listener, err := net.FileListener(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	tcp, ok := listener.(*net.TCPListener)
-	if !ok {
-		return nil, fmt.Errorf("descriptor %d is not a TCP listener", listenerDescriptor)
-	}
-	return tcp, nil
+	return server.Serve(listener)
 }
 
 // reportReady lets startNext in the process before this one return.
@@ -54,12 +48,16 @@ func reportReady() {
 }
 
 // startNext starts this program again, with the listener, and returns once the new process is ready.
-func startNext(listener *net.TCPListener) error {
+func startNext(listener net.Listener) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	file, err := duplicate(listener)
+	of, ok := listener.(interface{ File() (*os.File, error) })
+	if !ok {
+		return errors.New("this process does not listen")
+	}
+	file, err := of.File()
 	if err != nil {
 		return err
 	}
@@ -85,26 +83,4 @@ func startNext(listener *net.TCPListener) error {
 		return fmt.Errorf("the new process does not become ready: %w", err)
 	}
 	return nil
-}
-
-// duplicate returns a copy of the listener's descriptor. The listener's method File is not suited: os/exec would make its
-// descriptor blocking, and with it the listener of both processes.
-func duplicate(listener *net.TCPListener) (file *os.File, err error) {
-	raw, err := listener.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		syscall.ForkLock.RLock() // no program starts between the two calls
-		defer syscall.ForkLock.RUnlock()
-		copied, err := syscall.Dup(int(fd))
-		if err != nil {
-			failed = os.NewSyscallError("dup", err)
-			return
-		}
-		syscall.CloseOnExec(copied)
-		file = os.NewFile(uintptr(copied), "listener")
-	})
-	return file, errors.Join(err, failed)
 }
