@@ -57,6 +57,10 @@ func (s *Socket) endLocked() *ending {
 // discarded, and so are those that arrive later, also if the socket was paused. A consumer that got a
 // chunk before, such as another Data listener, is not affected.
 //
+// A TCP or Unix connection that is closed while its peer still sends would be reset, and the peer might lose the end of
+// the written data. Therefore its descriptor stays open until the peer has ended, and incoming data is discarded, for at
+// most a second or 256 KiB. Of each loop at most 128 connections are in this state. Destroy does not wait.
+//
 // Node: socket.destroySoon, after which data and the peer's end are still emitted until the socket is
 // destroyed.
 func (s *Socket) Close() error {
@@ -167,6 +171,7 @@ type ending struct {
 	callbacksFirst bool // the callbacks of writes run before Error
 	reset          bool // closed with a reset
 	whole          bool // both sides have ended without an error
+	linger         linger
 
 	closer    transport.Closer
 	dial      *connecting
@@ -202,7 +207,7 @@ func (s *Socket) destroyLocked(err error, reset bool) *ending {
 	e := &ending{
 		s: s, err: err, hadError: err != nil, opened: s.opened, callbacksFirst: s.out.callbacksFirst, reset: reset,
 		whole:  err == nil && !reset && s.in.ended && s.out.finished,
-		closer: closer, dial: r.dial, handshake: r.handshake, onConnect: r.onConnect, relay: r.relay,
+		linger: r.linger, closer: closer, dial: r.dial, handshake: r.handshake, onConnect: r.onConnect, relay: r.relay,
 	}
 	if e.dial != nil {
 		s.optional.dial = nil
@@ -227,7 +232,11 @@ func (e *ending) run() {
 	if e.dial != nil {
 		e.dial.cancel()
 	}
-	e.closer.Close()
+	if e.linger != lingerNever && s.loop().OnLoop() {
+		e.closer.Linger(&s.set.Loop.host().linger, s.loop(), e.linger == lingerRefused)
+	} else {
+		e.closer.Close()
+	}
 	if e.handshake != nil {
 		e.handshake.stop() // after the close, which may be a reset
 	}
@@ -343,9 +352,32 @@ func (s *Socket) bothEnded() {
 	var e *ending
 	if s.out.finished && (s.in.ended || s.out.closeAfter) && !sending && !s.out.failed {
 		e = s.destroyLocked(nil, false)
+		if e != nil && !s.in.ended {
+			e.linger = lingerBriefly
+		}
 	}
 	s.mu.Unlock()
 	e.run()
+}
+
+// linger says whether closing a conn first discards the data that its peer still sends, so that the peer receives what was
+// written last and this side's end, and not a reset.
+type linger uint8
+
+const (
+	lingerNever   linger = iota // Destroy and Reset by the program
+	lingerBriefly               // Close, unless the peer has ended: not until the limit if Run returns before
+	lingerRefused               // this side refuses the peer
+)
+
+// refuse is Destroy for a peer that this side refuses.
+func (s *Socket) refuse(err error) {
+	s.mu.Lock()
+	if !s.destroyed {
+		s.makeOpt().linger = lingerRefused
+	}
+	s.mu.Unlock()
+	s.Destroy(err)
 }
 
 // closingPhaseLocked starts the timer of SocketOptions.CloseTimeout if there is a connection, or an attempt, to close.

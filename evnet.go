@@ -135,6 +135,8 @@
 //   - After Close: neither data nor End is emitted; received data is discarded. destroySoon emits both until the socket
 //     is destroyed.
 //   - The closing phase: CloseTimeout can limit it.
+//   - Closing early: if Close, Scan, FirstByteTimeout or a TLS handshake closes a kernel connection whose peer still
+//     sends, the peer's data is discarded for up to a second, so that the peer receives what was written, and no reset.
 //   - All connections: a server has Shutdown, CloseAllConnections and Sockets.
 //   - Closing a server: Close is emitted once, after the Close of its last socket. On a server that is not listening,
 //     Close returns ErrServerNotRunning and emits nothing.

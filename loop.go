@@ -163,6 +163,7 @@ type loopHost struct {
 	deferred deferredCalls // of Scan
 	pipes    transport.SplicePipes
 	run      runState
+	linger   transport.Lingering // belongs to the loop's goroutine
 }
 
 func (h *loopHost) OnPanic() func(error) {

@@ -170,7 +170,7 @@ type ServerOptions struct {
 	// error that is os.ErrDeadlineExceeded. IdleTimeout does so too, but continues to apply afterwards and has to allow
 	// for later pauses. A peer that has ended its side is exempt. While the program has paused the socket, the time
 	// restarts, because a byte may be unread. It runs during a TLS handshake, whose bytes do not count as the first byte.
-	// Default: no limit.
+	// The peer receives what was sent to it, as described at Socket.Close. Default: no limit.
 	FirstByteTimeout time.Duration
 	// MaxConnections limits the number of open accepted sockets. Further ones are accepted, closed and reported by Drop
 	// with DropMaxConnections. Default, 0: no limit. Negative: all are dropped.

@@ -67,7 +67,8 @@ type scan struct {
 // remaining data.
 //
 // Scan returns ErrNilArgument if only fn is nil, and ErrConsumed if there is a Data listener, Pipe, OnRead, Chunks or
-// BlockingConn. Both change nothing. The socket is destroyed with an error that has its addresses and is one of these:
+// BlockingConn. Both change nothing. The socket is destroyed with an error that has its addresses and is one of these.
+// The peer receives what was sent before, as described at Close.
 //   - bufio.ErrTooLong, if a token is longer than max,
 //   - the error of split,
 //   - bufio.ErrNegativeAdvance or bufio.ErrAdvanceTooFar, if split misbehaves,
@@ -153,7 +154,7 @@ func (s *Socket) scanBuffered() {
 			c.sc.fn(c.token[:len(c.token):len(c.token)])
 			poison(c.data[:c.advance])
 		case scanFailure:
-			s.Destroy(c.err) // after sending the data that fn or split has written
+			s.refuse(c.err) // after sending the data that fn or split has written
 		default:
 			returned = true
 			return

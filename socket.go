@@ -301,6 +301,7 @@ type optional struct {
 	accepting bool                 // by a server that emits Connection after the handshake
 
 	err           error        // the socket was destroyed with it
+	linger        linger       // how its conn will be closed
 	failed        *failedWrite // the last failed write after which the socket continued
 	dial          *connecting  // while connecting
 	local, remote net.Addr     // of a conn whose addresses may become unavailable when it closes

@@ -182,6 +182,7 @@ func (s *Socket) firstByteDue(d time.Duration, epoch int32) {
 		s.awaitFirstByteLocked(time.Millisecond)
 	default:
 		e = s.destroyLocked(timeoutError(s, "first byte"), false)
+		e.linger = lingerRefused // it may have been greeted
 	}
 	s.mu.Unlock()
 	e.run()

@@ -122,6 +122,7 @@ func (s *Socket) handshakeDone(h *handshaking, agreed *tls.ConnectionState, err 
 	}
 	if err != nil {
 		e := s.destroyLocked(s.handshakeErrorLocked(err), false)
+		e.linger = lingerRefused // so that the peer receives the alert
 		s.mu.Unlock()
 		e.run()
 		return

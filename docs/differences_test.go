@@ -35,6 +35,7 @@ var differences = map[string]string{
 	"After Close":               "TestClose_DiscardsWhatArrivesLater TestScan_DeliversAfterEndingInAnySegmentation",
 	"Before a method returns":   "TestTrapNoEventBeforeAMethodReturns",
 	"The closing phase":         "TestTimeoutOfClosing TestTimeoutOfClosingByThePeersEnd",
+	"Closing early":             "TestLinger_PeerThatTLSRefuses TestLinger_PeerThatScanRefusesReadsWhatWasWritten TestLinger_CloseWithUnreadData",
 	"All connections":           "TestServerShutdownIsGraceful TestServerShutdownContextEnds TestServerCloseAllConnections TestTrapUnreadSocketIsBounded",
 	"Closing a server":          "TestServerCloseWaitsForConnections TestBadInputServer",
 	"Listening":                 "TestTrapListenFailsSynchronously TestBadInputListen",

@@ -17,6 +17,8 @@ func (*rawConn) writeNow([]byte) (int, error) { return 0, nil }
 
 func (*rawConn) whenWritable(func(func([]byte) (int, error)) bool) error { return nil }
 
+func (*rawConn) unread() bool { return false }
+
 func (*rawConn) untilReset() error { return nil }
 
 func (*rawConn) peek() (bool, error) { return false, nil }

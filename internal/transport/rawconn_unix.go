@@ -179,6 +179,16 @@ func (r *rawConn) peek() (unread bool, failed error) {
 	return n > 0, failed
 }
 
+// unread reports whether there is received data.
+func (r *rawConn) unread() (unread bool) {
+	var peeked [1]byte
+	_ = r.raw.Control(func(fd uintptr) {
+		n, _ := receiveFD(fd, peeked[:], syscall.MSG_PEEK)
+		unread = n > 0
+	})
+	return unread
+}
+
 // receiveFD reads received bytes. It returns EAGAIN if there are none.
 func receiveFD(fd uintptr, p []byte, flags int) (int, error) {
 	for {
