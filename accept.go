@@ -1,6 +1,7 @@
 package evnet
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -99,10 +100,21 @@ func (s *Server) spawnAcceptor(lis *listening) {
 		eventloop.Contain((*handle)(nil), lis.acceptor.Run, func(err error) {
 			if err != nil { // permanent, or a panic
 				lis.AcceptFailed(err)
-				s.loop.core().Event(func() { _ = s.stop(lis, nil) })
+				s.loop.core().Event(func() { s.acceptingEnded(lis, err) })
 			}
 		})
 	})
+}
+
+// acceptingEnded closes the server after a permanent error of accepting. If the program has closed the listener, the conns
+// that wait for a loop are served first, on the server's own loop.
+func (s *Server) acceptingEnded(lis *listening, err error) {
+	if errors.Is(err, net.ErrClosed) {
+		for _, item := range lis.handoff.Close() {
+			s.loop.core().Event(func() { s.connection(lis, s.settings[0], item) })
+		}
+	}
+	s.loop.core().Event(func() { _ = s.stop(lis, nil) })
 }
 
 // emitAcceptError emits Error, unless lis has ended. It logs the error if no listener handles it.

@@ -288,8 +288,8 @@ func (s *Server) Address() net.Addr {
 // process can inherit the result of its method File, and pass it to net.FileListener and Serve. Call
 // SetUnlinkOnClose(false) first if the new process is to keep the socket file.
 //
-// A program may close the listener to end accepting without losing a connection: unlike Close, the server first emits
-// Connection for those that are already accepted. Then it emits Error, with net.ErrClosed as the cause, and Close.
+// A program may close the listener to end accepting without losing a connection: the server emits Error, with
+// net.ErrClosed as the cause, then, unlike after Close, Connection for those that are already accepted, and then Close.
 //
 // Node has no counterpart.
 func (s *Server) Listener() net.Listener {
