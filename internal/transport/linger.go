@@ -71,7 +71,7 @@ func (c Closer) kernelConn() net.Conn {
 			return nil
 		}
 		return c.conn
-	case c.workers.detached || c.workers.closed:
+	case c.workers.detached || c.workers.closed || c.workers.last.active:
 		return nil
 	}
 	conn := c.conn
