@@ -66,23 +66,23 @@ func (r *rawConn) Read(p []byte) (int, error) {
 	r.in.p = nil
 	switch {
 	case err != nil: // closed, or the deadline has passed
-		return 0, r.opError("read", err)
+		return 0, r.readError(err)
 	case failed != nil:
-		return 0, r.opError("read", os.NewSyscallError("read", failed))
+		return 0, r.readError(os.NewSyscallError("read", failed))
 	case n == 0 && len(p) > 0 && !r.datagram:
 		return 0, io.EOF
 	}
 	return n, nil
 }
 
-// opError returns the error that Read or Write of the conn returns for err.
-func (r *rawConn) opError(op string, err error) error {
+// readError returns the error that Read of the conn returns for err.
+func (r *rawConn) readError(err error) error {
 	var of *net.OpError
 	if errors.As(err, &of) {
 		err = of.Err
 	}
 	local, remote := r.conn.LocalAddr(), r.conn.RemoteAddr()
-	return &net.OpError{Op: op, Net: networkOf(local), Source: local, Addr: remote, Err: err}
+	return &net.OpError{Op: "read", Net: networkOf(local), Source: local, Addr: remote, Err: err}
 }
 
 func (r *rawConn) tryWrite(p []byte) (int, error) {
