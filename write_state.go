@@ -2,6 +2,7 @@ package evnet
 
 import (
 	"sync"
+	"unsafe"
 
 	"evnet/internal/fifo"
 )
@@ -30,6 +31,7 @@ type outbound struct {
 // writeState is the state that a socket needs for pending writes.
 type writeState struct {
 	budget    budget                    // of the callbacks
+	user      uintptr                   // the address of the outbound that used it last, whose budget it has
 	counted   int                       // bytes, and callbacks, that the loop's total includes
 	callbacks fifo.Queue[writeCallback] // pending until their bytes are handed to the conn, in order
 	room      chan struct{}             // closed when goroutines that wait for room must check again; nil if none waits
@@ -49,10 +51,14 @@ type writeCallback struct {
 	done func(error)
 }
 
-// own gives the socket a writeState of its own, which may be changed.
+// own gives the socket a writeState of its own, which may be changed. Its budget does not include calls of another socket:
+// callbacks would run late.
 func (o *outbound) own() {
 	if o.writeState == &emptyWriteState {
 		o.writeState = writeStates.Get().(*writeState)
+		if user := uintptr(unsafe.Pointer(o)); o.user != user {
+			o.user, o.budget = user, budget{}
+		}
 	}
 }
 
