@@ -50,7 +50,7 @@ func WatchContext[T any](l *Loop, ctx context.Context, object *T, end func(*T)) 
 // Halt ends the object, once. It returns when the object has ended. Any goroutine may call it.
 func (w *ContextWatch) Halt() {
 	w.once.Do(func() {
-		defer w.leave() // after end, so that Run waits for it
+		defer func() { w.leave() }() // after end, so that Run waits for it
 		w.end()
 	})
 }
