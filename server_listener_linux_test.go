@@ -183,9 +183,15 @@ func TestServer_Listener(t *testing.T) {
 				ln := s.Listener()
 				assert.Equal(t, s.Address(), ln.Addr())
 				passToProcess(t, ln)
-				require.NoError(t, s.Close(nil))
-				assert.Nil(t, s.Listener())
+				s.On.Connection(func(c *Socket) { // the acceptor has set O_NONBLOCK again
+					c.Destroy(nil)
+					assert.NoError(t, s.Close(nil))
+				})
+				c, err := net.Dial(network, ln.Addr().String())
+				require.NoError(t, err)
+				defer c.Close()
 				runs(t, l)
+				assert.Nil(t, s.Listener())
 
 				given := evtest.NewMemoryListener()
 				require.NoError(t, s.Serve(given))
