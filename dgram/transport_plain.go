@@ -26,7 +26,8 @@ type plainTransport struct {
 	s       *Socket
 	conn    net.PacketConn
 	udp     *net.UDPConn    // the same, if it is exactly that
-	raw     syscall.RawConn // of udp
+	raw     syscall.RawConn // of udp; the writer's alone
+	control syscall.RawConn // of udp, for any goroutine
 	closed  chan struct{}   // closed by close
 	writing bool            // there is a writer; guarded by s.mu
 	batch   outbox          // messages that the writer has taken; the writer's alone
@@ -40,6 +41,7 @@ func newPlainTransport(s *Socket, conn net.PacketConn) *plainTransport {
 	if udp, ok := conn.(*net.UDPConn); ok {
 		t.udp = udp
 		t.raw, _ = udp.SyscallConn()
+		t.control = t.raw
 	}
 	return t
 }
@@ -109,8 +111,8 @@ func (t *plainTransport) readFrom(buf []byte) (n int, from netip.AddrPort, err e
 
 // unblock makes the next call on the descriptor of udp wait in Go's network poller.
 func (t *plainTransport) unblock() {
-	if t.raw != nil {
-		_ = t.raw.Control(func(fd uintptr) { setNonblocking(descriptor(fd)) })
+	if t.control != nil {
+		_ = t.control.Control(func(fd uintptr) { setNonblocking(descriptor(fd)) })
 	}
 }
 
